@@ -1,0 +1,112 @@
+"""Where everything lies below a cohort's results folder: every path of the project is named here, once.
+
+The workflow's rules and the package's commands both use it, so that they cannot disagree.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths under `results/{cohort}/`, see "Files out" in the documentation."""
+
+    root: Path
+
+    def __post_init__(self):
+        object.__setattr__(self, "root", Path(self.root))
+
+    # Preprocessed images and labels; a sidecar beside each image says what was done to it.
+    def image(self, image_id: str) -> Path:
+        return self.root / "images" / f"{image_id}.nii.gz"
+
+    def sidecar(self, image_id: str) -> Path:
+        return self.root / "images" / f"{image_id}.json"
+
+    def label(self, image_id: str) -> Path:
+        return self.root / "labels" / f"{image_id}.nii.gz"
+
+    def image_shard(self, shard: int | str) -> Path:
+        """A row an image of the shard: image_id, status (ok or excluded), reason."""
+        return self.root / "images" / "shards" / f"{shard}.tsv"
+
+    # What is left of the cohort after preprocessing.
+    @property
+    def images(self) -> Path:
+        return self.root / "images.tsv"
+
+    @property
+    def pairs(self) -> Path:
+        return self.root / "pairs.tsv"
+
+    @property
+    def excluded(self) -> Path:
+        return self.root / "excluded.tsv"
+
+    @property
+    def cohort(self) -> Path:
+        """JSON: name, counts, warnings."""
+        return self.root / "cohort.json"
+
+    # Training.
+    @property
+    def packed(self) -> Path:
+        """The training images as one array [images, *grid], memory-mapped."""
+        return self.root / "training" / "images.npy"
+
+    @property
+    def packed_index(self) -> Path:
+        """JSON: ids in the array's order, grid, SHA-256 of the array."""
+        return self.root / "training" / "images.json"
+
+    def stage(self, model: str, stage: int | str) -> Path:
+        return self.root / "models" / model / f"stage-{stage}"
+
+    def weights(self, model: str, stage: int | str) -> Path:
+        return self.stage(model, stage) / "weights.safetensors"
+
+    def model_card(self, model: str, stage: int | str) -> Path:
+        """JSON: configuration, seed, versions, git commit, data hash."""
+        return self.stage(model, stage) / "model.json"
+
+    def history(self, model: str, stage: int | str) -> Path:
+        return self.stage(model, stage) / "history.csv"
+
+    def checkpoints(self, model: str, stage: int | str) -> Path:
+        return self.stage(model, stage) / "checkpoints"
+
+    # Registration and evaluation.
+    def forward(self, method: str, moving: str, fixed: str) -> Path:
+        """Displacement field from the fixed to the moving image: warps the moving image onto the fixed one."""
+        return self.root / "transforms" / method / "forward" / moving / f"{fixed}.nii.gz"
+
+    def inverse(self, method: str, moving: str, fixed: str) -> Path:
+        """Displacement field from the moving to the fixed image."""
+        return self.root / "transforms" / method / "inverse" / moving / f"{fixed}.nii.gz"
+
+    def registered_shard(self, method: str, shard: int | str) -> Path:
+        """A row a pair: moving, fixed, time_s."""
+        return self.root / "transforms" / method / "shards" / f"{shard}.csv"
+
+    def evaluated_shard(self, method: str, shard: int | str) -> Path:
+        """A row a pair, with the columns of `pairs_table`."""
+        return self.root / "tables" / "shards" / method / f"{shard}.csv"
+
+    @property
+    def pairs_table(self) -> Path:
+        return self.root / "tables" / "pairs.csv"
+
+    @property
+    def methods_table(self) -> Path:
+        return self.root / "tables" / "methods.csv"
+
+    @property
+    def methods_markdown(self) -> Path:
+        return self.root / "tables" / "methods.md"
+
+    def figure(self, name: str, suffix: str = "png") -> Path:
+        return self.root / "figures" / f"{name}.{suffix}"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
