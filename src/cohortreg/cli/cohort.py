@@ -1,0 +1,1 @@
+"""Commands for importing, making, preprocessing a cohort."""

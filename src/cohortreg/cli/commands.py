@@ -1,0 +1,3 @@
+"""Imports every module of commands, so that each registers its commands on the application."""
+
+from cohortreg.cli import cohort, comparison, training  # noqa: F401

@@ -1,0 +1,1 @@
+"""Commands for evaluating, tables, figures, the report."""
