@@ -101,16 +101,14 @@ def cohort_command(
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields what is called after each item with its id and, where it is left out, the reason."""
+    """A progress bar; yields what to call after each item, with its id and, if it is left out, why."""
     columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
 
         def advance(item: str, reason: str = "") -> None:
             if reason:
-                progress.console.print(
-                    f"excluded {item}: {reason}", markup=False, highlight=False, soft_wrap=True
-                )
+                progress.console.out(f"excluded {item}: {reason}", highlight=False)
             progress.advance(task)
 
         yield advance

@@ -15,8 +15,8 @@ def import_msd(
     """Tables of images and pairs from `dataset.json`'s labelled images, with paths relative to `folder`.
 
     Every image is a subject of its own, named after its file. `test_fraction` of them, at least one, are test
-    subjects; `pairs` pairs are drawn among those. The dataset's own unlabelled test images are left out: nothing
-    could be measured on them.
+    subjects; `pairs` pairs are drawn among those. The dataset's own unlabelled test images are left out:
+    nothing could be measured on them.
 
     Raises UserError where dataset.json is missing or malformed, or there are not as many pairs.
     """

@@ -49,8 +49,8 @@ def preprocess_shard(
     fail: stop at the first bad image instead; what was done before stays whole.
     report: called after each image with its id and the reason why it is excluded, or "".
 
-    Returns the shard's index: image_id, status (ok or excluded), reason. Images that are there already, made from
-    the same files with the same settings, are kept.
+    Returns the shard's index: image_id, status (ok or excluded), reason. Images that are there already,
+    made from the same files with the same settings, are kept.
     """
     index = []
     for row in rows.to_dict("records"):
@@ -121,8 +121,8 @@ def _remove(layout: Layout, image_id: str) -> None:
 def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path, shards: int) -> dict:
     """Write what is left of the cohort: `images.tsv`, `pairs.tsv`, `excluded.tsv`, `cohort.json`.
 
-    Returns what `cohort.json` holds. Raises UserError where a shard's index is missing or of another table, or
-    where no image or no pair is left.
+    Returns what `cohort.json` holds. Raises UserError where a shard's index is missing or of another table,
+    or where no image or no pair is left.
     """
     images = read_images(images_path)
     pairs = read_pairs(pairs_path, images)
@@ -171,6 +171,6 @@ def _reasons(layout: Layout, images: pd.DataFrame, shards: int) -> dict[str, str
     unknown = set(images["image_id"]) - {row[0] for row in indices}
     if unknown:
         raise UserError(
-            f"image '{min(unknown)}' was not preprocessed into {layout.root}; run `cohortreg preprocess` again."
+            f"{layout.root} has no image '{min(unknown)}'; run `cohortreg preprocess` on this table again."
         )
     return {image_id: reason for image_id, status, reason in indices if status == "excluded"}

@@ -31,8 +31,8 @@ def draw_pairs(images: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     cross = np.flatnonzero(subjects[one] != subjects[other])
     if count > len(cross):
         raise UserError(
-            f"{count} pairs are asked for, but {len(ids)} test images make only {len(cross)} of two subjects; "
-            "ask for fewer pairs or more test subjects."
+            f"{count} pairs are asked for, but {len(ids)} test images make only {len(cross)} of two "
+            "subjects; ask for fewer pairs or more test subjects."
         )
     drawn = random.choice(cross, size=count, replace=False)
     ordered = np.stack([one[drawn], other[drawn]])

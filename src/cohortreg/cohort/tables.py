@@ -1,7 +1,7 @@
 """The tables of images and pairs: read, checked against their schemas, written.
 
-The schema files are the one truth for columns, allowed values and what each means; they are applied to whole columns
-at once, since tables of fifty thousand rows are checked at the start of every job.
+The schema files are the one truth for columns, allowed values and what each means; they are applied to whole
+columns at once, since tables of fifty thousand rows are checked at the start of every job.
 """
 
 from functools import cache
@@ -18,8 +18,8 @@ from cohortreg.files import write_text
 def read_images(path: Path | str) -> pd.DataFrame:
     """Read `images.tsv`, every column as strings, in the table's order.
 
-    Raises UserError naming file, row (the line in the file) and column where the table does not fit its schema or
-    has an image_id twice.
+    Raises UserError naming file, row (the line in the file) and column where the table does not fit its
+    schema or has an image_id twice.
     """
     images = _read(Path(path), "images")
     _unique(Path(path), images, ["image_id"])
@@ -53,7 +53,7 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
 
 
 def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """A sentence with the number of subjects that are tested (split test, or in a pair) and also trained on."""
+    """A sentence with the number of subjects that are tested (split test, or in a pair) and trained on."""
     tested = images["split"].eq("test") | images["image_id"].isin([*pairs["moving"], *pairs["fixed"]])
     both = sorted(set(images["subject_id"][tested]) & set(images["subject_id"][images["split"] == "train"]))
     if not both:
@@ -79,15 +79,15 @@ def _read(path: Path, schema_name: str) -> pd.DataFrame:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text.") from error
-    # Parsed by hand: pandas shortens long rows and counts blank lines in its own way, and the row in the message
-    # must be the one that a text editor shows.
+    # Parsed by hand: pandas shortens long rows and counts blank lines in its own way, and the row in the
+    # message must be the one that a text editor shows.
     cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
     header = cells.pop(next(iter(cells)), []) if cells else []
     schema = _schema(schema_name)
     missing = [column for column in schema["required"] if column not in header]
     if missing:
         raise UserError(
-            f"{path} has no column {', '.join(missing)}; add it to the first row (columns are separated by tabs)."
+            f"{path} has no column {', '.join(missing)}; add it to the first row (tabs separate columns)."
         )
     for line, row in cells.items():
         if len(row) > len(header):
@@ -104,7 +104,7 @@ def _read(path: Path, schema_name: str) -> pd.DataFrame:
 
 
 def _check_column(path: Path, column: pd.Series, rule: dict) -> None:
-    """Apply `enum` and `pattern` of one property to a column; the message ends with the schema's description."""
+    """Apply `enum` and `pattern` of one property to a column; the message quotes the description."""
     good = pd.Series(True, index=column.index)
     if "enum" in rule:
         good &= column.isin(rule["enum"])

@@ -16,7 +16,7 @@ def orientation(image: Image) -> str:
 
 
 def canonical(image: Image) -> Image:
-    """The image with its axes permuted and flipped to run as closely as possible to right, anterior, superior.
+    """The image with its axes permuted and flipped to run as nearly as they can right, anterior, superior.
 
     No voxel changes its value or its place in space.
     """
@@ -52,17 +52,17 @@ def same_geometry(one: Image, other: Image, tolerance: float = 0.1) -> bool:
 def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
     """The image on a grid of `shape` voxels over the same field of view, the outer edges of both aligned.
 
-    Linear interpolation; an axis that becomes coarser by a factor s is smoothed first by a Gaussian of
-    standard deviation sqrt((s^2 - 1) / (8 ln 2)) voxels, which makes the point spread as wide as the new voxel
-    (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). With `nearest`, for labels, the
-    nearest voxel's value and no smoothing.
+    Linear interpolation; an axis that becomes coarser by a factor s is smoothed first by a
+    Gaussian of standard deviation sqrt((s^2 - 1) / (8 ln 2)) voxels, which makes the point spread as wide as the
+    new voxel (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). With `nearest`, for
+    labels, the nearest voxel's value and no smoothing.
     """
     factors = np.array(image.shape) / np.array(shape)
     array = image.array
     if not nearest:
         sigma = np.sqrt(np.maximum(factors**2 - 1, 0) / (8 * np.log(2)))
         array = gaussian_filter(array, sigma, mode="nearest")
-    # Both grids have the same axes, so ITK may work in voxel indices of the old one; its axes run k, j, i in memory.
+    # Both grids have the same axes, so ITK may work in voxel indices of the old one, whose memory runs k, j, i.
     source = SimpleITK.GetImageFromArray(array.T)
     resample = SimpleITK.ResampleImageFilter()
     resample.SetSize([int(n) for n in shape])
@@ -78,13 +78,13 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
 def pad_offset(old: Shape, new: Shape) -> Shape:
     """Voxels added before the first one along each axis to go from `old` to `new` about the centre.
 
-    Negative where voxels are cut off. Odd differences are rounded towards zero, so that cropping undoes padding.
+    Negative where voxels are cut off. Halves are rounded towards zero, so that cropping undoes padding.
     """
     return tuple(int((n - o) / 2) for o, n in zip(old, new, strict=True))
 
 
 def padded(image: Image, shape: Shape) -> Image:
-    """The image padded with zeros or cropped about its centre to `shape`; no voxel changes its place in space."""
+    """The image padded with zeros or cropped about its centre to `shape`; no voxel moves in space."""
     offset = pad_offset(image.shape, shape)
     array = np.zeros(shape, dtype=image.array.dtype)
     into = tuple(

@@ -1,6 +1,7 @@
 """Reading and writing images and labels.
 
-In memory an image is always what NIfTI means: an array [i, j, k] and an affine from voxel indices to RAS millimetres.
+In memory an image is always what NIfTI means: an array [i, j, k] and an affine from voxel indices to RAS
+millimetres.
 """
 
 import contextlib
@@ -103,7 +104,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if array.ndim != 3 or min(array.shape) < 2:
         size = " x ".join(map(str, array.shape))
         raise UserError(
-            f"{path} has {size} voxels; give a 3D image (of a series in time, one volume of it as its own file)."
+            f"{path} has {size} voxels; give a 3D image (of a time series, one volume as its own file)."
         )
     if array.dtype.kind not in "uif":
         raise UserError(f"{path} has voxels of type {array.dtype}; give an image of one real number a voxel.")

@@ -39,7 +39,7 @@ class Settings:
 def read_labelled(
     image_path: Path | str, label_path: Path | str | None, structures: Mapping[str, Sequence[int]]
 ) -> tuple[Image, Image | None]:
-    """Read an image and, where it has one, its label; the label must lie on the image's grid and have every structure.
+    """Read an image and its label, if any, which must lie on the image's grid and have every structure.
 
     structures: name to label value or values.
 
@@ -75,8 +75,8 @@ def preprocess(
 
     A label always covers the field of view of its image.
 
-    The record's `to_source` is a (4, 4) matrix from RAS millimetres of the preprocessed image to RAS millimetres of
-    the source: only mirroring makes it differ from the identity, since affines are kept right. `offset` counts the
+    The record's `to_source` is a (4, 4) matrix from RAS millimetres of the preprocessed image to those of the
+    source: only mirroring makes it differ from the identity, since affines are kept right. `offset` counts the
     voxels added (cut off, where negative) before the first one along each axis.
     """
     record = {
