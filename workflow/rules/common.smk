@@ -40,7 +40,8 @@ root = configuration.expand_root(config["root"])
 
 images["shard"] = [shard_of(image, shards=config["shards"]["images"]) for image in images["image_id"]]
 pairs["shard"] = [
-    shard_of(moving, fixed, shards=config["shards"]["pairs"]) for moving, fixed in zip(pairs["moving"], pairs["fixed"])
+    shard_of(moving, fixed, shards=config["shards"]["pairs"])
+    for moving, fixed in zip(pairs["moving"], pairs["fixed"])
 ]
 IMAGE_SHARDS = sorted(images["shard"].unique())
 PAIR_SHARDS = sorted(pairs["shard"].unique())

@@ -33,7 +33,8 @@ rule tables:
         settings=settings("methods", "structures", "models", "report"),
         shards=config["shards"]["pairs"],
     shell:
-        "cohortreg tables {params.results} --settings {params.settings:q} --shards {params.shards}" " 2>&1 | tee {log}"
+        "cohortreg tables {params.results} --settings {params.settings:q} --shards {params.shards}"
+        " 2>&1 | tee {log}"
 
 
 rule figures:
