@@ -6,6 +6,9 @@ The workflow's rules and the package's commands both use it, so that they cannot
 from dataclasses import dataclass
 from pathlib import Path
 
+FIGURES = ("pairs-best", "pairs-median", "pairs-worst", "dice", "folds", "training")
+FIGURE_SUFFIXES = ("png", "svg")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -114,3 +117,14 @@ class Layout:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+    # What was said and used along the way.
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def log(self, rule: str, name: str = "all") -> Path:
+        return self.logs / rule / f"{name}.log"
+
+    def benchmark(self, rule: str, name: str = "all") -> Path:
+        return self.root / "benchmarks" / rule / f"{name}.tsv"
