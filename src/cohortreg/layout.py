@@ -6,6 +6,9 @@ The workflow's rules and the package's commands both use it, so that they cannot
 from dataclasses import dataclass
 from pathlib import Path
 
+FIGURES = ("pairs-best", "pairs-median", "pairs-worst", "dice", "folds", "training")
+FIGURE_SUFFIXES = ("png", "svg")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -91,6 +94,11 @@ class Layout:
     def evaluated_shard(self, method: str, shard: int | str) -> Path:
         """A row a pair, with the columns of `pairs_table`."""
         return self.root / "tables" / "shards" / method / f"{shard}.csv"
+
+    def evaluated_pair(self, method: str, moving: str, fixed: str) -> Path:
+        """JSON: what was measured on one pair and a digest of what it was measured from, so that an interrupted
+        shard does only what is missing."""
+        return self.root / "tables" / "shards" / method / "pairs" / moving / f"{fixed}.json"
 
     @property
     def pairs_table(self) -> Path:

@@ -1,0 +1,104 @@
+"""Measures what registration achieved, pair by pair."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pandas as pd
+
+import cohortreg
+from cohortreg.errors import UserError
+from cohortreg.evaluation.dice import mean_dice, structure_dice
+from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
+from cohortreg.evaluation.tables import read_table, write_table
+from cohortreg.files import digest, digest_file, read_json, write_json
+from cohortreg.images.io import read_image, read_label
+from cohortreg.layout import Layout
+from cohortreg.maps.jacobian import fold_sites, folds
+from cohortreg.maps.transforms import read_transform, to_unit
+
+Structures = Mapping[str, Sequence[int]]
+
+
+def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> dict:
+    """Everything that is measured on the transforms of one registered pair.
+
+    Returns dice_mean and dice_{structure} (0 to 1; NaN without labels), folds (voxels of the preprocessed grid
+    with a negative volume form) and their percentage, and inverse_consistency_voxels (NaN without an inverse).
+    """
+    dice = dict.fromkeys(structures, math.nan)
+    forward = read_transform(layout.forward(method, moving, fixed))
+    labels = layout.label(moving), layout.label(fixed)
+    if all(path.exists() for path in labels):
+        dice = structure_dice(*(read_label(path) for path in labels), forward, structures)
+    moving_image = read_image(layout.image(moving))
+    phi = to_unit(forward, moving_image.affine, moving_image.array.shape)
+    folded = int(folds(phi).item())
+    error = math.nan
+    if layout.inverse(method, moving, fixed).exists():
+        inverse = read_transform(layout.inverse(method, moving, fixed))
+        error = inverse_consistency_error(phi, to_unit(inverse, forward.affine, forward.displacement.shape[1:]))
+    return {
+        "dice_mean": mean_dice(dice),
+        **{f"dice_{name}": value for name, value in dice.items()},
+        "folds": folded,
+        "folds_percent": 100 * folded / fold_sites(phi.shape[2:]),
+        "inverse_consistency_voxels": error,
+    }
+
+
+def evaluate_shard(
+    layout: Layout,
+    method: str,
+    shard: int,
+    structures: Structures,
+    progress: Callable[[Sequence], Iterable] = iter,
+) -> int:
+    """Measure every pair that a shard registered and write its table; returns how many had to be measured.
+
+    A pair measured before is taken over as long as nothing that its numbers come from has changed.
+    """
+    path = layout.registered_shard(method, shard)
+    if not path.exists():
+        raise UserError(f"{path} is missing: run `cohortreg register` for shard {shard} of {method} first.")
+    pairs = read_table(path)
+    rows, measured = [], 0
+    for pair in progress(list(pairs.itertuples(index=False))):
+        record = layout.evaluated_pair(method, pair.moving, pair.fixed)
+        inputs = _digest_inputs(layout, method, pair.moving, pair.fixed, structures)
+        if not _is_current(record, inputs):
+            row = measure_pair(layout, method, pair.moving, pair.fixed, structures)
+            write_json(record, {"inputs": inputs, "measured": _without_nan(row)})
+            measured += 1
+        measures = read_json(record)["measured"]
+        rows.append({"method": method, "moving": pair.moving, "fixed": pair.fixed, **measures, "time_s": pair.time_s})
+    write_table(layout.evaluated_shard(method, shard), pd.DataFrame(rows, columns=columns(structures)))
+    return measured
+
+
+def columns(structures: Iterable[str]) -> list[str]:
+    """Columns of the table of pairs, in order."""
+    dice = [f"dice_{name}" for name in structures]
+    measures = ["folds", "folds_percent", "inverse_consistency_voxels", "time_s"]
+    return ["method", "moving", "fixed", "dice_mean", *dice, *measures]
+
+
+def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> str:
+    files = [
+        layout.forward(method, moving, fixed),
+        layout.inverse(method, moving, fixed),
+        layout.image(moving),
+        layout.label(moving),
+        layout.label(fixed),
+    ]
+    contents = [digest_file(path) if path.exists() else "" for path in files]
+    return digest(cohortreg.__version__, json.dumps(dict(structures)), *contents)
+
+
+def _is_current(record, inputs: str) -> bool:
+    return record.exists() and read_json(record)["inputs"] == inputs
+
+
+def _without_nan(row: dict) -> dict:
+    """JSON has no NaN; None comes back as an empty cell of the table all the same."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
