@@ -4,6 +4,7 @@ A batch of pairs goes through the registration as [A; B] against [B; A], so that
 holds Phi^AB in its first half and Phi^BA in its second.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,27 +33,33 @@ def mean_squared_error(warped: Tensor, fixed: Tensor) -> Tensor:
     return torch.mean((warped - fixed) ** 2)
 
 
-def perturbation(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """epsilon_i of Eq. 17: Gaussian jitter of one voxel in each direction, [1, dim, *shape]."""
-    noise = torch.randn(1, len(shape), *shape, generator=generator, device=like.device, dtype=like.dtype)
-    return noise * voxel_size(shape, like)
+def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """The points x_i + epsilon_i of Eq. 17: voxel centres with Gaussian jitter of one voxel in each direction.
+
+    With a stride, every stride-th centre along each axis, from an offset drawn anew at each call: the same
+    expectation from fewer samples. Returns [1, dim, *ceil(shape / stride)] in unit coordinates.
+    """
+    offsets = torch.randint(stride, (len(shape),), generator=generator).tolist()
+    centres = identity_map(shape, like.device, like.dtype)
+    centres = centres[(..., *[slice(offset, None, stride) for offset in offsets])]
+    jitter = torch.randn(centres.shape, generator=generator, dtype=like.dtype).to(like.device)
+    return centres + jitter * voxel_size(shape, like)
 
 
-def inverse_consistency(phi: Map, noise: Tensor) -> Tensor:
+def inverse_consistency(phi: Map, points: Tensor) -> Tensor:
     """L_inv of Eq. 14 in its displacement form (Eq. 16), evaluated off the grid (Eq. 17).
 
-    phi: the map of [AB; BA]. noise: [1, dim, *grid], added to the voxel centres. Returns the sum over both
-    directions of the mean over pairs, voxels and axes of |Phi^AB(Phi^BA(x)) - x|^2.
+    phi: the map of [AB; BA]. points: [1, dim, *any], see `sample_points`. Returns the sum over both directions
+    of the mean over pairs, points and axes of |Phi^AB(Phi^BA(x)) - x|^2.
     """
-    points = identity_map(noise.shape[2:], noise.device, noise.dtype) + noise
     there_and_back = phi(swap(phi(points)))
     return 2 * torch.mean((there_and_back - points) ** 2)
 
 
-def icon_loss(registration: nn.Module, images_a: Tensor, images_b: Tensor, noise: Tensor) -> LossTerms:
+def icon_loss(registration: nn.Module, images_a: Tensor, images_b: Tensor, points: Tensor) -> LossTerms:
     """Terms of Eq. 13 for a batch of pairs.
 
-    images_a, images_b: [batch, 1, *grid]. noise: [1, dim, *grid], see `perturbation`.
+    images_a, images_b: [batch, 1, *grid]. points: see `sample_points`.
     Folds are counted in both directions and averaged over the maps.
     """
     moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
@@ -61,6 +68,6 @@ def icon_loss(registration: nn.Module, images_a: Tensor, images_b: Tensor, noise
     warped = interpolate(moving, on_grid)
     return LossTerms(
         similarity=2 * mean_squared_error(warped, fixed),
-        inverse_consistency=inverse_consistency(phi, noise),
+        inverse_consistency=inverse_consistency(phi, points),
         folds=folds(on_grid).float().mean(),
     )

@@ -63,7 +63,8 @@ class UNet(nn.Module):
             x = y + _with_channels(_AVERAGE_POOL[self.dim](x, 2, ceil_mode=True), y.shape[1])
         for skip, convolve, normalise in reversed(list(zip(skips, self.up, self.norm, strict=True))):
             y = convolve(F.leaky_relu(x))
-            residue = _with_channels(x, y.shape[1])
+            # A slice of channels is strided, which makes upsampling several times slower.
+            residue = _with_channels(x, y.shape[1]).contiguous(memory_format=_CHANNELS_LAST[self.dim])
             x = y + F.interpolate(residue, scale_factor=2, mode=_LINEAR[self.dim], align_corners=False)
             x = normalise(x)
             # An odd size comes back one voxel too large.
