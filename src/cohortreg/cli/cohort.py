@@ -1,1 +1,127 @@
 """Commands for importing, making, preprocessing a cohort."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from cohortreg.cli import app
+
+importers = typer.Typer(no_args_is_help=True, help="Write images.tsv and pairs.tsv for a cohort.")
+app.add_typer(importers, name="import")
+
+Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
+Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
+
+
+class OnBadImage(StrEnum):
+    """What a bad image does to its cohort."""
+
+    exclude = "exclude"
+    fail = "fail"
+
+
+@importers.command("msd")
+def import_msd_command(
+    folder: Annotated[Path, typer.Argument(help="A folder with dataset.json, imagesTr and labelsTr.")],
+    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
+    test_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
+    ] = 0.2,
+    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
+    seed: Seed = 1,
+) -> None:
+    """Import a folder in the layout of the Medical Segmentation Decathlon; paths are relative to it."""
+    from cohortreg.cohort.msd import import_msd
+
+    _write_tables(output, *import_msd(folder, test_fraction, pairs, seed))
+
+
+@app.command("preprocess")
+def preprocess_command(
+    results: Results,
+    images: Annotated[Path, typer.Option(help="The cohort's images.tsv.")],
+    root: Annotated[
+        str, typer.Option(help="Folder that the table's paths start from; $VARIABLES are expanded.")
+    ],
+    settings: Annotated[str, typer.Option(help='JSON: {"preprocess": {...}, "structures": {...}}.')],
+    shard: Annotated[int, typer.Option(min=0, help="Which shard of the images, from 0.")] = 0,
+    shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
+    on_bad_image: Annotated[
+        OnBadImage, typer.Option(help="Leave a bad image out, or stop.")
+    ] = OnBadImage.exclude,
+) -> None:
+    """Bring a shard of the images to one orientation, side, grid and range of grey values."""
+    from cohortreg.cohort.preprocessing import expanded, preprocess_shard, shard_rows
+    from cohortreg.cohort.tables import read_images, write_table
+    from cohortreg.images.preprocess import Settings
+    from cohortreg.layout import Layout
+
+    layout, given = Layout(results), json.loads(settings)
+    rows = shard_rows(read_images(images), shard, shards)
+    with _progress("Preprocessing", len(rows)) as advance:
+        index = preprocess_shard(
+            layout,
+            rows,
+            expanded(root),
+            Settings(**given["preprocess"]),
+            given["structures"],
+            fail=on_bad_image is OnBadImage.fail,
+            report=advance,
+        )
+    write_table(layout.image_shard(shard), index)
+
+
+@app.command("cohort")
+def cohort_command(
+    results: Results,
+    name: Annotated[str, typer.Option(help="The cohort's name.")],
+    images: Annotated[Path, typer.Option(help="The cohort's images.tsv.")],
+    pairs: Annotated[Path, typer.Option(help="The cohort's pairs.tsv.")],
+    shards: Annotated[int, typer.Option(min=1, help="How many shards were preprocessed.")] = 1,
+) -> None:
+    """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv, excluded.tsv, cohort.json."""
+    from cohortreg.cohort.preprocessing import merge_cohort
+    from cohortreg.layout import Layout
+
+    summary = merge_cohort(Layout(results), name, images, pairs, shards)
+    typer.echo(
+        f"{name}: {summary['images']} images ({summary['train']} train, {summary['test']} test), "
+        f"{summary['pairs']} pairs; {summary['excluded_images']} images and {summary['excluded_pairs']} pairs excluded"
+    )
+    for warning in summary["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields what to call after each item, with its id and, if it is left out, why."""
+    columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total)
+
+        def advance(item: str, reason: str = "") -> None:
+            if reason:
+                progress.console.out(f"excluded {item}: {reason}", highlight=False)
+            progress.advance(task)
+
+        yield advance
+
+
+def _write_tables(output: Path, images, pairs) -> None:
+    """Write both tables and say what they hold."""
+    from cohortreg.cohort.tables import write_table
+
+    write_table(output / "images.tsv", images)
+    write_table(output / "pairs.tsv", pairs)
+    counts = images["split"].value_counts()
+    typer.echo(
+        f"{output}: {len(images)} images ({counts.get('train', 0)} train, {counts.get('test', 0)} test), "
+        f"{len(pairs)} pairs"
+    )

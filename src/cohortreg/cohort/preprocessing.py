@@ -1,0 +1,176 @@
+"""Preprocessing of a shard of images, and what is left of a cohort afterwards."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
+from cohortreg.errors import UserError
+from cohortreg.files import digest_file, read_json, write_json
+from cohortreg.images.io import write_image
+from cohortreg.images.preprocess import Settings, preprocess, read_labelled
+from cohortreg.layout import Layout
+
+DATA = "../shared/data"
+Structures = Mapping[str, Sequence[int]]
+
+
+def expanded(root: str) -> Path:
+    """The folder that a table's paths start from, with $VARIABLES replaced.
+
+    $COHORTREG_DATA, the one place for data outside the repository, is ../shared/data unless it is set.
+    """
+    if "COHORTREG_DATA" not in os.environ:
+        root = root.replace("${COHORTREG_DATA}", DATA).replace("$COHORTREG_DATA", DATA)
+    return Path(os.path.expandvars(root)).expanduser()
+
+
+def shard_rows(images: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
+    """The rows of `images` that belong to a shard (from 0)."""
+    return images[[shard_of(image_id, shards=shards) == shard for image_id in images["image_id"]]]
+
+
+def preprocess_shard(
+    layout: Layout,
+    rows: pd.DataFrame,
+    root: Path,
+    settings: Settings,
+    structures: Structures,
+    fail: bool = False,
+    report: Callable[[str, str], None] = lambda image_id, reason: None,
+) -> pd.DataFrame:
+    """Preprocess the images in `rows`; one that cannot be used is excluded and the others go on.
+
+    root: the folder that the table's paths start from.
+    fail: stop at the first bad image instead; what was done before stays whole.
+    report: called after each image with its id and the reason why it is excluded, or "".
+
+    Returns the shard's index: image_id, status (ok or excluded), reason. Images that are there already,
+    made from the same files with the same settings, are kept.
+    """
+    index = []
+    for row in rows.to_dict("records"):
+        reason = ""
+        try:
+            _preprocess_row(layout, row, root, settings, structures)
+        except UserError as error:
+            if fail:
+                raise UserError(f"image '{row['image_id']}': {error}") from error
+            reason = " ".join(str(error).split())  # a cell of a table
+            _remove(layout, row["image_id"])
+        report(row["image_id"], reason)
+        index.append([row["image_id"], "excluded" if reason else "ok", reason])
+    return pd.DataFrame(index, columns=["image_id", "status", "reason"], dtype=str)
+
+
+def _preprocess_row(
+    layout: Layout, row: dict[str, str], root: Path, settings: Settings, structures: Structures
+) -> None:
+    """Preprocess one image and its label, unless that is done."""
+    image_id = row["image_id"]
+    image_path = root / row["image"]
+    label_path = root / row["label"] if row["label"] else None
+    made_from = {
+        "image": row["image"],
+        "image_sha256": _sha256(image_path),
+        "label": row["label"],
+        "label_sha256": _sha256(label_path),
+        "side": row["side"],
+        "settings": asdict(settings),
+        "settings_digest": settings.digest,
+        "structures": dict(structures),
+    }
+    if _is_done(layout, image_id, made_from):
+        return
+    image, label = read_labelled(image_path, label_path, structures)
+    try:
+        image, label, record = preprocess(image, label, row["side"], settings)
+    except UserError as error:
+        raise UserError(f"{image_path}: {error}") from error
+    _remove(layout, image_id)
+    write_image(layout.image(image_id), image)
+    if label is not None:
+        write_image(layout.label(image_id), label)
+    write_json(layout.sidecar(image_id), made_from | record)  # last: it says that the others are there
+
+
+def _sha256(path: Path | None) -> str:
+    """SHA-256 of a file; of one that is not there, "", which `read_labelled` explains."""
+    return digest_file(path) if path is not None and path.is_file() else ""
+
+
+def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:
+    """Whether the outputs are there and the sidecar says that they were made from the same input."""
+    files = [layout.image(image_id)] + ([layout.label(image_id)] if made_from["label"] else [])
+    if not layout.sidecar(image_id).exists() or not all(path.exists() for path in files):
+        return False
+    sidecar = read_json(layout.sidecar(image_id))
+    return all(sidecar.get(key) == value for key, value in made_from.items())
+
+
+def _remove(layout: Layout, image_id: str) -> None:
+    """Nothing of an earlier run may pass for this one's; the sidecar goes first."""
+    for path in (layout.sidecar(image_id), layout.image(image_id), layout.label(image_id)):
+        path.unlink(missing_ok=True)
+
+
+def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path, shards: int) -> dict:
+    """Write what is left of the cohort: `images.tsv`, `pairs.tsv`, `excluded.tsv`, `cohort.json`.
+
+    Returns what `cohort.json` holds. Raises UserError where a shard's index is missing or of another table,
+    or where no image or no pair is left.
+    """
+    images = read_images(images_path)
+    pairs = read_pairs(pairs_path, images)
+    reasons = _reasons(layout, images, shards)
+    bad = images["image_id"].isin(reasons)
+    pair_reasons = [
+        next((f"image '{i}' is excluded: {reasons[i]}" for i in pair if i in reasons), "")
+        for pair in zip(pairs["moving"], pairs["fixed"], strict=True)
+    ]
+    bad_pairs = pd.Series(pair_reasons, index=pairs.index, dtype=str).ne("")
+    excluded = [["image", image_id, reasons[image_id]] for image_id in images["image_id"][bad]]
+    excluded += [
+        ["pair", f"{pair.moving} {pair.fixed}", pair_reasons[pair.Index]]
+        for pair in pairs[bad_pairs].itertuples()
+    ]
+    write_table(layout.excluded, pd.DataFrame(excluded, columns=["kind", "id", "reason"], dtype=str))
+    for left, what in ((~bad, "image"), (~bad_pairs, "pair")):
+        if not left.any():
+            raise UserError(f"every {what} of {name} is excluded; {layout.excluded} says why.")
+    good, good_pairs = images[~bad], pairs[~bad_pairs]
+    summary = {
+        "name": name,
+        "images": len(good),
+        "train": int(good["split"].eq("train").sum()),
+        "test": int(good["split"].eq("test").sum()),
+        "pairs": len(good_pairs),
+        "excluded_images": int(bad.sum()),
+        "excluded_pairs": int(bad_pairs.sum()),
+        "warnings": leak_warnings(good, good_pairs),
+    }
+    write_table(layout.images, good)
+    write_table(layout.pairs, good_pairs)
+    write_json(layout.cohort, summary)
+    return summary
+
+
+def _reasons(layout: Layout, images: pd.DataFrame, shards: int) -> dict[str, str]:
+    """Image id to the reason why it is excluded, from the shards' indices."""
+    indices = []
+    for shard in range(shards):
+        path = layout.image_shard(shard)
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; run `cohortreg preprocess` for shard {shard} first.")
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+        indices += rows
+    unknown = set(images["image_id"]) - {row[0] for row in indices}
+    if unknown:
+        raise UserError(
+            f"{layout.root} has no image '{min(unknown)}'; run `cohortreg preprocess` on this table again."
+        )
+    return {image_id: reason for image_id, status, reason in indices if status == "excluded"}

@@ -1,0 +1,125 @@
+"""The tables of images and pairs: read, checked against their schemas, written.
+
+The schema files are the one truth for columns, allowed values and what each means; they are applied to whole
+columns at once, since tables of fifty thousand rows are checked at the start of every job.
+"""
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from cohortreg.errors import UserError
+from cohortreg.files import write_text
+
+
+def read_images(path: Path | str) -> pd.DataFrame:
+    """Read `images.tsv`, every column as strings, in the table's order.
+
+    Raises UserError naming file, row (the line in the file) and column where the table does not fit its
+    schema or has an image_id twice.
+    """
+    images = _read(Path(path), "images")
+    _unique(Path(path), images, ["image_id"])
+    return images.reset_index(drop=True)
+
+
+def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
+    """Read `pairs.tsv`, every column as strings, in the table's order.
+
+    Raises UserError naming file, row and column where the table does not fit its schema, names an image that
+    `images` does not have, pairs an image with itself, or has a pair twice.
+    """
+    path = Path(path)
+    pairs = _read(path, "pairs")
+    for column in ("moving", "fixed"):
+        for line, image_id in pairs[column][~pairs[column].isin(images["image_id"])].items():
+            raise UserError(
+                f"{path}, row {line}, column {column}: no image '{image_id}' in the table of images; "
+                "correct the name, or add the image there."
+            )
+    for line, image_id in pairs["moving"][pairs["moving"] == pairs["fixed"]].items():
+        raise UserError(f"{path}, row {line}: image '{image_id}' is paired with itself; remove the row.")
+    _unique(path, pairs, ["moving", "fixed"])
+    return pairs.reset_index(drop=True)
+
+
+def write_table(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table as tab-separated text, whole or not at all."""
+    rows = [list(table.columns), *table.astype(str).values.tolist()]
+    write_text(Path(path), "".join("\t".join(row) + "\n" for row in rows))
+
+
+def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """A sentence with the number of subjects that are tested (split test, or in a pair) and trained on."""
+    tested = images["split"].eq("test") | images["image_id"].isin([*pairs["moving"], *pairs["fixed"]])
+    both = sorted(set(images["subject_id"][tested]) & set(images["subject_id"][images["split"] == "train"]))
+    if not both:
+        return []
+    named = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
+    subjects = "1 test subject is" if len(both) == 1 else f"{len(both)} test subjects are"
+    return [f"{subjects} also in training ({named}): the results on them are not those of unseen subjects."]
+
+
+@cache
+def _schema(name: str) -> dict:
+    text = resources.files("cohortreg").joinpath("schemas", f"{name}.schema.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def _read(path: Path, schema_name: str) -> pd.DataFrame:
+    """The table with the line in the file as index, checked against its schema."""
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist; name the table in the configuration, or make it with an import."
+        )
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text.") from error
+    # Parsed by hand: pandas shortens long rows and counts blank lines in its own way, and the row in the
+    # message must be the one that a text editor shows.
+    cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
+    header = cells.pop(next(iter(cells)), []) if cells else []
+    schema = _schema(schema_name)
+    missing = [column for column in schema["required"] if column not in header]
+    if missing:
+        raise UserError(
+            f"{path} has no column {', '.join(missing)}; add it to the first row (tabs separate columns)."
+        )
+    for line, row in cells.items():
+        if len(row) > len(header):
+            raise UserError(
+                f"{path}, row {line} has {len(row)} cells for {len(header)} columns; correct the row."
+            )
+        row.extend([""] * (len(header) - len(row)))
+    if not cells:
+        raise UserError(f"{path} has no rows below its header; list the {schema_name} there.")
+    table = pd.DataFrame.from_dict(cells, orient="index", columns=header, dtype=str)
+    for column, rule in schema["properties"].items():
+        _check_column(path, table[column], rule)
+    return table
+
+
+def _check_column(path: Path, column: pd.Series, rule: dict) -> None:
+    """Apply `enum` and `pattern` of one property to a column; the message quotes the description."""
+    good = pd.Series(True, index=column.index)
+    if "enum" in rule:
+        good &= column.isin(rule["enum"])
+    if "pattern" in rule:
+        good &= column.str.contains(rule["pattern"], regex=True)
+    for line, value in column[~good].items():
+        what = f"'{value}' is not allowed" if value else "is empty"
+        raise UserError(
+            f"{path}, row {line}, column {column.name}: {what}; correct it ({rule['description']})."
+        )
+
+
+def _unique(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
+    """Refuse a second row with the same values in `columns`."""
+    for line, row in table[table.duplicated(columns)].iterrows():
+        first = table.index[(table[columns] == row[columns]).all(axis=1)][0]
+        what = ", ".join(f"{column} '{row[column]}'" for column in columns)
+        raise UserError(f"{path}, row {line}: {what} is already in row {first}; remove or rename one.")

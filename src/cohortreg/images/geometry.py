@@ -1,0 +1,99 @@
+"""Orientation, mirroring, resampling, padding: what changes an image's grid, with the affine kept right."""
+
+import numpy as np
+import SimpleITK
+from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
+from scipy.ndimage import gaussian_filter
+
+from cohortreg.images.io import Image
+
+Shape = tuple[int, int, int]
+
+
+def orientation(image: Image) -> str:
+    """The anatomical directions that the array axes run to, "RAS" for instance."""
+    return "".join(aff2axcodes(image.affine))
+
+
+def canonical(image: Image) -> Image:
+    """The image with its axes permuted and flipped to run as nearly as they can right, anterior, superior.
+
+    No voxel changes its value or its place in space.
+    """
+    turn = io_orientation(image.affine)
+    array = np.ascontiguousarray(apply_orientation(image.array, turn))
+    return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
+
+
+def mirrored(image: Image) -> Image:
+    """The mirror image along left-right, in the same frame: the canonical array's first axis flipped.
+
+    The affine stays, so that a left knee comes to lie where a right knee of the same scanner position would.
+    """
+    return Image(np.ascontiguousarray(image.array[::-1]), image.affine)
+
+
+def mirror_matrix(image: Image) -> np.ndarray:
+    """(4, 4) from RAS millimetres of `mirrored(image)` to those of `image`; it is its own inverse."""
+    flip = np.eye(4)
+    flip[0, 0], flip[0, 3] = -1, image.shape[0] - 1
+    return image.affine @ flip @ np.linalg.inv(image.affine)
+
+
+def same_geometry(one: Image, other: Image, tolerance: float = 0.1) -> bool:
+    """Whether two images have one shape and their corners agree to `tolerance` of a voxel."""
+    if one.shape != other.shape:
+        return False
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in one.shape], [1], indexing="ij")).reshape(4, -1)
+    distance = np.linalg.norm((one.affine - other.affine) @ corners, axis=0).max()
+    return bool(distance <= tolerance * one.spacing.min())
+
+
+def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
+    """The image on a grid of `shape` voxels over the same field of view, the outer edges of both aligned.
+
+    Linear interpolation; an axis that becomes coarser by a factor s is smoothed first by a
+    Gaussian of standard deviation sqrt((s^2 - 1) / (8 ln 2)) voxels, which makes the point spread as wide as the
+    new voxel (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). With `nearest`, for
+    labels, the nearest voxel's value and no smoothing.
+    """
+    factors = np.array(image.shape) / np.array(shape)
+    array = image.array
+    if not nearest:
+        sigma = np.sqrt(np.maximum(factors**2 - 1, 0) / (8 * np.log(2)))
+        array = gaussian_filter(array, sigma, mode="nearest")
+    # Both grids have the same axes, so ITK may work in voxel indices of the old one, whose memory runs k, j, i.
+    source = SimpleITK.GetImageFromArray(array.T)
+    resample = SimpleITK.ResampleImageFilter()
+    resample.SetSize([int(n) for n in shape])
+    resample.SetOutputSpacing(factors.tolist())
+    resample.SetOutputOrigin(((factors - 1) / 2).tolist())
+    resample.SetInterpolator(SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear)
+    scale = np.diag([*factors, 1.0])
+    scale[:3, 3] = (factors - 1) / 2
+    new = np.ascontiguousarray(SimpleITK.GetArrayFromImage(resample.Execute(source)).T)
+    return Image(new, image.affine @ scale)
+
+
+def pad_offset(old: Shape, new: Shape) -> Shape:
+    """Voxels added before the first one along each axis to go from `old` to `new` about the centre.
+
+    Negative where voxels are cut off. Halves are rounded towards zero, so that cropping undoes padding.
+    """
+    return tuple(int((n - o) / 2) for o, n in zip(old, new, strict=True))
+
+
+def padded(image: Image, shape: Shape) -> Image:
+    """The image padded with zeros or cropped about its centre to `shape`; no voxel moves in space."""
+    offset = pad_offset(image.shape, shape)
+    array = np.zeros(shape, dtype=image.array.dtype)
+    into = tuple(
+        slice(max(b, 0), max(b, 0) + min(o, n)) for b, o, n in zip(offset, image.shape, shape, strict=True)
+    )
+    out_of = tuple(
+        slice(max(-b, 0), max(-b, 0) + min(o, n)) for b, o, n in zip(offset, image.shape, shape, strict=True)
+    )
+    array[into] = image.array[out_of]
+    shift = np.eye(4)
+    shift[:3, 3] = [-b for b in offset]
+    return Image(array, image.affine @ shift)

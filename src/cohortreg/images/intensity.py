@@ -1,0 +1,23 @@
+"""Grey values."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image
+
+
+def normalised(image: Image, percentiles: Sequence[float]) -> tuple[Image, tuple[float, float]]:
+    """The image with its lower percentile at 0, its upper at 1, clamped (paper, 4.1), and the two values.
+
+    Raises UserError where both percentiles have one value, so that nothing is left between them.
+    """
+    low, high = (float(value) for value in np.percentile(image.array, percentiles))
+    if low == high:
+        raise UserError(
+            f"percentiles {percentiles[0]:g} and {percentiles[1]:g} are both {low:g}, so that almost every "
+            "voxel has one value; crop the image to its subject, or leave it out."
+        )
+    array = np.clip((image.array - np.float32(low)) / np.float32(high - low), 0, 1)
+    return Image(array.astype(np.float32, copy=False), image.affine), (low, high)

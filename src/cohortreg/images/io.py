@@ -1,0 +1,155 @@
+"""Reading and writing images and labels.
+
+In memory an image is always what NIfTI means: an array [i, j, k] and an affine from voxel indices to RAS
+millimetres.
+"""
+
+import contextlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK
+
+from cohortreg.errors import UserError
+from cohortreg.files import whole
+
+READ_BY_NIBABEL = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image or a label map.
+
+    array: [i, j, k], float32 for images, an integer type for labels.
+    affine: (4, 4) float64, voxel index to RAS millimetres.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.array.shape
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Size of a voxel along each array axis, in millimetres, [3]."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+
+def read_image(path: Path | str) -> Image:
+    """Read a 3D image of any format that nibabel or SimpleITK reads, as float32.
+
+    Raises UserError where the file is missing, cut short, not an image, not 3D, of one value, or has NaN or
+    infinite values.
+    """
+    array, affine = _read(Path(path))
+    if not np.isfinite(array).all():
+        raise UserError(
+            f"{path} has NaN or infinite values; replace them (for instance by 0) or leave it out."
+        )
+    array = array.astype(np.float32, copy=False)
+    if array.min() == array.max():
+        raise UserError(f"{path} has the value {array.flat[0]:g} in every voxel; export the scan again.")
+    return Image(array, affine)
+
+
+def read_label(path: Path | str) -> Image:
+    """Read a 3D label map, in the smallest integer type that holds its values.
+
+    Whole numbers stored as floats are labels too; anything else, a probability map for instance, raises
+    UserError, as does what `read_image` refuses, except that a label may be of one value.
+    """
+    array, affine = _read(Path(path))
+    if not np.issubdtype(array.dtype, np.integer):
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{path} has NaN or infinite values; a label holds whole numbers: export it again."
+            )
+        if (array != np.rint(array)).any():
+            raise UserError(
+                f"{path} has values that are not whole numbers; give a label map, not probabilities."
+            )
+    low, high = int(array.min()), int(array.max())
+    smallest = np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
+    return Image(array.astype(smallest, copy=False), affine)
+
+
+def write_image(path: Path | str, image: Image) -> None:
+    """Write an image or a label map as NIfTI, whole or not at all, with the array's own type."""
+    nifti = nibabel.Nifti1Image(image.array, image.affine)
+    nifti.set_sform(image.affine, code=1)
+    nifti.set_qform(image.affine, code=1)
+    nifti.header.set_xyzt_units("mm")
+    with whole(Path(path)) as beside:
+        nibabel.save(nifti, beside)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Array [i, j, k] and affine to RAS millimetres, of whatever format the file has."""
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist; correct the path in the table, or the folder it is relative to."
+        )
+    if not path.is_file():
+        raise UserError(f"{path} is not a file; name an image file.")
+    by_nibabel = path.name.lower().endswith(READ_BY_NIBABEL)
+    array, affine = _read_by_nibabel(path) if by_nibabel else _read_by_itk(path)
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3 or min(array.shape) < 2:
+        size = " x ".join(map(str, array.shape))
+        raise UserError(
+            f"{path} has {size} voxels; give a 3D image (of a time series, one volume as its own file)."
+        )
+    if array.dtype.kind not in "uif":
+        raise UserError(f"{path} has voxels of type {array.dtype}; give an image of one real number a voxel.")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+        raise UserError(
+            f"{path} has no usable geometry in its header (its affine is singular); mend the header."
+        )
+    return array, affine
+
+
+def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        image = nibabel.load(path)
+    except Exception as error:  # whatever a damaged header sets off, the file cannot be used
+        raise UserError(f"{path} is not an image, or is damaged; export or copy it again.") from error
+    try:
+        array = np.asanyarray(image.dataobj)
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        raise UserError(f"{path} is cut short or damaged; copy or export it again.") from error
+    return array, np.asarray(image.affine, dtype=np.float64)
+
+
+def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with _quiet_itk():
+        try:
+            image = SimpleITK.ReadImage(str(path))
+        except RuntimeError as error:
+            raise UserError(f"{path} is not an image, or is cut short; export or copy it again.") from error
+    array = SimpleITK.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise UserError(f"{path} has several values a voxel; give an image of one real number a voxel.")
+    if image.GetDimension() != 3:
+        return array.T, np.eye(4)  # the caller refuses it by its shape
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return array.T, LPS_TO_RAS @ affine
+
+
+@contextlib.contextmanager
+def _quiet_itk():
+    """ITK's warnings would stand between the lines of a progress bar; what matters becomes an exception."""
+    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)

@@ -1,0 +1,112 @@
+"""From a raw image and its label to the grid and the grey values that registration works on (paper, 4.1)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cohortreg.errors import UserError
+from cohortreg.files import digest
+from cohortreg.images import geometry
+from cohortreg.images.intensity import normalised
+from cohortreg.images.io import Image, read_image, read_label
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section `preprocess` of the configuration.
+
+    grid: voxels of every preprocessed image along right, anterior, superior.
+    fit: "resample" (same field of view) or "pad" (centre-pad and crop, voxel size kept).
+    mirror: the side, "left" or "right", that is mirrored along left-right, or "none".
+    percentiles: the two that become 0 and 1.
+    labels: "native" (they keep their voxels where images are resampled) or "grid" (the image's grid).
+    """
+
+    grid: Sequence[int]
+    fit: str = "resample"
+    mirror: str = "left"
+    percentiles: Sequence[float] = (1, 99)
+    labels: str = "native"
+
+    @property
+    def digest(self) -> str:
+        return digest(json.dumps(asdict(self), sort_keys=True))
+
+
+def read_labelled(
+    image_path: Path | str, label_path: Path | str | None, structures: Mapping[str, Sequence[int]]
+) -> tuple[Image, Image | None]:
+    """Read an image and its label, if any, which must lie on the image's grid and have every structure.
+
+    structures: name to label value or values.
+
+    Raises UserError naming the file.
+    """
+    image = read_image(image_path)
+    if label_path is None:
+        return image, None
+    label = read_label(label_path)
+    if not geometry.same_geometry(geometry.canonical(image), geometry.canonical(label)):
+        raise UserError(
+            f"{label_path} has another geometry than its image {image_path} "
+            f"({_geometry(label)}; {_geometry(image)}); resample the label onto the image."
+        )
+    present = set(np.unique(label.array).tolist())
+    missing = [
+        f"{name} (value {' or '.join(map(str, values))})"
+        for name, values in structures.items()
+        if present.isdisjoint(values)
+    ]
+    if missing:
+        raise UserError(
+            f"{label_path} has no voxel of {', '.join(missing)}, only the values {sorted(present)}; "
+            "correct the label, or `structures` in the configuration."
+        )
+    return image, label
+
+
+def preprocess(
+    image: Image, label: Image | None, side: str, settings: Settings
+) -> tuple[Image, Image | None, dict]:
+    """Canonical orientation, mirroring, normalisation, one grid; and a record of what was done.
+
+    A label always covers the field of view of its image.
+
+    The record's `to_source` is a (4, 4) matrix from RAS millimetres of the preprocessed image to those of the
+    source: only mirroring makes it differ from the identity, since affines are kept right. `offset` counts the
+    voxels added (cut off, where negative) before the first one along each axis.
+    """
+    record = {
+        "source_shape": list(image.shape),
+        "source_affine": image.affine.tolist(),
+        "source_orientation": geometry.orientation(image),
+        "mirrored": side != "" and side == settings.mirror,
+        "to_source": np.eye(4).tolist(),
+    }
+    both = [geometry.canonical(volume) for volume in (image, label) if volume is not None]
+    if record["mirrored"]:
+        record["to_source"] = geometry.mirror_matrix(both[0]).tolist()
+        both = [geometry.mirrored(volume) for volume in both]
+    both[0], values = normalised(both[0], settings.percentiles)
+    record["percentiles"] = {f"{p:g}": v for p, v in zip(settings.percentiles, values, strict=True)}
+    record["fit"] = settings.fit
+    grid = tuple(settings.grid)
+    if settings.fit == "pad":
+        record["offset"] = list(geometry.pad_offset(both[0].shape, grid))
+        both = [geometry.padded(volume, grid) for volume in both]
+    else:
+        both[0] = geometry.resampled(both[0], grid)
+        if label is not None and settings.labels == "grid":
+            both[1] = geometry.resampled(both[1], grid, nearest=True)
+    record |= {"shape": list(both[0].shape), "affine": both[0].affine.tolist()}
+    return both[0], both[1] if label is not None else None, record
+
+
+def _geometry(image: Image) -> str:
+    """Shape, voxel size and origin, for an error message."""
+    sizes = " x ".join(map(str, image.shape)), " x ".join(f"{s:.3g}" for s in image.spacing)
+    origin = ", ".join(f"{o:.1f}" for o in image.affine[:3, 3])
+    return f"{sizes[0]} voxels of {sizes[1]} mm from ({origin})"
