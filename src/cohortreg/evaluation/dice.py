@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cohortreg.evaluation.sampling import displace, sample, slab_points, slabs
 from cohortreg.images.io import Image
-from cohortreg.maps.transforms import Transform
+from cohortreg.maps.transforms import Grid, Transform
 
 # A voxel of which exactly half is covered belongs to the structure, whatever float32 makes of one half.
 HALF = 0.5 - 1e-4
@@ -30,15 +30,15 @@ def structure_dice(
     all masks in memory at once, and is NaN where only the fixed label lacks the structure: that is a Dice of 0.
     """
     masks = {name: crop(structure_mask(moving, values), moving.affine) for name, values in structures.items()}
+    grid = Grid(fixed.array.shape, fixed.affine)
     both = dict.fromkeys(structures, 0)
     sizes = dict.fromkeys(structures, 0)
-    shape = fixed.array.shape
-    for start, stop in slabs(shape):
-        points = displace(slab_points(fixed.affine, shape, start, stop), transform)
+    for start, stop in slabs(grid.shape):
+        points = displace(slab_points(grid, start, stop), transform)
         slab = Image(fixed.array[start:stop], fixed.affine)
         for name, values in structures.items():
             target = structure_mask(slab, values)
-            warped = sample(*masks[name], points, outside="zeros")[0] >= HALF
+            warped = sample(*masks[name], points, outside="zeros")[0, 0] >= HALF
             both[name] += int((warped & target).sum())
             sizes[name] += int(warped.sum()) + int(target.sum())
     return {name: 2 * both[name] / sizes[name] if sizes[name] else math.nan for name in structures}
@@ -55,17 +55,17 @@ def structure_mask(label: Image, values: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.isin(label.array, list(values)))
 
 
-def crop(mask: Tensor, affine: np.ndarray) -> tuple[Tensor, np.ndarray]:
-    """The box around a mask [i, j, k], as an image [1, *box] float32, and the affine of that box.
+def crop(mask: Tensor, affine: np.ndarray) -> tuple[Tensor, Grid]:
+    """The box around a mask [i, j, k], as values [1, 1, *box] float32, and where that box lies.
 
     Sampled with zeros outside it equals the whole mask, at a fraction of the memory.
     """
     found = mask.nonzero()
-    dim = mask.dim()
     if not len(found):
-        return torch.zeros(1, *[1] * dim), affine
-    low, high = found.amin(0), found.amax(0) + 1
-    box = mask[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
+        box = (1,) * mask.dim()
+        return torch.zeros(1, 1, *box), Grid(box, affine)
+    low, high = found.amin(0).tolist(), (found.amax(0) + 1).tolist()
+    values = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     moved = np.array(affine, dtype=np.float64)
-    moved[:dim, 3] += moved[:dim, :dim] @ low.numpy()
-    return box[None].to(torch.float32), moved
+    moved[:3, 3] += moved[:3, :3] @ low
+    return values[None, None].float(), Grid(tuple(values.shape), moved)

@@ -15,7 +15,7 @@ from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
-from cohortreg.maps.transforms import read_transform, to_unit
+from cohortreg.maps.transforms import Grid, read_transform, to_unit
 
 Structures = Mapping[str, Sequence[int]]
 
@@ -32,12 +32,12 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
     if all(path.exists() for path in labels):
         dice = structure_dice(*(read_label(path) for path in labels), forward, structures)
     moving_image = read_image(layout.image(moving))
-    phi = to_unit(forward, moving_image.affine, moving_image.array.shape)
+    phi = to_unit(forward, Grid(moving_image.shape, moving_image.affine))
     folded = int(folds(phi).item())
     error = math.nan
     if layout.inverse(method, moving, fixed).exists():
         inverse = read_transform(layout.inverse(method, moving, fixed))
-        error = inverse_consistency_error(phi, to_unit(inverse, forward.affine, forward.displacement.shape[1:]))
+        error = inverse_consistency_error(phi, to_unit(inverse, forward.grid))
     return {
         "dice_mean": mean_dice(dice),
         **{f"dice_{name}": value for name, value in dice.items()},

@@ -1,6 +1,6 @@
-"""Arrays and displacement fields at points in physical space (RAS millimetres).
+"""Values at points in physical space: labels and displacement fields each have a grid of their own, and meet there.
 
-Labels, images and displacement fields each have a grid of their own; physical space is where they meet.
+Points are [1, dim, *any] float64 in ITK's physical space (LPS millimetres), as the displacements are.
 """
 
 import math
@@ -10,60 +10,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohortreg.maps.transforms import Transform
+from cohortreg.maps.transforms import Grid, Transform, apply_affine
 
-POINTS_AT_ONCE = 2**20
-
-
-def to_physical(indices: Tensor, affine: np.ndarray) -> Tensor:
-    """Physical points of voxel indices, both [..., dim] float64; indices may lie between voxels."""
-    dim = indices.shape[-1]
-    matrix = torch.from_numpy(np.asarray(affine, dtype=np.float64))
-    return indices @ matrix[:dim, :dim].T + matrix[:dim, 3]
-
-
-def to_indices(points: Tensor, affine: np.ndarray) -> Tensor:
-    """Voxel indices of physical points, both [..., dim] float64."""
-    dim = points.shape[-1]
-    matrix = torch.from_numpy(np.asarray(affine, dtype=np.float64))
-    return (points - matrix[:dim, 3]) @ torch.linalg.inv(matrix[:dim, :dim]).T
+VOXELS_AT_ONCE = 2**20
 
 
 def slabs(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """First and last-plus-one index along axis 0 of slabs of about `POINTS_AT_ONCE` voxels that cover a grid."""
-    thickness = max(1, POINTS_AT_ONCE // math.prod(shape[1:]))
+    """First index and the one after the last, along axis 0, of slabs of about `VOXELS_AT_ONCE` that cover a grid."""
+    thickness = max(1, VOXELS_AT_ONCE // math.prod(shape[1:]))
     return [(start, min(start + thickness, shape[0])) for start in range(0, shape[0], thickness)]
 
 
-def slab_points(affine: np.ndarray, shape: tuple[int, ...], start: int, stop: int) -> Tensor:
-    """Physical points of the voxel centres of one slab, [stop - start, *shape[1:], dim] float64."""
+def slab_points(grid: Grid, start: int, stop: int) -> Tensor:
+    """Points of the voxel centres of one slab, [1, dim, stop - start, *grid.shape[1:]]."""
     axes = [torch.arange(start, stop, dtype=torch.float64)]
-    axes += [torch.arange(n, dtype=torch.float64) for n in shape[1:]]
-    return to_physical(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1), affine)
+    axes += [torch.arange(n, dtype=torch.float64) for n in grid.shape[1:]]
+    return apply_affine(grid.voxel_to_lps, torch.stack(torch.meshgrid(*axes, indexing="ij"))[None])
 
 
-def sample(values: Tensor, affine: np.ndarray, points: Tensor, outside: str) -> Tensor:
-    """Values [channels, *grid] at physical points [..., dim], by linear interpolation: [channels, ...] float32.
+def sample(values: Tensor, grid: Grid, points: Tensor, outside: str) -> Tensor:
+    """Values [1, channels, *grid.shape] float32 at points [1, dim, *any], by linear interpolation.
 
-    outside: "border" takes the border's value, "zeros" falls to zero over the width of one voxel, so that half
-    of the voxel beyond the last centre still counts more than one half.
+    outside: "border" takes the border's value; "zeros" falls to zero within one voxel beyond the last centre, so
+    that the outer half of a border voxel, which is still in the field of view, keeps more than half its value.
+    Returns [1, channels, *any].
     """
-    dim = points.shape[-1]
-    size = torch.tensor(values.shape[1:], dtype=torch.float64)
-    # Not align_corners: its coordinates are undefined on an axis of one voxel.
-    coordinates = ((2 * to_indices(points, affine) + 1) / size - 1).flip(-1)
-    coordinates = coordinates.reshape(1, -1, *[1] * (dim - 1), dim).to(torch.float32)
-    sampled = F.grid_sample(values[None], coordinates, mode="bilinear", padding_mode=outside, align_corners=False)
-    return sampled.reshape(values.shape[0], *points.shape[:-1])
+    dim = points.shape[1]
+    size = torch.tensor(grid.shape, dtype=torch.float64).reshape(1, dim, 1)
+    voxels = apply_affine(np.linalg.inv(grid.voxel_to_lps), points.flatten(2))
+    # From -1 to 1 between the outer edges of the grid: unit coordinates do not exist on an axis of one voxel.
+    sampling = ((2 * voxels + 1) / size - 1).flip(1).movedim(1, -1).float()
+    sampled = F.grid_sample(
+        values, sampling.reshape(1, -1, *[1] * (dim - 1), dim), padding_mode=outside, align_corners=False
+    )
+    return sampled.reshape(1, -1, *points.shape[2:])
 
 
 def displace(points: Tensor, transform: Transform) -> Tensor:
-    """Where a transform takes physical points [..., dim] of the image it starts from; the same shape.
+    """Where a transform takes points of the image it starts from, [1, dim, *any].
 
-    The field is interpolated linearly between its voxel centres. Beyond them, as where labels reach further
-    than the image they belong to, it is that of the border.
+    The displacement is interpolated linearly; beyond the field's last voxel centres, which a label with smaller
+    voxels reaches, it is that of the border.
     """
-    dim = points.shape[-1]
-    lps = sample(torch.from_numpy(transform.displacement), transform.affine, points, "border")
-    sign = torch.tensor([-1.0, -1.0, 1.0][:dim], dtype=torch.float64)
-    return points + lps.movedim(0, -1) * sign
+    return points + sample(torch.from_numpy(transform.displacement)[None], transform.grid, points, "border")
