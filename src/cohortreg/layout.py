@@ -118,3 +118,14 @@ class Layout:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+    # What was said and used along the way.
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def log(self, rule: str, name: str = "all") -> Path:
+        return self.logs / rule / f"{name}.log"
+
+    def benchmark(self, rule: str, name: str = "all") -> Path:
+        return self.root / "benchmarks" / rule / f"{name}.tsv"

@@ -4,12 +4,14 @@ A batch of pairs goes through the registration as [A; B] against [B; A], so that
 holds Phi^AB in its first half and Phi^BA in its second.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cohortreg.icon.steps import halve
 from cohortreg.maps.fields import Map
 from cohortreg.maps.grids import identity_map, interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
@@ -71,3 +73,30 @@ def icon_loss(registration: nn.Module, images_a: Tensor, images_b: Tensor, point
         inverse_consistency=inverse_consistency(phi, points),
         folds=folds(on_grid).float().mean(),
     )
+
+
+class StageObjective(nn.Module):
+    """The loss terms of a stage: its registration at its resolution, with the stages before it frozen.
+
+    registration: see `stages.build_registration`. frozen: the part of it that this stage does not train; it
+    stays in evaluation mode. stride: see `sample_points`.
+    """
+
+    def __init__(self, registration: nn.Module, frozen: nn.Module | None, downsample: int, stride: int):
+        super().__init__()
+        self.registration = registration
+        self.frozen = [] if frozen is None else [frozen.requires_grad_(False)]
+        self.halvings = round(math.log2(downsample))
+        self.stride = stride
+
+    def train(self, mode: bool = True) -> "StageObjective":
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def forward(self, images_a: Tensor, images_b: Tensor, generator: torch.Generator) -> LossTerms:
+        for _ in range(self.halvings):
+            images_a, images_b = halve(images_a), halve(images_b)
+        points = sample_points(images_a.shape[2:], self.stride, generator, images_a)
+        return icon_loss(self.registration, images_a, images_b, points)

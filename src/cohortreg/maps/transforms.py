@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 import torch
 from torch import Tensor
 
@@ -64,8 +64,8 @@ def apply_affine(matrix: np.ndarray | Tensor, points: Tensor) -> Tensor:
 def to_physical(displacement: Tensor, moving: Grid, fixed: Grid) -> Transform:
     """The physical transform of a displacement field in unit coordinates.
 
-    displacement: [1, dim, *fixed.shape], phi - Id, where phi leads from unit coordinates of the fixed image to
-    unit coordinates of the moving image.
+    displacement: [1, dim, *fixed.shape], phi - Id, where phi leads from unit coordinates of the fixed image
+    to unit coordinates of the moving image.
     """
     centres = identity_map(fixed.shape, dtype=torch.float64)
     phi = centres + displacement.detach().cpu().double()

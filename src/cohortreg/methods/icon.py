@@ -1,0 +1,71 @@
+"""ICON (Greer et al., ICCV 2021): training of a stage, and registration with a trained one."""
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from cohortreg.errors import UserError
+from cohortreg.files import digest_file, read_json
+from cohortreg.icon.losses import StageObjective
+from cohortreg.icon.stages import build_registration, full_resolution, steps
+from cohortreg.images.io import Image
+from cohortreg.layout import Layout
+from cohortreg.learning import weights
+from cohortreg.maps.grids import identity_map
+from cohortreg.methods.interface import Registration
+
+
+def stage_objective(layout: Layout, model: str, stages: list[dict], network: dict, dim: int, seed: int) -> nn.Module:
+    """What training of the last of `stages` minimises, with the weights of the stages before it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + len(stages))
+        registration, before = build_registration(network, stages, dim)
+    if before is not None:
+        path = layout.weights(model, len(stages) - 1)
+        tensors, _ = weights.load(path)
+        weights.load_into(before, tensors, path)
+    return StageObjective(registration, before, stages[-1]["downsample"], stages[-1]["stride"])
+
+
+class Icon:
+    """Registration by a trained stage: both directions of a pair in one batch."""
+
+    similarity = "MSE"
+
+    def __init__(self, layout: Layout, model: str, stage: int, fabric: Fabric):
+        card = read_json(layout.model_card(model, stage))
+        path = layout.weights(model, stage)
+        registration, _ = build_registration(card["network"], card["stages"], len(card["grid"]))
+        tensors, _ = weights.load(path)
+        weights.load_into(registration, tensors, path)
+        self.version = f"icon-1 {digest_file(path)}"
+        self.similarity = card["similarity"].upper()
+        self.grid = tuple(card["grid"])
+        self.fabric = fabric
+        registration = full_resolution(registration, card["stages"]).eval().requires_grad_(False)
+        self.registration = fabric.to_device(registration)
+
+    @torch.inference_mode()
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        pair = torch.stack([self._tensor(moving), self._tensor(fixed)])
+        with self.fabric.autocast():
+            phi = self.registration(pair, pair.flip(0)).on_grid(self.grid)
+        displacement = (phi - identity_map(self.grid, phi.device)).cpu()
+        return Registration(displacement[:1], displacement[1:])
+
+    def _tensor(self, image: Image) -> Tensor:
+        if image.array.shape != self.grid:
+            raise UserError(
+                f"an image of {image.array.shape} voxels does not fit a model of {self.grid}; "
+                "preprocess it to the model's grid"
+            )
+        return self.fabric.to_device(torch.from_numpy(image.array)[None])
+
+
+def find_stage(layout: Layout, method: str) -> tuple[str, int] | None:
+    """Model and stage that a row such as `icon-3step` names; None where no trained stage has that name."""
+    for path in sorted(layout.root.glob("models/*/stage-*/model.json")):
+        card = read_json(path)
+        if method == f"{card['model']}-{steps(card['stages'])}step":
+            return card["model"], len(card["stages"])
+    return None
