@@ -10,12 +10,14 @@ from cohortreg.evaluation import names, numbers
 from cohortreg.files import whole, write_text
 from cohortreg.layout import Layout
 
-IDS = {"method": str, "moving": str, "fixed": str}
+IDS = ("method", "moving", "fixed")
+TEXT = dict.fromkeys((*IDS, "similarity"), str)
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV with identifiers as text; only empty cells are missing, since an image may well be called NA."""
-    return pd.read_csv(path, dtype=IDS, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
+    return table.fillna({column: "" for column in TEXT if column in table})
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -53,16 +55,17 @@ def _read_shards(paths: Sequence[Path]) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)] or tables[:1])
 
 
-def summarise(pairs: pd.DataFrame) -> pd.DataFrame:
+def summarise(pairs: pd.DataFrame, similarities: Mapping[str, str]) -> pd.DataFrame:
     """One row a method, in their order: means over its pairs, and the spread of Dice between pairs.
 
-    A pair without a value (no label, no inverse) does not count. dice_std is the sample standard deviation.
+    similarities: method -> the similarity that it maximises, empty where it maximises none. A pair without a value (no label, no inverse) does not count. dice_std is the sample standard deviation.
     """
     measures = [name for name in pairs.columns if name not in IDS]
     grouped = pairs.groupby("method", sort=False)
     means = grouped[measures].mean().rename(columns=lambda name: name if name == "dice_mean" else f"{name}_mean")
     means.insert(0, "pairs", grouped.size())
-    means.insert(2, "dice_std", grouped["dice_mean"].std())
+    means.insert(means.columns.get_loc("dice_mean") + 1, "dice_std", grouped["dice_mean"].std())
+    means.insert(0, "similarity", [similarities[method] for method in means.index])
     return means.reset_index()
 
 
@@ -75,7 +78,7 @@ def markdown(summary: pd.DataFrame, models: Mapping[str, dict]) -> str:
     for row in summary.itertuples():
         cells = [
             names.description(row.method, models),
-            names.similarity(row.method, models) or numbers.MISSING,
+            row.similarity or numbers.MISSING,
             numbers.dice(row.dice_mean),
             numbers.folds(row.folds_mean, row.folds_percent_mean),
             numbers.seconds(row.time_s_mean),
@@ -84,10 +87,16 @@ def markdown(summary: pd.DataFrame, models: Mapping[str, dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_tables(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], shards: int) -> None:
+def write_tables(
+    layout: Layout,
+    methods: Sequence[str],
+    models: Mapping[str, dict],
+    similarities: Mapping[str, str],
+    shards: int,
+) -> None:
     """Write `tables/pairs.csv`, `tables/methods.csv` and `tables/methods.md`."""
     pairs = merge(layout, methods, shards)
-    summary = summarise(pairs)
+    summary = summarise(pairs, similarities)
     write_table(layout.pairs_table, pairs)
     write_table(layout.methods_table, summary)
     write_text(layout.methods_markdown, markdown(summary, models))
