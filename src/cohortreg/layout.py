@@ -87,8 +87,12 @@ class Layout:
         """Displacement field from the moving to the fixed image."""
         return self.root / "transforms" / method / "inverse" / moving / f"{fixed}.nii.gz"
 
+    def registration_record(self, method: str, moving: str, fixed: str) -> Path:
+        """JSON: how long the pair took and what its transforms were made from; written after them."""
+        return self.root / "transforms" / method / "records" / moving / f"{fixed}.json"
+
     def registered_shard(self, method: str, shard: int | str) -> Path:
-        """A row a pair: moving, fixed, time_s."""
+        """A row a pair: moving, fixed, time_s, hardware."""
         return self.root / "transforms" / method / "shards" / f"{shard}.csv"
 
     def evaluated_shard(self, method: str, shard: int | str) -> Path:

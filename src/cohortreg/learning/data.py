@@ -18,10 +18,14 @@ def pack(image_ids: list[str], read: Callable[[str], np.ndarray], array_path: Pa
     the images' noise, and halves what must be read. The index is written last: where it is, both are whole.
     """
     if not image_ids:
-        raise UserError(f"{array_path}: no training images; mark images of {index_path.parents[1].name} with split 'train'")
+        raise UserError(
+            f"{array_path}: no training images; mark images of {index_path.parents[1].name} with split 'train'"
+        )
     first = read(image_ids[0])
     with whole(array_path) as beside:
-        packed = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float16, shape=(len(image_ids), *first.shape))
+        packed = np.lib.format.open_memmap(
+            beside, mode="w+", dtype=np.float16, shape=(len(image_ids), *first.shape)
+        )
         for row, image_id in enumerate(image_ids):
             packed[row] = read(image_id)
         packed.flush()
@@ -65,5 +69,3 @@ def draw_pairs(images: int, pairs: int, seed: int, step: int) -> tuple[np.ndarra
     first = random.integers(images, size=pairs)
     second = (first + random.integers(1, images, size=pairs)) % images
     return first, second
-
-

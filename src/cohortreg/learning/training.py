@@ -25,7 +25,9 @@ class Objective(Protocol):
     mean number of folds of a map.
     """
 
-    def __call__(self, images_a: Tensor, images_b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(
+        self, images_a: Tensor, images_b: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss terms of a batch of pairs."""
 
 
@@ -89,7 +91,9 @@ def training_step(
     """One step of Adam on one batch of pairs; similarity, inverse consistency, loss and folds before it."""
     rows_a, rows_b = draw_pairs(len(images), settings["batch_size"], seed, state.step)
     # Noise is drawn on the CPU, so that every device sees the same.
-    generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, state.step, 1]).integers(2**63)))
+    generator = torch.Generator().manual_seed(
+        int(np.random.default_rng([seed, state.step, 1]).integers(2**63))
+    )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, state.step)
     similarity, inverse_consistency, folds = module(images.batch(rows_a), images.batch(rows_b), generator)

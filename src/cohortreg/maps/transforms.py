@@ -5,7 +5,6 @@ voxel centre x of the fixed image's grid, the vector that leads to the matching 
 that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with it as it is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 

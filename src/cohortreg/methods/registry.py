@@ -23,5 +23,7 @@ def open_method(name: str, layout: Layout, seed: int, fabric: Fabric) -> Method:
     trained = find_stage(layout, name)
     if trained is None:
         known = ", ".join(PAIRWISE)
-        raise UserError(f"{name}: no such method; there are {known}, and a row for each trained stage of a model")
+        raise UserError(
+            f"{name}: no such method; there are {known}, and a row for each trained stage of a model"
+        )
     return Icon(layout, *trained, fabric)
