@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cohortreg.cli import app
+from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 from cohortreg.layout import FIGURES, Layout
 
@@ -23,19 +24,15 @@ def evaluate_command(
     shards: Shards = 1,
 ) -> None:
     """Measure Dice, folds and inverse consistency of a shard's registered pairs."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from cohortreg.evaluation.measure import evaluate_shard
+    from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
     if shard >= shards:
         raise UserError(f"--shard {shard}: of {shards} shards the last is {shards - 1}; give one from 0 to that.")
 
-    def progress(pairs):
-        return track(pairs, f"Evaluating {method}", console=Console(stderr=True))
-
     layout, given = Layout(results), json.loads(settings)
-    measured = evaluate_shard(layout, method, shard, given["structures"], progress)
+    pairs = registered_pairs(layout, method, shard)
+    with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
+        measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
     typer.echo(f"{layout.evaluated_shard(method, shard)}: {measured} pairs measured, the rest was up to date.")
 
 

@@ -47,31 +47,42 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
     }
 
 
-def evaluate_shard(
-    layout: Layout,
-    method: str,
-    shard: int,
-    structures: Structures,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> int:
-    """Measure every pair that a shard registered and write its table; returns how many had to be measured.
+def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
+    """What was registered in a shard: a row a pair with moving, fixed, time_s.
 
-    A pair measured before is taken over as long as nothing that its numbers come from has changed.
+    Raises UserError where the shard was not registered.
     """
     path = layout.registered_shard(method, shard)
     if not path.exists():
         raise UserError(f"{path} is missing: run `cohortreg register` for shard {shard} of {method} first.")
-    pairs = read_table(path)
+    return read_table(path)
+
+
+def evaluate_shard(
+    layout: Layout,
+    method: str,
+    shard: int,
+    pairs: pd.DataFrame,
+    structures: Structures,
+    progress: Callable[[], None],
+) -> int:
+    """Measure every registered pair of a shard and write its table; returns how many had to be measured.
+
+    A pair measured before is taken over as long as nothing that its numbers come from has changed.
+    """
     rows, measured = [], 0
-    for pair in progress(list(pairs.itertuples(index=False))):
-        record = layout.evaluated_pair(method, pair.moving, pair.fixed)
+    for pair in pairs.itertuples(index=False):
+        ids = {"method": method, "moving": pair.moving, "fixed": pair.fixed}
+        path = layout.evaluated_pair(**ids)
         inputs = _digest_inputs(layout, method, pair.moving, pair.fixed, structures)
-        if not _is_current(record, inputs):
-            row = measure_pair(layout, method, pair.moving, pair.fixed, structures)
-            write_json(record, {"inputs": inputs, "measured": _without_nan(row)})
+        record = read_json(path) if path.exists() else {}
+        if record.get("inputs") != inputs:
+            measures = measure_pair(layout, **ids, structures=structures)
+            record = {"inputs": inputs, "measures": _without_nan(measures)}
+            write_json(path, record)
             measured += 1
-        measures = read_json(record)["measured"]
-        rows.append({"method": method, "moving": pair.moving, "fixed": pair.fixed, **measures, "time_s": pair.time_s})
+        rows.append({**ids, **record["measures"], "time_s": pair.time_s})
+        progress()
     write_table(layout.evaluated_shard(method, shard), pd.DataFrame(rows, columns=columns(structures)))
     return measured
 
@@ -93,10 +104,6 @@ def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structu
     ]
     contents = [digest_file(path) if path.exists() else "" for path in files]
     return digest(cohortreg.__version__, json.dumps(dict(structures)), *contents)
-
-
-def _is_current(record, inputs: str) -> bool:
-    return record.exists() and read_json(record)["inputs"] == inputs
 
 
 def _without_nan(row: dict) -> dict:

@@ -43,3 +43,12 @@ def seconds(value: float) -> str:
     if value < 0.005:
         return "< 0.01"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def duration(value: float) -> str:
+    """A long duration in words: seconds below two minutes, minutes below two hours, then hours."""
+    if math.isnan(value):
+        return MISSING
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
