@@ -27,13 +27,17 @@ def evaluate_command(
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
     if shard >= shards:
-        raise UserError(f"--shard {shard}: of {shards} shards the last is {shards - 1}; give one from 0 to that.")
+        raise UserError(
+            f"--shard {shard}: of {shards} shards the last is {shards - 1}; give one from 0 to that."
+        )
 
     layout, given = Layout(results), json.loads(settings)
     pairs = registered_pairs(layout, method, shard)
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
         measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
-    typer.echo(f"{layout.evaluated_shard(method, shard)}: {measured} pairs measured, the rest was up to date.")
+    typer.echo(
+        f"{layout.evaluated_shard(method, shard)}: {measured} pairs measured, the rest was up to date."
+    )
 
 
 @app.command("tables")

@@ -108,4 +108,6 @@ def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structu
 
 def _without_nan(row: dict) -> dict:
     """JSON has no NaN; None comes back as an empty cell of the table all the same."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()
+    }

@@ -58,11 +58,14 @@ def _read_shards(paths: Sequence[Path]) -> pd.DataFrame:
 def summarise(pairs: pd.DataFrame, similarities: Mapping[str, str]) -> pd.DataFrame:
     """One row a method, in their order: means over its pairs, and the spread of Dice between pairs.
 
-    similarities: method -> the similarity that it maximises, empty where it maximises none. A pair without a value (no label, no inverse) does not count. dice_std is the sample standard deviation.
+    similarities: method -> the similarity that it maximises, empty where it maximises none. A pair without a value
+    (no label, no inverse) does not count. dice_std is the sample standard deviation.
     """
     measures = [name for name in pairs.columns if name not in IDS]
     grouped = pairs.groupby("method", sort=False)
-    means = grouped[measures].mean().rename(columns=lambda name: name if name == "dice_mean" else f"{name}_mean")
+    means = (
+        grouped[measures].mean().rename(columns=lambda name: name if name == "dice_mean" else f"{name}_mean")
+    )
     means.insert(0, "pairs", grouped.size())
     means.insert(means.columns.get_loc("dice_mean") + 1, "dice_std", grouped["dice_mean"].std())
     means.insert(0, "similarity", [similarities[method] for method in means.index])

@@ -75,7 +75,9 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
     text = f"On {int(row['pairs']):,} pairs, {method} "
     if pd.notna(row["dice_mean"]):
         text += f"reaches a mean Dice of {numbers.dice(row['dice_mean'])} %"
-        others = [name for name in dict.fromkeys((reference, "identity")) if name in rows.index and name != method]
+        others = [
+            name for name in dict.fromkeys((reference, "identity")) if name in rows.index and name != method
+        ]
         beside = [f"{_in_words(name)} {numbers.dice(rows.loc[name, 'dice_mean'])} %" for name in others]
         text += f" ({', '.join(beside)}), with folds in " if beside else ", with folds in "
     else:
@@ -125,12 +127,19 @@ def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
             card = read_json(path)
             settings = card["stages"][-1]
             cards.append(
-                card | {"method": method, "settings": settings, "resolution": names.resolution(settings["downsample"])}
+                card
+                | {
+                    "method": method,
+                    "settings": settings,
+                    "resolution": names.resolution(settings["downsample"]),
+                }
             )
     return cards
 
 
 def _hardware(layout: Layout, methods: list[str]) -> list[str]:
     """What the times were measured on; more than one entry where shards ran on different machines."""
-    paths = [path for method in methods for path in sorted(layout.registered_shard(method, 0).parent.glob("*.csv"))]
+    paths = [
+        path for method in methods for path in sorted(layout.registered_shard(method, 0).parent.glob("*.csv"))
+    ]
     return sorted({name for path in paths for name in read_table(path)["hardware"].unique()})

@@ -142,8 +142,12 @@ def _draw_grid(axes: Axes, pair: Pair, part: Slice) -> None:
     apart = max(part.extent) / GRID_LINES
     for component, colour in zip(components, GRID_COLOURS, strict=True):
         millimetres = part.of(pair.phi[component]) * pair.moving.spacing[component]
-        levels = np.arange(np.ceil(millimetres.min() / apart), np.floor(millimetres.max() / apart) + 1) * apart
-        axes.contour(*part.centres(*millimetres.shape), millimetres, levels=levels, colors=colour, linewidths=0.7)
+        levels = (
+            np.arange(np.ceil(millimetres.min() / apart), np.floor(millimetres.max() / apart) + 1) * apart
+        )
+        axes.contour(
+            *part.centres(*millimetres.shape), millimetres, levels=levels, colors=colour, linewidths=0.7
+        )
 
 
 def _outline(
