@@ -99,6 +99,11 @@ class Layout:
         """A row a pair, with the columns of `pairs_table`."""
         return self.root / "tables" / "shards" / method / f"{shard}.csv"
 
+    def evaluated_pair(self, method: str, moving: str, fixed: str) -> Path:
+        """JSON: what was measured on one pair and a digest of what it was measured from, so that an interrupted
+        shard does only what is missing."""
+        return self.root / "tables" / "shards" / method / "pairs" / moving / f"{fixed}.json"
+
     @property
     def pairs_table(self) -> Path:
         return self.root / "tables" / "pairs.csv"

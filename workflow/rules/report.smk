@@ -94,6 +94,6 @@ rule report:
         runtime=30,
     params:
         results=results_folder,
-        settings=settings("cohort", "methods", "structures", "models", "report"),
+        settings=settings(*config),
     shell:
         "cohortreg report {params.results} --settings {params.settings:q} 2>&1 | tee {log}"

@@ -1,7 +1,10 @@
 """Which methods there are, by the names that the configuration and the tables use."""
 
+from collections.abc import Mapping
+
 from lightning_fabric import Fabric
 
+from cohortreg.config import trained_methods
 from cohortreg.errors import UserError
 from cohortreg.layout import Layout
 from cohortreg.methods.affine import Affine
@@ -27,3 +30,9 @@ def open_method(name: str, layout: Layout, seed: int, fabric: Fabric) -> Method:
             f"{name}: no such method; there are {known}, and a row for each trained stage of a model"
         )
     return Icon(layout, *trained, fabric)
+
+
+def similarity_of(name: str, models: Mapping[str, dict]) -> str:
+    """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
+    trained = trained_methods(models)
+    return models[trained[name][0]]["similarity"].upper() if name in trained else PAIRWISE[name](0).similarity
