@@ -6,6 +6,9 @@ The workflow's rules and the package's commands both use it, so that they cannot
 from dataclasses import dataclass
 from pathlib import Path
 
+FIGURES = ("pairs-best", "pairs-median", "pairs-worst", "dice", "folds", "training")
+FIGURE_SUFFIXES = ("png", "svg")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -84,13 +87,22 @@ class Layout:
         """Displacement field from the moving to the fixed image."""
         return self.root / "transforms" / method / "inverse" / moving / f"{fixed}.nii.gz"
 
+    def registration_record(self, method: str, moving: str, fixed: str) -> Path:
+        """JSON: how long the pair took and what its transforms were made from; written after them."""
+        return self.root / "transforms" / method / "records" / moving / f"{fixed}.json"
+
     def registered_shard(self, method: str, shard: int | str) -> Path:
-        """A row a pair: moving, fixed, time_s."""
+        """A row a pair: moving, fixed, time_s, hardware."""
         return self.root / "transforms" / method / "shards" / f"{shard}.csv"
 
     def evaluated_shard(self, method: str, shard: int | str) -> Path:
         """A row a pair, with the columns of `pairs_table`."""
         return self.root / "tables" / "shards" / method / f"{shard}.csv"
+
+    def evaluated_pair(self, method: str, moving: str, fixed: str) -> Path:
+        """JSON: what was measured on one pair and a digest of what it was measured from, so that an interrupted
+        shard does only what is missing."""
+        return self.root / "tables" / "shards" / method / "pairs" / moving / f"{fixed}.json"
 
     @property
     def pairs_table(self) -> Path:
@@ -110,3 +122,14 @@ class Layout:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+    # What was said and used along the way.
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def log(self, rule: str, name: str = "all") -> Path:
+        return self.logs / rule / f"{name}.log"
+
+    def benchmark(self, rule: str, name: str = "all") -> Path:
+        return self.root / "benchmarks" / rule / f"{name}.tsv"

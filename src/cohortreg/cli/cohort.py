@@ -133,8 +133,9 @@ def preprocess_command(
     ] = OnBadImage.exclude,
 ) -> None:
     """Bring a shard of the images to one orientation, side, grid and range of grey values."""
-    from cohortreg.cohort.preprocessing import expanded, preprocess_shard, shard_rows
+    from cohortreg.cohort.preprocessing import preprocess_shard, shard_rows
     from cohortreg.cohort.tables import read_images, write_table
+    from cohortreg.config import expand_root
     from cohortreg.images.preprocess import Settings
     from cohortreg.layout import Layout
 
@@ -144,7 +145,7 @@ def preprocess_command(
         index = preprocess_shard(
             layout,
             rows,
-            expanded(root),
+            expand_root(root),
             Settings(**given["preprocess"]),
             given["structures"],
             fail=on_bad_image is OnBadImage.fail,

@@ -1,1 +1,85 @@
 """Commands for evaluating, tables, figures, the report."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortreg.cli import app
+from cohortreg.cli.progress import progress_bar
+from cohortreg.errors import UserError
+from cohortreg.layout import FIGURES, Layout
+
+Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
+Shards = Annotated[int, typer.Option(min=1, help="How many shards of pairs there are.")]
+
+
+@app.command("evaluate")
+def evaluate_command(
+    results: Results,
+    method: Annotated[str, typer.Option(help="The method that registered the pairs, such as affine.")],
+    settings: Annotated[str, typer.Option(help='JSON: {"structures": {name: [values]}}.')],
+    shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
+    shards: Shards = 1,
+) -> None:
+    """Measure Dice, folds and inverse consistency of a shard's registered pairs."""
+    from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
+
+    if shard >= shards:
+        raise UserError(
+            f"--shard {shard}: of {shards} shards the last is {shards - 1}; give one from 0 to that."
+        )
+
+    layout, given = Layout(results), json.loads(settings)
+    pairs = registered_pairs(layout, method, shard)
+    with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
+        measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
+    typer.echo(
+        f"{layout.evaluated_shard(method, shard)}: {measured} pairs measured, the rest was up to date."
+    )
+
+
+@app.command("tables")
+def tables_command(
+    results: Results,
+    settings: Annotated[str, typer.Option(help='JSON: {"methods": [...], "models": {...}}.')],
+    shards: Shards = 1,
+) -> None:
+    """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv and methods.md."""
+    from cohortreg.evaluation.tables import write_tables
+    from cohortreg.methods.registry import similarity_of
+
+    layout, given = Layout(results), json.loads(settings)
+    methods, models = given["methods"], given["models"]
+    similarities = {method: similarity_of(method, models) for method in methods}
+    write_tables(layout, methods, models, similarities, shards)
+    typer.echo(layout.methods_markdown.read_text("utf-8"), nl=False)
+
+
+@app.command("figures")
+def figures_command(
+    results: Results,
+    settings: Annotated[
+        str, typer.Option(help='JSON: {"methods": [...], "models": {...}, "structures": {...}}.')
+    ],
+) -> None:
+    """Draw every figure, as PNG and as SVG."""
+    from cohortreg.report.figures import draw
+
+    layout, given = Layout(results), json.loads(settings)
+    draw(layout, given["methods"], given["models"], given["structures"])
+    typer.echo(f"{len(FIGURES)} figures in {layout.figure(FIGURES[0]).parent}.")
+
+
+@app.command("report")
+def report_command(
+    results: Results,
+    settings: Annotated[str, typer.Option(help="JSON: the configuration; it is shown in the report.")],
+) -> None:
+    """Write report.html: one page, readable without anything beside it."""
+    from cohortreg.report.page import write_report
+
+    layout = Layout(results)
+    write_report(layout, json.loads(settings))
+    typer.echo(f"The report is written. Open it in a browser: {layout.report.resolve()}")

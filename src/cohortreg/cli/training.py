@@ -1,1 +1,112 @@
 """Commands for packing, training, registering."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortreg.cli import app
+from cohortreg.cli.progress import progress_bar
+
+Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
+Settings = Annotated[
+    str, typer.Option(help="JSON: the sections of the configuration that the command needs.")
+]
+Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
+
+
+@app.command("pack")
+def pack_command(results: Results) -> None:
+    """Pack the training images into one memory-mapped file."""
+    from cohortreg.cohort.tables import read_images
+    from cohortreg.images.io import read_image
+    from cohortreg.layout import Layout
+    from cohortreg.learning.data import pack
+
+    layout = Layout(results)
+    images = read_images(layout.images)
+    training = images.loc[images["split"] == "train", "image_id"].tolist()
+    with progress_bar("Packing", len(training)) as advance:
+
+        def read(image_id: str):
+            advance()
+            return read_image(layout.image(image_id)).array
+
+        pack(training, read, layout.packed, layout.packed_index)
+
+
+@app.command("train")
+def train_command(
+    results: Results,
+    model: Annotated[str, typer.Option(help="The model's name in the configuration.")],
+    stage: Annotated[int, typer.Option(min=1, help="Which of its stages, from 1.")],
+    settings: Settings,
+    seed: Seed = 1,
+    threads: Threads = 2,
+) -> None:
+    """Train a stage of a model, or go on where a training of it stopped."""
+    from cohortreg.layout import Layout
+    from cohortreg.methods.icon import train_stage
+
+    given = json.loads(settings)
+    total = given["model"]["stages"][stage - 1]["training_steps"]
+    layout = Layout(results)
+    fabric = _fabric(given["training"], threads)
+    with progress_bar(f"Training {model} stage {stage}", total) as advance:
+
+        def report(state) -> None:
+            note = ""
+            if state.history:
+                _, similarity, consistency, _, folds, weight, speed = state.history[-1]
+                note = (
+                    f"similarity {similarity:.5f}, inverse consistency {consistency:.6f}, "
+                    f"folds {folds:.1f}, weight {weight:g}, {speed:.2f} steps/s"
+                )
+            advance(note, completed=state.step)
+
+        train_stage(layout, model, stage, given, seed, fabric, report)
+    typer.echo(
+        f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
+    )
+
+
+@app.command("register")
+def register_command(
+    results: Results,
+    method: Annotated[str, typer.Option(help="Row of the tables: identity, affine, icon-2step, ...")],
+    settings: Settings = '{"training": {"precision": "32-true", "accelerator": "auto"}}',
+    shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
+    shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
+    seed: Seed = 1,
+    threads: Threads = 2,
+) -> None:
+    """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
+    from cohortreg.cohort.shards import shard_of
+    from cohortreg.cohort.tables import read_images, read_pairs
+    from cohortreg.layout import Layout
+    from cohortreg.methods.shards import register_shard
+
+    layout = Layout(results)
+    pairs = read_pairs(layout.pairs, read_images(layout.images))
+    mine = [
+        shard_of(moving, fixed, shards=shards) == shard
+        for moving, fixed in zip(pairs.moving, pairs.fixed, strict=True)
+    ]
+    pairs = pairs[mine]
+    fabric = _fabric(json.loads(settings)["training"], threads)
+    with progress_bar(f"Registering with {method}", len(pairs)) as advance:
+        register_shard(layout, method, pairs, shard, seed, fabric, lambda pair: advance())
+
+
+def _fabric(training: dict, threads: int):
+    """Device and precision as configured, and as many threads as the rule was given."""
+    import os
+
+    import torch
+    from lightning_fabric import Fabric
+
+    torch.set_num_threads(threads)
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    return Fabric(accelerator=training["accelerator"], devices=1, precision=training["precision"])

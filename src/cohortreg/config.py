@@ -1,0 +1,199 @@
+"""The configuration: validated once, here; inside, values are trusted.
+
+The defaults are not in the code: config/config.yaml has a value for every key, and the file of another cohort
+is merged over it. The schema, schemas/config.schema.yaml, describes every key.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from cohortreg.errors import UserError
+
+DATA = "../shared/data"
+UNTRAINED_METHODS = ("identity", "affine")
+
+
+def schema() -> dict:
+    """The JSON schema of the configuration."""
+    return yaml.safe_load(
+        (resources.files("cohortreg") / "schemas" / "config.schema.yaml").read_text("utf-8")
+    )
+
+
+def load(defaults: Path, *overlays: Path) -> dict:
+    """Read, merge and validate configuration files, later ones over earlier ones, as the workflow does.
+
+    Raises UserError for a file that cannot be read, and what `validate` raises.
+    """
+    merged = {}
+    for path in (defaults, *overlays):
+        try:
+            content = yaml.safe_load(Path(path).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"configuration {path}: cannot be read as YAML ({reason}).") from None
+        merged = merge(merged, content or {})
+    return validate(merged)
+
+
+def merge(config: Mapping, overlay: Mapping) -> dict:
+    """The overlay's values over those of config: mappings merge, anything else is replaced.
+
+    `structures` is replaced as a whole, since a cohort has its own and not the demo's beside them.
+    """
+    merged = dict(config)
+    for key, value in overlay.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both and key != "structures" else value
+    return merged
+
+
+def validate(config: Mapping) -> dict:
+    """The configuration, if it is one that a run can be built from.
+
+    Raises UserError with one sentence that names the first wrong key and what to do about it.
+    """
+    validator = Draft202012Validator(schema())
+    error = min(validator.iter_errors(config), key=_urgency, default=None)
+    if error is not None:
+        raise UserError(_sentence(error))
+    _check_preprocess(config["preprocess"])
+    for name, model in config["models"].items():
+        _check_model(f"models.{name}", model, config["preprocess"]["grid"])
+    _check_methods(config)
+    return dict(config)
+
+
+def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
+    """Methods that the models offer.
+
+    Each `{model}-{n}step` stands for a model and the stage, from 1, that brings it to n steps.
+    """
+    methods = {}
+    for name, model in models.items():
+        steps = 0
+        for number, stage in enumerate(model["stages"], start=1):
+            steps += stage["steps"]
+            methods[f"{name}-{steps}step"] = (name, number)
+    return methods
+
+
+def expand_root(root: str) -> Path:
+    """The folder that a table's paths start from, with $VARIABLES replaced.
+
+    $COHORTREG_DATA, the one place for data outside the repository, is ../shared/data unless it is set.
+    """
+    if not os.environ.get("COHORTREG_DATA"):
+        root = root.replace("${COHORTREG_DATA}", DATA).replace("$COHORTREG_DATA", DATA)
+    return Path(os.path.expandvars(root)).expanduser()
+
+
+def _fail(where: str, problem: str) -> None:
+    raise UserError(f"configuration: {where}: {problem}; see config/README.md.")
+
+
+def _urgency(error: ValidationError) -> tuple[int, list[str]]:
+    """An unknown key comes first, since a misspelt key is also a missing one."""
+    return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
+
+
+def _sentence(error: ValidationError) -> str:
+    where = _dotted(error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(key for key in error.instance if key not in known)
+        where = f"{where}.{unknown}" if where else str(unknown)
+        problem = f"unknown key; did you mean {_nearest(str(unknown), known)}?"
+    elif error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        where = f"{where}.{missing}" if where else missing
+        problem = "missing; take its default from config/config.yaml"
+    else:
+        problem = error.message
+        if error.validator == "type" and _reads_as_number(error.instance):
+            problem += "; YAML takes an exponent for a number only behind a point, as in 5.0e-4"
+        if description := error.schema.get("description"):
+            problem += f" ({description})"
+    end = "" if problem.endswith("?") else "; see config/README.md."
+    return f"configuration: {where or 'the whole'}: {problem}{end}"
+
+
+def _dotted(path: Iterator) -> str:
+    """models.icon.stages[1].steps for ("models", "icon", "stages", 1, "steps")."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def _nearest(unknown: str, known: Mapping) -> str:
+    """The most similar key of the same mapping or, if none is similar, of the whole configuration."""
+    if here := get_close_matches(unknown, known, n=1):
+        return here[0]
+    elsewhere = dict(key_paths(schema()))
+    if there := get_close_matches(unknown, elsewhere, n=1):
+        return elsewhere[there[0]]
+    return get_close_matches(unknown, known, n=1, cutoff=0)[0]
+
+
+def key_paths(node: Mapping, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every key that a schema node knows, as (key, dotted path); `{name}` stands for one of the user's."""
+    for key, child in node.get("properties", {}).items():
+        here = f"{path}.{key}" if path else key
+        yield key, here
+        yield from key_paths(child, here)
+    if isinstance(named := node.get("additionalProperties"), Mapping):
+        yield from key_paths(named, f"{path}.{{name}}")
+    if isinstance(items := node.get("items"), Mapping):
+        yield from key_paths(items, f"{path}[]")
+
+
+def _reads_as_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and float(value) is not None
+    except ValueError:
+        return False
+
+
+def _check_preprocess(preprocess: Mapping) -> None:
+    low, high = preprocess["percentiles"]
+    if low >= high:
+        _fail("preprocess.percentiles", f"the first, {low}, must be below the second, {high}")
+
+
+def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
+    down, up = model["network"]["down"], model["network"]["up"]
+    if down[0] != 2:
+        _fail(f"{where}.network.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
+    if len(down) != len(up) + 1:
+        _fail(
+            f"{where}.network",
+            f"down has {len(down)} entries and up {len(up)}, but down must have one more than up",
+        )
+    factors = [stage["downsample"] for stage in model["stages"]]
+    for number, factor in enumerate(factors):
+        if number and factor > factors[number - 1]:
+            _fail(
+                f"{where}.stages[{number}].downsample",
+                f"is {factor} after {factors[number - 1]}, but stages go from coarse to fine",
+            )
+        if any(size % factor for size in grid):
+            _fail(
+                f"{where}.stages[{number}].downsample",
+                f"{factor} does not divide preprocess.grid {list(grid)}; change one of the two",
+            )
+
+
+def _check_methods(config: Mapping) -> None:
+    known = [*UNTRAINED_METHODS, *trained_methods(config["models"])]
+    for number, method in enumerate(config["methods"]):
+        if method not in known:
+            _fail(f"methods[{number}]", f"no method {method!r}; known are {', '.join(known)}")
+    if config["report"]["reference"] not in config["methods"]:
+        _fail(
+            "report.reference",
+            f"{config['report']['reference']!r} is not among methods; add it there or name one",
+        )

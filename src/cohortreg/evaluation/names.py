@@ -1,0 +1,29 @@
+"""Methods in words: what was trained for each, and how the paper's Table 2 would call it."""
+
+from collections.abc import Mapping, Sequence
+
+from cohortreg.config import trained_methods
+
+
+def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
+    """The method that the figures and the report are about: the last trained one, or else the last."""
+    trained = trained_methods(models)
+    return next((method for method in reversed(methods) if method in trained), methods[-1])
+
+
+def description(method: str, models: Mapping[str, dict]) -> str:
+    """A method's name, and the steps at each resolution in the words of Table 2 if it was trained."""
+    trained = trained_methods(models)
+    if method not in trained:
+        return method
+    model, last = trained[method]
+    steps: dict[int, int] = {}
+    for stage in models[model]["stages"][:last]:
+        steps[stage["downsample"]] = steps.get(stage["downsample"], 0) + stage["steps"]
+    parts = [f"{count} step {resolution(factor)}" for factor, count in steps.items()]
+    return f"{method} ({', '.join(parts)})"
+
+
+def resolution(downsample: int) -> str:
+    """The resolution of a stage in the words of Table 2."""
+    return "full res." if downsample == 1 else f"1/{downsample} res."

@@ -1,0 +1,102 @@
+"""The loss of inverse consistency (section 3), both directions of a pair in one batch.
+
+A batch of pairs goes through the registration as [A; B] against [B; A], so that one map of twice the batch
+holds Phi^AB in its first half and Phi^BA in its second.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cohortreg.icon.steps import halve
+from cohortreg.maps.fields import Map
+from cohortreg.maps.grids import identity_map, interpolate, voxel_size
+from cohortreg.maps.jacobian import folds
+
+
+class LossTerms(NamedTuple):
+    """Terms of the loss, each a scalar tensor: sums over both directions, means over pairs and voxels."""
+
+    similarity: Tensor
+    inverse_consistency: Tensor
+    folds: Tensor
+
+
+def swap(batch: Tensor) -> Tensor:
+    """[AB; BA] to [BA; AB]."""
+    return torch.cat(batch.chunk(2)[::-1])
+
+
+def mean_squared_error(warped: Tensor, fixed: Tensor) -> Tensor:
+    """L_sim of Eq. 15: mean over the batch and the voxels."""
+    return torch.mean((warped - fixed) ** 2)
+
+
+def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """The points x_i + epsilon_i of Eq. 17: voxel centres with Gaussian jitter of one voxel in each direction.
+
+    With a stride, every stride-th centre along each axis, from an offset drawn anew at each call: the same
+    expectation from fewer samples. Returns [1, dim, *ceil(shape / stride)] in unit coordinates.
+    """
+    offsets = torch.randint(stride, (len(shape),), generator=generator).tolist()
+    centres = identity_map(shape, like.device, like.dtype)
+    centres = centres[(..., *[slice(offset, None, stride) for offset in offsets])]
+    jitter = torch.randn(centres.shape, generator=generator, dtype=like.dtype).to(like.device)
+    return centres + jitter * voxel_size(shape, like)
+
+
+def inverse_consistency(phi: Map, points: Tensor) -> Tensor:
+    """L_inv of Eq. 14 in its displacement form (Eq. 16), evaluated off the grid (Eq. 17).
+
+    phi: the map of [AB; BA]. points: [1, dim, *any], see `sample_points`. Returns the sum over both directions
+    of the mean over pairs, points and axes of |Phi^AB(Phi^BA(x)) - x|^2.
+    """
+    there_and_back = phi(swap(phi(points)))
+    return 2 * torch.mean((there_and_back - points) ** 2)
+
+
+def icon_loss(registration: nn.Module, images_a: Tensor, images_b: Tensor, points: Tensor) -> LossTerms:
+    """Terms of Eq. 13 for a batch of pairs.
+
+    images_a, images_b: [batch, 1, *grid]. points: see `sample_points`.
+    Folds are counted in both directions and averaged over the maps.
+    """
+    moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
+    phi = registration(moving, fixed)
+    on_grid = phi.on_grid(moving.shape[2:])
+    warped = interpolate(moving, on_grid)
+    return LossTerms(
+        similarity=2 * mean_squared_error(warped, fixed),
+        inverse_consistency=inverse_consistency(phi, points),
+        folds=folds(on_grid).float().mean(),
+    )
+
+
+class StageObjective(nn.Module):
+    """The loss terms of a stage: its registration at its resolution, with the stages before it frozen.
+
+    registration: see `stages.build_registration`. frozen: the part of it that this stage does not train; it
+    stays in evaluation mode. stride: see `sample_points`.
+    """
+
+    def __init__(self, registration: nn.Module, frozen: nn.Module | None, downsample: int, stride: int):
+        super().__init__()
+        self.registration = registration
+        self.frozen = [] if frozen is None else [frozen.requires_grad_(False)]
+        self.halvings = round(math.log2(downsample))
+        self.stride = stride
+
+    def train(self, mode: bool = True) -> "StageObjective":
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def forward(self, images_a: Tensor, images_b: Tensor, generator: torch.Generator) -> LossTerms:
+        for _ in range(self.halvings):
+            images_a, images_b = halve(images_a), halve(images_b)
+        points = sample_points(images_a.shape[2:], self.stride, generator, images_a)
+        return icon_loss(self.registration, images_a, images_b, points)

@@ -1,0 +1,48 @@
+"""The staged registration of 4.5, built from the stages' settings and nothing else."""
+
+import math
+
+from torch import nn
+
+from cohortreg.icon.networks import UNet
+from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
+
+
+def build_network(settings: dict, dim: int) -> nn.Module:
+    """The network that the configuration names under `network`."""
+    return UNet(dim, settings["down"], settings["up"])
+
+
+def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.Module:
+    """A registration of images downsampled by `downsample`, for images downsampled by `target`."""
+    for _ in range(round(math.log2(downsample / target))):
+        registration = HalfResolution(registration)
+    return registration
+
+
+def build_registration(network: dict, stages: list[dict], dim: int) -> tuple[nn.Module, nn.Module | None]:
+    """The registration of the last stage at that stage's resolution, and the stages before it, inside of it.
+
+    Each stage adds `steps` networks that see images downsampled by `downsample` (a power of two), after all
+    steps before it. The second part is what the last stage freezes; None for the first stage.
+    """
+    registration, before, resolution = None, None, 1
+    for stage in stages:
+        before = registration
+        if registration is not None:
+            registration = at_resolution(registration, resolution, stage["downsample"])
+        for _ in range(stage["steps"]):
+            step = DisplacementNetwork(build_network(network, dim))
+            registration = step if registration is None else TwoSteps(registration, step)
+        resolution = stage["downsample"]
+    return registration, before
+
+
+def full_resolution(registration: nn.Module, stages: list[dict]) -> nn.Module:
+    """The last stage's registration, for images at full resolution."""
+    return at_resolution(registration, stages[-1]["downsample"], 1)
+
+
+def steps(stages: list[dict]) -> int:
+    """Number of steps that the stages compose."""
+    return sum(stage["steps"] for stage in stages)

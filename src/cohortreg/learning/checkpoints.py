@@ -1,0 +1,59 @@
+"""The state of a training at a step: what a killed run needs to go on as if it had never stopped."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cohortreg.learning import weights
+
+KEPT = 2
+
+
+@dataclass
+class TrainingState:
+    """How far a training is.
+
+    step: training steps done. weight: the weight of inverse consistency for the next step. history: a row of
+    numbers for each step done.
+    """
+
+    step: int
+    weight: float
+    history: list[list[float]] = field(default_factory=list)
+
+
+def save(folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write a checkpoint, whole or not at all, and keep the last two."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    tensors["history"] = torch.tensor(state.history, dtype=torch.float64)
+    weights.save(folder / f"step-{state.step:08d}.safetensors", tensors, step=state.step, weight=state.weight)
+    for old in _all(folder)[:-KEPT]:
+        old.unlink()
+
+
+def load_last(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState | None:
+    """Put the last checkpoint's state into the model and the optimizer; None where there is no checkpoint."""
+    found = _all(folder)
+    if not found:
+        return None
+    tensors, facts = weights.load(found[-1])
+    history = tensors.pop("history").tolist()
+    model_state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    weights.load_into(model, model_state, found[-1])
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, moment = name.split(".")
+            moments.setdefault(int(index), {})[moment] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    return TrainingState(facts["step"], facts["weight"], history)
+
+
+def _all(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))

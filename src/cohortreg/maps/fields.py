@@ -1,0 +1,55 @@
+"""Maps as functions from points of the fixed image to points of the moving image, and their composition.
+
+A map is called with points [batch, dim, *any] in unit coordinates and returns points of the same shape.
+`on_grid(shape)` gives its values at the voxel centres of a grid, and skips interpolation where the map's own
+displacement already lies there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from cohortreg.maps.grids import identity_map, interpolate, resize
+
+
+class Map(Protocol):
+    """What every map can do."""
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """The map's values at points, both [batch, dim, *any] in unit coordinates."""
+
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """The map's values at the voxel centres of a grid, [batch, dim, *shape]."""
+
+
+@dataclass(frozen=True)
+class DisplacementField:
+    """Phi = D + Id with D interpolated linearly between voxel centres (Eq. 12).
+
+    displacement: [batch, dim, *grid] in unit coordinates.
+    """
+
+    displacement: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        return points + interpolate(self.displacement, points)
+
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        displacement = resize(self.displacement, shape)
+        return displacement + identity_map(shape, displacement.device, displacement.dtype)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """outer ∘ inner: points go through `inner` first."""
+
+    outer: Map
+    inner: Map
+
+    def __call__(self, points: Tensor) -> Tensor:
+        return self.outer(self.inner(points))
+
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        return self.outer(self.inner.on_grid(shape))

@@ -1,0 +1,42 @@
+"""Where a map folds: voxels whose volume form is negative."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def volume_form(phi: Tensor) -> Tensor:
+    """Determinant of the finite differences between neighbouring voxels of a map.
+
+    phi: [batch, dim, *grid], in any coordinates. Returns [batch, *(n - 1 for n in grid)], proportional to the
+    volume that each voxel is mapped to, negative where the map reverses orientation. Differences are
+    backward in three dimensions and forward in one and two, as in the authors' package, so that counts of
+    folds can be compared with published ones.
+    """
+    dim = phi.shape[1]
+    inside = slice(1, None) if dim == 3 else slice(None, -1)
+    columns = []
+    for axis in range(dim):
+        ahead = [slice(None), slice(None), *[inside] * dim]
+        behind = list(ahead)
+        ahead[2 + axis], behind[2 + axis] = slice(1, None), slice(None, -1)
+        columns.append(phi[tuple(ahead)] - phi[tuple(behind)])
+    if dim == 1:
+        return columns[0][:, 0]
+    if dim == 2:
+        a, b = columns
+        return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    a, b, c = columns
+    return (torch.linalg.cross(a, b, dim=1) * c).sum(1)
+
+
+def folds(phi: Tensor) -> Tensor:
+    """Number of voxels with a negative volume form, [batch], for maps phi [batch, dim, *grid]."""
+    return (volume_form(phi.detach()) < 0).flatten(1).sum(1)
+
+
+def fold_sites(shape: Sequence[int]) -> int:
+    """Number of voxels of a grid that have a volume form: the denominator of the percentage of folds."""
+    return math.prod(n - 1 for n in shape)

@@ -1,0 +1,118 @@
+"""Displacement fields on disk: millimetres in ITK's physical space (LPS), from the fixed to the moving image.
+
+This is the only place where unit coordinates, voxels and millimetres become each other. A file holds, at every
+voxel centre x of the fixed image's grid, the vector that leads to the matching point of the moving image, so
+that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with it as it is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from cohortreg.errors import UserError
+from cohortreg.files import whole
+from cohortreg.maps.grids import identity_map
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of a three-dimensional image lie.
+
+    shape: voxels along each axis. affine: [4, 4], voxel index to RAS millimetres, as NIfTI has it.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray
+
+    @property
+    def voxel_to_lps(self) -> np.ndarray:
+        """[4, 4], voxel index to LPS millimetres."""
+        return _RAS_TO_LPS @ self.affine
+
+    @property
+    def unit_to_lps(self) -> np.ndarray:
+        """[4, 4], unit coordinates to LPS millimetres."""
+        return self.voxel_to_lps @ np.diag([*(n - 1.0 for n in self.shape), 1.0])
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A displacement field in physical space.
+
+    displacement: float32 [dim, *grid.shape], LPS millimetres. grid: where it is given, the fixed image's.
+    """
+
+    displacement: np.ndarray
+    grid: Grid
+
+
+def apply_affine(matrix: np.ndarray | Tensor, points: Tensor) -> Tensor:
+    """Points [batch, dim, *any] through a matrix [dim + 1, dim + 1]."""
+    matrix = torch.as_tensor(matrix, dtype=points.dtype, device=points.device)
+    dim = points.shape[1]
+    moved = torch.einsum("ij,bj...->bi...", matrix[:dim, :dim], points)
+    return moved + matrix[:dim, dim].reshape(1, dim, *[1] * (points.dim() - 2))
+
+
+def to_physical(displacement: Tensor, moving: Grid, fixed: Grid) -> Transform:
+    """The physical transform of a displacement field in unit coordinates.
+
+    displacement: [1, dim, *fixed.shape], phi - Id, where phi leads from unit coordinates of the fixed image
+    to unit coordinates of the moving image.
+    """
+    centres = identity_map(fixed.shape, dtype=torch.float64)
+    phi = centres + displacement.detach().cpu().double()
+    millimetres = apply_affine(moving.unit_to_lps, phi) - apply_affine(fixed.unit_to_lps, centres)
+    return Transform(millimetres[0].float().numpy(), fixed)
+
+
+def to_unit(transform: Transform, target: Grid) -> Tensor:
+    """The map phi of a physical transform: [1, dim, *transform.grid.shape], float64.
+
+    Holds at each voxel of the fixed image the unit coordinates of the matching point in the image `target`
+    (the moving image, or its label map with a grid of its own).
+    """
+    centres = identity_map(transform.grid.shape, dtype=torch.float64)
+    points = apply_affine(transform.grid.unit_to_lps, centres)
+    points = points + torch.from_numpy(transform.displacement)[None].double()
+    return apply_affine(np.linalg.inv(target.unit_to_lps), points)
+
+
+def write_transform(path: Path, transform: Transform) -> None:
+    """Write a transform as NIfTI through SimpleITK, whole or not at all."""
+    vectors = np.moveaxis(transform.displacement, 0, -1).astype(np.float32)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors.transpose(2, 1, 0, 3)), isVector=True)
+    matrix = transform.grid.voxel_to_lps
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).flatten().tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    with whole(path) as beside:
+        # Compressing random mantissas takes longer than registering and saves a tenth: the lowest level.
+        sitk.WriteImage(image, str(beside), useCompression=True, compressionLevel=1)
+
+
+def read_transform(path: Path) -> Transform:
+    """Read a displacement field as SimpleITK does.
+
+    Raises UserError where the file is missing or is no field of three-dimensional vectors.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such transform; run the registration that makes it")
+    try:
+        image = sitk.ReadImage(str(path), sitk.sitkVectorFloat32)
+    except RuntimeError as error:
+        raise UserError(f"{path}: not a displacement field; delete it and register the pair again") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+        raise UserError(f"{path}: not a field of three-dimensional vectors; register the pair again")
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    displacement = np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(3, 2, 1, 0))
+    return Transform(displacement, Grid(tuple(image.GetSize()), _RAS_TO_LPS @ matrix))

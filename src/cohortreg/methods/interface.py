@@ -1,0 +1,36 @@
+"""What a registration method is."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from cohortreg.images.io import Image
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a method returns for a pair: displacement fields in unit coordinates, [1, dim, *grid].
+
+    forward: phi - Id with moving(phi(x)) ≈ fixed(x), x in the fixed image. inverse: the same from points of the
+    moving image to points of the fixed image; None where the method has no inverse.
+    """
+
+    forward: Tensor
+    inverse: Tensor | None
+
+
+class Method(Protocol):
+    """Registers a moving to a fixed image on one grid; never sees a label.
+
+    Everything that is done for each pair happens inside the call, which is what is timed; models are loaded
+    when the method is made.
+    """
+
+    #: Changes when the method's results would: part of what says whether a transform is up to date.
+    version: str
+    #: The similarity that the method maximises, as the tables show it.
+    similarity: str
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register one pair; raises UserError where the method cannot."""

@@ -1,0 +1,59 @@
+"""Every figure of a cohort. Their names and number do not depend on the data: see `cohortreg.layout.FIGURES`."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cohortreg.evaluation import numbers
+from cohortreg.evaluation.names import main_method
+from cohortreg.evaluation.tables import read_table
+from cohortreg.layout import Layout
+from cohortreg.report import charts, style
+from cohortreg.report.pairs import pair_figure, read_pair
+
+Structures = Mapping[str, Sequence[int]]
+
+
+def rank(pairs: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The rows of one method from the best pair to the worst.
+
+    By mean Dice; without labels by folds, then by the inverse consistency error. Ties go by the pair's names.
+    """
+    rows = pairs[pairs["method"] == method]
+    if rows["dice_mean"].notna().any():
+        rows = rows[rows["dice_mean"].notna()]
+        order = {"dice_mean": False}
+    else:
+        order = {"folds_percent": True, "inverse_consistency_voxels": True}
+    order |= {"moving": True, "fixed": True}
+    return rows.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
+
+
+def shown_pairs(pairs: pd.DataFrame, method: str) -> dict[str, pd.Series]:
+    """The best, the median (the better of two) and the worst pair of a method, by name."""
+    ranked = rank(pairs, method)
+    places = {"best": 0, "median": (len(ranked) - 1) // 2, "worst": len(ranked) - 1}
+    return {name: ranked.iloc[place] for name, place in places.items()}
+
+
+def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], structures: Structures) -> None:
+    """Write every figure of `FIGURES` as PNG and SVG, from the tables, transforms and training histories."""
+    style.apply()
+    pairs = read_table(layout.pairs_table)
+    method = main_method(methods, models)
+    for name, row in shown_pairs(pairs, method).items():
+        style.save(_pair(layout, name, row, structures), layout, f"pairs-{name}")
+    style.save(charts.dice_figure(pairs, list(structures)), layout, "dice")
+    style.save(charts.folds_figure(pairs), layout, "folds")
+    histories = charts.read_histories(layout, models)
+    style.save(charts.training_figure(histories), layout, "training")
+
+
+def _pair(layout: Layout, name: str, row: pd.Series, structures: Structures) -> Figure:
+    title = f"{name} pair of {row['method']}: {row['moving']} to {row['fixed']}"
+    measures = (
+        f"Dice {numbers.dice(row['dice_mean'])}, folds {numbers.folds(row['folds'], row['folds_percent'])}"
+    )
+    pair = read_pair(layout, row["method"], row["moving"], row["fixed"])
+    return pair_figure(pair, structures, f"{title}\n{measures}")

@@ -1,0 +1,179 @@
+"""The figure of a pair, in the form of Figure 1 of Greer et al. 2021: moving, fixed, warped, deformed grid."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cohortreg.evaluation.dice import HALF, crop, structure_mask
+from cohortreg.evaluation.sampling import displace, sample
+from cohortreg.images.io import Image, read_image, read_label
+from cohortreg.layout import Layout
+from cohortreg.maps.grids import interpolate
+from cohortreg.maps.jacobian import volume_form
+from cohortreg.maps.transforms import Grid, Transform, apply_affine, read_transform, to_unit
+from cohortreg.report import style
+
+# Array axes of a canonical image run to the right, to the front and up: what a slice across each is called.
+PLANES = ("sagittal", "coronal", "axial")
+GRID_LINES = 24  # along the longer side of a slice
+FINER = 3  # points a voxel along each axis at which labels are drawn
+GRID_COLOURS = ("#0072b2", "#d55e00")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is drawn of a registered pair. The map and the warped image lie on the fixed image's grid."""
+
+    moving: Image
+    fixed: Image
+    warped: np.ndarray  # [i, j, k]
+    phi: np.ndarray  # [3, i, j, k], voxels of the moving image
+    folded: np.ndarray  # [i, j, k] bool
+    transform: Transform
+    labels: tuple[Image, Image] | None  # of the moving and the fixed image
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice across array axis `axis` at `index`; `extent` is its outline in millimetres, as matplotlib wants it."""
+
+    axis: int
+    index: int
+    extent: tuple[float, float, float, float]
+
+    def of(self, volume: np.ndarray) -> np.ndarray:
+        """The slice of an array [i, j, k], rows upwards."""
+        return np.take(volume, self.index, axis=self.axis).T
+
+    def centres(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Millimetres to the right and upwards of the centres of height x width samples that cover the slice."""
+        _, right, _, up = self.extent
+        return (np.arange(width) + 0.5) * right / width, (np.arange(height) + 0.5) * up / height
+
+
+def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
+    """Read a pair and warp its moving image."""
+    moving_image, fixed_image = read_image(layout.image(moving)), read_image(layout.image(fixed))
+    transform = read_transform(layout.forward(method, moving, fixed))
+    phi = to_unit(transform, Grid(moving_image.shape, moving_image.affine)).float()
+    warped = interpolate(torch.from_numpy(moving_image.array)[None, None], phi)[0, 0].numpy()
+    folded = np.zeros(fixed_image.shape, dtype=bool)
+    folded[1:, 1:, 1:] = (volume_form(phi) < 0)[0].numpy()
+    voxels = phi[0].numpy() * (np.array(moving_image.shape) - 1).reshape(3, 1, 1, 1)
+    paths = layout.label(moving), layout.label(fixed)
+    labels = (read_label(paths[0]), read_label(paths[1])) if all(path.exists() for path in paths) else None
+    return Pair(moving_image, fixed_image, warped, voxels, folded, transform, labels)
+
+
+def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str) -> Figure:
+    """Four panels for each of three planes, at the slices where the fixed label's structures are largest.
+
+    Images with the outlines of the structures, warped ones over the fixed ones (dashed); the grid as contour
+    lines of the two components of the map in the plane, on white, black where the map folds.
+    """
+    slices = [choose_slice(pair, axis, structures) for axis in range(3)]
+    heights = [part.extent[3] - part.extent[2] for part in slices]
+    widths = [part.extent[1] - part.extent[0] for part in slices]
+    inches = sum(h / w for h, w in zip(heights, widths, strict=True)) * style.WIDTH / 4
+    figure, panels = plt.subplots(
+        3,
+        4,
+        figsize=(style.WIDTH, inches + 0.9),
+        height_ratios=[h / w for h, w in zip(heights, widths, strict=True)],
+    )
+    for row, part in zip(panels, slices, strict=True):
+        _draw_row(row, pair, part, structures)
+        row[0].set_ylabel(PLANES[part.axis])
+    for axes, name in zip(panels[0], ("moving", "fixed", "warped", "deformed grid"), strict=True):
+        axes.set_title(name, loc="center", fontweight="normal")
+    figure.suptitle(title, fontsize="medium")
+    if pair.labels:
+        colours = style.colours(list(structures))
+        handles = [Line2D([], [], color=colours[name], label=name.replace("_", " ")) for name in structures]
+        handles.append(Line2D([], [], color=style.MUTED, linestyle=":", label="fixed, for comparison"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+    return figure
+
+
+def choose_slice(pair: Pair, axis: int, structures: Mapping[str, Sequence[int]]) -> Slice:
+    """The slice of the fixed image across an axis where its structures are largest; the middle without labels."""
+    image = pair.fixed
+    index = image.shape[axis] // 2
+    if pair.labels:
+        label = pair.labels[1]
+        values = [value for several in structures.values() for value in several]
+        others = tuple(other for other in range(3) if other != axis)
+        # The label has a grid of its own, so its slice is looked up in the image through physical space.
+        place = (np.array(label.shape) - 1) / 2
+        place[axis] = np.isin(label.array, values).sum(axis=others).argmax()
+        there = np.linalg.solve(image.affine, label.affine @ [*place, 1])
+        index = int(np.clip(round(there[axis]), 0, image.shape[axis] - 1))
+    right, up = (other for other in range(3) if other != axis)
+    width, height = (float(image.spacing[other] * image.shape[other]) for other in (right, up))
+    return Slice(axis, index, (0, width, 0, height))
+
+
+def _draw_row(row: Sequence[Axes], pair: Pair, part: Slice, structures: Mapping[str, Sequence[int]]) -> None:
+    for axes, volume in zip(row, (pair.moving.array, pair.fixed.array, pair.warped), strict=False):
+        axes.imshow(part.of(volume), cmap="gray", vmin=0, vmax=1, origin="lower", extent=part.extent)
+    if pair.labels:
+        moving, fixed = pair.labels
+        here = _points(pair.fixed, part)
+        _outline(row[0], part, moving, _points(pair.moving, part), structures)
+        _outline(row[1], part, fixed, here, structures)
+        _outline(row[2], part, fixed, here, structures, linestyles="dotted")
+        _outline(row[2], part, moving, displace(here, pair.transform), structures)
+    _draw_grid(row[3], pair, part)
+    for axes in row:
+        axes.set(xticks=[], yticks=[], aspect="equal", xlim=part.extent[:2], ylim=part.extent[2:])
+        axes.grid(False)
+
+
+def _draw_grid(axes: Axes, pair: Pair, part: Slice) -> None:
+    """Contour lines of the map's two components in the plane, equally spaced in millimetres of the moving image."""
+    axes.imshow(part.of(pair.folded), cmap="binary", vmin=0, vmax=1, origin="lower", extent=part.extent)
+    components = [other for other in range(3) if other != part.axis]
+    apart = max(part.extent) / GRID_LINES
+    for component, colour in zip(components, GRID_COLOURS, strict=True):
+        millimetres = part.of(pair.phi[component]) * pair.moving.spacing[component]
+        levels = (
+            np.arange(np.ceil(millimetres.min() / apart), np.floor(millimetres.max() / apart) + 1) * apart
+        )
+        axes.contour(
+            *part.centres(*millimetres.shape), millimetres, levels=levels, colors=colour, linewidths=0.7
+        )
+
+
+def _outline(
+    axes: Axes,
+    part: Slice,
+    label: Image,
+    points: torch.Tensor,
+    structures: Mapping[str, Sequence[int]],
+    linestyles: str = "solid",
+) -> None:
+    """Outlines of the structures of a label at points [1, 3, up, right], where they are at least one half."""
+    x, y = part.centres(*points.shape[2:])
+    for name, colour in style.colours(list(structures)).items():
+        mask = crop(structure_mask(label, structures[name]), label.affine)
+        inside = sample(*mask, points, outside="zeros")[0, 0].numpy()
+        if inside.min() < HALF <= inside.max():
+            axes.contour(x, y, inside, levels=[HALF], colors=[colour], linewidths=1.1, linestyles=linestyles)
+
+
+def _points(image: Image, part: Slice) -> torch.Tensor:
+    """Points in physical space that cover a slice of an image more finely than its voxels, [1, 3, up, right]."""
+    right, up = (other for other in range(3) if other != part.axis)
+    axes: list[torch.Tensor] = [torch.empty(0)] * 3
+    axes[part.axis] = torch.tensor([float(part.index)], dtype=torch.float64)
+    for axis in (right, up):
+        n = image.shape[axis] * FINER
+        axes[axis] = (torch.arange(n, dtype=torch.float64) + 0.5) / FINER - 0.5
+    indices = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].squeeze(part.axis + 2)
+    return apply_affine(Grid(image.shape, image.affine).voxel_to_lps, indices.transpose(2, 3))

@@ -1,0 +1,59 @@
+"""The look that all figures share."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from cohortreg.files import whole
+from cohortreg.layout import FIGURE_SUFFIXES, Layout
+
+WIDTH = 8.0  # inches, of every figure
+INK = "#222222"
+MUTED = "#767676"
+
+
+def apply() -> None:
+    """Set matplotlib up: no display, sans serif, pale grid, colours told apart by colour-blind readers."""
+    matplotlib.use("agg")
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.8)
+    plt.rcParams.update(
+        {
+            "axes.edgecolor": "#cccccc",
+            "axes.labelcolor": INK,
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "figure.constrained_layout.use": True,
+            "font.sans-serif": ["DejaVu Sans"],
+            "grid.color": "#eeeeee",
+            "legend.frameon": False,
+            "savefig.dpi": 160,
+            "savefig.facecolor": "white",
+            # Without these an SVG would differ from run to run.
+            "svg.hashsalt": "cohortreg",
+            "text.color": INK,
+        }
+    )
+
+
+def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """A colour for each name, by its position, so that a method has one colour in all figures."""
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def save(figure: Figure, layout: Layout, name: str) -> None:
+    """Write a figure as PNG and SVG and close it."""
+    for suffix in FIGURE_SUFFIXES:
+        with whole(layout.figure(name, suffix)) as beside:
+            figure.savefig(beside, metadata={"Date": None} if suffix == "svg" else None)
+    plt.close(figure)
+
+
+def message(text: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.6))
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
+    axes.set_axis_off()
+    return figure

@@ -1,0 +1,89 @@
+"""Transforms on disk against SimpleITK, the reference of the convention."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from cohortreg.errors import UserError
+from cohortreg.maps.grids import identity_map, interpolate
+from cohortreg.maps.transforms import Grid, read_transform, to_physical, to_unit, write_transform
+
+
+def oblique(shape, angle, spacing, origin):
+    """A grid with anisotropic voxels, turned about the third axis, its second axis flipped."""
+    c, s = np.cos(angle), np.sin(angle)
+    rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ np.diag(spacing) @ np.diag([1, -1, 1])
+    affine[:3, 3] = origin
+    return Grid(shape, affine)
+
+
+FIXED = oblique((9, 11, 13), 0.3, (0.7, 1.3, 2.0), (5, -3, 10))
+MOVING = oblique((9, 11, 13), -0.2, (0.8, 1.2, 1.9), (2, 4, 8))
+
+
+def smooth_displacement(shape, amplitude):
+    x = identity_map(shape, dtype=torch.float64)
+    return amplitude * torch.sin(3 * x + torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1, 1))
+
+
+def as_sitk(array, grid):
+    image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    matrix = grid.voxel_to_lps
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).flatten().tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    return image
+
+
+def test_identity_between_equal_grids_is_zero_millimetres():
+    zero = torch.zeros(1, 3, *FIXED.shape)
+    assert np.abs(to_physical(zero, FIXED, FIXED).displacement).max() < 1e-5
+
+
+def test_one_voxel_along_the_first_axis_by_hand():
+    grid = Grid((5, 5, 5), np.diag([2.0, 1.0, 1.0, 1.0]))
+    displacement = torch.zeros(1, 3, 5, 5, 5)
+    displacement[:, 0] = 1 / 4  # one voxel of 2 mm towards R, which is -x in LPS
+    transform = to_physical(displacement, grid, grid)
+    np.testing.assert_allclose(transform.displacement[0], -2, atol=1e-6)
+    np.testing.assert_allclose(transform.displacement[1:], 0, atol=1e-6)
+
+
+def test_a_file_comes_back_as_it_was_and_warps_in_simpleitk_as_in_ours(tmp_path):
+    displacement = smooth_displacement(FIXED.shape, 0.05)
+    path = tmp_path / "field.nii.gz"
+    write_transform(path, to_physical(displacement, MOVING, FIXED))
+    back = read_transform(path)
+    phi = to_unit(back, MOVING)
+    torch.testing.assert_close(
+        phi, identity_map(FIXED.shape, dtype=torch.float64) + displacement, atol=1e-5, rtol=0
+    )
+    np.testing.assert_allclose(back.grid.affine, FIXED.affine, atol=1e-4)
+
+    moving = np.random.default_rng(0).random(MOVING.shape).astype(np.float32)
+    field = sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkVectorFloat64)
+    theirs = sitk.Resample(
+        as_sitk(moving, MOVING),
+        as_sitk(np.zeros(FIXED.shape, np.float32), FIXED),
+        sitk.DisplacementFieldTransform(field),
+        sitk.sitkLinear,
+        -1.0,
+    )
+    theirs = sitk.GetArrayFromImage(theirs).transpose(2, 1, 0)
+    ours = interpolate(torch.from_numpy(moving)[None, None], phi.float())[0, 0].numpy()
+    inside = theirs >= 0
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(ours[inside], theirs[inside], atol=2e-4)
+
+
+def test_a_file_that_is_no_field_is_refused_with_its_name(tmp_path):
+    path = tmp_path / "field.nii.gz"
+    with pytest.raises(UserError, match=r"field\.nii\.gz: no such transform"):
+        read_transform(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"field\.nii\.gz: not a displacement field"):
+        read_transform(path)

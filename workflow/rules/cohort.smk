@@ -1,0 +1,84 @@
+# From raw images to preprocessed ones, and what is left of the cohort.
+
+
+rule phantom:
+    input:
+        images=config["images"],
+    output:
+        PHANTOMS,
+    log:
+        layout.log("phantom"),
+    benchmark:
+        layout.benchmark("phantom")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        root=lambda wildcards: root,
+        settings=json.dumps(config["phantom"]),
+        seed=config["seed"],
+    shell:
+        "cohortreg phantom {input.images} {params.root} --settings {params.settings:q}"
+        " --seed {params.seed} 2>&1 | tee {log}"
+
+
+rule preprocess:
+    input:
+        raw=shard_files,
+        # Its other rows do not matter, and params hold the shard's own.
+        images=ancient(config["images"]),
+    output:
+        layout.image_shard("{shard}"),
+    log:
+        layout.log("preprocess", "{shard}"),
+    benchmark:
+        layout.benchmark("preprocess", "{shard}")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        results=results_folder,
+        root=config["root"],
+        rows=image_rows,
+        settings=settings("preprocess", "structures"),
+        shards=config["shards"]["images"],
+        on_bad_image=config["on_bad_image"],
+    shell:
+        "cohortreg preprocess {params.results} --images {input.images} --root {params.root:q}"
+        " --settings {params.settings:q} --shard {wildcards.shard} --shards {params.shards}"
+        " --on-bad-image {params.on_bad_image} 2>&1 | tee {log}"
+
+
+rule cohort:
+    input:
+        images=config["images"],
+        pairs=config["pairs"],
+        shards=[layout.image_shard(shard) for shard in IMAGE_SHARDS],
+    output:
+        images=layout.images,
+        pairs=layout.pairs,
+        excluded=layout.excluded,
+        summary=layout.cohort,
+    log:
+        layout.log("cohort"),
+    benchmark:
+        layout.benchmark("cohort")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        results=results_folder,
+        name=config["cohort"],
+        shards=config["shards"]["images"],
+    shell:
+        "cohortreg cohort {params.results} --name {params.name} --images {input.images}"
+        " --pairs {input.pairs} --shards {params.shards} 2>&1 | tee {log}"

@@ -1,0 +1,119 @@
+# Everything that the rules share: the validated configuration and tables, and the functions of their inputs.
+import json
+import os
+import sys
+from pathlib import Path
+
+from cohortreg import config as configuration
+from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs
+from cohortreg.errors import UserError
+from cohortreg.files import digest
+from cohortreg.layout import FIGURES, Layout
+
+
+wildcard_constraints:
+    method="[^/]+",
+    model="[^/]+",
+    shard=r"\d+",
+    stage=r"\d+",
+
+
+# The commands of this very installation, also where its environment is not activated.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+
+# The named conda environment that environment.yaml makes; only `--sdm conda` looks at it.
+ENVIRONMENT = "cohortreg"
+
+try:
+    # Snakemake has merged the files already, but would add a cohort's structures to those of the demo.
+    config = configuration.merge(config, workflow.config_settings.overwrite_config)
+    config = configuration.validate(config)
+    images = read_images(config["images"])
+    pairs = read_pairs(config["pairs"], images)
+except UserError as error:
+    sys.exit(f"cohortreg: {error}")
+
+WARNINGS = leak_warnings(images, pairs)
+layout = Layout(Path("results") / config["cohort"])
+root = configuration.expand_root(config["root"])
+
+images["shard"] = [shard_of(image, shards=config["shards"]["images"]) for image in images["image_id"]]
+pairs["shard"] = [
+    shard_of(moving, fixed, shards=config["shards"]["pairs"])
+    for moving, fixed in zip(pairs["moving"], pairs["fixed"])
+]
+IMAGE_SHARDS = sorted(images["shard"].unique())
+PAIR_SHARDS = sorted(pairs["shard"].unique())
+
+
+def raw_files(rows):
+    """Image and label files of rows of the table of images."""
+    return [root / file for column in ("image", "label") for file in rows[column] if file]
+
+
+TRAINED = {
+    method: stage
+    for method, stage in configuration.trained_methods(config["models"]).items()
+    if method in config["methods"]
+}
+
+# Training curves that the figures show.
+HISTORIES = [
+    layout.history(model, stage)
+    for model, last in dict(sorted(TRAINED.values())).items()
+    for stage in range(1, last + 1)
+]
+
+# Where `snakemake --report` shows a figure.
+CATEGORIES = {"training": "Training", "dice": "Comparison", "folds": "Comparison"}
+
+# The demo's raw images, which the workflow makes itself.
+PHANTOMS = raw_files(images) if config["phantom"] else []
+
+
+def shard_files(wildcards):
+    """Raw files of a shard of images; one that is missing is for the command to exclude, not for Snakemake."""
+    files = raw_files(images[images["shard"] == int(wildcards.shard)])
+    return files if config["phantom"] else [file for file in files if file.exists()]
+
+
+def image_rows(wildcards):
+    """Digest of what preprocessing reads from a shard's rows of the table, so that no other row matters."""
+    rows = images.loc[images["shard"] == int(wildcards.shard), ["image_id", "side", "image", "label"]]
+    return digest(*rows.to_numpy().ravel())
+
+
+def pair_rows(wildcards):
+    """Digest of a shard's pairs."""
+    rows = pairs.loc[pairs["shard"] == int(wildcards.shard), ["moving", "fixed"]]
+    return digest(*rows.to_numpy().ravel())
+
+
+def previous_weights(wildcards):
+    """Weights of the stage that a stage goes on from."""
+    before = int(wildcards.stage) - 1
+    return layout.weights(wildcards.model, before) if before else []
+
+
+def method_model(wildcards):
+    """The trained stage that a method needs; nothing for a method without training."""
+    stage = TRAINED.get(wildcards.method)
+    return [layout.weights(*stage), layout.model_card(*stage)] if stage else []
+
+
+def settings(*keys):
+    """The named parts of the configuration as JSON, for a command's --settings."""
+    return json.dumps({key: config[key] for key in keys})
+
+
+def stage_settings(wildcards):
+    """The model up to a stage, since later stages change nothing about it, and how it is trained."""
+    model = config["models"][wildcards.model]
+    stages = model["stages"][: int(wildcards.stage)]
+    return json.dumps({"model": model | {"stages": stages}, "training": config["training"]})
+
+
+def results_folder(wildcards):
+    """The cohort's folder of results."""
+    return layout.root

@@ -1,0 +1,55 @@
+# From trained methods and pairs to transforms, and what they are worth.
+
+
+rule register:
+    input:
+        pairs=layout.pairs,
+        summary=layout.cohort,
+        model=method_model,
+    output:
+        layout.registered_shard("{method}", "{shard}"),
+    log:
+        layout.log("register", "{method}-{shard}"),
+    benchmark:
+        layout.benchmark("register", "{method}-{shard}")
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]["register"]
+    resources:
+        mem_mb=8000,
+        runtime=720,
+    params:
+        results=results_folder,
+        rows=pair_rows,
+        settings=settings("training"),
+        seed=config["seed"],
+        shards=config["shards"]["pairs"],
+    shell:
+        "cohortreg register {params.results} --method {wildcards.method} --settings {params.settings:q}"
+        " --shard {wildcards.shard} --shards {params.shards} --seed {params.seed}"
+        " --threads {threads} 2>&1 | tee {log}"
+
+
+rule evaluate:
+    input:
+        registered=rules.register.output,
+        pairs=layout.pairs,
+    output:
+        layout.evaluated_shard("{method}", "{shard}"),
+    log:
+        layout.log("evaluate", "{method}-{shard}"),
+    benchmark:
+        layout.benchmark("evaluate", "{method}-{shard}")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        results=results_folder,
+        settings=settings("structures"),
+        shards=config["shards"]["pairs"],
+    shell:
+        "cohortreg evaluate {params.results} --method {wildcards.method} --settings {params.settings:q}"
+        " --shard {wildcards.shard} --shards {params.shards} 2>&1 | tee {log}"

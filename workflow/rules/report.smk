@@ -1,0 +1,99 @@
+# From what was measured to tables, figures and the report.
+
+
+rule tables:
+    input:
+        [layout.evaluated_shard(method, shard) for method in config["methods"] for shard in PAIR_SHARDS],
+    output:
+        report(
+            layout.methods_table,
+            caption="../report/methods.rst",
+            category="Comparison",
+            labels={"what": "methods", "as": "table"},
+        ),
+        report(
+            layout.pairs_table,
+            caption="../report/pairs.rst",
+            category="Comparison",
+            labels={"what": "pairs", "as": "table"},
+        ),
+        layout.methods_markdown,
+    log:
+        layout.log("tables"),
+    benchmark:
+        layout.benchmark("tables")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        results=results_folder,
+        settings=settings("methods", "structures", "models", "report"),
+        shards=config["shards"]["pairs"],
+    shell:
+        "cohortreg tables {params.results} --settings {params.settings:q} --shards {params.shards}"
+        " 2>&1 | tee {log}"
+
+
+rule figures:
+    input:
+        tables=rules.tables.output,
+        histories=HISTORIES,
+    output:
+        [
+            report(
+                layout.figure(name),
+                caption=f"../report/{name}.rst",
+                category=CATEGORIES.get(name, "Registration"),
+                labels={"what": name, "as": "figure"},
+            )
+            for name in FIGURES
+        ],
+        [layout.figure(name, "svg") for name in FIGURES],
+    log:
+        layout.log("figures"),
+    benchmark:
+        layout.benchmark("figures")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        results=results_folder,
+        settings=settings("methods", "structures", "models", "report"),
+    shell:
+        "cohortreg figures {params.results} --settings {params.settings:q} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        figures=rules.figures.output,
+        tables=rules.tables.output,
+        summary=layout.cohort,
+        excluded=layout.excluded,
+    output:
+        report(
+            layout.report,
+            caption="../report/report.rst",
+            category="Comparison",
+            labels={"what": "all", "as": "report"},
+        ),
+    log:
+        layout.log("report"),
+    benchmark:
+        layout.benchmark("report")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        results=results_folder,
+        settings=settings(*config),
+    shell:
+        "cohortreg report {params.results} --settings {params.settings:q} 2>&1 | tee {log}"
