@@ -94,9 +94,9 @@ class Knee:
 def anatomy(seed: int, identifier: str, side: str, grid: Sequence[int], spacing: Sequence[float]) -> Image:
     """Label map of a phantom knee: 1 femur, 2 femoral cartilage, 3 tibia, 4 tibial cartilage, 5 patella.
 
-    The knee follows from seed and identifier. side: "left" or "right"; a left knee is the right one's mirror
-    image in the middle plane of the body. grid: voxels along right, anterior, superior; spacing: their size in
-    millimetres. Returns uint8 with an affine to RAS millimetres.
+    The knee follows from seed and identifier. side: "left" or "right"; a left knee is the mirror image of the
+    right one in the middle plane of the body. grid: voxels along right, anterior, superior; spacing: their size
+    in millimetres. Returns uint8 with an affine to RAS millimetres.
     """
     knee = Knee.draw(generator(seed, identifier, "anatomy"))
     spacing = np.asarray(spacing, dtype=float)

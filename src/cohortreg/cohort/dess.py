@@ -119,7 +119,7 @@ def _joint(labels: np.ndarray, size: np.ndarray, soft: np.ndarray, random: np.ra
         return soft
     to_femoral = ndimage.distance_transform_edt(~femoral, sampling=size)
     to_tibial = ndimage.distance_transform_edt(~tibial, sampling=size)
-    film = 1.6 + 0.8 * _texture(labels.shape, 8 / size, random)
+    film = 1.5 + 0.5 * _texture(labels.shape, 8 / size, random)
     soft = np.where(to_femoral < film, FLUID, soft)
     return np.where((to_femoral < 6) & (to_tibial < 6) & (to_femoral + to_tibial < 8), MENISCUS, soft)
 
