@@ -1,5 +1,6 @@
 """Preprocessing of a shard of images, and what is left of a cohort afterwards."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,14 +42,18 @@ def preprocess_shard(
     the index changes when an image does). Images that are there already, made from the same files with the same
     settings, are kept.
     """
+    if not root.is_dir():
+        raise UserError(
+            f"{root} does not exist; correct `root` in the configuration, or set $COHORTREG_DATA."
+        )
     index = []
-    for row in rows.to_dict("records"):
+    for line, row in zip(rows.index, rows.to_dict("records"), strict=True):
         reason = ""
         try:
             _preprocess_row(layout, row, root, settings, structures)
         except UserError as error:
             if fail:
-                raise UserError(f"image '{row['image_id']}': {error}") from error
+                raise UserError(f"image '{row['image_id']}' (row {line} of its table): {error}") from error
             reason = " ".join(str(error).split())  # a cell of a table
             _remove(layout, row["image_id"])
         report(row["image_id"], reason)
@@ -64,15 +69,15 @@ def _preprocess_row(
     image_id = row["image_id"]
     image_path = root / row["image"]
     label_path = root / row["label"] if row["label"] else None
-    made_from = {
+    made_from = {  # as it reads back from JSON
         "image": row["image"],
         "image_sha256": _sha256(image_path),
         "label": row["label"],
         "label_sha256": _sha256(label_path),
         "side": row["side"],
-        "settings": asdict(settings),
+        "settings": json.loads(json.dumps(asdict(settings))),
         "settings_digest": settings.digest,
-        "structures": dict(structures),
+        "structures": {name: list(values) for name, values in structures.items()},
     }
     if _is_done(layout, image_id, made_from):
         return
@@ -119,20 +124,15 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
     index = _index(layout, images, shards)
     reasons = {image_id: reason for image_id, status, reason, _ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
-    pair_reasons = [
-        next((f"image '{i}' is excluded: {reasons[i]}" for i in pair if i in reasons), "")
-        for pair in zip(pairs["moving"], pairs["fixed"], strict=True)
-    ]
-    bad_pairs = pd.Series(pair_reasons, index=pairs.index, dtype=str).ne("")
-    excluded = [["image", image_id, reasons[image_id]] for image_id in images["image_id"][bad]]
-    excluded += [
-        ["pair", f"{pair.moving} {pair.fixed}", pair_reasons[pair.Index]]
-        for pair in pairs[bad_pairs].itertuples()
-    ]
+    excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
+    bad_pairs = pairs["moving"].isin(reasons) | pairs["fixed"].isin(reasons)
+    for moving, fixed in pairs.loc[bad_pairs, ["moving", "fixed"]].itertuples(index=False):
+        image_id = moving if moving in reasons else fixed
+        excluded.append(("pair", f"{moving} {fixed}", f"image '{image_id}' is excluded: {reasons[image_id]}"))
+    for every, what in ((bad, "image"), (bad_pairs, "pair")):
+        if every.all():
+            raise UserError(f"every {what} of {name} is excluded, the first of them because {excluded[0][2]}")
     write_table(layout.excluded, pd.DataFrame(excluded, columns=["kind", "id", "reason"], dtype=str))
-    for left, what in ((~bad, "image"), (~bad_pairs, "pair")):
-        if not left.any():
-            raise UserError(f"every {what} of {name} is excluded; {layout.excluded} says why.")
     good, good_pairs = images[~bad], pairs[~bad_pairs]
     summary = {
         "name": name,
