@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from cohortreg.errors import UserError
 
+DATA = "../shared/data"
 UNTRAINED_METHODS = ("identity", "affine")
 
 
@@ -83,9 +84,14 @@ def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
     return methods
 
 
-def expand_root(root: str) -> str:
-    """The configuration's `root` with $COHORTREG_DATA replaced: the environment's, or else ../shared/data."""
-    return root.replace("$COHORTREG_DATA", os.environ.get("COHORTREG_DATA") or "../shared/data")
+def expand_root(root: str) -> Path:
+    """The folder that a table's paths start from, with $VARIABLES replaced.
+
+    $COHORTREG_DATA, the one place for data outside the repository, is ../shared/data unless it is set.
+    """
+    if not os.environ.get("COHORTREG_DATA"):
+        root = root.replace("${COHORTREG_DATA}", DATA).replace("$COHORTREG_DATA", DATA)
+    return Path(os.path.expandvars(root)).expanduser()
 
 
 def _fail(where: str, problem: str) -> None:
@@ -134,13 +140,13 @@ def _nearest(unknown: str, known: Mapping) -> str:
 
 
 def key_paths(node: Mapping, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every key that a schema node knows, as (key, dotted path); `*` stands for a name of the user's."""
+    """Every key that a schema node knows, as (key, dotted path); `{name}` stands for one of the user's."""
     for key, child in node.get("properties", {}).items():
         here = f"{path}.{key}" if path else key
         yield key, here
         yield from key_paths(child, here)
     if isinstance(named := node.get("additionalProperties"), Mapping):
-        yield from key_paths(named, f"{path}.*")
+        yield from key_paths(named, f"{path}.{{name}}")
     if isinstance(items := node.get("items"), Mapping):
         yield from key_paths(items, f"{path}[]")
 

@@ -44,13 +44,13 @@ rule preprocess:
         runtime=240,
     params:
         results=results_folder,
-        root=lambda wildcards: root,
+        root=config["root"],
         rows=image_rows,
         settings=settings("preprocess", "structures"),
         shards=config["shards"]["images"],
         on_bad_image=config["on_bad_image"],
     shell:
-        "cohortreg preprocess {params.results} --images {input.images} --root {params.root}"
+        "cohortreg preprocess {params.results} --images {input.images} --root {params.root:q}"
         " --settings {params.settings:q} --shard {wildcards.shard} --shards {params.shards}"
         " --on-bad-image {params.on_bad_image} 2>&1 | tee {log}"
 

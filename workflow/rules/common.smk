@@ -36,7 +36,7 @@ except UserError as error:
 
 WARNINGS = leak_warnings(images, pairs)
 layout = Layout(Path("results") / config["cohort"])
-root = Path(configuration.expand_root(config["root"]))
+root = configuration.expand_root(config["root"])
 
 images["shard"] = [shard_of(image, shards=config["shards"]["images"]) for image in images["image_id"]]
 pairs["shard"] = [
@@ -96,10 +96,10 @@ def previous_weights(wildcards):
     return layout.weights(wildcards.model, before) if before else []
 
 
-def method_weights(wildcards):
-    """Weights that a method needs; none for a method without training."""
+def method_model(wildcards):
+    """The trained stage that a method needs; nothing for a method without training."""
     stage = TRAINED.get(wildcards.method)
-    return layout.weights(*stage) if stage else []
+    return [layout.weights(*stage), layout.model_card(*stage)] if stage else []
 
 
 def settings(*keys):
@@ -107,16 +107,11 @@ def settings(*keys):
     return json.dumps({key: config[key] for key in keys})
 
 
-def stage_settings(model, stage):
-    """As `settings`, with one model up to one stage: later stages change nothing about it."""
-    until = config["models"][model] | {"stages": config["models"][model]["stages"][:stage]}
-    return json.dumps({"models": {model: until}, "training": config["training"]})
-
-
-def method_settings(wildcards):
-    """What a method's registration needs of the configuration."""
-    stage = TRAINED.get(wildcards.method)
-    return stage_settings(*stage) if stage else json.dumps({})
+def stage_settings(wildcards):
+    """The model up to a stage, since later stages change nothing about it, and how it is trained."""
+    model = config["models"][wildcards.model]
+    stages = model["stages"][: int(wildcards.stage)]
+    return json.dumps({"model": model | {"stages": stages}, "training": config["training"]})
 
 
 def results_folder(wildcards):

@@ -5,7 +5,7 @@ rule register:
     input:
         pairs=layout.pairs,
         summary=layout.cohort,
-        weights=method_weights,
+        model=method_model,
     output:
         layout.registered_shard("{method}", "{shard}"),
     log:
@@ -21,11 +21,13 @@ rule register:
     params:
         results=results_folder,
         rows=pair_rows,
-        settings=method_settings,
+        settings=settings("training"),
+        seed=config["seed"],
         shards=config["shards"]["pairs"],
     shell:
         "cohortreg register {params.results} --method {wildcards.method} --settings {params.settings:q}"
-        " --shard {wildcards.shard} --shards {params.shards} --threads {threads} 2>&1 | tee {log}"
+        " --shard {wildcards.shard} --shards {params.shards} --seed {params.seed}"
+        " --threads {threads} 2>&1 | tee {log}"
 
 
 rule evaluate:

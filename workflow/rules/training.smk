@@ -45,7 +45,7 @@ rule train:
         runtime=2880,
     params:
         results=results_folder,
-        settings=lambda wildcards: stage_settings(wildcards.model, int(wildcards.stage)),
+        settings=stage_settings,
         seed=config["seed"],
     shell:
         "cohortreg train {params.results} --model {wildcards.model} --stage {wildcards.stage}"

@@ -27,6 +27,13 @@ class OnBadImage(StrEnum):
     fail = "fail"
 
 
+class Side(StrEnum):
+    """Side of the body."""
+
+    left = "left"
+    right = "right"
+
+
 @importers.command("msd")
 def import_msd_command(
     folder: Annotated[Path, typer.Argument(help="A folder with dataset.json, imagesTr and labelsTr.")],
@@ -41,6 +48,74 @@ def import_msd_command(
     from cohortreg.cohort.msd import import_msd
 
     _write_tables(output, *import_msd(folder, test_fraction, pairs, seed))
+
+
+@importers.command("phantom")
+def import_phantom_command(
+    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
+    subjects: Annotated[int, typer.Option(min=2, help="Knees, one a subject, right and left in turn.")] = 30,
+    test: Annotated[int, typer.Option(min=2, help="How many of the subjects to test on.")] = 8,
+    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 20,
+    seed: Seed = 1,
+) -> None:
+    """Write the tables of the embedded demo; `cohortreg phantom` makes the images they name."""
+    from cohortreg.cohort.phantom import phantom_tables
+
+    _write_tables(output, *phantom_tables(subjects, test, pairs, seed))
+
+
+@app.command("phantom")
+def phantom_command(
+    images: Annotated[Path, typer.Argument(help="The demo's images.tsv.")],
+    output: Annotated[Path, typer.Argument(help="Folder that the table's paths start from.")],
+    settings: Annotated[str, typer.Option(help='JSON: {"phantom": {"grid": [...], "spacing": [...]}}.')],
+    seed: Seed = 1,
+) -> None:
+    """Make every phantom image and label that the table names; what is there already is kept."""
+    from cohortreg.cohort.phantom import make_phantoms
+    from cohortreg.cohort.tables import read_images
+
+    table, given = read_images(images), json.loads(settings)["phantom"]
+    with _progress("Phantoms", len(table)) as advance:
+        make_phantoms(table, output, given["grid"], given["spacing"], seed, report=advance)
+
+
+@app.command("phantom-anatomy")
+def phantom_anatomy_command(
+    output: Annotated[Path, typer.Argument(help="The label map to write, .nii.gz.")],
+    identifier: Annotated[str, typer.Option("--id", help="Who it is: another name is another anatomy.")],
+    side: Annotated[Side, typer.Option(help="Which knee.")] = Side.right,
+    grid: Annotated[tuple[int, int, int], typer.Option(help="Voxels along right, anterior, superior.")] = (
+        48,
+        96,
+        96,
+    ),
+    spacing: Annotated[tuple[float, float, float], typer.Option(help="Size of a voxel, millimetres.")] = (
+        2.3,
+        1.46,
+        1.46,
+    ),
+    seed: Seed = 1,
+) -> None:
+    """Make one phantom's anatomy: a label map of a knee."""
+    from cohortreg.cohort.anatomy import anatomy
+    from cohortreg.images.io import write_image
+
+    write_image(output, anatomy(seed, identifier, side.value, grid, spacing))
+
+
+@app.command("phantom-image")
+def phantom_image_command(
+    label: Annotated[Path, typer.Argument(help="Any label map.")],
+    output: Annotated[Path, typer.Argument(help="The image to write, .nii.gz.")],
+    identifier: Annotated[str, typer.Option("--id", help="Name of the scan; the label's name if none.")] = "",
+    seed: Seed = 1,
+) -> None:
+    """Make an image with the contrast of a DESS scan from one label map."""
+    from cohortreg.cohort.dess import dess
+    from cohortreg.images.io import read_label, write_image
+
+    write_image(output, dess(read_label(label), seed, identifier or label.name.split(".")[0]))
 
 
 @app.command("preprocess")
@@ -58,8 +133,9 @@ def preprocess_command(
     ] = OnBadImage.exclude,
 ) -> None:
     """Bring a shard of the images to one orientation, side, grid and range of grey values."""
-    from cohortreg.cohort.preprocessing import expanded, preprocess_shard, shard_rows
+    from cohortreg.cohort.preprocessing import preprocess_shard, shard_rows
     from cohortreg.cohort.tables import read_images, write_table
+    from cohortreg.config import expand_root
     from cohortreg.images.preprocess import Settings
     from cohortreg.layout import Layout
 
@@ -69,7 +145,7 @@ def preprocess_command(
         index = preprocess_shard(
             layout,
             rows,
-            expanded(root),
+            expand_root(root),
             Settings(**given["preprocess"]),
             given["structures"],
             fail=on_bad_image is OnBadImage.fail,
@@ -93,7 +169,8 @@ def cohort_command(
     summary = merge_cohort(Layout(results), name, images, pairs, shards)
     typer.echo(
         f"{name}: {summary['images']} images ({summary['train']} train, {summary['test']} test), "
-        f"{summary['pairs']} pairs; {summary['excluded_images']} images and {summary['excluded_pairs']} pairs excluded"
+        f"{summary['pairs']} pairs; "
+        f"{summary['excluded_images']} images and {summary['excluded_pairs']} pairs excluded"
     )
     for warning in summary["warnings"]:
         typer.echo(f"warning: {warning}", err=True)

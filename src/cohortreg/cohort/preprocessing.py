@@ -1,6 +1,5 @@
 """Preprocessing of a shard of images, and what is left of a cohort afterwards."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,18 +14,7 @@ from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.layout import Layout
 
-DATA = "../shared/data"
 Structures = Mapping[str, Sequence[int]]
-
-
-def expanded(root: str) -> Path:
-    """The folder that a table's paths start from, with $VARIABLES replaced.
-
-    $COHORTREG_DATA, the one place for data outside the repository, is ../shared/data unless it is set.
-    """
-    if "COHORTREG_DATA" not in os.environ:
-        root = root.replace("${COHORTREG_DATA}", DATA).replace("$COHORTREG_DATA", DATA)
-    return Path(os.path.expandvars(root)).expanduser()
 
 
 def shard_rows(images: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
@@ -162,7 +150,7 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
 def _reasons(layout: Layout, images: pd.DataFrame, shards: int) -> dict[str, str]:
     """Image id to the reason why it is excluded, from the shards' indices."""
     indices = []
-    for shard in range(shards):
+    for shard in sorted({shard_of(image_id, shards=shards) for image_id in images["image_id"]}):
         path = layout.image_shard(shard)
         if not path.is_file():
             raise UserError(f"{path} does not exist; run `cohortreg preprocess` for shard {shard} first.")

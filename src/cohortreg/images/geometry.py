@@ -53,16 +53,16 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
     """The image on a grid of `shape` voxels over the same field of view, the outer edges of both aligned.
 
     Linear interpolation; an axis that becomes coarser by a factor s is smoothed first by a
-    Gaussian of standard deviation sqrt((s^2 - 1) / (8 ln 2)) voxels, which makes the point spread as wide as the
-    new voxel (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). With `nearest`, for
-    labels, the nearest voxel's value and no smoothing.
+    Gaussian of standard deviation sqrt((s^2 - 1) / (8 ln 2)) voxels, which makes the point spread as wide as
+    the new voxel (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). With `nearest`,
+    for labels, the nearest voxel's value and no smoothing.
     """
     factors = np.array(image.shape) / np.array(shape)
     array = image.array
     if not nearest:
         sigma = np.sqrt(np.maximum(factors**2 - 1, 0) / (8 * np.log(2)))
         array = gaussian_filter(array, sigma, mode="nearest")
-    # Both grids have the same axes, so ITK may work in voxel indices of the old one, whose memory runs k, j, i.
+    # Both grids have the same axes, so ITK may work in voxel indices of the old one (memory runs k, j, i).
     source = SimpleITK.GetImageFromArray(array.T)
     resample = SimpleITK.ResampleImageFilter()
     resample.SetSize([int(n) for n in shape])

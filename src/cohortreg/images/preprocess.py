@@ -75,9 +75,9 @@ def preprocess(
 
     A label always covers the field of view of its image.
 
-    The record's `to_source` is a (4, 4) matrix from RAS millimetres of the preprocessed image to those of the
-    source: only mirroring makes it differ from the identity, since affines are kept right. `offset` counts the
-    voxels added (cut off, where negative) before the first one along each axis.
+    The record's `to_source` is a (4, 4) matrix from RAS millimetres of the preprocessed image to those of
+    the source: only mirroring makes it differ from the identity, since affines are kept right. `offset`
+    counts the voxels added (cut off, where negative) before the first one along each axis.
     """
     record = {
         "source_shape": list(image.shape),

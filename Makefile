@@ -1,0 +1,58 @@
+# make demo     from nothing to the report of the embedded demo
+# make test     every test that needs nothing but Python
+# make lint     formatting and lint, of Python and of the workflow
+# make format   put them right
+# make clean    remove what the demo made; `make clean-all` removes .venv too
+
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+
+.PHONY: help demo test lint format clean clean-all
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: .venv/installed
+	$(BIN)/snakemake --cores $(CORES)
+	@echo "The report: results/demo/report.html"
+
+# Each test gets one thread; two run at a time.
+test: .venv/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/slurm --numprocesses 2 --dist loadfile
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --lint
+
+format: .venv/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt workflow
+
+clean:
+	rm -rf results/demo resources/demo .snakemake
+
+clean-all: clean
+	rm -rf .venv
+
+# Each stamp appears when its step is done, so that an interrupted one is done again.
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is missing or older than 3.11; name a newer one: make demo PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu that is the package python3-venv"; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed: .venv/made pyproject.toml
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/python -m pip install --editable '.[test]'
+	@touch $@

@@ -1,0 +1,77 @@
+"""The embedded cohort: its tables, and every raw image and label they name, from seeds and identifiers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cohortreg.cohort.anatomy import anatomy
+from cohortreg.cohort.dess import dess
+from cohortreg.cohort.split import choose_test_subjects, draw_pairs
+from cohortreg.errors import UserError
+from cohortreg.files import read_json, write_json
+from cohortreg.images.io import write_image
+
+
+def phantom_tables(
+    subjects: int, test: int, pairs: int, seed: int, name: str = "demo"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables of images and pairs for `subjects` phantom knees, right and left in turn, `test` of them for testing.
+
+    Raises UserError where the test subjects do not make that many pairs.
+    """
+    numbered = [(f"{name}-{n:03d}", "right" if n % 2 else "left") for n in range(1, subjects + 1)]
+    images = pd.DataFrame(
+        [
+            {
+                "image_id": f"{subject}-{side}",
+                "subject_id": subject,
+                "side": side,
+                "split": "train",
+                "image": f"images/{subject}-{side}.nii.gz",
+                "label": f"labels/{subject}-{side}.nii.gz",
+            }
+            for subject, side in numbered
+        ],
+        dtype=str,
+    )
+    tested = images["subject_id"].isin(choose_test_subjects(images["subject_id"], test, seed))
+    images.loc[tested, "split"] = "test"
+    return images, draw_pairs(images[tested], pairs, seed)
+
+
+def make_phantoms(
+    images: pd.DataFrame,
+    output: Path,
+    grid: Sequence[int],
+    spacing: Sequence[float],
+    seed: int,
+    report: Callable[[str], None] = lambda image_id: None,
+) -> None:
+    """Make every image and label that the table names, below `output`, the image_id serving as identifier.
+
+    grid, spacing: voxels, and their size in millimetres, along right, anterior, superior. report: called
+    after each image with its id. What is there already, made from the same seed and settings, is kept; a
+    JSON beside each image says from which it was made.
+    """
+    for row in images.to_dict("records"):
+        image_id = row["image_id"]
+        if not row["side"] or not row["label"]:
+            raise UserError(f"image '{image_id}' needs a side and a label's path to be made; fill them in.")
+        image_path, label_path = output / row["image"], output / row["label"]
+        made_from = {
+            "id": image_id,
+            "side": row["side"],
+            "seed": seed,
+            "grid": [*grid],
+            "spacing": [*spacing],
+        }
+        note = image_path.with_name(f"{image_id}.json")
+        present = note.exists() and image_path.exists() and label_path.exists()
+        if not present or read_json(note) != made_from:
+            note.unlink(missing_ok=True)
+            label = anatomy(seed, image_id, row["side"], grid, spacing)
+            write_image(label_path, label)
+            write_image(image_path, dess(label, seed, image_id))
+            write_json(note, made_from)
+        report(image_id)

@@ -1,0 +1,28 @@
+"""What every test may need: the data that cannot be committed, found through one setting."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def _outside(folder: str) -> Path:
+    data = Path(os.environ.get("COHORTREG_DATA", REPOSITORY / "../shared/data"))
+    path = (data / folder).resolve()
+    if not path.is_dir():
+        pytest.skip(f"{folder} is not there; set COHORTREG_DATA to the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def hippocampus() -> Path:
+    """Real MR volumes in the layout of the Medical Segmentation Decathlon."""
+    return _outside("hippocampus")
+
+
+@pytest.fixture(scope="session")
+def icon_parity() -> Path:
+    """Golden tensors of the authors' package."""
+    return _outside("../reference/icon_parity")

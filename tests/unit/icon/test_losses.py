@@ -1,0 +1,104 @@
+"""The loss against cases worked out by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from cohortreg.icon.losses import StageObjective, icon_loss, inverse_consistency, sample_points, swap
+from cohortreg.icon.stages import build_registration
+from cohortreg.maps.fields import DisplacementField
+from cohortreg.maps.grids import identity_map
+
+NETWORK = {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]}
+
+
+class Shift(nn.Module):
+    """Registers every pair of the batch by a displacement of its own along the first axis."""
+
+    def __init__(self, *shifts):
+        super().__init__()
+        self.shifts = torch.tensor(shifts)
+
+    def forward(self, moving, fixed):
+        displacement = torch.zeros(len(self.shifts), 2, *moving.shape[2:])
+        displacement[:, 0] = self.shifts.reshape(-1, 1, 1)
+        return DisplacementField(displacement)
+
+
+def test_swap_exchanges_the_two_directions():
+    assert swap(torch.tensor([1, 2, 3, 4])).tolist() == [3, 4, 1, 2]
+
+
+def test_opposite_shifts_are_inverse_and_equal_shifts_are_not():
+    """Forward 0.1 and back -0.1 lead home; forward 0.1 and back 0.1 miss by 0.2 on one of two axes."""
+    points = identity_map((4, 4))
+    images = torch.zeros(2, 1, 4, 4)
+    home = inverse_consistency(Shift(0.1, -0.1)(images, images), points)
+    away = inverse_consistency(Shift(0.1, 0.1)(images, images), points)
+    assert home.item() == pytest.approx(0, abs=1e-12)
+    assert away.item() == pytest.approx(2 * 0.2**2 / 2)
+
+
+def test_similarity_sums_both_directions_by_hand():
+    """Images 0 and 3 under the identity: each direction's mean squared error is 9."""
+    terms = icon_loss(Shift(0.0, 0.0), torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 3.0), identity_map((4, 4)))
+    assert terms.similarity.item() == pytest.approx(18)
+    assert terms.inverse_consistency.item() == 0
+    assert terms.folds.item() == 0
+
+
+def test_swapped_pixels_are_seen_off_the_grid_only():
+    """Figure 3: two pixels that swap places are inverse consistent at pixel centres, and nowhere between."""
+    displacement = torch.zeros(2, 1, 6)
+    displacement[:, 0, 2], displacement[:, 0, 3] = 1 / 5, -1 / 5
+    phi = DisplacementField(displacement[:, :, :, None].repeat(1, 2, 1, 6) * torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
+    centres = identity_map((6, 6))
+    generator = torch.Generator().manual_seed(0)
+    assert inverse_consistency(phi, centres).item() < 1e-12
+    assert inverse_consistency(phi, sample_points((6, 6), 1, generator, centres)).item() > 1e-4
+
+
+def test_points_jitter_by_one_voxel_along_each_axis_and_thin_out_by_the_stride():
+    shape = (41, 81)
+    generator = torch.Generator().manual_seed(0)
+    jitter = sample_points(shape, 1, generator, torch.zeros(1)) - identity_map(shape)
+    assert jitter[:, 0].std().item() == pytest.approx(1 / 40, rel=0.05)
+    assert jitter[:, 1].std().item() == pytest.approx(1 / 80, rel=0.05)
+    thin = sample_points(shape, 4, generator, torch.zeros(1))
+    assert thin[0, 0].numel() < 41 * 81 / 12
+
+
+def test_thin_points_estimate_the_same_expectation():
+    generator = torch.Generator().manual_seed(0)
+    phi = DisplacementField(0.02 * torch.randn(2, 2, 24, 24, generator=generator))
+    shape, like = (24, 24), torch.zeros(1)
+    dense, thin = (
+        torch.stack([inverse_consistency(phi, sample_points(shape, stride, generator, like)) for _ in range(n)]).mean()
+        for stride, n in ((1, 100), (2, 400))
+    )
+    assert thin.item() == pytest.approx(dense.item(), rel=0.02)
+
+
+def test_a_stage_trains_its_own_steps_and_freezes_those_before():
+    stages = [{"steps": 2, "downsample": 2}, {"steps": 1, "downsample": 1}]
+    registration, before = build_registration(NETWORK, stages, 2)
+    for parameter in registration.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    objective = StageObjective(registration, before, 1, 1).train()
+    states = {name: tensor.clone() for name, tensor in before.state_dict().items()}
+    images = torch.rand(2, 2, 1, 16, 16)
+    similarity, consistency, _ = objective(*images, torch.Generator().manual_seed(0))
+    (similarity + consistency).backward()
+    for name, tensor in before.state_dict().items():  # batch statistics included
+        assert torch.equal(tensor, states[name]), name
+    assert all(p.grad is None for p in before.parameters())
+    own = [p for name, p in registration.named_parameters() if name.startswith("second.")]
+    assert own
+    assert all(p.grad.abs().sum() > 0 for p in own)
+
+
+def test_a_new_registration_is_the_identity():
+    registration, _ = build_registration(NETWORK, [{"steps": 2, "downsample": 2}, {"steps": 2, "downsample": 1}], 3)
+    moving, fixed = torch.rand(2, 1, 1, 9, 8, 10)
+    phi = registration.eval()(moving, fixed).on_grid((9, 8, 10))
+    torch.testing.assert_close(phi, identity_map((9, 8, 10)), atol=1e-6, rtol=0)

@@ -1,0 +1,147 @@
+"""The configuration: what is refused, in which words, and that schema, defaults and README say the same."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cohortreg import config as configuration
+from cohortreg.errors import UserError
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+@pytest.fixture
+def demo() -> dict:
+    """A copy of the demo's configuration that a test may spoil."""
+    return copy.deepcopy(configuration.load(CONFIG / "config.yaml"))
+
+
+def put(config: dict, path: str, value: object) -> None:
+    """Set the value at a path such as models.icon.stages.1.steps."""
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    for part in parents:
+        config = config[part]
+    config[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("models.icon.stages.1.learningrate", 1.0, "stages[1].learningrate: unknown key; did you mean learning_rate?"),
+        ("phantom.spacings", [1, 1, 1], "phantom.spacings: unknown key; did you mean spacing?"),
+        ("cohrot", "demo", "cohrot: unknown key; did you mean cohort?"),
+        ("mirror", "left", "mirror: unknown key; did you mean preprocess.mirror?"),
+        ("seed", "one", "seed: 'one' is not of type 'integer'"),
+        ("seed", True, "seed: True is not of type 'integer'"),
+        ("models.icon.stages.0.learning_rate", "5e-4", "as in 5.0e-4"),
+        ("preprocess.fit", "stretch", "preprocess.fit: 'stretch' is not one of ['resample', 'pad']"),
+        ("preprocess.percentiles", [99, 1], "preprocess.percentiles: the first, 99, must be below the second, 1"),
+        ("preprocess.grid", [25, 48, 48], "models.icon.stages[0].downsample: 2 does not divide preprocess.grid"),
+        ("preprocess.grid", [24, 48], "preprocess.grid: [24, 48] is too short"),
+        ("models.icon.stages.2.downsample", 2, "models.icon.stages[2].downsample: is 2 after 1"),
+        ("models.icon.network.up", [16, 32], "models.icon.network: down has 5 entries and up 2"),
+        ("models.icon.network.down", [1, 2, 2, 2, 2], "models.icon.network.down[0]: must be 2"),
+        ("models.icon.stages", [], "models.icon.stages: [] should be non-empty"),
+        ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
+        ("structures", {"mean": [1]}, "structures: 'mean' does not match"),
+        ("structures", {}, "structures: {} should be non-empty"),
+        ("methods", ["identity", "icon-5step"], "known are identity, affine, icon-2step, icon-3step, icon-4step"),
+        ("report.reference", "icon-1step", "report.reference: 'icon-1step' is not among methods"),
+        ("cohort", "../demo", "cohort: '../demo' does not match"),
+        ("shards.pairs", 0, "shards.pairs: 0 is less than the minimum of 1"),
+    ],
+)  # fmt: skip
+def test_wrong_value_ends_in_one_sentence_that_says_where(demo, path, value, words):
+    put(demo, path, value)
+    with pytest.raises(UserError) as caught:
+        configuration.validate(demo)
+    sentence = str(caught.value)
+    assert words in sentence
+    assert "\n" not in sentence
+
+
+def test_missing_key_is_named(demo):
+    del demo["threads"]["train"]
+    with pytest.raises(UserError, match=r"threads\.train: missing"):
+        configuration.validate(demo)
+
+
+def test_misspelt_key_is_named_before_the_one_it_leaves_missing(demo):
+    demo["threads"]["trian"] = demo["threads"].pop("train")
+    with pytest.raises(UserError, match=r"threads\.trian: unknown key; did you mean train\?"):
+        configuration.validate(demo)
+
+
+def test_file_that_is_not_yaml_is_named(tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("cohort: [")
+    with pytest.raises(UserError, match=r"broken\.yaml: cannot be read as YAML") as caught:
+        configuration.load(CONFIG / "config.yaml", broken)
+    assert "\n" not in str(caught.value)
+
+
+def test_overlay_merges_and_its_structures_replace_the_demos(demo):
+    overlay = {"preprocess": {"fit": "pad"}, "structures": {"anterior": [1]}, "methods": ["affine"]}
+    merged = configuration.merge(demo, overlay)
+    assert merged["preprocess"] == demo["preprocess"] | {"fit": "pad"}
+    assert merged["structures"] == {"anterior": [1]}
+    assert merged["methods"] == ["affine"]
+    assert configuration.merge(merged, overlay) == merged
+    assert "femoral_cartilage" in demo["structures"]
+
+
+@pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_of_the_repository_is_valid(overlay):
+    assert configuration.load(CONFIG / "config.yaml", overlay)["cohort"]
+
+
+def test_trained_methods_count_the_steps_of_the_stages():
+    stages = [{"steps": 2}, {"steps": 1}, {"steps": 3}]
+    assert configuration.trained_methods({"icon": {"stages": stages}, "lncc": {"stages": stages[1:]}}) == {
+        "icon-2step": ("icon", 1),
+        "icon-3step": ("icon", 2),
+        "icon-6step": ("icon", 3),
+        "lncc-1step": ("lncc", 1),
+        "lncc-4step": ("lncc", 2),
+    }
+
+
+def test_root_of_data_outside_the_repository(monkeypatch):
+    monkeypatch.setenv("COHORTREG_DATA", "/data")
+    assert configuration.expand_root("$COHORTREG_DATA/hippocampus") == Path("/data/hippocampus")
+    monkeypatch.delenv("COHORTREG_DATA")
+    assert configuration.expand_root("$COHORTREG_DATA/hippocampus") == Path("../shared/data/hippocampus")
+    assert configuration.expand_root("resources/demo") == Path("resources/demo")
+
+
+def schema_node(path: str) -> dict:
+    """The schema's node at a dotted path as `key_paths` gives it."""
+    node = configuration.schema()
+    for part in path.replace("[]", ".[]").split("."):
+        node = {"[]": node.get("items"), "{name}": node.get("additionalProperties")}.get(part) or node[
+            "properties"
+        ][part]
+    return node
+
+
+def default_paths(value: object, path: str = "", named: bool = False) -> set[str]:
+    """The dotted paths of the keys of config.yaml, in the form of `key_paths`."""
+    if isinstance(value, list):
+        return set().union(*(default_paths(entry, f"{path}[]") for entry in value))
+    if not isinstance(value, dict):
+        return set()
+    paths = set()
+    for key, child in value.items():
+        here = f"{path}.{'{name}' if named else key}".removeprefix(".")
+        paths |= (set() if named else {here}) | default_paths(child, here, here in ("models", "structures"))
+    return paths
+
+
+def test_every_key_has_a_description_a_default_and_a_row_in_the_readme():
+    known = {path for _, path in configuration.key_paths(configuration.schema())}
+    assert known == default_paths(yaml.safe_load((CONFIG / "config.yaml").read_text()))
+    readme = (CONFIG / "README.md").read_text().splitlines()
+    rows = {line for line in readme if line.startswith("| `")}
+    assert rows == {f"| `{path}` | {schema_node(path)['description']} |" for path in known}
