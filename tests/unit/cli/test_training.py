@@ -1,0 +1,102 @@
+"""The training command, killed for real."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cohortreg.layout import Layout
+from cohortreg.learning import weights
+from cohortreg.learning.data import pack
+
+COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+STAGE = {
+    "steps": 1,
+    "downsample": 1,
+    "training_steps": 60,
+    "batch_size": 1,
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "weight": 1,
+    "weight_increment": 0.1,
+    "fold_threshold": 0,
+    "stride": 1,
+}
+SETTINGS = {
+    "model": {
+        "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
+        "similarity": "mse",
+        "stages": [STAGE],
+    },
+    "training": {"precision": "32-true", "accelerator": "cpu", "checkpoint_every": 5},
+}
+
+
+def packed(folder) -> Layout:
+    layout = Layout(folder)
+    random = np.random.default_rng(0)
+    images = {f"image-{n}": random.random((12, 14, 10), np.float32) for n in range(3)}
+    pack(list(images), images.__getitem__, layout.packed, layout.packed_index)
+    return layout
+
+
+def command(layout, settings=SETTINGS):
+    options = ["--model", "icon", "--stage", "1", "--settings", json.dumps(settings), "--threads", "1"]
+    return [*COMMAND, "train", str(layout.root), *options]
+
+
+def test_a_training_killed_in_the_middle_and_started_again_ends_with_the_same_weights(tmp_path):
+    whole, killed = packed(tmp_path / "whole"), packed(tmp_path / "killed")
+    subprocess.run(command(whole), check=True, capture_output=True)
+
+    process = subprocess.Popen(command(killed), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 120
+    while not list(killed.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not killed.weights("icon", 1).exists()
+    subprocess.run(command(killed), check=True, capture_output=True)
+
+    expected, _ = weights.load(whole.weights("icon", 1))
+    found, _ = weights.load(killed.weights("icon", 1))
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert tensor.equal(found[name]), name
+    columns = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight"]
+    histories = [pd.read_csv(layout.history("icon", 1))[columns] for layout in (whole, killed)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert histories[0]["step"].tolist() == list(range(1, 61))
+
+
+def test_the_models_card_says_what_made_it(tmp_path):
+    layout = packed(tmp_path)
+    settings = json.loads(json.dumps(SETTINGS))
+    settings["model"]["stages"][0]["training_steps"] = 2
+    subprocess.run(command(layout, settings), check=True, capture_output=True)
+    card = json.loads(layout.model_card("icon", 1).read_text())
+    assert card["steps"] == 1
+    assert card["stages"] == settings["model"]["stages"]
+    assert card["images"] == 3 and card["seed"] == 1
+    assert card["images_sha256"] == json.loads(layout.packed_index.read_text())["sha256"]
+    assert card["software"]["torch"].startswith("2.13.0")
+
+
+@pytest.mark.parametrize("what", ["packed", "before"])
+def test_what_is_missing_is_one_sentence(tmp_path, what):
+    layout = Layout(tmp_path) if what == "packed" else packed(tmp_path)
+    settings = json.loads(json.dumps(SETTINGS))
+    settings["model"]["stages"].append(STAGE)
+    call = command(layout, settings)
+    call[call.index("--stage") + 1] = "2"
+    result = subprocess.run(call, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    sentence = "run cohortreg pack first" if what == "packed" else "train the stage that makes them first"
+    assert sentence in result.stderr
