@@ -10,7 +10,7 @@ import pandas as pd
 from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
 from cohortreg.errors import UserError
-from cohortreg.files import digest_file, read_json, write_json
+from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.layout import Layout
@@ -38,8 +38,9 @@ def preprocess_shard(
     fail: stop at the first bad image instead; what was done before stays whole.
     report: called after each image with its id and the reason why it is excluded, or "".
 
-    Returns the shard's index: image_id, status (ok or excluded), reason. Images that are there already,
-    made from the same files with the same settings, are kept.
+    Returns the shard's index: image_id, status (ok or excluded), reason, sidecar (SHA-256 of the sidecar, so that
+    the index changes when an image does). Images that are there already, made from the same files with the same
+    settings, are kept.
     """
     if not root.is_dir():
         raise UserError(
@@ -56,8 +57,9 @@ def preprocess_shard(
             reason = " ".join(str(error).split())  # a cell of a table
             _remove(layout, row["image_id"])
         report(row["image_id"], reason)
-        index.append([row["image_id"], "excluded" if reason else "ok", reason])
-    return pd.DataFrame(index, columns=["image_id", "status", "reason"], dtype=str)
+        sidecar = _sha256(layout.sidecar(row["image_id"]))
+        index.append([row["image_id"], "excluded" if reason else "ok", reason, sidecar])
+    return pd.DataFrame(index, columns=["image_id", "status", "reason", "sidecar"], dtype=str)
 
 
 def _preprocess_row(
@@ -119,7 +121,8 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
     """
     images = read_images(images_path)
     pairs = read_pairs(pairs_path, images)
-    reasons = _reasons(layout, images, shards)
+    index = _index(layout, images, shards)
+    reasons = {image_id: reason for image_id, status, reason, _ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
     excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
     bad_pairs = pairs["moving"].isin(reasons) | pairs["fixed"].isin(reasons)
@@ -140,6 +143,8 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
         "excluded_images": int(bad.sum()),
         "excluded_pairs": int(bad_pairs.sum()),
         "warnings": leak_warnings(good, good_pairs),
+        # Changes when an image does, so that what depends on the images is made again.
+        "digest": digest(*(cell for row in index for cell in row)),
     }
     write_table(layout.images, good)
     write_table(layout.pairs, good_pairs)
@@ -147,17 +152,17 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
     return summary
 
 
-def _reasons(layout: Layout, images: pd.DataFrame, shards: int) -> dict[str, str]:
-    """Image id to the reason why it is excluded, from the shards' indices."""
-    indices = []
+def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]:
+    """The rows of the shards' indices; a shard that no image belongs to has none."""
+    index = []
     for shard in sorted({shard_of(image_id, shards=shards) for image_id in images["image_id"]}):
         path = layout.image_shard(shard)
         if not path.is_file():
             raise UserError(f"{path} does not exist; run `cohortreg preprocess` for shard {shard} first.")
-        indices += [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
-    unknown = set(images["image_id"]) - {row[0] for row in indices}
+        index += [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    unknown = set(images["image_id"]) - {row[0] for row in index}
     if unknown:
         raise UserError(
             f"{layout.root} has no image '{min(unknown)}'; run `cohortreg preprocess` on this table again."
         )
-    return {image_id: reason for image_id, status, reason in indices if status == "excluded"}
+    return index

@@ -12,16 +12,21 @@ def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
 
 
 def description(method: str, models: Mapping[str, dict]) -> str:
-    """A method's name, and the steps at each resolution in the words of Table 2 if it was trained."""
+    """A method's name and, if it was trained, its steps."""
+    steps = steps_in_words(method, models)
+    return f"{method} ({steps})" if steps else method
+
+
+def steps_in_words(method: str, models: Mapping[str, dict]) -> str:
+    """The steps of a trained method at each resolution, in the words of Table 2; empty for the others."""
     trained = trained_methods(models)
     if method not in trained:
-        return method
+        return ""
     model, last = trained[method]
     steps: dict[int, int] = {}
     for stage in models[model]["stages"][:last]:
         steps[stage["downsample"]] = steps.get(stage["downsample"], 0) + stage["steps"]
-    parts = [f"{count} step {resolution(factor)}" for factor, count in steps.items()]
-    return f"{method} ({', '.join(parts)})"
+    return ", ".join(f"{count} step {resolution(factor)}" for factor, count in steps.items())
 
 
 def resolution(downsample: int) -> str:

@@ -55,7 +55,7 @@ class UNet(nn.Module):
         self.to(memory_format=_CHANNELS_LAST[dim])
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        x = torch.cat([moving, fixed], 1).contiguous(memory_format=_CHANNELS_LAST[self.dim])
+        x = self._contiguous(torch.cat([moving, fixed], 1))
         skips = []
         for convolve in self.down:
             skips.append(x)
@@ -64,10 +64,17 @@ class UNet(nn.Module):
         for skip, convolve, normalise in reversed(list(zip(skips, self.up, self.norm, strict=True))):
             y = convolve(F.leaky_relu(x))
             # A slice of channels is strided, which makes upsampling several times slower.
-            residue = _with_channels(x, y.shape[1]).contiguous(memory_format=_CHANNELS_LAST[self.dim])
+            residue = self._contiguous(_with_channels(x, y.shape[1]))
             x = y + F.interpolate(residue, scale_factor=2, mode=_LINEAR[self.dim], align_corners=False)
             x = normalise(x)
-            # An odd size comes back one voxel too large.
-            x = x[(..., *[slice(n) for n in skip.shape[2:]])]
+            if x.requires_grad:
+                # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
+                x.register_hook(self._contiguous)
+            if x.shape[2:] != skip.shape[2:]:  # an odd size comes back one voxel too large
+                x = x[(..., *[slice(n) for n in skip.shape[2:]])]
             x = torch.cat([x, skip], 1)
         return self.last(x) / 10
+
+    def _contiguous(self, x: Tensor) -> Tensor:
+        """x with its channels last in memory: what convolutions on processors and accelerators are fastest on."""
+        return x.contiguous(memory_format=_CHANNELS_LAST[self.dim])

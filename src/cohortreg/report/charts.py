@@ -30,9 +30,10 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
     long = long.dropna(subset=["dice"])
     if long.empty:
         return style.message("No pair has labels on both images, so there is no Dice to show.")
+    long["dice"] *= 100
     figure, axes = plt.subplots(figsize=(style.WIDTH, 4.4))
     _boxes(axes, long, x="structure", y="dice", methods=list(pairs["method"].unique()))
-    axes.set(xlabel="", ylabel="Dice", ylim=(min(0.0, long["dice"].min()) - 0.02, 1.02))
+    axes.set(xlabel="", ylabel="Dice [%]", ylim=(-2, 102))
     handles, labels = axes.get_legend_handles_labels()
     axes.get_legend().remove()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5))
@@ -48,7 +49,6 @@ def folds_figure(pairs: pd.DataFrame) -> Figure:
     axes.set_xlim(-0.0001, max(0.1, 2 * pairs["folds_percent"].max()))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel="Folds, percent of voxels (logarithmic above 0.001)", ylabel="")
-    axes.get_legend().remove()
     return figure
 
 
@@ -59,8 +59,15 @@ def _boxes(axes: Axes, table: pd.DataFrame, x: str, y: str, methods: Sequence[st
     dodge = "method" not in (x, y)
     if table.groupby("method").size().max() <= DOTS_AT_MOST:
         # Seaborn scatters the dots by numpy's global generator; jitter off keeps the figure the same every time.
-        sns.stripplot(**common, dodge=dodge, jitter=False, size=2.5, alpha=0.35, legend=False)
-    sns.boxplot(**common, dodge=dodge, gap=0.15 if dodge else 0, showfliers=False, linewidth=1.1, fill=False)
+        sns.stripplot(**common, dodge=dodge, jitter=False, size=3, alpha=0.5, legend=False)
+    shape = {
+        "dodge": dodge,
+        "gap": 0.15 if dodge else 0,
+        "fill": False,
+        "linewidth": 1.1,
+        "showfliers": False,
+    }
+    sns.boxplot(**common, **shape, legend="full" if dodge else False)
 
 
 def read_histories(layout: Layout, models: Mapping[str, dict]) -> dict[str, list[pd.DataFrame]]:

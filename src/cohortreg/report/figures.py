@@ -51,9 +51,7 @@ def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], str
 
 
 def _pair(layout: Layout, name: str, row: pd.Series, structures: Structures) -> Figure:
-    title = f"{name} pair of {row['method']}: {row['moving']} to {row['fixed']}"
-    measures = (
-        f"Dice {numbers.dice(row['dice_mean'])}, folds {numbers.folds(row['folds'], row['folds_percent'])}"
-    )
+    title = f"{name.capitalize()} pair of {row['method']}: {row['moving']} to {row['fixed']}"
+    dice, folds = numbers.dice(row["dice_mean"]), numbers.folds(row["folds"], row["folds_percent"])
     pair = read_pair(layout, row["method"], row["moving"], row["fixed"])
-    return pair_figure(pair, structures, f"{title}\n{measures}")
+    return pair_figure(pair, structures, f"{title}\nDice [%] {dice}, folds {folds}")

@@ -39,6 +39,7 @@ def write_report(layout: Layout, config: Mapping) -> None:
         "duration": numbers.duration,
         "count": numbers.count,
         "percent": numbers.percent,
+        "number_of": lambda count, what: f"{count:,} {what}" + ("" if count == 1 else "s"),
         "words": lambda name: name.replace("_", " "),
     }
     write_text(layout.report, environment.get_template("page.html.j2").render(_content(layout, config)))
@@ -98,7 +99,7 @@ def _methods(summary: pd.DataFrame, models: Mapping[str, dict]) -> list[dict]:
     return [
         row
         | {
-            "description": names.description(row["method"], models),
+            "steps": names.steps_in_words(row["method"], models),
             "folds": numbers.folds(row["folds_mean"], row["folds_percent_mean"]),
             "similarity": row["similarity"] or numbers.MISSING,
         }

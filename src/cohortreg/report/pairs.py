@@ -94,7 +94,7 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
         axes.set_title(name, loc="center", fontweight="normal")
     figure.suptitle(title, fontsize="medium")
     if pair.labels:
-        colours = style.colours(list(structures))
+        colours = style.colours_on_grey(list(structures))
         handles = [Line2D([], [], color=colours[name], label=name.replace("_", " ")) for name in structures]
         handles.append(Line2D([], [], color=style.MUTED, linestyle=":", label="fixed, for comparison"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
@@ -160,7 +160,7 @@ def _outline(
 ) -> None:
     """Outlines of the structures of a label at points [1, 3, up, right], where they are at least one half."""
     x, y = part.centres(*points.shape[2:])
-    for name, colour in style.colours(list(structures)).items():
+    for name, colour in style.colours_on_grey(list(structures)).items():
         mask = crop(structure_mask(label, structures[name]), label.affine)
         inside = sample(*mask, points, outside="zeros")[0, 0].numpy()
         if inside.min() < HALF <= inside.max():

@@ -1,6 +1,7 @@
 """The look that all figures share."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import matplotlib
 import seaborn as sns
@@ -13,6 +14,8 @@ from cohortreg.layout import FIGURE_SUFFIXES, Layout
 WIDTH = 8.0  # inches, of every figure
 INK = "#222222"
 MUTED = "#767676"
+# Okabe and Ito's colours, those that stand out from every grey first.
+ON_GREY = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#009e73", "#d55e00")
 
 
 def apply() -> None:
@@ -41,6 +44,11 @@ def apply() -> None:
 def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     """A colour for each name, by its position, so that a method has one colour in all figures."""
     return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def colours_on_grey(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name that can be seen on a grey image; they repeat after six."""
+    return dict(zip(names, cycle(ON_GREY), strict=False))
 
 
 def save(figure: Figure, layout: Layout, name: str) -> None:
