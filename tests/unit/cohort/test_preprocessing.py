@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
+from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 from cohortreg.files import digest_file, read_json
@@ -54,7 +55,10 @@ def merge(cohort):
 def test_whole_cohort(cohort):
     table, pairs, _, layout = cohort
     assert set(run(cohort).values()) == {""}
-    assert merge(cohort) == read_json(layout.cohort) == {
+    summary = merge(cohort)
+    assert summary == read_json(layout.cohort)
+    del summary["digest"]
+    assert summary == {
         "name": "small", "images": 8, "train": 3, "test": 5, "pairs": 4,
         "excluded_images": 0, "excluded_pairs": 0, "warnings": [],
     }  # fmt: skip
@@ -259,10 +263,20 @@ def test_warnings_are_kept_for_the_report(cohort):
     assert "2 test subjects are also in training (s0, s1)" in warning
 
 
-def test_index_is_a_table_of_its_own(cohort):
-    *_, layout = cohort
+def test_index_and_digest_change_when_an_image_does(cohort):
+    _, _, root, layout = cohort
     run(cohort)
-    for shard in range(SHARDS):
-        header, *rows = layout.image_shard(shard).read_text().splitlines()
-        assert header == "image_id\tstatus\treason"
-        assert all(row.split("\t")[1:] == ["ok", ""] for row in rows)
+    before = {shard: layout.image_shard(shard).read_text() for shard in range(SHARDS)}
+    header, *rows = "".join(before.values()).splitlines()
+    assert header == "image_id\tstatus\treason\tsidecar"
+    rows = [row.split("\t") for row in rows if row != header]
+    assert len(rows) == 8
+    for image_id, status, reason, sidecar in rows:
+        assert (status, reason, sidecar) == ("ok", "", digest_file(layout.sidecar(image_id)))
+    digest = merge(cohort)["digest"]
+    assert merge(cohort)["digest"] == digest
+    write_image(root / "i3.nii.gz", read_image(root / "i4.nii.gz"))
+    run(cohort)
+    changed = [shard for shard in range(SHARDS) if layout.image_shard(shard).read_text() != before[shard]]
+    assert changed == [shard_of("image-3", shards=SHARDS)]
+    assert merge(cohort)["digest"] != digest
