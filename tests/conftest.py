@@ -28,6 +28,12 @@ def hippocampus() -> Path:
 
 
 @pytest.fixture(scope="session")
+def oai_labels() -> Path:
+    """Label maps of real knees at the full geometry of DESS scans."""
+    return _outside("oai_labels")
+
+
+@pytest.fixture(scope="session")
 def icon_parity() -> Path:
     """Golden tensors of the authors' package."""
     return _outside("../reference/icon_parity")

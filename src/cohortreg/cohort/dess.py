@@ -38,8 +38,8 @@ SOFT_TISSUE_GRID = 1.5  # millimetres; soft tissue is smooth, so that it is work
 SOFT_TISSUE = (8.0, 18.0, 28.0)  # millimetres of it in front of, beside and behind the structures
 SKIN_DEPTH, FAT_DEPTH = 2.0, 6.5  # millimetres below the outline
 PARTIAL_VOLUME = 0.55  # standard deviation of the blur, in voxels: about the response of a voxel's box
-BIAS = 0.15  # standard deviation of the bias field's logarithm
-NOISE = 0.025  # standard deviation of the noise in each of the two channels
+BIAS = 0.12  # standard deviation of the bias field's logarithm
+NOISE = 0.02  # standard deviation of the noise in each of the two channels
 SCALE = 400.0  # grey value of fluid
 
 
@@ -87,7 +87,7 @@ def _soft_tissue(labels: np.ndarray, spacing: np.ndarray, random: np.random.Gene
     coarse = labels[tuple(slice(None, None, step) for step in steps)]
     size = spacing * steps
     depth = _depth_below_skin(coarse, size, random)
-    muscle = 1 / (1 + np.exp(-_texture(coarse.shape, 9 / size, random) * 2 - _backness(coarse, size) / 8))
+    muscle = 1 / (1 + np.exp(-_texture(coarse.shape, 9 / size, random) - _backness(coarse, size) / 8))
     inner = FAT + (MUSCLE - FAT) * muscle
     soft = np.select([depth < 0, depth < SKIN_DEPTH, depth < FAT_DEPTH], [AIR, SKIN, FAT], inner)
     soft = _joint(coarse, size, soft, random)
@@ -102,7 +102,7 @@ def _depth_below_skin(labels: np.ndarray, size: np.ndarray, random: np.random.Ge
     away = ndimage.gaussian_filter(away, 6 / size, mode="nearest")
     front, beside, behind = SOFT_TISSUE
     thickness = np.clip(beside + 0.25 * _backness(labels, size), front, behind)
-    return thickness - away + 2 * _texture(labels.shape, 15 / size, random)
+    return thickness - away + 1.2 * _texture(labels.shape, 15 / size, random)
 
 
 def _backness(labels: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -76,13 +76,15 @@ def _read(path: Path, schema_name: str) -> pd.DataFrame:
             f"{path} does not exist; name the table in the configuration, or make it with an import."
         )
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text.") from error
     # Parsed by hand: pandas shortens long rows and counts blank lines in its own way, and the row in the
     # message must be the one that a text editor shows.
     cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
-    header = cells.pop(next(iter(cells)), []) if cells else []
+    if not cells:
+        raise UserError(f"{path} is empty; list the {schema_name} there, below a row of column names.")
+    header = cells.pop(next(iter(cells)))
     schema = _schema(schema_name)
     missing = [column for column in schema["required"] if column not in header]
     if missing:

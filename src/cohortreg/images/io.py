@@ -119,7 +119,9 @@ def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         image = nibabel.load(path)
     except Exception as error:  # whatever a damaged header sets off, the file cannot be used
-        raise UserError(f"{path} is not an image, or is damaged; export or copy it again.") from error
+        raise UserError(
+            f"{path} is not an image, or is cut short or damaged; export or copy it again."
+        ) from error
     try:
         array = np.asanyarray(image.dataobj)
     except (EOFError, OSError, ValueError, zlib.error) as error:

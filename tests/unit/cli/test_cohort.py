@@ -1,0 +1,111 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cohortreg.images.io import read_image, read_label
+
+SETTINGS = json.dumps(
+    {
+        "preprocess": {"grid": [8, 16, 16], "fit": "resample", "mirror": "left", "percentiles": [1, 99]},
+        "structures": {"femur": [1], "tibia": [3]},
+    }
+)
+
+
+def cohortreg(*arguments, code=0) -> subprocess.CompletedProcess:
+    """Run the command line as a user does; a traceback fails whatever the exit code."""
+    run = [sys.executable, "-c", "from cohortreg.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A cohort of four phantoms, one of them damaged, from tables to what is left of it."""
+    folder = tmp_path_factory.mktemp("demo")
+    tables, raw, results = folder / "tables", folder / "raw", folder / "results" / "tiny"
+    imported = cohortreg(
+        "import", "phantom", "--output", tables, "--subjects", 6, "--test", 4, "--pairs", 6, "--seed", 3
+    )
+    grid = json.dumps({"grid": [16, 32, 32], "spacing": [6.9, 4.4, 4.4]})
+    cohortreg("phantom", tables / "images.tsv", raw, "--settings", grid, "--seed", 3)
+    (raw / "images" / "demo-002-left.nii.gz").write_bytes(b"")
+    shards = [
+        cohortreg("preprocess", results, "--images", tables / "images.tsv", "--root", raw,
+                  "--settings", SETTINGS, "--shard", shard, "--shards", 2)
+        for shard in range(2)
+    ]  # fmt: skip
+    merged = cohortreg("cohort", results, "--name", "tiny", "--images", tables / "images.tsv",
+                       "--pairs", tables / "pairs.tsv", "--shards", 2)  # fmt: skip
+    return {"tables": tables, "raw": raw, "results": results, "imported": imported, "shards": shards,
+            "merged": merged}  # fmt: skip
+
+
+def test_import_says_what_it_wrote(demo):
+    assert "6 images (2 train, 4 test), 6 pairs" in demo["imported"].stdout
+
+
+def test_from_tables_to_a_cohort(demo):
+    summary = json.loads((demo["results"] / "cohort.json").read_text())
+    assert (summary["images"], summary["excluded_images"]) == (5, 1)
+    image = read_image(demo["results"] / "images" / "demo-001-right.nii.gz")
+    assert image.shape == (8, 16, 16) and image.array.max() <= 1
+
+
+def test_bad_image_is_one_line_of_the_log(demo):
+    log = "".join(shard.stderr for shard in demo["shards"])
+    (line,) = [line for line in log.splitlines() if line.startswith("excluded")]
+    assert "demo-002-left" in line and str(demo["raw"] / "images" / "demo-002-left.nii.gz") in line
+    assert "1 images and" in demo["merged"].stdout
+
+
+def test_fail_ends_with_one_sentence_and_code_1(demo, tmp_path):
+    done = cohortreg("preprocess", tmp_path / "results", "--images", demo["tables"] / "images.tsv",
+                     "--root", demo["raw"], "--settings", SETTINGS, "--on-bad-image", "fail", code=1)  # fmt: skip
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("cohortreg:")]
+    assert "demo-002-left" in line and "row 3" in line
+    assert not (tmp_path / "results" / "images" / "shards" / "0.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    "settings", ["{", "[]", '{"preprocess": {}}', '{"preprocess": {"size": 3}, "structures": {}}']
+)
+def test_bad_settings(demo, tmp_path, settings):
+    done = cohortreg("preprocess", tmp_path, "--images", demo["tables"] / "images.tsv", "--root", demo["raw"],
+                     "--settings", settings, code=1)  # fmt: skip
+    assert "--settings" in done.stderr.splitlines()[-1]
+
+
+def test_two_steps_of_a_phantom_singly(tmp_path):
+    label, scan = tmp_path / "label.nii.gz", tmp_path / "scan.nii.gz"
+    cohortreg("phantom-anatomy", label, "--id", "anna", "--side", "left", "--grid", 16, 32, 32,
+              "--spacing", 6.9, 4.4, 4.4)  # fmt: skip
+    cohortreg("phantom-image", label, scan, "--seed", 2)
+    assert set(np.unique(read_label(label).array)) >= {0, 1, 3}
+    np.testing.assert_allclose(read_image(scan).affine, read_label(label).affine)
+
+
+def test_import_msd(hippocampus, tmp_path):
+    done = cohortreg("import", "msd", hippocampus, "--output", tmp_path, "--seed", 1)
+    assert "200 images (160 train, 40 test), 100 pairs" in done.stdout
+    done = cohortreg("import", "msd", tmp_path, "--output", tmp_path / "again", code=1)
+    assert done.stderr.startswith("cohortreg: ") and "dataset.json does not exist" in done.stderr
+    assert not (tmp_path / "again").exists()
+
+
+def test_cohort_without_preprocessing(demo, tmp_path):
+    done = cohortreg("cohort", tmp_path, "--name", "tiny", "--images", demo["tables"] / "images.tsv",
+                     "--pairs", demo["tables"] / "pairs.tsv", code=1)  # fmt: skip
+    assert "run `cohortreg preprocess` for shard 0 first" in done.stderr
+
+
+def test_repository_s_hippocampus_tables_are_what_the_import_makes(hippocampus, tmp_path, request):
+    cohortreg("import", "msd", hippocampus, "--output", tmp_path, "--seed", 1)
+    for name in ("images.tsv", "pairs.tsv"):
+        there = request.config.rootpath / "config" / "hippocampus" / name
+        assert (tmp_path / name).read_text() == there.read_text()

@@ -1,0 +1,282 @@
+import shutil
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
+from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.tables import read_images, read_pairs, write_table
+from cohortreg.errors import UserError
+from cohortreg.files import digest_file, read_json
+from cohortreg.images.io import Image, read_image, read_label, write_image
+from cohortreg.images.preprocess import Settings
+from cohortreg.layout import Layout
+
+SETTINGS = Settings((6, 6, 6), fit="resample", mirror="left")
+STRUCTURES = {"one": [1], "two": [2]}
+SHARDS = 3
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Eight small images with labels, their table and the pairs (0, 1), (1, 2), ..., and a layout for results."""
+    root = tmp_path / "raw"
+    rows, random = [], np.random.default_rng(1)
+    for n in range(8):
+        image = Image(random.random((8, 9, 10), dtype=np.float32), np.diag([2.0, 1, 1, 1]))
+        label = random.integers(0, 3, size=image.shape).astype(np.uint8)
+        write_image(root / f"i{n}.nii.gz", image)
+        write_image(root / f"l{n}.nii.gz", Image(label, image.affine))
+        side, split = ("left", "right")[n % 2], "test" if n < 5 else "train"
+        rows.append(f"image-{n}\ts{n}\t{side}\t{split}\ti{n}.nii.gz\tl{n}.nii.gz\n")
+    table, pairs = tmp_path / "images.tsv", tmp_path / "pairs.tsv"
+    table.write_text("image_id\tsubject_id\tside\tsplit\timage\tlabel\n" + "".join(rows))
+    pairs.write_text("moving\tfixed\n" + "".join(f"image-{n}\timage-{n + 1}\n" for n in range(4)))
+    return table, pairs, root, Layout(tmp_path / "results" / "small")
+
+
+def run(cohort, settings=SETTINGS, fail=False, structures=STRUCTURES):
+    """Every shard, its index written as the command does; and what was reported."""
+    table, _, root, layout = cohort
+    reported = {}
+    for shard in range(SHARDS):
+        rows = shard_rows(read_images(table), shard, SHARDS)
+        index = preprocess_shard(layout, rows, root, settings, structures, fail, reported.__setitem__)
+        write_table(layout.image_shard(shard), index)
+    return reported
+
+
+def merge(cohort):
+    table, pairs, _, layout = cohort
+    return merge_cohort(layout, "small", table, pairs, SHARDS)
+
+
+def test_whole_cohort(cohort):
+    table, pairs, _, layout = cohort
+    assert set(run(cohort).values()) == {""}
+    summary = merge(cohort)
+    assert summary == read_json(layout.cohort)
+    del summary["digest"]
+    assert summary == {
+        "name": "small", "images": 8, "train": 3, "test": 5, "pairs": 4,
+        "excluded_images": 0, "excluded_pairs": 0, "warnings": [],
+    }  # fmt: skip
+    assert layout.images.read_text() == table.read_text()
+    assert layout.pairs.read_text() == pairs.read_text()
+    assert layout.excluded.read_text() == "kind\tid\treason\n"
+    assert read_image(layout.image("image-0")).shape == (6, 6, 6)
+    assert read_label(layout.label("image-0")).shape == (8, 9, 10)
+
+
+def test_sidecar_says_what_was_done(cohort):
+    _, _, root, layout = cohort
+    run(cohort)
+    sidecar = read_json(layout.sidecar("image-2"))
+    assert sidecar["image"] == "i2.nii.gz"
+    assert sidecar["image_sha256"] == digest_file(root / "i2.nii.gz")
+    assert sidecar["label_sha256"] == digest_file(root / "l2.nii.gz")
+    assert sidecar["settings_digest"] == SETTINGS.digest
+    assert sidecar["mirrored"] is True
+    # The field of view runs from -1 to 15 mm: its middle is 7 mm.
+    np.testing.assert_allclose(sidecar["to_source"] @ np.array([9, 1, 2, 1]), [5, 1, 2, 1])
+    np.testing.assert_allclose(sidecar["affine"], read_image(layout.image("image-2")).affine)
+
+
+def test_shards_share_out_every_image_once(cohort):
+    images = read_images(cohort[0])
+    parts = [shard_rows(images, shard, SHARDS)["image_id"].tolist() for shard in range(SHARDS)]
+    assert sorted(chain(*parts)) == images["image_id"].tolist()
+    # The last rows do not move the others.
+    for shard, part in enumerate(parts):
+        fewer = shard_rows(images[:5], shard, SHARDS)["image_id"].tolist()
+        assert fewer == [image_id for image_id in part if image_id in set(images["image_id"][:5])]
+
+
+def written(layout) -> dict:
+    return {path: path.stat().st_mtime_ns for path in layout.root.rglob("image-*") if path.is_file()}
+
+
+def test_only_what_is_missing_or_changed_is_done_again(cohort):
+    _, _, root, layout = cohort
+    run(cohort)
+    before = written(layout)
+    run(cohort)
+    assert written(layout) == before
+
+    layout.label("image-1").unlink()  # lost
+    layout.sidecar("image-2").unlink()  # interrupted
+    write_image(root / "i3.nii.gz", read_image(root / "i4.nii.gz"))  # changed
+    run(cohort)
+    after = written(layout)
+    again = {path.name.split(".")[0] for path in after if after[path] != before[path]}
+    assert again == {"image-1", "image-2", "image-3"}
+
+    run(cohort, Settings((5, 5, 5), fit="pad"))
+    assert all(after[path] != time for path, time in written(layout).items())
+
+
+def spoil(root, how):
+    """Make image-1 bad in one of the ways that happen."""
+    image, label = root / "i1.nii.gz", root / "l1.nii.gz"
+    array, affine = read_image(image).array.copy(), read_image(image).affine
+    if how == "missing":
+        image.unlink()
+    elif how == "cut short":
+        image.write_bytes(image.read_bytes()[:700])
+    elif how == "not an image":
+        image.write_text("404 Not Found")
+    elif how == "4D":
+        write_image(image, Image(np.stack([array, array], axis=-1), affine))
+    elif how == "one value":
+        write_image(image, Image(np.ones_like(array), affine))
+    elif how == "almost one value":
+        array[:] = 0
+        array[0, 0, 0] = 1
+        write_image(image, Image(array, affine))
+    elif how == "NaN":
+        array[1, 1, 1] = np.nan
+        write_image(image, Image(array, affine))
+    elif how == "label missing":
+        label.unlink()
+    elif how == "label of other geometry":
+        write_image(label, Image(read_label(label).array[1:], affine))
+    elif how == "label without structure":
+        write_image(label, Image(np.minimum(read_label(label).array, 1), affine))
+
+
+WAYS = {
+    "missing": ("i1.nii.gz", "does not exist"),
+    "cut short": ("i1.nii.gz", "cut short"),
+    "not an image": ("i1.nii.gz", "not an image"),
+    "4D": ("i1.nii.gz", "3D"),
+    "one value": ("i1.nii.gz", "value 1 in every voxel"),
+    "almost one value": ("i1.nii.gz", "almost every voxel"),
+    "NaN": ("i1.nii.gz", "NaN"),
+    "label missing": ("l1.nii.gz", "does not exist"),
+    "label of other geometry": ("l1.nii.gz", "another geometry"),
+    "label without structure": ("l1.nii.gz", "no voxel of two (value 2)"),
+}
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_bad_image_and_its_pairs_are_left_out_and_the_rest_goes_on(cohort, how):
+    _, _, root, layout = cohort
+    run(cohort)
+    spoil(root, how)
+    reported = run(cohort)
+    file, words = WAYS[how]
+    assert str(root / file) in reported["image-1"] and words in reported["image-1"]
+    assert [image_id for image_id, reason in reported.items() if reason] == ["image-1"]
+    # Nothing of the earlier, good run may pass for this one's.
+    assert not layout.image("image-1").exists() and not layout.sidecar("image-1").exists()
+
+    summary = merge(cohort)
+    assert (summary["images"], summary["pairs"]) == (7, 2)
+    assert (summary["excluded_images"], summary["excluded_pairs"]) == (1, 2)
+    images = read_images(layout.images)
+    assert "image-1" not in images["image_id"].tolist()
+    assert read_pairs(layout.pairs, images)["moving"].tolist() == ["image-2", "image-3"]
+    kind, name, reason = zip(
+        *[row.split("\t") for row in layout.excluded.read_text().splitlines()], strict=True
+    )
+    assert kind == ("kind", "image", "pair", "pair")
+    assert name == ("id", "image-1", "image-0 image-1", "image-1 image-2")
+    assert all(words in sentence for sentence in reason[1:])
+    assert "image 'image-1' is excluded" in reason[2]
+
+
+def test_fail_stops_at_the_bad_image_and_damages_nothing(cohort):
+    _, _, root, layout = cohort
+    spoil(root, "NaN")
+    with pytest.raises(UserError, match=r"image 'image-1' \(row 3 .*i1.nii.gz has NaN"):
+        run(cohort, fail=True)
+    whole = [path for path in layout.root.rglob("*") if path.is_file()]
+    for path in whole:
+        if path.name.endswith(".nii.gz"):
+            read_label(path) if path.parent.name == "labels" else read_image(path)
+        assert not path.name.startswith(".")
+
+
+def test_image_mended_later_comes_back(cohort):
+    root = cohort[2]
+    good = (root / "i1.nii.gz").read_bytes()
+    spoil(root, "cut short")
+    run(cohort)
+    (root / "i1.nii.gz").write_bytes(good)
+    assert set(run(cohort).values()) == {""}
+    assert merge(cohort)["images"] == 8
+
+
+def test_structures_are_asked_of_images_done_before(cohort):
+    run(cohort)
+    reported = run(cohort, structures={"three": [3]})
+    assert all("three (value 3)" in reason for reason in reported.values())
+
+
+def test_nothing_left(cohort):
+    _, _, root, _ = cohort
+    for n in range(8):
+        (root / f"i{n}.nii.gz").unlink()
+    run(cohort)
+    with pytest.raises(UserError, match=r"every image of small is excluded, .*i0.nii.gz does not exist"):
+        merge(cohort)
+
+
+def test_no_pair_left(cohort):
+    _, _, root, _ = cohort
+    for n in (1, 3):
+        (root / f"i{n}.nii.gz").unlink()
+    run(cohort)
+    with pytest.raises(UserError, match="every pair of small is excluded"):
+        merge(cohort)
+
+
+def test_missing_root_is_one_error_not_one_for_each_image(cohort):
+    shutil.rmtree(cohort[2])
+    with pytest.raises(UserError, match="raw does not exist; correct `root`"):
+        run(cohort)
+
+
+def test_shard_that_was_not_preprocessed(cohort):
+    *_, layout = cohort
+    run(cohort)
+    layout.image_shard(2).unlink()
+    with pytest.raises(UserError, match=r"2\.tsv does not exist; run `cohortreg preprocess` for shard 2"):
+        merge(cohort)
+
+
+def test_table_that_grew_after_preprocessing(cohort):
+    table, *_ = cohort
+    run(cohort)
+    with table.open("a") as stream:
+        stream.write("image-8\ts8\tleft\ttrain\ti8.nii.gz\t\n")
+    with pytest.raises(UserError, match="'image-8'"):
+        merge(cohort)
+
+
+def test_warnings_are_kept_for_the_report(cohort):
+    table, *_ = cohort
+    table.write_text(table.read_text().replace("s7", "s0").replace("s6", "s1"))
+    run(cohort)
+    (warning,) = merge(cohort)["warnings"]
+    assert "2 test subjects are also in training (s0, s1)" in warning
+
+
+def test_index_and_digest_change_when_an_image_does(cohort):
+    _, _, root, layout = cohort
+    run(cohort)
+    before = {shard: layout.image_shard(shard).read_text() for shard in range(SHARDS)}
+    header, *rows = "".join(before.values()).splitlines()
+    assert header == "image_id\tstatus\treason\tsidecar"
+    rows = [row.split("\t") for row in rows if row != header]
+    assert len(rows) == 8
+    for image_id, status, reason, sidecar in rows:
+        assert (status, reason, sidecar) == ("ok", "", digest_file(layout.sidecar(image_id)))
+    digest = merge(cohort)["digest"]
+    assert merge(cohort)["digest"] == digest
+    write_image(root / "i3.nii.gz", read_image(root / "i4.nii.gz"))
+    run(cohort)
+    changed = [shard for shard in range(SHARDS) if layout.image_shard(shard).read_text() != before[shard]]
+    assert changed == [shard_of("image-3", shards=SHARDS)]
+    assert merge(cohort)["digest"] != digest

@@ -1,0 +1,164 @@
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
+from cohortreg.errors import UserError
+
+REPOSITORY = Path(__file__).parents[3]
+
+IMAGES = """\
+image_id\tsubject_id\tside\tsplit\timage\tlabel
+a\tanna\tleft\ttrain\ta.nii.gz\ta_label.nii.gz
+b\tbert\tright\ttest\tb.nii.gz\t
+NA\tcleo\t\t\tc.nii.gz\t
+"""
+PAIRS = "moving\tfixed\na\tb\nb\ta\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "table.tsv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refused(read, path, *words) -> None:
+    """Reading ends with one sentence that names the file and has all the words."""
+    with pytest.raises(UserError) as error:
+        read(path)
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message and message.endswith(".")
+    for word in words:
+        assert word in message, message
+
+
+def test_images_are_read_as_they_are_written(table):
+    images = read_images(table(IMAGES))
+    assert images["image_id"].tolist() == ["a", "b", "NA"]
+    assert images["label"].tolist() == ["a_label.nii.gz", "", ""]
+    assert images.index.tolist() == [2, 3, 4]
+
+
+def test_more_columns_are_kept_and_written_again(table, tmp_path):
+    text = IMAGES.replace("\tlabel\n", "\tlabel\tage\n").replace("_label.nii.gz\n", "_label.nii.gz\t007\n")
+    images = read_images(table(text))
+    assert images["age"].tolist() == ["007", "", ""]
+    write_table(tmp_path / "again.tsv", images)
+    pd.testing.assert_frame_equal(read_images(tmp_path / "again.tsv"), images)
+
+
+@pytest.mark.parametrize("text", [IMAGES.replace("\n", "\r\n"), "\ufeff" + IMAGES, "\n" + IMAGES + "\n\n"])
+def test_spreadsheets_habits_are_forgiven(table, text):
+    assert read_images(table(text))["image_id"].tolist() == ["a", "b", "NA"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("b\tbert", "a\tbert", ["row 3", "image_id 'a'", "row 2"]),
+        ("b\tbert", "b/1\tbert", ["row 3", "column image_id", "'b/1'", "path separator"]),
+        ("b\tbert", "b\\1\tbert", ["row 3", "column image_id", "path separator"]),
+        ("b\tbert", "..\tbert", ["row 3", "column image_id", "'..'"]),
+        ("b\tbert", "\tbert", ["row 3", "column image_id", "is empty"]),
+        ("b\tbert", "b\t", ["row 3", "column subject_id", "is empty"]),
+        ("b\tbert\tright", "b\tbert\tRight", ["row 3", "column side", "'Right'", "left or right"]),
+        ("right\ttest", "right\tvalidation", ["row 3", "column split", "'validation'"]),
+        ("\tb.nii.gz\t", "\t\t", ["row 3", "column image", "is empty"]),
+        ("\tb.nii.gz\t", "\tb.nii.gz\tb\tc", ["row 3", "7 cells for 6 columns"]),
+        ("\tsplit\t", "\tgroup\t", ["no column split"]),
+        ("\t", ",", ["no column image_id, subject_id", "tabs"]),
+    ],
+)
+def test_bad_table_of_images(table, old, new, words):
+    count = 1 if old != "\t" else -1
+    refused(read_images, table(IMAGES.replace(old, new, count)), *words)
+
+
+def test_row_in_the_message_is_the_line_in_the_file(table):
+    refused(read_images, table(IMAGES.replace("NA\tcleo\t\t", "\n\nNA\tcleo\tup\t")), "row 6", "column side")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", IMAGES.splitlines()[0] + "\n"])
+def test_empty_table(table, text):
+    refused(read_images, table(text), "no rows" if text.strip() else "is empty")
+
+
+def test_table_that_is_missing_or_not_text(tmp_path):
+    refused(read_images, tmp_path / "none.tsv", "does not exist")
+    (tmp_path / "table.xlsx").write_bytes(b"PK\x03\x04\xff\xfe\x00")
+    refused(read_images, tmp_path / "table.xlsx", "not UTF-8 text")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PAIRS + "a\tx\n", ["row 4", "column fixed", "'x'"]),
+        (PAIRS + "x\tb\n", ["row 4", "column moving", "'x'"]),
+        (PAIRS + "b\tb\n", ["row 4", "'b'", "itself"]),
+        (PAIRS + "a\tb\n", ["row 4", "moving 'a', fixed 'b'", "row 2"]),
+        (PAIRS + "a\t\n", ["row 4", "column fixed", "is empty"]),
+        ("moving\tfixed\n", ["no rows"]),
+        ("moving\ttarget\na\tb\n", ["no column fixed"]),
+    ],
+)
+def test_bad_table_of_pairs(table, text, words):
+    images = read_images(table(IMAGES))
+    refused(lambda path: read_pairs(path, images), table(text), *words)
+
+
+def test_both_directions_are_two_pairs(table):
+    images = read_images(table(IMAGES))
+    assert len(read_pairs(table(PAIRS), images)) == 2
+
+
+def test_no_warning_without_leak(table):
+    images = read_images(table(IMAGES.replace("train", "")))
+    assert leak_warnings(images, pd.DataFrame({"moving": ["a"], "fixed": ["b"]})) == []
+
+
+def test_warning_counts_test_subjects_in_training(table):
+    more = IMAGES + "a2\tanna\tright\ttest\ta2.nii.gz\t\nb2\tbert\tleft\ttrain\tb2.nii.gz\t\n"
+    images = read_images(table(more))
+    (warning,) = leak_warnings(images, pd.DataFrame({"moving": ["a2"], "fixed": ["b"]}))
+    assert "2 test subjects" in warning and "(anna, bert)" in warning
+
+
+def test_pair_of_training_images_is_a_leak(table):
+    images = read_images(table(IMAGES))
+    (warning,) = leak_warnings(images, pd.DataFrame({"moving": ["a"], "fixed": ["b"]}))
+    assert "1 test subject is" in warning and "(anna)" in warning
+
+
+def test_fifty_thousand_rows_are_read_at_the_start_of_a_job(tmp_path):
+    numbers = [f"{n:05d}" for n in range(50_000)]
+    rows = [f"i{n}\ts{n}\tleft\ttest\ti{n}.nii.gz\t\n" for n in numbers]
+    (tmp_path / "images.tsv").write_text(IMAGES.splitlines()[0] + "\n" + "".join(rows))
+    pairs = [f"i{one}\ti{other}\n" for one, other in pairwise(numbers)]
+    (tmp_path / "pairs.tsv").write_text("moving\tfixed\n" + "".join(pairs))
+    images = read_images(tmp_path / "images.tsv")
+    assert len(read_pairs(tmp_path / "pairs.tsv", images)) == 49_999
+
+
+@pytest.mark.parametrize("name", ["images", "pairs"])
+def test_schemas_describe_every_column_and_are_the_workflow_s(name):
+    schema = yaml.safe_load((REPOSITORY / f"workflow/schemas/{name}.schema.yaml").read_text())
+    assert set(schema["required"]) == set(schema["properties"])
+    assert all(len(rule["description"]) > 20 for rule in schema["properties"].values())
+    assert str((REPOSITORY / "workflow/schemas").readlink()) == "../src/cohortreg/schemas"
+
+
+@pytest.mark.parametrize("cohort", ["demo", "hippocampus"])
+def test_tables_of_the_repository_are_valid(cohort):
+    folder = REPOSITORY / "config" / cohort
+    images = read_images(folder / "images.tsv")
+    pairs = read_pairs(folder / "pairs.tsv", images)
+    assert leak_warnings(images, pairs) == []
+    split = images.set_index("image_id")["split"]
+    assert set(split[[*pairs["moving"], *pairs["fixed"]]]) == {"test"}

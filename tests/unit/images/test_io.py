@@ -1,0 +1,173 @@
+import gzip
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image, read_image, read_label, write_image
+
+AFFINE = np.array([[0.0, 0, -2, 30], [-1.5, 0, 0, 20], [0, 3, 0, -10], [0, 0, 0, 1]])  # axes run P, S, L
+
+
+@pytest.fixture
+def ramp() -> np.ndarray:
+    return np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+
+
+def one_sentence(error: pytest.ExceptionInfo, path) -> str:
+    """The message, which must be one line that names the file and ends with what to do."""
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
+
+
+def save(path, array, affine=AFFINE):
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    return path
+
+
+def test_what_is_written_is_read(tmp_path, ramp):
+    write_image(tmp_path / "a.nii.gz", Image(ramp, AFFINE))
+    again = read_image(tmp_path / "a.nii.gz")
+    assert again.array.dtype == np.float32
+    np.testing.assert_array_equal(again.array, ramp)
+    np.testing.assert_allclose(again.affine, AFFINE, atol=1e-5)
+    np.testing.assert_allclose(again.spacing, [1.5, 3, 2])
+
+
+def test_same_image_twice_is_the_same_file(tmp_path, ramp):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_image(tmp_path / name, Image(ramp, AFFINE))
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".mha", ".nrrd", ".mhd"])
+def test_itk_formats_have_the_same_voxels_in_the_same_places(tmp_path, ramp, suffix):
+    write_image(tmp_path / "a.nii.gz", Image(ramp, AFFINE))
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(tmp_path / "a.nii.gz")), str(tmp_path / f"b{suffix}"))
+    image = read_image(tmp_path / f"b{suffix}")
+    np.testing.assert_array_equal(image.array, ramp)
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
+
+
+def test_label_stored_as_float_becomes_the_smallest_integer_type(tmp_path):
+    array = np.zeros((3, 3, 3), np.float32)
+    array[1, 1, 1] = 7
+    label = read_label(save(tmp_path / "label.nii.gz", array))
+    assert label.array.dtype == np.uint8
+    assert label.array[1, 1, 1] == 7
+
+
+def test_single_volume_in_a_fourth_axis_is_3d(tmp_path, ramp):
+    assert read_image(save(tmp_path / "a.nii.gz", ramp[..., None])).shape == (4, 5, 6)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match="does not exist") as error:
+        read_image(tmp_path / "none.nii.gz")
+    one_sentence(error, tmp_path / "none.nii.gz")
+
+
+def test_folder_in_place_of_a_file(tmp_path):
+    with pytest.raises(UserError, match="not a file"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.95])
+def test_file_cut_short(tmp_path, kept):
+    noise = np.random.default_rng(1).random((12, 12, 12), dtype=np.float32)
+    path = save(tmp_path / "a.nii.gz", noise)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(UserError, match=r"cut short|damaged|not an image") as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+def test_uncompressed_file_cut_short(tmp_path, ramp):
+    path = save(tmp_path / "a.nii", ramp)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="cut short") as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+def test_itk_file_cut_short(tmp_path, ramp):
+    path = tmp_path / "a.nrrd"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(ramp), str(path))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="cut short") as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.png", "a.txt", "a.mha"])
+def test_not_an_image(tmp_path, name):
+    path = tmp_path / name
+    text = b"image_id\tsubject_id\n" * 50
+    path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    with pytest.raises(UserError, match="not an image") as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6, 2), (4, 5, 1), (4, 5)])
+def test_not_3d(tmp_path, shape):
+    path = save(tmp_path / "a.nii.gz", np.random.default_rng(1).random(shape))
+    with pytest.raises(UserError, match="give a 3D image") as error:
+        read_image(path)
+    assert " x ".join(map(str, shape)) in one_sentence(error, path)
+
+
+def test_colours(tmp_path):
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 4, 4, 3), np.uint8), isVector=True), path)
+    with pytest.raises(UserError, match="several values") as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+def test_one_value(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.full((4, 4, 4), 3.5))
+    with pytest.raises(UserError, match=r"value 3\.5 in every voxel") as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_numbers(tmp_path, ramp, value):
+    ramp[2, 2, 2] = value
+    path = save(tmp_path / "a.nii.gz", ramp)
+    for read in (read_image, read_label):
+        with pytest.raises(UserError, match="NaN or infinite") as error:
+            read(path)
+        one_sentence(error, path)
+
+
+def test_label_of_probabilities(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.random.default_rng(1).random((4, 4, 4)))
+    with pytest.raises(UserError, match="not whole numbers") as error:
+        read_label(path)
+    one_sentence(error, path)
+
+
+def test_header_without_usable_geometry(tmp_path, ramp):
+    image = nibabel.Nifti1Image(ramp, np.eye(4))
+    image.header["srow_x"], image.header["sform_code"] = 0, 1
+    nibabel.save(image, tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[280:296] = bytes(16)  # srow_x
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(UserError, match="geometry") as error:
+        read_image(tmp_path / "a.nii")
+    one_sentence(error, tmp_path / "a.nii")
+
+
+def test_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(Exception):  # noqa: B017  (whatever the library makes of it)
+        write_image(tmp_path / "a.nii.gz", Image(np.zeros((2, 2, 2), object), np.eye(4)))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,149 @@
+import nibabel
+import numpy as np
+import pytest
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image, write_image
+from cohortreg.images.preprocess import Settings, preprocess, read_labelled
+
+LAS = np.array(
+    [[-2.0, 0, 0, 90], [0, 1, 0, -20], [0, 0, 1, 5], [0, 0, 0, 1]]
+)  # a scan whose first axis runs left
+STRUCTURES = {"cartilage": [2], "bone": [1, 3]}
+
+
+def knee() -> tuple[Image, Image]:
+    """A noisy image and a label with one voxel of 7 at [1, 2, 3], as RAS (90 - 2, -18, 8)."""
+    noise = np.random.default_rng(1).random((8, 10, 12), dtype=np.float32)
+    label = np.zeros((8, 10, 12), np.uint8)
+    label[1, 2, 3] = 7
+    return Image(noise, LAS), Image(label, LAS)
+
+
+def place(image: Image, value: int) -> np.ndarray:
+    """RAS millimetres of the one voxel with a value, homogeneous."""
+    (index,) = np.argwhere(image.array == value)
+    return image.affine @ [*index, 1]
+
+
+@pytest.mark.parametrize(("fit", "grid"), [("pad", (12, 12, 9)), ("resample", (4, 5, 6))])
+def test_unmirrored_label_stays_where_it_is(fit, grid):
+    image, label, record = preprocess(*knee(), "right", Settings(grid, fit=fit, mirror="left"))
+    assert image.shape == grid
+    np.testing.assert_allclose(place(label, 7), [88, -18, 8, 1])
+    np.testing.assert_array_equal(record["to_source"], np.eye(4))
+    assert record["mirrored"] is False
+    assert record["source_orientation"] == "LAS"
+
+
+@pytest.mark.parametrize(("fit", "grid"), [("pad", (12, 12, 9)), ("resample", (4, 5, 6))])
+def test_mirrored_label_goes_back_by_the_record(fit, grid):
+    # Along left-right the scan covers 75 to 91 mm, so 88 becomes 78, its mirror image in the middle, 83.
+    _, label, record = preprocess(*knee(), "left", Settings(grid, fit=fit, mirror="left"))
+    np.testing.assert_allclose(place(label, 7), [78, -18, 8, 1])
+    np.testing.assert_allclose(record["to_source"] @ place(label, 7), [88, -18, 8, 1])
+    assert record["mirrored"] is True
+
+
+@pytest.mark.parametrize(
+    ("side", "mirror", "mirrored"),
+    [
+        ("left", "left", True),
+        ("right", "left", False),
+        ("right", "right", True),
+        ("left", "none", False),
+        ("", "left", False),
+    ],
+)
+def test_which_side_is_mirrored(side, mirror, mirrored):
+    assert preprocess(*knee(), side, Settings((4, 5, 6), mirror=mirror))[2]["mirrored"] is mirrored
+
+
+def test_percentiles_are_those_of_the_raw_image_and_padding_is_0():
+    image, label = knee()
+    image = Image(image.array + 100, image.affine)
+    result, _, record = preprocess(image, label, "", Settings((20, 20, 20), fit="pad"))
+    low, high = np.percentile(image.array, [1, 99])
+    assert record["percentiles"] == {"1": pytest.approx(low), "99": pytest.approx(high)}
+    assert record["offset"] == [6, 5, 4]
+    inside = result.array[6:14, 5:15, 4:16]
+    assert result.array.sum() == pytest.approx(inside.sum())
+    np.testing.assert_allclose(inside[::-1], np.clip((image.array - low) / (high - low), 0, 1), atol=1e-5)
+
+
+def test_labels_keep_their_voxels_or_go_to_the_grid():
+    image, label = knee()
+    for labels, shape in (("native", (8, 10, 12)), ("grid", (4, 5, 6))):
+        result, small, _ = preprocess(image, label, "", Settings((4, 5, 6), labels=labels))
+        assert small.shape == shape
+        assert small.array.dtype == np.uint8
+        edges = np.array([[-0.5] * 3 + [1], [*np.subtract(shape, 0.5), 1]]).T
+        ends = np.array([[-0.5] * 3 + [1], [*np.subtract(result.shape, 0.5), 1]]).T
+        np.testing.assert_allclose(small.affine @ edges, result.affine @ ends)
+
+
+def test_image_without_label():
+    image, label, _ = preprocess(knee()[0], None, "", Settings((4, 5, 6)))
+    assert label is None
+    assert image.array.min() >= 0 and image.array.max() <= 1
+
+
+@pytest.fixture
+def files(tmp_path):
+    image, _ = knee()
+    label = np.random.default_rng(2).integers(0, 4, size=image.shape).astype(np.uint8)
+    write_image(tmp_path / "image.nii.gz", image)
+    write_image(tmp_path / "label.nii.gz", Image(label, LAS))
+    return tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
+
+
+def test_label_on_its_image_s_grid_is_read(files):
+    image, label = read_labelled(*files, STRUCTURES)
+    assert image.shape == label.shape
+
+
+def test_label_stored_with_flipped_axes_is_the_same_geometry(files):
+    flipped = nibabel.as_closest_canonical(nibabel.load(files[1]))
+    nibabel.save(flipped, files[1])
+    read_labelled(*files, STRUCTURES)
+
+
+@pytest.mark.parametrize("change", ["shape", "origin", "spacing"])
+def test_label_of_other_geometry(files, change):
+    _, label = read_labelled(*files, STRUCTURES)
+    affine, array = label.affine.copy(), label.array
+    if change == "shape":
+        array = array[:-1]
+    elif change == "origin":
+        affine[2, 3] += 2
+    else:
+        affine[1, 1] *= 1.1
+    write_image(files[1], Image(array, affine))
+    with pytest.raises(UserError, match="another geometry") as error:
+        read_labelled(*files, STRUCTURES)
+    assert str(files[0]) in str(error.value) and str(files[1]) in str(error.value)
+
+
+def test_label_without_the_structures_asked_for(files):
+    _, label = read_labelled(*files, STRUCTURES)
+    write_image(files[1], Image(np.where(label.array == 2, 0, label.array), LAS))
+    with pytest.raises(UserError, match=r"no voxel of cartilage \(value 2\), only the values \[0, 1, 3\]"):
+        read_labelled(*files, STRUCTURES)
+    # A structure of several values needs one of them.
+    write_image(files[1], Image(np.where(label.array == 3, 0, label.array), LAS))
+    read_labelled(*files, STRUCTURES)
+
+
+def test_settings_digest_follows_the_settings():
+    assert Settings([4, 5, 6]).digest == Settings((4, 5, 6)).digest
+    assert Settings([4, 5, 6]).digest != Settings([4, 5, 6], mirror="none").digest
+
+
+def test_real_hippocampi_are_padded_with_nothing_lost(hippocampus):
+    structures = {"anterior": [1], "posterior": [2]}
+    for path in sorted((hippocampus / "imagesTr").glob("hippo*.nii.gz"))[:5]:
+        raw, raw_label = read_labelled(path, hippocampus / "labelsTr" / path.name, structures)
+        image, label, _ = preprocess(raw, raw_label, "", Settings((48, 64, 48), fit="pad", mirror="none"))
+        assert image.shape == label.shape == (48, 64, 48)
+        assert [(label.array == v).sum() for v in (1, 2)] == [(raw_label.array == v).sum() for v in (1, 2)]
+        assert 0.2 < image.array[image.array > 0].mean() < 0.8
