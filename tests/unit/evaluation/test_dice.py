@@ -124,6 +124,19 @@ def test_agrees_with_monai_in_slabs_of_any_size(seed, slab):
     assert list(dice.values()) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("strength", [0.5, 4])
+def test_nothing_that_arrives_is_left_out(strength):
+    """Dice of a small structure equals that of counting over the whole grid."""
+    moving, fixed = cube((4, 5, 2), affine=oblique()), cube((4, 4, 4), affine=oblique())
+    displacement = np.random.default_rng(3).normal(0, strength, (3, 12, 12, 12)).astype(np.float32)
+    transform = Transform(displacement, Grid((12, 12, 12), oblique()))
+    points = sampling.displace(sampling.slab_points(Grid((12, 12, 12), oblique()), 0, 12), transform)
+    mask = torch.from_numpy(moving.array[None, None].astype(np.float32))
+    warped = sampling.sample(mask, Grid((12, 12, 12), oblique()), points, "zeros")[0, 0].numpy() >= 0.5
+    expected = 2 * (warped & (fixed.array > 0)).sum() / (warped.sum() + 64)
+    assert structure_dice(moving, fixed, transform, CUBE)["cube"] == pytest.approx(expected)
+
+
 def test_agrees_with_simpleitk_on_real_labels(hippocampus):
     paths = sorted((hippocampus / "labelsTr").glob("*.nii.gz"))[:2]
     moving, fixed = (read_label(path) for path in paths)
