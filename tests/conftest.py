@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tests assert no times.
+settings.register_profile("cohortreg", deadline=None)
+settings.load_profile("cohortreg")
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -30,7 +30,7 @@ class Layout:
         return self.root / "labels" / f"{image_id}.nii.gz"
 
     def image_shard(self, shard: int | str) -> Path:
-        """A row an image of the shard: image_id, status (ok or excluded), reason."""
+        """A row an image of the shard: image_id, status (ok or excluded), reason, sidecar (its SHA-256)."""
         return self.root / "images" / "shards" / f"{shard}.tsv"
 
     # What is left of the cohort after preprocessing.
@@ -48,7 +48,7 @@ class Layout:
 
     @property
     def cohort(self) -> Path:
-        """JSON: name, counts, warnings."""
+        """JSON: name, counts, warnings, a digest of the preprocessed images."""
         return self.root / "cohort.json"
 
     # Training.

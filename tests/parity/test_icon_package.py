@@ -34,7 +34,9 @@ def load_weights(module, tensors):
         return name
 
     prefix = "weights."
-    module.load_state_dict({ours(n.removeprefix(prefix)): t for n, t in tensors.items() if n.startswith(prefix)})
+    module.load_state_dict(
+        {ours(n.removeprefix(prefix)): t for n, t in tensors.items() if n.startswith(prefix)}
+    )
     return module.eval()
 
 
@@ -72,4 +74,6 @@ def test_two_stages_give_the_packages_maps_and_loss_terms(icon_parity, dim):
 def test_folds_are_counted_as_the_package_counts_them(icon_parity, dim):
     golden = load_file(icon_parity / "similarity_and_folds.safetensors")
     assert golden[f"folds_{dim}d"].item() > 100
-    assert folds(golden[f"phi_{dim}d"]).double().mean().item() == pytest.approx(golden[f"folds_{dim}d"].item())
+    assert folds(golden[f"phi_{dim}d"]).double().mean().item() == pytest.approx(
+        golden[f"folds_{dim}d"].item()
+    )

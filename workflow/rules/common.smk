@@ -22,8 +22,8 @@ wildcard_constraints:
 # The commands of this very installation, also where its environment is not activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
-# The named conda environment that environment.yaml makes; only `--sdm conda` looks at it.
-ENVIRONMENT = "cohortreg"
+# What `--sdm conda` would make; without it, rules run in the environment that Snakemake itself runs in.
+ENVIRONMENT = "../envs/cohortreg.yaml"
 
 try:
     # Snakemake has merged the files already, but would add a cohort's structures to those of the demo.
@@ -104,14 +104,14 @@ def method_model(wildcards):
 
 def settings(*keys):
     """The named parts of the configuration as JSON, for a command's --settings."""
-    return json.dumps({key: config[key] for key in keys})
+    return json.dumps({key: config[key] for key in keys}, sort_keys=True)
 
 
 def stage_settings(wildcards):
     """The model up to a stage, since later stages change nothing about it, and how it is trained."""
     model = config["models"][wildcards.model]
     stages = model["stages"][: int(wildcards.stage)]
-    return json.dumps({"model": model | {"stages": stages}, "training": config["training"]})
+    return json.dumps({"model": model | {"stages": stages}, "training": config["training"]}, sort_keys=True)
 
 
 def results_folder(wildcards):

@@ -33,7 +33,7 @@ rule register:
 rule evaluate:
     input:
         registered=rules.register.output,
-        pairs=layout.pairs,
+        summary=layout.cohort,
     output:
         layout.evaluated_shard("{method}", "{shard}"),
     log:

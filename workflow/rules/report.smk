@@ -30,7 +30,7 @@ rule tables:
         runtime=60,
     params:
         results=results_folder,
-        settings=settings("methods", "structures", "models", "report"),
+        settings=settings("methods", "models"),
         shards=config["shards"]["pairs"],
     shell:
         "cohortreg tables {params.results} --settings {params.settings:q} --shards {params.shards}"
@@ -64,7 +64,7 @@ rule figures:
         runtime=60,
     params:
         results=results_folder,
-        settings=settings("methods", "structures", "models", "report"),
+        settings=settings("methods", "models", "structures"),
     shell:
         "cohortreg figures {params.results} --settings {params.settings:q} 2>&1 | tee {log}"
 

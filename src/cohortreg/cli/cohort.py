@@ -1,17 +1,15 @@
 """Commands for importing, making, preprocessing a cohort."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
 from cohortreg.cli import app
+from cohortreg.cli.progress import progress_bar
+from cohortreg.errors import UserError
 
 importers = typer.Typer(no_args_is_help=True, help="Write images.tsv and pairs.tsv for a cohort.")
 app.add_typer(importers, name="import")
@@ -68,16 +66,16 @@ def import_phantom_command(
 def phantom_command(
     images: Annotated[Path, typer.Argument(help="The demo's images.tsv.")],
     output: Annotated[Path, typer.Argument(help="Folder that the table's paths start from.")],
-    settings: Annotated[str, typer.Option(help='JSON: {"phantom": {"grid": [...], "spacing": [...]}}.')],
+    settings: Annotated[str, typer.Option(help='JSON: {"grid": [...], "spacing": [...]}.')],
     seed: Seed = 1,
 ) -> None:
     """Make every phantom image and label that the table names; what is there already is kept."""
     from cohortreg.cohort.phantom import make_phantoms
     from cohortreg.cohort.tables import read_images
 
-    table, given = read_images(images), json.loads(settings)["phantom"]
-    with _progress("Phantoms", len(table)) as advance:
-        make_phantoms(table, output, given["grid"], given["spacing"], seed, report=advance)
+    table, (grid, spacing) = read_images(images), _parsed(settings, "grid", "spacing")
+    with progress_bar("Phantoms", len(table)) as advance:
+        make_phantoms(table, output, grid, spacing, seed, report=lambda image_id: advance())
 
 
 @app.command("phantom-anatomy")
@@ -139,17 +137,22 @@ def preprocess_command(
     from cohortreg.images.preprocess import Settings
     from cohortreg.layout import Layout
 
-    layout, given = Layout(results), json.loads(settings)
+    layout = Layout(results)
+    section, structures = _parsed(settings, "preprocess", "structures")
+    try:
+        section = Settings(**section)
+    except TypeError as error:
+        raise UserError(f"--settings: {error}; see preprocess in config/README.md.") from error
     rows = shard_rows(read_images(images), shard, shards)
-    with _progress("Preprocessing", len(rows)) as advance:
+    with progress_bar("Preprocessing", len(rows)) as advance:
         index = preprocess_shard(
             layout,
             rows,
             expand_root(root),
-            Settings(**given["preprocess"]),
-            given["structures"],
+            section,
+            structures,
             fail=on_bad_image is OnBadImage.fail,
-            report=advance,
+            report=lambda image_id, reason: advance(f"excluded {image_id}: {reason}" if reason else ""),
         )
     write_table(layout.image_shard(shard), index)
 
@@ -176,19 +179,15 @@ def cohort_command(
         typer.echo(f"warning: {warning}", err=True)
 
 
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields what to call after each item, with its id and, if it is left out, why."""
-    columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-
-        def advance(item: str, reason: str = "") -> None:
-            if reason:
-                progress.console.out(f"excluded {item}: {reason}", highlight=False)
-            progress.advance(task)
-
-        yield advance
+def _parsed(settings: str, *keys: str) -> list:
+    """The values of the keys in --settings."""
+    try:
+        given = json.loads(settings)
+        return [given[key] for key in keys]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--settings must be JSON with {' and '.join(keys)} ({error}); correct it."
+        ) from error
 
 
 def _write_tables(output: Path, images, pairs) -> None:

@@ -1,29 +1,38 @@
 """The one progress bar."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+SECONDS_BETWEEN_LINES = 30
+
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error.
+    """A progress bar on standard error; in a log or under a scheduler, a line every half minute instead.
 
     Yields `advance(note="", completed=None)`: one item further, or to `completed`; a note is printed above the
     bar (why an item was left out) or, with `completed`, shown beside it.
     """
+    console = Console(stderr=True)
+    done, printed = 0, time.monotonic()
     columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
 
         def advance(note: str = "", completed: int | None = None) -> None:
-            if completed is None:
-                if note:
-                    progress.console.out(note, highlight=False)
-                progress.advance(task)
-            else:
-                progress.update(task, completed=completed, description=f"{what} {note}")
+            nonlocal done, printed
+            if note and completed is None:
+                console.out(note, highlight=False)
+            state = note if completed is not None else ""
+            done = done + 1 if completed is None else completed
+            progress.update(task, completed=done, description=f"{what} {state}".rstrip())
+            late = time.monotonic() - printed > SECONDS_BETWEEN_LINES
+            if not console.is_terminal and (late or done == total):
+                console.out(f"{what}: {done} of {total}. {state}".rstrip(), highlight=False)
+                printed = time.monotonic()
 
         yield advance

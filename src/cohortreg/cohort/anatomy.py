@@ -94,9 +94,9 @@ class Knee:
 def anatomy(seed: int, identifier: str, side: str, grid: Sequence[int], spacing: Sequence[float]) -> Image:
     """Label map of a phantom knee: 1 femur, 2 femoral cartilage, 3 tibia, 4 tibial cartilage, 5 patella.
 
-    The knee follows from seed and identifier. side: "left" or "right"; a left knee is the right one's mirror
-    image in the middle plane of the body. grid: voxels along right, anterior, superior; spacing: their size in
-    millimetres. Returns uint8 with an affine to RAS millimetres.
+    The knee follows from seed and identifier. side: "left" or "right"; a left knee is the mirror image of the
+    right one in the middle plane of the body. grid: voxels along right, anterior, superior; spacing: their size
+    in millimetres. Returns uint8 with an affine to RAS millimetres.
     """
     knee = Knee.draw(generator(seed, identifier, "anatomy"))
     spacing = np.asarray(spacing, dtype=float)
@@ -104,7 +104,8 @@ def anatomy(seed: int, identifier: str, side: str, grid: Sequence[int], spacing:
     axes = [o + s * np.arange(n) for o, s, n in zip(origin, spacing, grid, strict=True)]
     labels = _label(knee, _into_knee(knee, axes), spacing)
     affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = origin + (RIGHT_OF_BODY, 0, 0)
+    affine[:3, 3] = origin
+    affine[0, 3] += RIGHT_OF_BODY
     if side == "left":
         labels = np.ascontiguousarray(labels[::-1])
         affine[0, 3] = -(affine[0, 3] + spacing[0] * (grid[0] - 1))

@@ -117,10 +117,11 @@ def _joint(labels: np.ndarray, size: np.ndarray, soft: np.ndarray, random: np.ra
     femoral, tibial = labels == FEMORAL_CARTILAGE, labels == TIBIAL_CARTILAGE
     if not (femoral.any() and tibial.any()):
         return soft
-    to_femoral, to_tibial = (ndimage.distance_transform_edt(~mask, sampling=size) for mask in (femoral,
-    tibial)) film = 1.6 + 0.8 * _texture(labels.shape, 8 / size, random) soft = np.where(to_femoral < film,
-    FLUID, soft) return np.where((to_femoral < 6) & (to_tibial < 6) & (to_femoral + to_tibial < 8), MENISCUS,
-    soft)
+    to_femoral = ndimage.distance_transform_edt(~femoral, sampling=size)
+    to_tibial = ndimage.distance_transform_edt(~tibial, sampling=size)
+    film = 1.5 + 0.5 * _texture(labels.shape, 8 / size, random)
+    soft = np.where(to_femoral < film, FLUID, soft)
+    return np.where((to_femoral < 6) & (to_tibial < 6) & (to_femoral + to_tibial < 8), MENISCUS, soft)
 
 
 def _refined(coarse: np.ndarray, shape: Sequence[int], steps: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from cohortreg.images.io import write_image
 def phantom_tables(
     subjects: int, test: int, pairs: int, seed: int, name: str = "demo"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of images and pairs for `subjects` phantom knees, right and left in turn, `test` of them for testing.
+    """Tables of images and pairs for `subjects` knees, right and left in turn, `test` of them to test on.
 
     Raises UserError where the test subjects do not make that many pairs.
     """

@@ -1,5 +1,6 @@
 """Preprocessing of a shard of images, and what is left of a cohort afterwards."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
 from cohortreg.errors import UserError
-from cohortreg.files import digest_file, read_json, write_json
+from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.layout import Layout
@@ -37,22 +38,28 @@ def preprocess_shard(
     fail: stop at the first bad image instead; what was done before stays whole.
     report: called after each image with its id and the reason why it is excluded, or "".
 
-    Returns the shard's index: image_id, status (ok or excluded), reason. Images that are there already,
-    made from the same files with the same settings, are kept.
+    Returns the shard's index: image_id, status (ok or excluded), reason, sidecar (SHA-256 of the sidecar, so that
+    the index changes when an image does). Images that are there already, made from the same files with the same
+    settings, are kept.
     """
+    if not root.is_dir():
+        raise UserError(
+            f"{root} does not exist; correct `root` in the configuration, or set $COHORTREG_DATA."
+        )
     index = []
-    for row in rows.to_dict("records"):
+    for line, row in zip(rows.index, rows.to_dict("records"), strict=True):
         reason = ""
         try:
             _preprocess_row(layout, row, root, settings, structures)
         except UserError as error:
             if fail:
-                raise UserError(f"image '{row['image_id']}': {error}") from error
+                raise UserError(f"image '{row['image_id']}' (row {line} of its table): {error}") from error
             reason = " ".join(str(error).split())  # a cell of a table
             _remove(layout, row["image_id"])
         report(row["image_id"], reason)
-        index.append([row["image_id"], "excluded" if reason else "ok", reason])
-    return pd.DataFrame(index, columns=["image_id", "status", "reason"], dtype=str)
+        sidecar = _sha256(layout.sidecar(row["image_id"]))
+        index.append([row["image_id"], "excluded" if reason else "ok", reason, sidecar])
+    return pd.DataFrame(index, columns=["image_id", "status", "reason", "sidecar"], dtype=str)
 
 
 def _preprocess_row(
@@ -62,15 +69,15 @@ def _preprocess_row(
     image_id = row["image_id"]
     image_path = root / row["image"]
     label_path = root / row["label"] if row["label"] else None
-    made_from = {
+    made_from = {  # as it reads back from JSON
         "image": row["image"],
         "image_sha256": _sha256(image_path),
         "label": row["label"],
         "label_sha256": _sha256(label_path),
         "side": row["side"],
-        "settings": asdict(settings),
+        "settings": json.loads(json.dumps(asdict(settings))),
         "settings_digest": settings.digest,
-        "structures": dict(structures),
+        "structures": {name: list(values) for name, values in structures.items()},
     }
     if _is_done(layout, image_id, made_from):
         return
@@ -114,22 +121,18 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
     """
     images = read_images(images_path)
     pairs = read_pairs(pairs_path, images)
-    reasons = _reasons(layout, images, shards)
+    index = _index(layout, images, shards)
+    reasons = {image_id: reason for image_id, status, reason, _ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
-    pair_reasons = [
-        next((f"image '{i}' is excluded: {reasons[i]}" for i in pair if i in reasons), "")
-        for pair in zip(pairs["moving"], pairs["fixed"], strict=True)
-    ]
-    bad_pairs = pd.Series(pair_reasons, index=pairs.index, dtype=str).ne("")
-    excluded = [["image", image_id, reasons[image_id]] for image_id in images["image_id"][bad]]
-    excluded += [
-        ["pair", f"{pair.moving} {pair.fixed}", pair_reasons[pair.Index]]
-        for pair in pairs[bad_pairs].itertuples()
-    ]
+    excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
+    bad_pairs = pairs["moving"].isin(reasons) | pairs["fixed"].isin(reasons)
+    for moving, fixed in pairs.loc[bad_pairs, ["moving", "fixed"]].itertuples(index=False):
+        image_id = moving if moving in reasons else fixed
+        excluded.append(("pair", f"{moving} {fixed}", f"image '{image_id}' is excluded: {reasons[image_id]}"))
+    for every, what in ((bad, "image"), (bad_pairs, "pair")):
+        if every.all():
+            raise UserError(f"every {what} of {name} is excluded, the first of them because {excluded[0][2]}")
     write_table(layout.excluded, pd.DataFrame(excluded, columns=["kind", "id", "reason"], dtype=str))
-    for left, what in ((~bad, "image"), (~bad_pairs, "pair")):
-        if not left.any():
-            raise UserError(f"every {what} of {name} is excluded; {layout.excluded} says why.")
     good, good_pairs = images[~bad], pairs[~bad_pairs]
     summary = {
         "name": name,
@@ -140,6 +143,8 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
         "excluded_images": int(bad.sum()),
         "excluded_pairs": int(bad_pairs.sum()),
         "warnings": leak_warnings(good, good_pairs),
+        # Changes when an image does, so that what depends on the images is made again.
+        "digest": digest(*(cell for row in index for cell in row)),
     }
     write_table(layout.images, good)
     write_table(layout.pairs, good_pairs)
@@ -147,18 +152,17 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
     return summary
 
 
-def _reasons(layout: Layout, images: pd.DataFrame, shards: int) -> dict[str, str]:
-    """Image id to the reason why it is excluded, from the shards' indices."""
-    indices = []
+def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]:
+    """The rows of the shards' indices; a shard that no image belongs to has none."""
+    index = []
     for shard in sorted({shard_of(image_id, shards=shards) for image_id in images["image_id"]}):
         path = layout.image_shard(shard)
         if not path.is_file():
             raise UserError(f"{path} does not exist; run `cohortreg preprocess` for shard {shard} first.")
-        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
-        indices += rows
-    unknown = set(images["image_id"]) - {row[0] for row in indices}
+        index += [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    unknown = set(images["image_id"]) - {row[0] for row in index}
     if unknown:
         raise UserError(
             f"{layout.root} has no image '{min(unknown)}'; run `cohortreg preprocess` on this table again."
         )
-    return {image_id: reason for image_id, status, reason in indices if status == "excluded"}
+    return index

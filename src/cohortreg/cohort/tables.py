@@ -16,18 +16,18 @@ from cohortreg.files import write_text
 
 
 def read_images(path: Path | str) -> pd.DataFrame:
-    """Read `images.tsv`, every column as strings, in the table's order.
+    """Read `images.tsv`, every column as strings, in the table's order; the index is the line in the file.
 
     Raises UserError naming file, row (the line in the file) and column where the table does not fit its
     schema or has an image_id twice.
     """
     images = _read(Path(path), "images")
     _unique(Path(path), images, ["image_id"])
-    return images.reset_index(drop=True)
+    return images
 
 
 def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
-    """Read `pairs.tsv`, every column as strings, in the table's order.
+    """Read `pairs.tsv`, every column as strings, in the table's order; the index is the line in the file.
 
     Raises UserError naming file, row and column where the table does not fit its schema, names an image that
     `images` does not have, pairs an image with itself, or has a pair twice.
@@ -43,7 +43,7 @@ def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
     for line, image_id in pairs["moving"][pairs["moving"] == pairs["fixed"]].items():
         raise UserError(f"{path}, row {line}: image '{image_id}' is paired with itself; remove the row.")
     _unique(path, pairs, ["moving", "fixed"])
-    return pairs.reset_index(drop=True)
+    return pairs
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers
 from cohortreg.files import whole, write_text
@@ -35,9 +36,11 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
     Raises UserError if a shard or a pair was not evaluated.
     """
     wanted = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    # A shard that no pair belongs to was never asked for.
+    asked = sorted({shard_of(pair.moving, pair.fixed, shards=shards) for pair in wanted.itertuples()})
     tables = []
     for method in methods:
-        evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in range(shards)])
+        evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in asked])
         # Pairs that the cohort no longer has may still lie in a shard.
         table = wanted.merge(evaluated, on=["moving", "fixed"])[evaluated.columns]
         if len(table) < len(wanted):

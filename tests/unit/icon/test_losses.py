@@ -41,7 +41,9 @@ def test_opposite_shifts_are_inverse_and_equal_shifts_are_not():
 
 def test_similarity_sums_both_directions_by_hand():
     """Images 0 and 3 under the identity: each direction's mean squared error is 9."""
-    terms = icon_loss(Shift(0.0, 0.0), torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 3.0), identity_map((4, 4)))
+    terms = icon_loss(
+        Shift(0.0, 0.0), torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 3.0), identity_map((4, 4))
+    )
     assert terms.similarity.item() == pytest.approx(18)
     assert terms.inverse_consistency.item() == 0
     assert terms.folds.item() == 0
@@ -51,7 +53,9 @@ def test_swapped_pixels_are_seen_off_the_grid_only():
     """Figure 3: two pixels that swap places are inverse consistent at pixel centres, and nowhere between."""
     displacement = torch.zeros(2, 1, 6)
     displacement[:, 0, 2], displacement[:, 0, 3] = 1 / 5, -1 / 5
-    phi = DisplacementField(displacement[:, :, :, None].repeat(1, 2, 1, 6) * torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
+    phi = DisplacementField(
+        displacement[:, :, :, None].repeat(1, 2, 1, 6) * torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    )
     centres = identity_map((6, 6))
     generator = torch.Generator().manual_seed(0)
     assert inverse_consistency(phi, centres).item() < 1e-12
@@ -73,7 +77,9 @@ def test_thin_points_estimate_the_same_expectation():
     phi = DisplacementField(0.02 * torch.randn(2, 2, 24, 24, generator=generator))
     shape, like = (24, 24), torch.zeros(1)
     dense, thin = (
-        torch.stack([inverse_consistency(phi, sample_points(shape, stride, generator, like)) for _ in range(n)]).mean()
+        torch.stack(
+            [inverse_consistency(phi, sample_points(shape, stride, generator, like)) for _ in range(n)]
+        ).mean()
         for stride, n in ((1, 100), (2, 400))
     )
     assert thin.item() == pytest.approx(dense.item(), rel=0.02)
@@ -98,7 +104,9 @@ def test_a_stage_trains_its_own_steps_and_freezes_those_before():
 
 
 def test_a_new_registration_is_the_identity():
-    registration, _ = build_registration(NETWORK, [{"steps": 2, "downsample": 2}, {"steps": 2, "downsample": 1}], 3)
+    registration, _ = build_registration(
+        NETWORK, [{"steps": 2, "downsample": 2}, {"steps": 2, "downsample": 1}], 3
+    )
     moving, fixed = torch.rand(2, 1, 1, 9, 8, 10)
     phi = registration.eval()(moving, fixed).on_grid((9, 8, 10))
     torch.testing.assert_close(phi, identity_map((9, 8, 10)), atol=1e-6, rtol=0)

@@ -1,0 +1,138 @@
+"""Real Snakemake runs on a tiny cohort."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
+
+TIMES = {"time_s", "time_s_mean"}
+
+
+def without_times(path: Path) -> pd.DataFrame:
+    """A table without its columns of seconds."""
+    table = pd.read_csv(path)
+    return table.drop(columns=TIMES & set(table.columns))
+
+
+def spoil(path: Path) -> None:
+    """Cut a file short, as an interrupted copy does."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def set_key(project, **values: object) -> None:
+    """Change keys of the project's configuration."""
+    path = project.folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished project, for a test to change."""
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    return type(finished)(tmp_path)
+
+
+def test_a_run_writes_tables_figures_and_the_report(finished):
+    layout = Layout(finished.results)
+    pairs = pd.read_csv(layout.pairs_table)
+    assert pairs.groupby("method", sort=False).size().to_dict() == {
+        "identity": 3,
+        "affine": 3,
+        "icon-2step": 3,
+        "icon-3step": 3,
+    }
+    assert pairs["dice_mean"].between(0, 1).all()
+    assert list(pd.read_csv(layout.methods_table)["method"]) == [
+        "identity",
+        "affine",
+        "icon-2step",
+        "icon-3step",
+    ]
+    for name in FIGURES:
+        for suffix in FIGURE_SUFFIXES:
+            assert layout.figure(name, suffix).stat().st_size > 0
+    assert "icon-3step" in layout.report.read_text(encoding="utf-8")
+    for name in ("preprocess/0.log", "train/icon-2.log", "report/all.log"):
+        assert (layout.logs / name).is_file()
+
+
+def test_a_second_run_does_nothing(finished):
+    run = finished.snakemake("--dry-run")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout
+
+
+def test_two_runs_from_one_seed_give_the_same_tables(finished, project):
+    run = project.snakemake()
+    assert run.returncode == 0, run.stdout
+    for name in ("pairs_table", "methods_table"):
+        one, other = (without_times(getattr(Layout(p.results), name)) for p in (finished, project))
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_a_shard_reruns_only_for_its_own_rows(copied):
+    table = copied.folder / "tables" / "images.tsv"
+    table.write_text(table.read_text() + "s7\ts7\tleft\ttest\ts0_image.nii.gz\ts0_label.nii.gz\n")
+    run = copied.snakemake("--dry-run", "--quiet", "progress")
+    assert len(re.findall(r"^rule preprocess:", run.stdout, flags=re.MULTILINE)) == 1
+
+
+def test_a_bad_image_and_its_pairs_are_left_out_and_the_rest_goes_on(copied):
+    spoil(copied.folder / "raw" / "s6_image.nii.gz")
+    (copied.folder / "raw" / "s3_image.nii.gz").unlink()
+    run = copied.snakemake()
+    assert run.returncode == 0, run.stdout
+    layout = Layout(copied.results)
+    excluded = pd.read_csv(layout.excluded, sep="\t")
+    assert set(excluded["id"]) == {"s3", "s6", "s5 s6", "s6 s4"}
+    assert set(pd.read_csv(layout.pairs_table)["moving"]) == {"s4"}
+    report = layout.report.read_text(encoding="utf-8")
+    assert "s6_image.nii.gz" in report
+    assert "s3_image.nii.gz" in report
+
+
+def test_on_bad_image_fail_stops(project):
+    spoil(project.folder / "raw" / "s6_image.nii.gz")
+    set_key(project, on_bad_image="fail")
+    run = project.snakemake()
+    assert run.returncode != 0
+    assert re.search(r"^cohortreg: .*s6_image\.nii\.gz", run.stdout, flags=re.MULTILINE)
+    assert "Traceback" not in run.stdout
+    assert not Layout(project.results).cohort.exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "words"),
+    [
+        ("pairs.tsv", "moving\tfixed\ns4\ts9\n", r"pairs\.tsv, row 2, column fixed: .*s9"),
+        ("pairs.tsv", "moving\tfixed\n", r"pairs\.tsv has no rows"),
+        ("images.tsv", "image_id\tsubject_id\n", r"images\.tsv has no column side"),
+    ],
+)
+def test_a_wrong_table_ends_in_one_sentence(project, table, text, words):
+    (project.folder / "tables" / table).write_text(text)
+    run = project.snakemake("--dry-run")
+    assert run.returncode == 1
+    assert re.search(f"^cohortreg: .*{words}", run.stdout, flags=re.MULTILINE)
+    assert "Traceback" not in run.stdout
+
+
+def test_an_unknown_key_ends_in_one_sentence(project):
+    set_key(project, seeed=2)
+    run = project.snakemake("--dry-run")
+    assert run.returncode == 1
+    assert "cohortreg: configuration: seeed: unknown key; did you mean seed?" in run.stdout.splitlines()
+
+
+def test_test_subjects_in_training_are_warned_of_once(project):
+    table = project.folder / "tables" / "images.tsv"
+    table.write_text(table.read_text().replace("s5\ts5\t", "s5\ts0\t"))
+    run = project.snakemake("--until", "cohort")
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count("cohortreg: warning: 1 test subject is also in training (s0)") == 1
