@@ -1,0 +1,118 @@
+"""Measuring registered pairs that lie on disk."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cohortreg.errors import UserError
+from cohortreg.evaluation.measure import evaluate_shard, measure_pair, registered_pairs
+from cohortreg.evaluation.tables import read_table
+from cohortreg.images.io import Image, write_image
+from cohortreg.layout import Layout
+from cohortreg.maps.grids import identity_map
+from cohortreg.maps.transforms import Grid, to_physical, write_transform
+
+SHAPE = (8, 10, 9)
+STRUCTURES = {"core": [1], "rim": [2, 3]}
+# Voxels of 2 x 1 x 3 mm; the moving image lies elsewhere in space.
+FIXED = np.diag([2.0, 1.0, 3.0, 1.0])
+MOVING = FIXED + np.array([[0, 0, 0, 40], [0, 0, 0, -7], [0, 0, 0, 3], [0, 0, 0, 0.0]])
+
+
+def write_maps(layout: Layout, method: str, forward: torch.Tensor, inverse: torch.Tensor | None) -> None:
+    """Maps [1, 3, *SHAPE] in unit coordinates, as transforms between the images a (moving) and b (fixed)."""
+    grids = Grid(SHAPE, MOVING), Grid(SHAPE, FIXED)
+    unit = identity_map(SHAPE, dtype=torch.float64)
+    write_transform(layout.forward(method, "a", "b"), to_physical(forward - unit, *grids))
+    if inverse is not None:
+        write_transform(layout.inverse(method, "a", "b"), to_physical(inverse - unit, *reversed(grids)))
+
+
+def moved(voxels) -> torch.Tensor:
+    """The map that adds whole voxels."""
+    size = torch.tensor(SHAPE, dtype=torch.float64) - 1
+    return identity_map(SHAPE, dtype=torch.float64) + (torch.tensor(voxels) / size).reshape(1, 3, 1, 1, 1)
+
+
+@pytest.fixture
+def layout(tmp_path) -> Layout:
+    """Images a and b; the structures of a lie one voxel further along the second axis."""
+    layout = Layout(tmp_path)
+    for name, affine, offset in (("a", MOVING, 1), ("b", FIXED, 0)):
+        label = np.zeros(SHAPE, np.uint8)
+        label[2:5, 2 + offset : 5 + offset, 2:5] = 1
+        label[5:7, 2 + offset : 5 + offset, 2:5] = 3
+        write_image(layout.label(name), Image(label, affine))
+        write_image(layout.image(name), Image(label.astype(np.float32), affine))
+    for method in ("shift", "mirror"):
+        path = layout.registered_shard(method, 0)
+        path.parent.mkdir(parents=True)
+        pd.DataFrame({"moving": ["a"], "fixed": ["b"], "time_s": [1.25], "hardware": ["x"]}).to_csv(
+            path, index=False
+        )
+    write_maps(layout, "shift", moved((0, 1, 0)), moved((0, -1, 0)))
+    unit = identity_map(SHAPE, dtype=torch.float64)
+    write_maps(layout, "mirror", torch.cat([1 - unit[:, :1], unit[:, 1:]], dim=1), None)
+    return layout
+
+
+def test_the_right_translation(layout):
+    row = measure_pair(layout, "shift", "a", "b", STRUCTURES)
+    assert row["dice_mean"] == row["dice_core"] == row["dice_rim"] == 1
+    assert row["folds"] == row["folds_percent"] == 0
+    assert row["inverse_consistency_voxels"] == pytest.approx(0, abs=1e-5)
+
+
+def test_inverse_consistency_is_in_voxels_whatever_their_size(layout):
+    write_maps(layout, "shift", moved((0, 1, 0)), moved((3, -1, 4)))
+    row = measure_pair(layout, "shift", "a", "b", STRUCTURES)
+    assert row["inverse_consistency_voxels"] == pytest.approx(5, abs=1e-5)
+
+
+def test_a_mirrored_map_folds_everywhere_and_without_inverse_has_no_error(layout):
+    row = measure_pair(layout, "mirror", "a", "b", STRUCTURES)
+    assert row["folds"] == 7 * 9 * 8
+    assert row["folds_percent"] == 100
+    assert math.isnan(row["inverse_consistency_voxels"])
+
+
+def test_without_labels_the_rest_is_measured(layout):
+    layout.label("a").unlink()
+    row = measure_pair(layout, "shift", "a", "b", STRUCTURES)
+    assert all(math.isnan(row[name]) for name in ("dice_mean", "dice_core", "dice_rim"))
+    assert row["folds"] == 0
+
+
+def evaluate(layout, method="shift", structures=STRUCTURES) -> int:
+    return evaluate_shard(layout, method, 0, registered_pairs(layout, method, 0), structures, lambda: None)
+
+
+def test_a_shard_is_measured_once_and_again_only_when_something_changed(layout):
+    assert evaluate(layout) == 1
+    first = layout.evaluated_shard("shift", 0).read_bytes()
+    assert evaluate(layout) == 0
+    assert layout.evaluated_shard("shift", 0).read_bytes() == first
+    assert evaluate(layout, structures={"core": [1]}) == 1
+    assert evaluate(layout) == 1
+    write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
+    assert evaluate(layout) == 1
+    assert read_table(layout.evaluated_shard("shift", 0))["dice_core"].item() == pytest.approx(2 / 3)
+
+
+def test_columns_of_a_shard_and_missing_values(layout):
+    evaluate(layout, "mirror")
+    table = read_table(layout.evaluated_shard("mirror", 0))
+    assert table.columns.tolist() == [
+        *("method", "moving", "fixed", "dice_mean", "dice_core", "dice_rim"),
+        *("folds", "folds_percent", "inverse_consistency_voxels", "time_s"),
+    ]
+    assert table["inverse_consistency_voxels"].isna().all()
+    assert table["time_s"].tolist() == [1.25]
+
+
+def test_a_shard_that_was_not_registered_is_named(layout):
+    with pytest.raises(UserError, match=r"7\.csv is missing: run `cohortreg register` for shard 7 of shift"):
+        registered_pairs(layout, "shift", 7)

@@ -1,0 +1,37 @@
+"""Numbers as people read them."""
+
+import math
+
+import pytest
+
+from cohortreg.evaluation import numbers
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (numbers.dice(0.68294), "68.29"),
+        (numbers.dice(0), "0.00"),
+        (numbers.dice(math.nan), "–"),
+        (numbers.count(19), "19"),
+        (numbers.count(118.42), "118.4"),
+        (numbers.count(12345.6), "12,346"),
+        (numbers.percent(0), "0"),
+        (numbers.percent(0.0004), "< 0.001"),
+        (numbers.percent(0.0116), "0.012"),
+        (numbers.percent(3.456), "3.46"),
+        (numbers.folds(118.4, 0.0411), "118.4 (0.041 %)"),
+        (numbers.folds(math.nan, math.nan), "–"),
+        (numbers.voxels(0.304), "0.30"),
+        (numbers.seconds(0.001), "< 0.01"),
+        (numbers.seconds(0.09), "0.09"),
+        (numbers.seconds(14.32), "14.3"),
+        (numbers.seconds(1330), "1,330"),
+        (numbers.seconds(math.nan), "–"),
+        (numbers.duration(119), "119 s"),
+        (numbers.duration(600), "10 min"),
+        (numbers.duration(5400 * 2), "3.0 h"),
+    ],
+)
+def test_written(written, expected):
+    assert written == expected

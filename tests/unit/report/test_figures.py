@@ -1,0 +1,105 @@
+"""Which pairs are shown, and that every figure is there whatever the cohort has."""
+
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image as Picture
+
+from cohortreg.images.io import Image
+from cohortreg.layout import FIGURE_SUFFIXES, FIGURES
+from cohortreg.maps.transforms import Grid, Transform
+from cohortreg.report.charts import join_stages
+from cohortreg.report.figures import rank, shown_pairs
+from cohortreg.report.pairs import Pair, choose_slice, read_pair
+
+
+def table(rows) -> pd.DataFrame:
+    columns = ["method", "moving", "fixed", "dice_mean", "folds_percent", "inverse_consistency_voxels"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_pairs_are_ranked_by_dice_of_the_method():
+    pairs = table(
+        [
+            ["m", "a", "b", 0.5, 0, 0],
+            ["m", "a", "c", 0.9, 3, 0],
+            ["m", "a", "d", math.nan, 0, 0],
+            ["m", "b", "c", 0.7, 0, 0],
+            ["m", "b", "d", 0.6, 0, 0],
+            ["other", "x", "y", 1.0, 0, 0],
+        ]
+    )
+    assert rank(pairs, "m")["fixed"].tolist() == ["c", "c", "d", "b"]
+    shown = shown_pairs(pairs, "m")
+    assert {name: row["dice_mean"] for name, row in shown.items()} == {
+        "best": 0.9,
+        "median": 0.7,
+        "worst": 0.5,
+    }
+
+
+def test_without_labels_pairs_are_ranked_by_folds_then_inverse_consistency():
+    nan = math.nan
+    pairs = table([["m", "a", "b", nan, 2, 0], ["m", "b", "c", nan, 1, 0.5], ["m", "c", "d", nan, 1, 0.1]])
+    assert rank(pairs, "m")["moving"].tolist() == ["c", "b", "a"]
+
+
+def test_a_single_pair_is_best_median_and_worst():
+    shown = shown_pairs(table([["m", "a", "b", 0.5, 0, 0]]), "m")
+    assert [row["moving"] for row in shown.values()] == ["a", "a", "a"]
+
+
+@pytest.mark.parametrize("cohort", ["drawn", "bare"])
+def test_every_figure_is_there_as_png_and_svg(cohort, request):
+    layout, _ = request.getfixturevalue(cohort)
+    for name in FIGURES:
+        with Picture.open(layout.figure(name, "png")) as picture:
+            assert picture.width > 1000
+            # More than one colour: something was drawn.
+            assert len(picture.convert("L").getcolors()) > 10
+        assert ElementTree.parse(layout.figure(name, "svg")).getroot().tag.endswith("svg")
+    found = sorted(path.name for path in layout.figure(FIGURES[0]).parent.iterdir())
+    assert found == sorted(f"{name}.{suffix}" for name in FIGURES for suffix in FIGURE_SUFFIXES)
+
+
+def test_slices_are_where_the_structures_of_a_finer_label_are_largest():
+    label = np.zeros((40, 48, 32), np.uint8)
+    label[24:26, 10:30, 4:20] = 2
+    label[25, 8:32, 4:20] = 2
+    label[2:30, 40, 30] = 9  # no structure of ours
+    fine, coarse = np.diag([1.0, 0.5, 2.0, 1.0]), np.diag([4.0, 2.0, 8.0, 1.0])
+    coarse[:3, 3] = [1.5, 0.75, 3.0]  # outer edges of both grids meet
+    image = Image(np.zeros((10, 12, 8), np.float32), coarse)
+    pair = Pair(
+        moving=image,
+        fixed=image,
+        warped=image.array,
+        phi=np.zeros((3, 10, 12, 8)),
+        folded=image.array > 0,
+        transform=Transform(np.zeros((3, 10, 12, 8), np.float32), Grid((10, 12, 8), coarse)),
+        labels=(Image(label, fine), Image(label, fine)),
+    )
+    sagittal = choose_slice(pair, 0, {"ours": [2]})
+    assert sagittal.index == 6  # label index 25, four label voxels an image voxel
+    assert sagittal.extent == (0, 24, 0, 64)  # millimetres
+    assert choose_slice(pair, 2, {"ours": [2]}).index in range(1, 5)
+
+
+def test_the_warped_image_and_folds_of_a_pair(results):
+    layout, config = results
+    pair = read_pair(layout, "identity", "a", "b")
+    assert np.allclose(pair.warped, pair.moving.array, atol=1e-5)
+    assert not pair.folded.any()
+    assert np.allclose(pair.phi[1], np.arange(12).reshape(1, 12, 1), atol=1e-4)
+    assert read_pair(layout, config["methods"][-1], "a", "b").folded.any()
+
+
+def test_stages_are_joined_one_after_another():
+    first, second = (pd.DataFrame({"step": range(1, n + 1), "folds": 0.0}) for n in (3, 2))
+    joined, starts = join_stages([first, second])
+    assert joined["step"].tolist() == [1, 2, 3, 4, 5]
+    assert joined["stage"].tolist() == [1, 1, 1, 2, 2]
+    assert starts == [0, 3]

@@ -1,0 +1,153 @@
+"""The report: every part is there, nothing comes from elsewhere, nothing is taken for markup."""
+
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cohortreg.layout import FIGURES
+from cohortreg.report.page import PAIRS_AT_FIRST, sentences, write_report
+
+from .conftest import EVIL
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Keeps every element and the text, and fails where elements are not closed in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.elements, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.text += data
+
+
+def read(layout, config) -> Reader:
+    write_report(layout, config)
+    reader = Reader()
+    reader.feed(layout.report.read_text("utf-8"))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def page(drawn) -> Reader:
+    return read(*drawn)
+
+
+def test_it_has_every_part(page):
+    headings = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
+    assert headings == ["cohort", "methods", "figures", "pairs", "models", "reproduce"]
+    text = " ".join(page.text.split())
+    for part in (
+        "On 3 pairs, icon-3step reaches a mean Dice of",
+        "Warning: 1 test subject is also in training (s<1>)",
+        "3, of which 0 to train on and 3 to test on",
+        "1 image and 1 pair, listed below",
+        "broken.nii is cut short",
+        "2 step 1/2 res., 1 step full res.",
+        "outer rim",
+        "abacus, 7 beads",
+        "icon-3step: stage 2 of icon",
+        "3 min on abacus",
+        "from 70 to 71.5",
+        "torch 2.13.0, commit c0ffee",
+        "snakemake --cores all --configfile cohort.yaml",
+        "cohort: tiny",
+    ):
+        assert part in text
+
+
+def test_every_figure_is_embedded_and_described(page):
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(images) == len(FIGURES)
+    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in images)
+
+
+def test_nothing_comes_from_elsewhere(page, drawn):
+    assert not any(tag in ("link", "iframe", "object") for tag, _ in page.elements)
+    for _, attributes in page.elements:
+        for name in ("src", "href"):
+            assert re.match(r"data:|#|$", attributes.get(name, ""))
+    assert not re.search(r"url\(|@import|https?://", drawn[0].report.read_text("utf-8"))
+
+
+def test_names_are_text_and_never_markup(page):
+    assert EVIL in page.text
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert "image 'broken' is <excluded>" in page.text
+
+
+def test_pairs_are_listed_the_worst_first(page, drawn):
+    layout, config = drawn
+    rows = re.findall(r'<td class="number" data-value="([\d.]+)">', layout.report.read_text("utf-8"))
+    per_row = 1 + len(config["structures"]) + 4
+    dice = [float(value) for value in rows[::per_row]]
+    assert len(dice) == 3
+    assert dice == sorted(dice)
+
+
+def test_many_pairs_are_collapsed_and_the_rest_is_told(drawn, tmp_path, monkeypatch):
+    layout, config = drawn
+    assert "Show all" not in read(layout, config).text
+    monkeypatch.setattr("cohortreg.report.page.PAIRS_AT_MOST", 2)
+    monkeypatch.setattr("cohortreg.report.page.PAIRS_AT_FIRST", 1)
+    shortened = read(layout, config)
+    assert "Show all 2 pairs" in shortened.text
+    assert "the worst 2 of 3" in " ".join(shortened.text.split())
+    tables = [attributes.get("class", "") for tag, attributes in shortened.elements if tag == "table"]
+    assert "sortable collapsed" in tables
+    assert PAIRS_AT_FIRST == 100
+
+
+def test_without_labels_and_models_the_page_says_so(bare):
+    text = " ".join(read(*bare).text.split())
+    assert "On 3 pairs, affine has folds in" in text
+    assert "No model was trained for this cohort." in text
+    assert "Structuresnone" in text
+    assert "nan" not in text.lower().split()
+
+
+def test_the_result_in_words():
+    columns = [
+        "method",
+        "pairs",
+        "dice_mean",
+        "folds_percent_mean",
+        "inverse_consistency_voxels_mean",
+        "time_s_mean",
+    ]
+    rows = [
+        ["identity", 1200, 0.55, 0, 0.0, 0.0],
+        ["affine", 1200, 0.63, 0, 0.0, 2.0],
+        ["icon-4step", 1200, 0.7612, 0.0423, math.nan, 0.25],
+    ]
+    summary = pd.DataFrame(rows, columns=columns)
+    assert sentences(summary, "icon-4step", "affine") == (
+        "On 1,200 pairs, icon-4step reaches a mean Dice of 76.12 % (affine 63.00 %, unregistered 55.00 %), "
+        "with folds in 0.042 % of voxels. A pair takes 0.25 s."
+    )
+    assert sentences(summary, "identity", "identity").startswith(
+        "On 1,200 pairs, identity reaches a mean Dice of 55.00 %, with folds in 0 % of voxels and the maps"
+    )
+
+
+def test_every_figure_and_table_has_a_caption_for_snakemake():
+    captions = Path(__file__).parents[3] / "workflow" / "report"
+    for name in (*FIGURES, "pairs", "methods", "report"):
+        assert (captions / f"{name}.rst").read_text("utf-8").strip()
