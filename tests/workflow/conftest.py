@@ -42,7 +42,7 @@ CONFIGURATION = {
         }
     },
     "training": {"accelerator": "cpu", "checkpoint_every": 4},
-    "methods": ["identity", "affine", "icon-2step", "icon-3step"],
+    "methods": ["identity", "affine", "icon-3step"],
     "shards": {"images": 3, "pairs": 2},
     "threads": {"train": 1, "register": 1},
 }
@@ -100,6 +100,20 @@ class Project:
 def project(tmp_path) -> Project:
     """A fresh project, nothing run yet."""
     return new_project(tmp_path)
+
+
+@pytest.fixture
+def demo(tmp_path) -> Project:
+    """The demo with four of its images, coarser, and one pair."""
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    images = tmp_path / "config" / "demo" / "images.tsv"
+    rows = images.read_text().splitlines()[:5]
+    images.write_text("\n".join(rows) + "\n")
+    moving, fixed = (row.split("\t")[0] for row in rows[1:3])
+    (tmp_path / "config" / "demo" / "pairs.tsv").write_text(f"moving\tfixed\n{moving}\t{fixed}\n")
+    overlay = {"cohort": "tiny", "phantom": {"grid": [24, 48, 48], "spacing": [4.6, 2.92, 2.92]}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(overlay))
+    return Project(tmp_path)
 
 
 def new_project(folder: Path) -> Project:

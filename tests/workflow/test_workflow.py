@@ -2,12 +2,14 @@
 
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from cohortreg.files import read_json
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 
 TIMES = {"time_s", "time_s_mean"}
@@ -44,7 +46,6 @@ def test_a_run_writes_tables_figures_and_the_report(finished):
     assert pairs.groupby("method", sort=False).size().to_dict() == {
         "identity": 3,
         "affine": 3,
-        "icon-2step": 3,
         "icon-3step": 3,
     }
     assert pairs["dice_mean"].between(0, 1).all()
@@ -66,6 +67,14 @@ def test_a_second_run_does_nothing(finished):
     run = finished.snakemake("--dry-run")
     assert run.returncode == 0
     assert "Nothing to be done" in run.stdout
+
+
+def test_snakemakes_own_report_shows_every_figure_with_its_caption(finished, tmp_path):
+    run = finished.snakemake("--report", str(tmp_path / "report.zip"))
+    assert run.returncode == 0, run.stdout
+    with zipfile.ZipFile(tmp_path / "report.zip") as report:
+        names = {Path(name).name for name in report.namelist()}
+    assert names >= {f"{name}.png" for name in FIGURES} | {"methods.csv", "pairs.csv", "report.html"}
 
 
 def test_two_runs_from_one_seed_give_the_same_tables(finished, project):
@@ -136,3 +145,16 @@ def test_test_subjects_in_training_are_warned_of_once(project):
     run = project.snakemake("--until", "cohort")
     assert run.returncode == 0, run.stdout
     assert run.stdout.count("cohortreg: warning: 1 test subject is also in training (s0)") == 1
+
+
+def test_the_demos_images_are_made_and_follow_the_seed(demo):
+    layout, digests, contents = Layout(demo.results), set(), set()
+    for seed in (1, 2):
+        run = demo.snakemake("--until", "cohort", "--config", f"seed={seed}")
+        assert run.returncode == 0, run.stdout
+        assert len(pd.read_csv(layout.images, sep="\t")) == 4
+        made = sorted((demo.folder / "resources" / "demo").rglob("*.nii.gz"))
+        assert len(made) == 8
+        contents.add(made[0].read_bytes())
+        digests.add(read_json(layout.cohort)["digest"])
+    assert len(contents) == len(digests) == 2
