@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
 from cohortreg.evaluation.tables import markdown, merge, read_table, summarise, write_table, write_tables
 from cohortreg.layout import Layout
@@ -12,6 +13,7 @@ from cohortreg.layout import Layout
 MODELS = {"icon": {"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]}}
 SIMILARITIES = {"identity": "", "icon-2step": "MSE"}
 METHODS = ["identity", "icon-2step"]
+SHARDS = 7
 
 
 def row(method, moving, fixed, dice, folds=0, time=1.0, error=0.0):
@@ -30,23 +32,28 @@ def row(method, moving, fixed, dice, folds=0, time=1.0, error=0.0):
 
 @pytest.fixture
 def layout(tmp_path) -> Layout:
-    """Two methods, three pairs in two shards of which one is no longer in the cohort."""
+    """Two methods and two pairs, each in its shard beside a pair that the cohort no longer has."""
     layout = Layout(tmp_path)
     layout.pairs.write_text("moving\tfixed\nb\tNA\na\tb\n")
-    shards = {
-        ("icon-2step", 0): [row("icon-2step", "b", "NA", 0.8, folds=3, time=3.0)],
-        ("icon-2step", 1): [row("icon-2step", "a", "b", 0.6), row("icon-2step", "gone", "b", 0.1)],
-        ("identity", 0): [],
-        ("identity", 1): [row("identity", "b", "NA", 0.5, error=math.nan), row("identity", "a", "b", 0.25)],
-    }
-    columns = list(row("", "", "", 0))
-    for (method, shard), rows in shards.items():
-        write_table(layout.evaluated_shard(method, shard), pd.DataFrame(rows, columns=columns))
+    rows = [
+        row("icon-2step", "b", "NA", 0.8, folds=3, time=3.0),
+        row("icon-2step", "a", "b", 0.6),
+        row("identity", "b", "NA", 0.5, error=math.nan),
+        row("identity", "a", "b", 0.25),
+    ]
+    for one in rows:
+        shard = shard_of(one["moving"], one["fixed"], shards=SHARDS)
+        gone = row(one["method"], f"gone-{one['moving']}", "b", 0.1)
+        write_table(layout.evaluated_shard(one["method"], shard), pd.DataFrame([one, gone]))
     return layout
 
 
+def test_the_two_pairs_lie_in_two_shards_of_several():
+    assert shard_of("b", "NA", shards=SHARDS) != shard_of("a", "b", shards=SHARDS)
+
+
 def test_merge_keeps_the_cohorts_pairs_in_the_order_of_methods_and_names(layout):
-    table = merge(layout, METHODS, 2)
+    table = merge(layout, METHODS, SHARDS)
     assert table[["method", "moving", "fixed"]].values.tolist() == [
         ["identity", "a", "b"],
         ["identity", "b", "NA"],
@@ -57,15 +64,24 @@ def test_merge_keeps_the_cohorts_pairs_in_the_order_of_methods_and_names(layout)
 
 
 def test_a_pair_or_a_shard_that_was_not_evaluated_is_named(layout):
-    with pytest.raises(UserError, match=r"2\.csv is missing: run `cohortreg evaluate`"):
-        merge(layout, METHODS, 3)
-    layout.pairs.write_text("moving\tfixed\nb\tNA\na\tb\nc\td\n")
+    layout.pairs.write_text("moving\tfixed\nb\tNA\na\tb\ngone\td\n")
+    _to_one_shard(layout)
     with pytest.raises(UserError, match="names 1 pairs that identity was not evaluated on"):
-        merge(layout, METHODS, 2)
+        merge(layout, METHODS, 1)
+    layout.evaluated_shard("identity", 0).unlink()
+    with pytest.raises(UserError, match=r"identity/0\.csv is missing: run `cohortreg evaluate`"):
+        merge(layout, METHODS, 1)
+
+
+def _to_one_shard(layout) -> None:
+    """Gather the fixture's shards in a single one."""
+    for method in METHODS:
+        paths = sorted(layout.evaluated_shard(method, 0).parent.glob("*.csv"))
+        write_table(layout.evaluated_shard(method, 0), pd.concat([read_table(path) for path in paths]))
 
 
 def test_means_and_spread(layout):
-    summary = summarise(merge(layout, METHODS, 2), SIMILARITIES).set_index("method")
+    summary = summarise(merge(layout, METHODS, SHARDS), SIMILARITIES).set_index("method")
     assert summary.index.tolist() == METHODS
     icon = summary.loc["icon-2step"]
     assert icon["pairs"] == 2
@@ -79,7 +95,7 @@ def test_means_and_spread(layout):
 
 
 def test_columns_of_the_methods(layout):
-    assert summarise(merge(layout, METHODS, 2), SIMILARITIES).columns.tolist() == [
+    assert summarise(merge(layout, METHODS, SHARDS), SIMILARITIES).columns.tolist() == [
         "method",
         "similarity",
         "pairs",
@@ -104,7 +120,7 @@ def test_without_labels_there_is_no_dice_and_everything_else(layout):
 
 
 def test_tables_are_written_in_the_form_of_the_paper(layout):
-    write_tables(layout, METHODS, MODELS, SIMILARITIES, 2)
+    write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS)
     assert layout.methods_markdown.read_text("utf-8").splitlines() == [
         "| Method | L<sub>sim</sub> | Dice | Folds | Time [s] |",
         "| --- | --- | ---: | ---: | ---: |",
