@@ -6,12 +6,15 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("cohortreg", "torch", "numpy", "monai", "simpleitk", "nibabel", "lightning-fabric", "snakemake")
+from cohortreg import __version__
+
+PACKAGES = ("torch", "numpy", "simpleitk", "nibabel", "lightning-fabric", "snakemake")
 
 
 def software() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    own = {"cohortreg": __version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in PACKAGES}
 
 
 def git_commit() -> str:
