@@ -18,7 +18,7 @@ rule phantom:
         runtime=30,
     params:
         root=lambda wildcards: root,
-        settings=json.dumps(config["phantom"], sort_keys=True),
+        settings=json.dumps(config["phantom"]),
         seed=config["seed"],
     shell:
         "cohortreg phantom {input.images} {params.root} --settings {params.settings:q}"

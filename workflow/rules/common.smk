@@ -46,19 +46,14 @@ pairs["shard"] = [
 IMAGE_SHARDS = sorted(images["shard"].unique())
 PAIR_SHARDS = sorted(pairs["shard"].unique())
 
-
-def raw_files(rows):
-    """Image and label files of rows of the table of images."""
-    return [root / file for column in ("image", "label") for file in rows[column] if file]
-
-
+# Methods of the configuration that need training, each with its model and stage.
 TRAINED = {
     method: stage
     for method, stage in configuration.trained_methods(config["models"]).items()
     if method in config["methods"]
 }
 
-# Training curves that the figures show.
+# Training curves that the figures show: of every stage up to the last that a method needs.
 HISTORIES = [
     layout.history(model, stage)
     for model, last in dict(sorted(TRAINED.values())).items()
@@ -67,6 +62,12 @@ HISTORIES = [
 
 # Where `snakemake --report` shows a figure.
 CATEGORIES = {"training": "Training", "dice": "Comparison", "folds": "Comparison"}
+
+
+def raw_files(rows):
+    """Image and label files of rows of the table of images."""
+    return [root / file for column in ("image", "label") for file in rows[column] if file]
+
 
 # The demo's raw images, which the workflow makes itself.
 PHANTOMS = raw_files(images) if config["phantom"] else []
@@ -104,7 +105,7 @@ def method_model(wildcards):
 
 def settings(*keys):
     """The named parts of the configuration as JSON, for a command's --settings."""
-    return json.dumps({key: config[key] for key in keys}, sort_keys=True)
+    return json.dumps({key: config[key] for key in keys})
 
 
 def stage_settings(wildcards):
