@@ -46,3 +46,23 @@ def full_resolution(registration: nn.Module, stages: list[dict]) -> nn.Module:
 def steps(stages: list[dict]) -> int:
     """Number of steps that the stages compose."""
     return sum(stage["steps"] for stage in stages)
+
+
+def inherit(registration: nn.Module, before: nn.Module) -> None:
+    """Start a stage's new networks from the weights of the last network before them, their last layer from zero.
+
+    What a network has learnt to see in a warped pair serves the next one at another resolution too, and the
+    registration still starts as the one before it.
+    """
+    earlier = _networks(before)
+    learnt = {
+        name: tensor for name, tensor in earlier[-1].state_dict().items() if not name.startswith("last.")
+    }
+    for network in _networks(registration):
+        if not any(network is other for other in earlier):
+            network.load_state_dict(learnt, strict=False)
+
+
+def _networks(registration: nn.Module) -> list[nn.Module]:
+    """The networks of a registration, in the order of its steps."""
+    return [module.network for module in registration.modules() if isinstance(module, DisplacementNetwork)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.icon.losses import StageObjective
-from cohortreg.icon.stages import build_registration, full_resolution, steps
+from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
 from cohortreg.images.io import Image
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
@@ -94,6 +94,7 @@ def stage_objective(
         path = layout.weights(model, len(stages) - 1)
         tensors, _ = weights.load(path)
         weights.load_into(before, tensors, path)
+        inherit(registration, before)
     return StageObjective(registration, before, stages[-1]["downsample"], stages[-1]["stride"])
 
 

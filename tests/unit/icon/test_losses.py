@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from cohortreg.icon.losses import StageObjective, icon_loss, inverse_consistency, sample_points, swap
-from cohortreg.icon.stages import build_registration
+from cohortreg.icon.stages import build_registration, inherit
+from cohortreg.icon.steps import HalfResolution
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map
 
@@ -110,3 +111,22 @@ def test_a_new_registration_is_the_identity():
     moving, fixed = torch.rand(2, 1, 1, 9, 8, 10)
     phi = registration.eval()(moving, fixed).on_grid((9, 8, 10))
     torch.testing.assert_close(phi, identity_map((9, 8, 10)), atol=1e-6, rtol=0)
+
+
+def test_new_steps_inherit_all_but_the_last_layer_and_change_no_map_at_the_start():
+    stages = [{"steps": 2, "downsample": 2}, {"steps": 2, "downsample": 1}]
+    registration, before = build_registration(NETWORK, stages, 2)
+    for parameter in before.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    learnt = before.second.network.state_dict()
+    inherit(registration, before)
+    for step in (registration.first.second, registration.second):
+        for name, tensor in step.network.state_dict().items():
+            expected = torch.zeros_like(tensor) if name.startswith("last.") else learnt[name]
+            assert torch.equal(tensor, expected), name
+    moving, fixed = torch.rand(2, 1, 1, 16, 16)
+    registration.eval()
+    alone = build_registration(NETWORK, stages[:1], 2)[0].eval()
+    alone.load_state_dict(before.state_dict())
+    expected = HalfResolution(alone)(moving, fixed).on_grid((16, 16))
+    torch.testing.assert_close(registration(moving, fixed).on_grid((16, 16)), expected, atol=1e-6, rtol=0)
