@@ -108,6 +108,12 @@ def settings(*keys):
     return json.dumps({key: config[key] for key in keys})
 
 
+def device_settings(wildcards):
+    """Where and how precisely networks compute; how they were trained changes no registration but by weights."""
+    device = {key: config["training"][key] for key in ("accelerator", "precision")}
+    return json.dumps({"training": device})
+
+
 def stage_settings(wildcards):
     """The model up to a stage, since later stages change nothing about it, and how it is trained."""
     model = config["models"][wildcards.model]

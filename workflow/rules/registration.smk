@@ -21,7 +21,7 @@ rule register:
     params:
         results=results_folder,
         rows=pair_rows,
-        settings=settings("training"),
+        settings=device_settings,
         seed=config["seed"],
         shards=config["shards"]["pairs"],
     shell:

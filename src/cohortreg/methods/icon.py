@@ -43,7 +43,9 @@ def train_stage(
     objective = stage_objective(layout, model, stages, network, len(images.grid), seed)
     before = digest_file(layout.weights(model, stage - 1)) if stage > 1 else ""
     made_from = digest(
-        json.dumps([network, stages, settings["training"]["precision"], seed]), images.sha256, before
+        json.dumps([network, stages, settings["training"]["precision"], seed], sort_keys=True),
+        images.sha256,
+        before,
     )
     started = time.perf_counter()
     state = train(
