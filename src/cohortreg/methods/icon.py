@@ -70,19 +70,25 @@ def train_stage(
         "similarity": settings["model"]["similarity"],
         "stages": stages,
         "training": settings["training"],
-        "grid": list(images.grid),
-        "images": len(images),
-        "images_sha256": images.sha256,
         "seed": seed,
         "final_weight": state.weight,
         "training_seconds": float((1 / history["steps_per_second"]).sum()),
         "wall_seconds": time.perf_counter() - started,
+    }
+    write_json(layout.model_card(model, stage), card | _circumstances(images, fabric))
+
+
+def _circumstances(images: TrainingImages, fabric: Fabric) -> dict:
+    """What a training ran on: the images, the hardware, the software."""
+    return {
+        "grid": list(images.grid),
+        "images": len(images),
+        "images_sha256": images.sha256,
         "hardware": hardware(fabric.device.type),
         "threads": torch.get_num_threads(),
         "git_commit": git_commit(),
         "software": software(),
     }
-    write_json(layout.model_card(model, stage), card)
 
 
 def stage_objective(
