@@ -52,7 +52,6 @@ def test_a_run_writes_tables_figures_and_the_report(finished):
     assert list(pd.read_csv(layout.methods_table)["method"]) == [
         "identity",
         "affine",
-        "icon-2step",
         "icon-3step",
     ]
     for name in FIGURES:
