@@ -96,7 +96,10 @@ def preprocess(
     grid = tuple(settings.grid)
     if settings.fit == "pad":
         record["offset"] = list(geometry.pad_offset(both[0].shape, grid))
-        both = [geometry.padded(volume, grid) for volume in both]
+        both = [
+            geometry.padded(both[0], grid, "edge"),
+            *(geometry.padded(volume, grid) for volume in both[1:]),
+        ]
     else:
         both[0] = geometry.resampled(both[0], grid)
         if label is not None and settings.labels == "grid":
