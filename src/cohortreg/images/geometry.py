@@ -83,16 +83,17 @@ def pad_offset(old: Shape, new: Shape) -> Shape:
     return tuple(int((n - o) / 2) for o, n in zip(old, new, strict=True))
 
 
-def padded(image: Image, shape: Shape, mode: str = "constant") -> Image:
-    """The image padded or cropped about its centre to `shape`; no voxel moves in space.
-
-    mode: of numpy.pad; "constant" pads with zeros (labels), "edge" with the nearest voxel's value (images: zeros
-    would draw a frame around each image, stronger than any anatomy, for registration to match).
-    """
+def padded(image: Image, shape: Shape) -> Image:
+    """The image padded with zeros or cropped about its centre to `shape`; no voxel moves in space."""
     offset = pad_offset(image.shape, shape)
-    sizes = list(zip(offset, image.shape, shape, strict=True))
-    kept = image.array[tuple(slice(max(-b, 0), max(-b, 0) + min(o, n)) for b, o, n in sizes)]
-    array = np.pad(kept, [(max(b, 0), n - max(b, 0) - min(o, n)) for b, o, n in sizes], mode=mode)
+    array = np.zeros(shape, dtype=image.array.dtype)
+    into = tuple(
+        slice(max(b, 0), max(b, 0) + min(o, n)) for b, o, n in zip(offset, image.shape, shape, strict=True)
+    )
+    out_of = tuple(
+        slice(max(-b, 0), max(-b, 0) + min(o, n)) for b, o, n in zip(offset, image.shape, shape, strict=True)
+    )
+    array[into] = image.array[out_of]
     shift = np.eye(4)
     shift[:3, 3] = [-b for b in offset]
     return Image(array, image.affine @ shift)

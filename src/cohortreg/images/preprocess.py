@@ -96,10 +96,7 @@ def preprocess(
     grid = tuple(settings.grid)
     if settings.fit == "pad":
         record["offset"] = list(geometry.pad_offset(both[0].shape, grid))
-        both = [
-            geometry.padded(both[0], grid, "edge"),
-            *(geometry.padded(volume, grid) for volume in both[1:]),
-        ]
+        both = [geometry.padded(volume, grid) for volume in both]
     else:
         both[0] = geometry.resampled(both[0], grid)
         if label is not None and settings.labels == "grid":
