@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from cohortreg.icon.losses import icon_loss
 from cohortreg.icon.networks import UNet
+from cohortreg.icon.similarities import SIMILARITIES, mean_squared_error
 from cohortreg.icon.stages import build_registration
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
@@ -68,6 +69,31 @@ def test_two_stages_give_the_packages_maps_and_loss_terms(icon_parity, dim):
     torch.testing.assert_close(terms.inverse_consistency, consistency, atol=0, rtol=1e-4)
     total = terms.similarity + 70 * terms.inverse_consistency
     torch.testing.assert_close(total, golden["all_loss"][0], atol=0, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("golden_name", "name", "window"),
+    [
+        ("ssd", "mse", 1),
+        ("lncc_sigma2", "lncc", 2),
+        ("lncc_sigma5", "lncc", 5),
+        ("squared_lncc_sigma2", "squared_lncc", 2),
+    ],
+)
+def test_similarities_are_the_packages(icon_parity, golden_name, name, window):
+    golden = load_file(icon_parity / "similarity_and_folds.safetensors")
+    image_a, image_b = golden["image_A"], golden["image_B"]
+    value = SIMILARITIES[name](window)(image_a, image_b, torch.ones_like(image_a))
+    torch.testing.assert_close(value, golden[golden_name][0], atol=0, rtol=1e-4)
+
+
+def test_similarity_of_interpolated_voxels_is_the_packages(icon_parity):
+    """The package leaves out the outermost voxels of the grid."""
+    golden = load_file(icon_parity / "similarity_and_folds.safetensors")
+    inside = torch.zeros_like(golden["image_A"])
+    inside[:, :, 1:-1, 1:-1, 1:-1] = 1
+    value = mean_squared_error(golden["image_A"], golden["image_B"], inside)
+    torch.testing.assert_close(value, golden["ssd_only_interpolated"][0], atol=0, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dim", [2, 3])

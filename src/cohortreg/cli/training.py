@@ -21,6 +21,7 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
 def pack_command(results: Results) -> None:
     """Pack the training images into one memory-mapped file."""
     from cohortreg.cohort.tables import read_images
+    from cohortreg.files import read_json
     from cohortreg.images.io import read_image
     from cohortreg.layout import Layout
     from cohortreg.learning.data import pack
@@ -32,7 +33,9 @@ def pack_command(results: Results) -> None:
 
         def read(image_id: str):
             advance()
-            return read_image(layout.image(image_id)).array
+            return read_image(layout.image(image_id)).array, read_json(layout.sidecar(image_id))[
+                "field_of_view"
+            ]
 
         pack(training, read, layout.packed, layout.packed_index)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cohortreg.icon.similarities import Similarity, mean_squared_error
 from cohortreg.icon.steps import halve
 from cohortreg.maps.fields import Map
 from cohortreg.maps.grids import identity_map, interpolate, voxel_size
@@ -30,9 +31,30 @@ def swap(batch: Tensor) -> Tensor:
     return torch.cat(batch.chunk(2)[::-1])
 
 
-def mean_squared_error(warped: Tensor, fixed: Tensor) -> Tensor:
-    """L_sim of Eq. 15: mean over the batch and the voxels."""
-    return torch.mean((warped - fixed) ** 2)
+def within(points: Tensor, bounds: Tensor) -> Tensor:
+    """1 where a point lies within its image's field of view, else 0, [batch, 1, *any].
+
+    points: [batch or 1, dim, *any]. bounds: [batch, 2, dim], its first and last voxel centres along each axis. All
+    in unit coordinates.
+    """
+    first, last = bounds.reshape(*bounds.shape, *[1] * (points.dim() - 2)).unbind(1)
+    return ((points >= first) & (points <= last)).all(1, keepdim=True).to(points.dtype)
+
+
+def unit_bounds(field_of_view: Tensor, shape: Sequence[int], downsample: int = 1) -> Tensor:
+    """Fields of view in unit coordinates, [batch, 2, dim], see `within`.
+
+    field_of_view: [batch, 2, dim] in voxels of the full grid, the first voxel imaged along each axis and the one
+    after the last. shape: of the grid, `downsample` times coarser. An image that reaches the grid's end is not
+    bounded there: beyond the grid its border's value counts, as in the paper.
+    """
+    size = torch.tensor(shape, device=field_of_view.device, dtype=torch.float32)
+    first = torch.ceil(field_of_view[:, 0] / downsample)
+    end = torch.floor(field_of_view[:, 1] / downsample)
+    spans = (size - 1).clamp(min=1)
+    first = torch.where(first <= 0, -math.inf, first / spans)
+    last = torch.where(end >= size, math.inf, (end - 1) / spans)
+    return torch.stack([first, last], 1)
 
 
 def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator, like: Tensor) -> Tensor:
@@ -58,18 +80,31 @@ def inverse_consistency(phi: Map, points: Tensor) -> Tensor:
     return 2 * torch.mean((there_and_back - points) ** 2)
 
 
-def icon_loss(registration: nn.Module, images_a: Tensor, images_b: Tensor, points: Tensor) -> LossTerms:
+def icon_loss(
+    registration: nn.Module,
+    images_a: Tensor,
+    images_b: Tensor,
+    points: Tensor,
+    similarity: Similarity = mean_squared_error,
+    bounds: Tensor | None = None,
+) -> LossTerms:
     """Terms of Eq. 13 for a batch of pairs.
 
-    images_a, images_b: [batch, 1, *grid]. points: see `sample_points`.
-    Folds are counted in both directions and averaged over the maps.
+    images_a, images_b: [batch, 1, *grid]. points: see `sample_points`. bounds: fields of view of
+    [A; B], see `within`; without them, every voxel counts. Similarity is measured where the fixed image was imaged,
+    and the moving image at phi too. Folds are counted in both directions and averaged over the maps.
     """
     moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
     phi = registration(moving, fixed)
-    on_grid = phi.on_grid(moving.shape[2:])
+    shape = moving.shape[2:]
+    on_grid = phi.on_grid(shape)
     warped = interpolate(moving, on_grid)
+    weight = torch.ones_like(fixed)
+    if bounds is not None:
+        centres = identity_map(shape, moving.device)
+        weight = within(on_grid, bounds) * within(centres, swap(bounds))
     return LossTerms(
-        similarity=2 * mean_squared_error(warped, fixed),
+        similarity=2 * similarity(warped, fixed, weight),
         inverse_consistency=inverse_consistency(phi, points),
         folds=folds(on_grid).float().mean(),
     )
@@ -79,14 +114,22 @@ class StageObjective(nn.Module):
     """The loss terms of a stage: its registration at its resolution, with the stages before it frozen.
 
     registration: see `stages.build_registration`. frozen: the part of it that this stage does not train; it
-    stays in evaluation mode. stride: see `sample_points`.
+    stays in evaluation mode. similarity: see `similarities`. stride: see `sample_points`.
     """
 
-    def __init__(self, registration: nn.Module, frozen: nn.Module | None, downsample: int, stride: int):
+    def __init__(
+        self,
+        registration: nn.Module,
+        frozen: nn.Module | None,
+        downsample: int,
+        similarity: Similarity = mean_squared_error,
+        stride: int = 1,
+    ):
         super().__init__()
         self.registration = registration
         self.frozen = [] if frozen is None else [frozen.requires_grad_(False)]
         self.halvings = round(math.log2(downsample))
+        self.similarity = similarity
         self.stride = stride
 
     def train(self, mode: bool = True) -> "StageObjective":
@@ -95,8 +138,17 @@ class StageObjective(nn.Module):
             module.eval()
         return self
 
-    def forward(self, images_a: Tensor, images_b: Tensor, generator: torch.Generator) -> LossTerms:
+    def forward(
+        self,
+        images_a: Tensor,
+        images_b: Tensor,
+        field_of_view_a: Tensor,
+        field_of_view_b: Tensor,
+        generator: torch.Generator,
+    ) -> LossTerms:
         for _ in range(self.halvings):
             images_a, images_b = halve(images_a), halve(images_b)
-        points = sample_points(images_a.shape[2:], self.stride, generator, images_a)
-        return icon_loss(self.registration, images_a, images_b, points)
+        shape = images_a.shape[2:]
+        points = sample_points(shape, self.stride, generator, images_a)
+        bounds = unit_bounds(torch.cat([field_of_view_a, field_of_view_b]), shape, 2**self.halvings)
+        return icon_loss(self.registration, images_a, images_b, points, self.similarity, bounds)

@@ -83,17 +83,21 @@ def pad_offset(old: Shape, new: Shape) -> Shape:
     return tuple(int((n - o) / 2) for o, n in zip(old, new, strict=True))
 
 
-def padded(image: Image, shape: Shape) -> Image:
-    """The image padded with zeros or cropped about its centre to `shape`; no voxel moves in space."""
+def field_of_view(offset: Shape, old: Shape, new: Shape) -> list[list[int]]:
+    """First voxel and the one after the last that a padded image was imaged in, for each axis."""
+    return [[max(b, 0), max(b, 0) + min(o, n)] for b, o, n in zip(offset, old, new, strict=True)]
+
+
+def padded(image: Image, shape: Shape, mode: str = "constant") -> Image:
+    """The image padded or cropped about its centre to `shape`; no voxel moves in space.
+
+    mode: of numpy.pad; "constant" pads with zeros (labels), "edge" with the nearest voxel's value (images: zeros
+    would draw a frame around each image, stronger than any anatomy, for registration to match).
+    """
     offset = pad_offset(image.shape, shape)
-    array = np.zeros(shape, dtype=image.array.dtype)
-    into = tuple(
-        slice(max(b, 0), max(b, 0) + min(o, n)) for b, o, n in zip(offset, image.shape, shape, strict=True)
-    )
-    out_of = tuple(
-        slice(max(-b, 0), max(-b, 0) + min(o, n)) for b, o, n in zip(offset, image.shape, shape, strict=True)
-    )
-    array[into] = image.array[out_of]
+    kept = image.array[tuple(slice(max(-b, 0), max(-b, 0) + n) for b, n in zip(offset, shape, strict=True))]
+    inside = field_of_view(offset, image.shape, shape)
+    array = np.pad(kept, [(first, n - end) for (first, end), n in zip(inside, shape, strict=True)], mode=mode)
     shift = np.eye(4)
     shift[:3, 3] = [-b for b in offset]
     return Image(array, image.affine @ shift)

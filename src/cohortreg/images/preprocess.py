@@ -77,7 +77,9 @@ def preprocess(
 
     The record's `to_source` is a (4, 4) matrix from RAS millimetres of the preprocessed image to those of
     the source: only mirroring makes it differ from the identity, since affines are kept right. `offset`
-    counts the voxels added (cut off, where negative) before the first one along each axis.
+    counts the voxels added (cut off, where negative) before the first one along each axis. `field_of_view` has,
+    for each axis, the first voxel that was imaged and the one after the last: beyond them, padding repeats the
+    image's edge.
     """
     record = {
         "source_shape": list(image.shape),
@@ -96,8 +98,13 @@ def preprocess(
     grid = tuple(settings.grid)
     if settings.fit == "pad":
         record["offset"] = list(geometry.pad_offset(both[0].shape, grid))
-        both = [geometry.padded(volume, grid) for volume in both]
+        record["field_of_view"] = geometry.field_of_view(record["offset"], both[0].shape, grid)
+        both = [
+            geometry.padded(both[0], grid, "edge"),
+            *(geometry.padded(volume, grid) for volume in both[1:]),
+        ]
     else:
+        record["field_of_view"] = [[0, size] for size in grid]
         both[0] = geometry.resampled(both[0], grid)
         if label is not None and settings.labels == "grid":
             both[1] = geometry.resampled(both[1], grid, nearest=True)

@@ -19,14 +19,20 @@ HISTORY = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight
 
 
 class Objective(Protocol):
-    """A module of images_a, images_b [batch, 1, *grid] and a generator for what is random in the loss.
+    """A module of images_a, images_b [batch, 1, *grid], the field of view of each [batch, 2, dim] in voxels, and a
+    generator for what is random in the loss.
 
     Returns scalars: similarity, inverse_consistency (any regularity that the weight multiplies), and folds, the
     mean number of folds of a map.
     """
 
     def __call__(
-        self, images_a: Tensor, images_b: Tensor, generator: torch.Generator
+        self,
+        images_a: Tensor,
+        images_b: Tensor,
+        field_of_view_a: Tensor,
+        field_of_view_b: Tensor,
+        generator: torch.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss terms of a batch of pairs."""
 
@@ -96,7 +102,13 @@ def training_step(
     )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, state.step)
-    similarity, inverse_consistency, folds = module(images.batch(rows_a), images.batch(rows_b), generator)
+    similarity, inverse_consistency, folds = module(
+        images.batch(rows_a),
+        images.batch(rows_b),
+        images.field_of_view(rows_a),
+        images.field_of_view(rows_b),
+        generator,
+    )
     loss = similarity + state.weight * inverse_consistency
     optimizer.zero_grad()
     fabric.backward(loss)

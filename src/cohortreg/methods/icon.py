@@ -12,6 +12,7 @@ from torch import Tensor
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.icon.losses import StageObjective
+from cohortreg.icon.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
 from cohortreg.images.io import Image
 from cohortreg.layout import Layout
@@ -40,10 +41,12 @@ def train_stage(
     """
     network, stages = settings["model"]["network"], settings["model"]["stages"][:stage]
     images = TrainingImages(layout.packed, layout.packed_index, fabric.device)
-    objective = stage_objective(layout, model, stages, network, len(images.grid), seed)
+    objective = stage_objective(layout, model, stages, settings["model"], len(images.grid), seed)
     before = digest_file(layout.weights(model, stage - 1)) if stage > 1 else ""
     made_from = digest(
-        json.dumps([network, stages, settings["training"]["precision"], seed], sort_keys=True),
+        json.dumps(
+            [settings["model"] | {"stages": stages}, settings["training"]["precision"], seed], sort_keys=True
+        ),
         images.sha256,
         before,
     )
@@ -68,6 +71,7 @@ def train_stage(
         "steps": steps(stages),
         "network": network,
         "similarity": settings["model"]["similarity"],
+        "window": settings["model"]["window"],
         "stages": stages,
         "training": settings["training"],
         "seed": seed,
@@ -92,18 +96,22 @@ def _circumstances(images: TrainingImages, fabric: Fabric) -> dict:
 
 
 def stage_objective(
-    layout: Layout, model: str, stages: list[dict], network: dict, dim: int, seed: int
+    layout: Layout, model: str, stages: list[dict], settings: dict, dim: int, seed: int
 ) -> StageObjective:
-    """What training of the last of `stages` minimises, with the weights of the stages before it."""
+    """What training of the last of `stages` minimises, with the weights of the stages before it.
+
+    settings: of the model: its network, its similarity and window.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed + len(stages))
-        registration, before = build_registration(network, stages, dim)
+        registration, before = build_registration(settings["network"], stages, dim)
     if before is not None:
         path = layout.weights(model, len(stages) - 1)
         tensors, _ = weights.load(path)
         weights.load_into(before, tensors, path)
         inherit(registration, before)
-    return StageObjective(registration, before, stages[-1]["downsample"], stages[-1]["stride"])
+    similarity = SIMILARITIES[settings["similarity"]](settings["window"])
+    return StageObjective(registration, before, stages[-1]["downsample"], similarity, stages[-1]["stride"])
 
 
 class Icon:

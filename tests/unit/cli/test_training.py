@@ -31,6 +31,7 @@ SETTINGS = {
     "model": {
         "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
         "similarity": "mse",
+        "window": 2,
         "stages": [STAGE],
     },
     "training": {"precision": "32-true", "accelerator": "cpu", "checkpoint_every": 5},
@@ -41,7 +42,12 @@ def packed(folder) -> Layout:
     layout = Layout(folder)
     random = np.random.default_rng(0)
     images = {f"image-{n}": random.random((12, 14, 10), np.float32) for n in range(3)}
-    pack(list(images), images.__getitem__, layout.packed, layout.packed_index)
+    pack(
+        list(images),
+        lambda name: (images[name], [[0, size] for size in images[name].shape]),
+        layout.packed,
+        layout.packed_index,
+    )
     return layout
 
 

@@ -1,10 +1,19 @@
 """The loss against cases worked out by hand."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from cohortreg.icon.losses import StageObjective, icon_loss, inverse_consistency, sample_points, swap
+from cohortreg.icon.losses import (
+    StageObjective,
+    icon_loss,
+    inverse_consistency,
+    sample_points,
+    swap,
+    unit_bounds,
+)
 from cohortreg.icon.stages import build_registration, inherit
 from cohortreg.icon.steps import HalfResolution
 from cohortreg.maps.fields import DisplacementField
@@ -50,6 +59,32 @@ def test_similarity_sums_both_directions_by_hand():
     assert terms.folds.item() == 0
 
 
+def test_fields_of_view_in_unit_coordinates_by_hand():
+    """Voxels 2 to 6 of 9 along the first axis, all along the second; halved to 5 voxels, 1 to 2 are whole."""
+    seen = torch.tensor([[[2, 0], [7, 5]]])
+    bounds = unit_bounds(seen, (9, 5))
+    assert bounds.tolist() == [[[2 / 8, -math.inf], [6 / 8, math.inf]]]
+    bounds = unit_bounds(torch.tensor([[[1, 0], [7, 8]]]), (5, 4), downsample=2)
+    assert bounds.tolist() == [[[1 / 4, -math.inf], [2 / 4, math.inf]]]
+
+
+def test_similarity_counts_where_both_images_were_imaged():
+    """Images 0 and 3 whose last rows are padding. The moving image is sampled a row further down at A to B.
+
+    Of 4 rows, the fixed image has the first 3, and of those the moving image has 2: what padding holds changes
+    nothing.
+    """
+    bounds = unit_bounds(torch.tensor([[[0, 0], [3, 4]]]).repeat(2, 1, 1), (4, 4))
+    terms = []
+    for padding in (0.0, 100.0):
+        images_a, images_b = torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 3.0)
+        images_a[:, :, 3], images_b[:, :, 3] = padding, -padding
+        registration = Shift(1 / 3, 0.0)
+        counted = icon_loss(registration, images_a, images_b, identity_map((4, 4)), bounds=bounds)
+        terms.append(counted.similarity.item())
+    assert terms == pytest.approx([18, 18])
+
+
 def test_swapped_pixels_are_seen_off_the_grid_only():
     """Figure 3: two pixels that swap places are inverse consistent at pixel centres, and nowhere between."""
     displacement = torch.zeros(2, 1, 6)
@@ -91,10 +126,11 @@ def test_a_stage_trains_its_own_steps_and_freezes_those_before():
     registration, before = build_registration(NETWORK, stages, 2)
     for parameter in registration.parameters():
         nn.init.normal_(parameter, std=0.1)
-    objective = StageObjective(registration, before, 1, 1).train()
+    objective = StageObjective(registration, before, 1).train()
     states = {name: tensor.clone() for name, tensor in before.state_dict().items()}
     images = torch.rand(2, 2, 1, 16, 16)
-    similarity, consistency, _ = objective(*images, torch.Generator().manual_seed(0))
+    whole = torch.tensor([[[0, 0], [16, 16]]]).repeat(2, 1, 1)
+    similarity, consistency, _ = objective(*images, whole, whole, torch.Generator().manual_seed(0))
     (similarity + consistency).backward()
     for name, tensor in before.state_dict().items():  # batch statistics included
         assert torch.equal(tensor, states[name]), name

@@ -32,7 +32,9 @@ NETWORK = {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]}
 @pytest.fixture
 def images(tmp_path):
     random = np.random.default_rng(0)
-    arrays = {f"image-{n}": random.random((8, 10, 6), np.float32) for n in range(4)}
+    arrays = {
+        f"image-{n}": (random.random((8, 10, 6), np.float32), [[n, 8], [0, 10], [0, 6 - n]]) for n in range(4)
+    }
     pack(list(arrays), arrays.__getitem__, tmp_path / "images.npy", tmp_path / "images.json")
     return TrainingImages(tmp_path / "images.npy", tmp_path / "images.json", torch.device("cpu"))
 
@@ -43,7 +45,7 @@ def objective(scale=0.0):
         torch.manual_seed(0)
         registration, before = build_registration(NETWORK, [SETTINGS], 3)
         torch.nn.init.normal_(registration.network.last.weight, std=scale)
-    return StageObjective(registration, before, 1, 1)
+    return StageObjective(registration, before, 1)
 
 
 def fabric():
@@ -63,6 +65,10 @@ def test_packed_images_come_back_to_half_precision(tmp_path, images):
     assert batch.dtype == torch.float32
     expected = np.random.default_rng(0).random((8, 10, 6), np.float32)
     np.testing.assert_allclose(batch[1, 0], expected, atol=2**-12)
+    assert images.field_of_view(np.array([3, 0])).tolist() == [
+        [[3, 0, 0], [8, 10, 3]],
+        [[0, 0, 0], [8, 10, 6]],
+    ]
 
 
 def test_no_training_images_is_a_sentence(tmp_path):

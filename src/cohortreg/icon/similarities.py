@@ -1,0 +1,81 @@
+"""Similarities of a warped moving and a fixed image, as training lowers them: 0 where the images agree.
+
+Each takes the two images and a weight per voxel, all [batch, 1, *grid], and returns the mean over pairs as a scalar
+tensor. Voxels of weight 0 do not count: there, at least one of the images was never imaged.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over each pair's voxels, each as heavy as its weight, [batch, 1, ..., 1]; 0 where nothing has weight."""
+    axes = tuple(range(1, values.dim()))
+    return (values * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp(min=1e-6)
+
+
+def mean_squared_error(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+    """L_sim of Eq. 15."""
+    return weighted_mean((warped - fixed) ** 2, weight).mean()
+
+
+def normalised_cross_correlation(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+    """1 - the correlation coefficient of each pair of images, in [0, 2]."""
+    warped, fixed = (image - weighted_mean(image, weight) for image in (warped, fixed))
+    covariance = weighted_mean(warped * fixed, weight)
+    variances = weighted_mean(warped**2, weight) * weighted_mean(fixed**2, weight)
+    return (1 - covariance / torch.sqrt(variances + 1e-10)).mean()
+
+
+class LocalCrossCorrelation:
+    """1 - the correlation of both images in a Gaussian window around each voxel (LNCC).
+
+    window: standard deviation of the Gaussian in voxels; it ends at two of them. Beyond the grid both images count
+    as 0, and 1e-5 is added to the variances, as in the authors' package. squared: 1 - the squared correlation, to
+    which contrast may be reversed.
+    """
+
+    def __init__(self, window: float, squared: bool = False):
+        self.window = window
+        self.squared = squared
+
+    def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        # Differences of products lose the digits that half precision has.
+        with torch.autocast(warped.device.type, enabled=False):
+            moments = torch.cat([warped, fixed, warped**2, fixed**2, warped * fixed], 1).float()
+            mean_w, mean_f, square_w, square_f, product = self._windowed(moments).split(1, 1)
+            covariance = product - mean_w * mean_f
+            variances = (torch.relu(square_w - mean_w**2) + 1e-5) * (torch.relu(square_f - mean_f**2) + 1e-5)
+            correlation = covariance**2 / variances if self.squared else covariance / torch.sqrt(variances)
+            return weighted_mean(1 - correlation, weight).mean()
+
+    def _windowed(self, values: Tensor) -> Tensor:
+        """Values averaged over the window: along each axis, a product with a banded matrix."""
+        for axis in range(2, values.dim()):
+            matrix = self._matrix(values.shape[axis], values)
+            values = torch.tensordot(values, matrix, dims=([axis], [0])).movedim(-1, axis)
+        return values
+
+    def _matrix(self, size: int, like: Tensor) -> Tensor:
+        """[size, size], symmetric: the Gaussian's weight of each voxel of an axis for each other."""
+        radius = round(2 * self.window)
+        index = torch.arange(size, device=like.device, dtype=like.dtype)
+        window = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
+        total = torch.exp(-0.5 * (window / self.window) ** 2).sum()
+        distance = index[:, None] - index
+        return torch.where(
+            distance.abs() <= radius, torch.exp(-0.5 * (distance / self.window) ** 2) / total, 0
+        )
+
+
+#: Each name of the configuration, and how its similarity is made from the window's width in voxels.
+SIMILARITIES: dict[str, Callable[[float], Similarity]] = {
+    "mse": lambda window: mean_squared_error,
+    "ncc": lambda window: normalised_cross_correlation,
+    "lncc": LocalCrossCorrelation,
+    "squared_lncc": lambda window: LocalCrossCorrelation(window, squared=True),
+}
