@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from cohortreg.icon.losses import icon_loss
 from cohortreg.icon.networks import UNet
 from cohortreg.icon.similarities import SIMILARITIES, mean_squared_error
-from cohortreg.icon.stages import build_registration
+from cohortreg.icon.stages import build_network, build_registration
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
 
@@ -17,7 +17,16 @@ SMALL = {"architecture": "unet", "down": [2, 4, 8, 16], "up": [4, 8, 8]}
 STAGES = [{"steps": 2, "downsample": 2}, {"steps": 1, "downsample": 1}]
 
 # Their names and ours.
-LAYERS = {"downConvs": "down", "upConvs": "up", "batchNorms": "norm", "lastConv": "last"}
+LAYERS = {
+    "downConvs": "down",
+    "upConvs": "up",
+    "batchNorms": "norm",
+    "lastConv": "last",
+    "dense1": "first",
+    "dense2": "second",
+    "dense3": "last",
+    "conv6": "last",
+} | {f"conv{n}": f"hidden.{n - 1}" for n in range(1, 6)}
 STEPS = {
     "netPhi.net.netPhi.net.": "first.registration.first.network.",
     "netPhi.net.netPsi.net.": "first.registration.second.network.",
@@ -51,10 +60,27 @@ def test_unet_predicts_the_packages_displacements(icon_parity, name, dim):
     torch.testing.assert_close(displacement, golden["displacement"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("mlp", {"architecture": "mlp", "hidden": [40, 30]}),
+        ("encdec", {"architecture": "enc_dec", "down": [2, 4, 8, 16], "up": [16, 8, 8]}),
+        ("convonly", {"architecture": "conv_only", "channels": 10, "layers": 6}),
+    ],
+)
+def test_the_other_networks_predict_the_packages_displacements(icon_parity, name, settings):
+    golden = load_file(icon_parity / f"network_{name}_2d.safetensors")
+    network = load_weights(build_network(settings, golden["image_A"].shape[2:]), golden)
+    with torch.no_grad():
+        displacement = network(golden["image_A"], golden["image_B"])
+    assert golden["displacement"].abs().max() > 0.05
+    torch.testing.assert_close(displacement, golden["displacement"], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("dim", [2, 3])
 def test_two_stages_give_the_packages_maps_and_loss_terms(icon_parity, dim):
     golden = load_file(icon_parity / f"multistep_icon_{dim}d.safetensors")
-    registration, _ = build_registration(SMALL, STAGES, dim)
+    registration, _ = build_registration(SMALL, STAGES, golden["image_A"].shape[2:])
     load_weights(registration, golden)
     image_a, image_b = golden["image_A"], golden["image_B"]
     shape = image_a.shape[2:]

@@ -1,10 +1,13 @@
-"""Networks that look at a moving and a fixed image and predict a displacement field.
+"""Networks that look at a moving and a fixed image and predict a displacement field: the four of 4.2.
 
-Each takes two images [batch, channels, *grid] and returns displacements [batch, dim, *grid] in unit
-coordinates; the last layer starts at zero, so that every registration starts at the identity (4.2).
+Each takes two images [batch, 1, *grid] and returns displacements [batch, dim, *grid] in unit coordinates; its
+last layer, `last`, starts at zero, so that every registration starts at the identity. Every one is the authors'
+network of the class named in its docstring, to the last digit.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +28,87 @@ def _with_channels(x: Tensor, channels: int) -> Tensor:
         return x[:, :channels]
     zeros = x.new_zeros(x.shape[0], missing, *x.shape[2:])
     return torch.cat([zeros, x], 1)
+
+
+def _zero(layer: nn.Module) -> nn.Module:
+    """A last layer, which starts at zero."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """x [batch, channels, *grid] without what upsampling added to odd sizes."""
+    return x[(..., *[slice(n) for n in shape])]
+
+
+class MLP(nn.Module):
+    """Two hidden layers over all pixels of both images at once (`FCNet`); sees one grid only.
+
+    hidden: widths of the hidden layers; the authors' are 8000 and 3000.
+    """
+
+    def __init__(self, grid: Sequence[int], hidden: Sequence[int]):
+        super().__init__()
+        self.grid = tuple(grid)
+        pixels = math.prod(grid)
+        self.first = nn.Linear(2 * pixels, hidden[0])
+        self.second = nn.Linear(hidden[0], hidden[1])
+        self.last = _zero(nn.Linear(hidden[1], len(grid) * pixels))
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        x = torch.cat([moving, fixed], 1).flatten(1)
+        x = self.last(F.relu(self.second(F.relu(self.first(x)))))
+        return x.reshape(-1, len(self.grid), *self.grid)
+
+
+class EncoderDecoder(nn.Module):
+    """Down and up again without skip connections (`Autoencoder`).
+
+    down, up: as for `UNet`; the last layer sees up[0] channels.
+    """
+
+    def __init__(self, dim: int, down: Sequence[int], up: Sequence[int]):
+        super().__init__()
+        self.down = nn.ModuleList(
+            _CONV[dim](before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(down)
+        )
+        below = [*up[1:], down[-1]]
+        self.up = nn.ModuleList(
+            _CONV_TRANSPOSE[dim](before, after, kernel_size=4, stride=2, padding=1)
+            for before, after in zip(below, up, strict=True)
+        )
+        self.last = _zero(_CONV[dim](up[0], dim, kernel_size=3, padding=1))
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        x = torch.cat([moving, fixed], 1)
+        shapes = []
+        for convolve in self.down:
+            shapes.append(x.shape[2:])
+            x = F.relu(convolve(x))
+        for convolve in reversed(self.up):
+            x = _cropped(F.relu(convolve(x)), shapes.pop())
+        return self.last(x) / 10
+
+
+class ConvOnly(nn.Module):
+    """Layers without resampling, each of which sees the outputs of all before it (`RegisNet`).
+
+    channels: of each layer, 10 in the authors' network. layers: 6, the last one included.
+    """
+
+    def __init__(self, dim: int, channels: int, layers: int):
+        super().__init__()
+        self.hidden = nn.ModuleList(
+            _CONV[dim](2 + n * channels, channels, kernel_size=5, padding=2) for n in range(layers - 1)
+        )
+        self.last = _zero(_CONV[dim](2 + (layers - 1) * channels, dim, kernel_size=5, padding=2))
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        x = torch.cat([moving, fixed], 1)
+        for convolve in self.hidden:
+            x = torch.cat([x, F.relu(convolve(x))], 1)
+        return self.last(x)
 
 
 class UNet(nn.Module):
@@ -49,9 +133,7 @@ class UNet(nn.Module):
             for level in levels
         )
         self.norm = nn.ModuleList(_BATCH_NORM[dim](up[level]) for level in levels)
-        self.last = _CONV[dim](down[0] + up[0], dim, kernel_size=3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = _zero(_CONV[dim](down[0] + up[0], dim, kernel_size=3, padding=1))
         self.to(memory_format=_CHANNELS_LAST[dim])
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
@@ -70,11 +152,18 @@ class UNet(nn.Module):
             if x.requires_grad:
                 # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
                 x.register_hook(self._contiguous)
-            if x.shape[2:] != skip.shape[2:]:  # an odd size comes back one voxel too large
-                x = x[(..., *[slice(n) for n in skip.shape[2:]])]
-            x = torch.cat([x, skip], 1)
+            x = torch.cat([_cropped(x, skip.shape[2:]), skip], 1)
         return self.last(x) / 10
 
     def _contiguous(self, x: Tensor) -> Tensor:
         """x with its channels last in memory: what convolutions on processors and accelerators are fastest on."""
         return x.contiguous(memory_format=_CHANNELS_LAST[self.dim])
+
+
+#: Each name of the configuration, and how its network is made from the settings of `network` and the grid that it sees.
+ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
+    "mlp": lambda settings, grid: MLP(grid, settings["hidden"]),
+    "enc_dec": lambda settings, grid: EncoderDecoder(len(grid), settings["down"], settings["up"]),
+    "conv_only": lambda settings, grid: ConvOnly(len(grid), settings["channels"], settings["layers"]),
+    "unet": lambda settings, grid: UNet(len(grid), settings["down"], settings["up"]),
+}

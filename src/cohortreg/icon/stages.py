@@ -1,16 +1,17 @@
 """The staged registration of 4.5, built from the stages' settings and nothing else."""
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
 
-from cohortreg.icon.networks import UNet
+from cohortreg.icon.networks import ARCHITECTURES
 from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
 
 
-def build_network(settings: dict, dim: int) -> nn.Module:
-    """The network that the configuration names under `network`."""
-    return UNet(dim, settings["down"], settings["up"])
+def build_network(settings: dict, grid: Sequence[int]) -> nn.Module:
+    """The network that the configuration names under `network`, for images on a grid."""
+    return ARCHITECTURES[settings["architecture"]](settings, grid)
 
 
 def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.Module:
@@ -20,11 +21,14 @@ def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.M
     return registration
 
 
-def build_registration(network: dict, stages: list[dict], dim: int) -> tuple[nn.Module, nn.Module | None]:
+def build_registration(
+    network: dict, stages: list[dict], grid: Sequence[int]
+) -> tuple[nn.Module, nn.Module | None]:
     """The registration of the last stage at that stage's resolution, and the stages before it, inside of it.
 
-    Each stage adds `steps` networks that see images downsampled by `downsample` (a power of two), after all
-    steps before it. The second part is what the last stage freezes; None for the first stage.
+    grid: of images at full resolution. Each stage adds `steps` networks that see images downsampled by
+    `downsample` (a power of two), after all steps before it. The second part is what the last stage freezes; None
+    for the first stage.
     """
     registration, before, resolution = None, None, 1
     for stage in stages:
@@ -32,7 +36,8 @@ def build_registration(network: dict, stages: list[dict], dim: int) -> tuple[nn.
         if registration is not None:
             registration = at_resolution(registration, resolution, stage["downsample"])
         for _ in range(stage["steps"]):
-            step = DisplacementNetwork(build_network(network, dim))
+            seen = [math.ceil(size / stage["downsample"]) for size in grid]
+            step = DisplacementNetwork(build_network(network, seen))
             registration = step if registration is None else TwoSteps(registration, step)
         resolution = stage["downsample"]
     return registration, before

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import torch
@@ -41,7 +41,7 @@ def train_stage(
     """
     network, stages = settings["model"]["network"], settings["model"]["stages"][:stage]
     images = TrainingImages(layout.packed, layout.packed_index, fabric.device)
-    objective = stage_objective(layout, model, stages, settings["model"], len(images.grid), seed)
+    objective = stage_objective(layout, model, stages, settings["model"], images.grid, seed)
     before = digest_file(layout.weights(model, stage - 1)) if stage > 1 else ""
     made_from = digest(
         json.dumps(
@@ -96,7 +96,7 @@ def _circumstances(images: TrainingImages, fabric: Fabric) -> dict:
 
 
 def stage_objective(
-    layout: Layout, model: str, stages: list[dict], settings: dict, dim: int, seed: int
+    layout: Layout, model: str, stages: list[dict], settings: dict, grid: Sequence[int], seed: int
 ) -> StageObjective:
     """What training of the last of `stages` minimises, with the weights of the stages before it.
 
@@ -104,7 +104,7 @@ def stage_objective(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed + len(stages))
-        registration, before = build_registration(settings["network"], stages, dim)
+        registration, before = build_registration(settings["network"], stages, grid)
     if before is not None:
         path = layout.weights(model, len(stages) - 1)
         tensors, _ = weights.load(path)
@@ -122,7 +122,7 @@ class Icon:
     def __init__(self, layout: Layout, model: str, stage: int, fabric: Fabric):
         card = read_json(layout.model_card(model, stage))
         path = layout.weights(model, stage)
-        registration, _ = build_registration(card["network"], card["stages"], len(card["grid"]))
+        registration, _ = build_registration(card["network"], card["stages"], card["grid"])
         tensors, _ = weights.load(path)
         weights.load_into(registration, tensors, path)
         self.version = f"icon-1 {digest_file(path)}"

@@ -123,7 +123,7 @@ def test_thin_points_estimate_the_same_expectation():
 
 def test_a_stage_trains_its_own_steps_and_freezes_those_before():
     stages = [{"steps": 2, "downsample": 2}, {"steps": 1, "downsample": 1}]
-    registration, before = build_registration(NETWORK, stages, 2)
+    registration, before = build_registration(NETWORK, stages, (16, 16))
     for parameter in registration.parameters():
         nn.init.normal_(parameter, std=0.1)
     objective = StageObjective(registration, before, 1).train()
@@ -142,7 +142,7 @@ def test_a_stage_trains_its_own_steps_and_freezes_those_before():
 
 def test_a_new_registration_is_the_identity():
     registration, _ = build_registration(
-        NETWORK, [{"steps": 2, "downsample": 2}, {"steps": 2, "downsample": 1}], 3
+        NETWORK, [{"steps": 2, "downsample": 2}, {"steps": 2, "downsample": 1}], (9, 8, 10)
     )
     moving, fixed = torch.rand(2, 1, 1, 9, 8, 10)
     phi = registration.eval()(moving, fixed).on_grid((9, 8, 10))
@@ -151,7 +151,7 @@ def test_a_new_registration_is_the_identity():
 
 def test_new_steps_inherit_all_but_the_last_layer_and_change_no_map_at_the_start():
     stages = [{"steps": 2, "downsample": 2}, {"steps": 2, "downsample": 1}]
-    registration, before = build_registration(NETWORK, stages, 2)
+    registration, before = build_registration(NETWORK, stages, (16, 16))
     for parameter in before.parameters():
         nn.init.normal_(parameter, std=0.1)
     learnt = before.second.network.state_dict()
@@ -162,7 +162,7 @@ def test_new_steps_inherit_all_but_the_last_layer_and_change_no_map_at_the_start
             assert torch.equal(tensor, expected), name
     moving, fixed = torch.rand(2, 1, 1, 16, 16)
     registration.eval()
-    alone = build_registration(NETWORK, stages[:1], 2)[0].eval()
+    alone = build_registration(NETWORK, stages[:1], (16, 16))[0].eval()
     alone.load_state_dict(before.state_dict())
     expected = HalfResolution(alone)(moving, fixed).on_grid((16, 16))
     torch.testing.assert_close(registration(moving, fixed).on_grid((16, 16)), expected, atol=1e-6, rtol=0)

@@ -43,7 +43,7 @@ def objective(scale=0.0):
     """A small stage; with a scale, one whose first maps fold."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        registration, before = build_registration(NETWORK, [SETTINGS], 3)
+        registration, before = build_registration(NETWORK, [SETTINGS], (8, 10, 6))
         torch.nn.init.normal_(registration.network.last.weight, std=scale)
     return StageObjective(registration, before, 1)
 
