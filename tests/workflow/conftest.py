@@ -36,6 +36,7 @@ CONFIGURATION = {
                     "weight_increment": 0.1,
                     "fold_threshold": 1,
                     "stride": 1,
+                    "window": 2,
                 }
                 for steps, downsample in [(2, 2), (1, 1)]
             ],

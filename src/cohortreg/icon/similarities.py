@@ -46,7 +46,8 @@ class LocalCrossCorrelation:
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
         # Differences of products lose the digits that half precision has.
         with torch.autocast(warped.device.type, enabled=False):
-            moments = torch.cat([warped, fixed, warped**2, fixed**2, warped * fixed], 1).float()
+            warped, fixed = warped.float(), fixed.float()
+            moments = torch.cat([warped, fixed, warped**2, fixed**2, warped * fixed], 1)
             mean_w, mean_f, square_w, square_f, product = self._windowed(moments).split(1, 1)
             covariance = product - mean_w * mean_f
             variances = (torch.relu(square_w - mean_w**2) + 1e-5) * (torch.relu(square_f - mean_f**2) + 1e-5)

@@ -71,7 +71,6 @@ def train_stage(
         "steps": steps(stages),
         "network": network,
         "similarity": settings["model"]["similarity"],
-        "window": settings["model"]["window"],
         "stages": stages,
         "training": settings["training"],
         "seed": seed,
@@ -100,7 +99,7 @@ def stage_objective(
 ) -> StageObjective:
     """What training of the last of `stages` minimises, with the weights of the stages before it.
 
-    settings: of the model: its network, its similarity and window.
+    settings: of the model: its network and its similarity.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed + len(stages))
@@ -110,7 +109,7 @@ def stage_objective(
         tensors, _ = weights.load(path)
         weights.load_into(before, tensors, path)
         inherit(registration, before)
-    similarity = SIMILARITIES[settings["similarity"]](settings["window"])
+    similarity = SIMILARITIES[settings["similarity"]](stages[-1]["window"])
     return StageObjective(registration, before, stages[-1]["downsample"], similarity, stages[-1]["stride"])
 
 

@@ -26,12 +26,12 @@ STAGE = {
     "weight_increment": 0.1,
     "fold_threshold": 0,
     "stride": 1,
+    "window": 2,
 }
 SETTINGS = {
     "model": {
         "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
         "similarity": "mse",
-        "window": 2,
         "stages": [STAGE],
     },
     "training": {"precision": "32-true", "accelerator": "cpu", "checkpoint_every": 5},
