@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cohortreg.icon.losses import icon_loss
+from cohortreg.icon.losses import REGULARITIES, icon_loss
 from cohortreg.icon.networks import UNet
 from cohortreg.icon.similarities import SIMILARITIES, mean_squared_error
 from cohortreg.icon.stages import build_network, build_registration
@@ -78,8 +78,9 @@ def test_the_other_networks_predict_the_packages_displacements(icon_parity, name
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-def test_two_stages_give_the_packages_maps_and_loss_terms(icon_parity, dim):
-    golden = load_file(icon_parity / f"multistep_icon_{dim}d.safetensors")
+@pytest.mark.parametrize("regularity", ["icon", "gradicon"])
+def test_two_stages_give_the_packages_maps_and_loss_terms(icon_parity, dim, regularity):
+    golden = load_file(icon_parity / f"multistep_{regularity}_{dim}d.safetensors")
     registration, _ = build_registration(SMALL, STAGES, golden["image_A"].shape[2:])
     load_weights(registration, golden)
     image_a, image_b = golden["image_A"], golden["image_B"]
@@ -87,7 +88,8 @@ def test_two_stages_give_the_packages_maps_and_loss_terms(icon_parity, dim):
     with torch.no_grad():
         phi_ab = registration(image_a, image_b).on_grid(shape)
         phi_ba = registration(image_b, image_a).on_grid(shape)
-        terms = icon_loss(registration, image_a, image_b, identity_map(shape) + golden["noise"])
+        points = identity_map(shape) + golden["noise"]
+        terms = icon_loss(registration, image_a, image_b, points, regularity=REGULARITIES[regularity])
     torch.testing.assert_close(phi_ab, golden["phi_AB"], atol=1e-5, rtol=0)
     torch.testing.assert_close(phi_ba, golden["phi_BA"], atol=1e-5, rtol=0)
     torch.testing.assert_close(terms.similarity, golden["similarity_loss"][0], atol=0, rtol=1e-4)

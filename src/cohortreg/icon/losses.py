@@ -5,7 +5,7 @@ holds Phi^AB in its first half and Phi^BA in its second.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,12 @@ from cohortreg.icon.steps import halve
 from cohortreg.maps.fields import Map
 from cohortreg.maps.grids import identity_map, interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
+
+#: A map of [AB; BA], points [1, dim, *any] and noise (see `white_noise`) to a scalar.
+Regularity = Callable[[Map, Tensor, Tensor | None], Tensor]
+
+#: Step of the finite differences of `gradient_inverse_consistency`, in unit coordinates.
+DIFFERENCE = 1e-3
 
 
 class LossTerms(NamedTuple):
@@ -70,14 +76,57 @@ def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator,
     return centres + jitter * voxel_size(shape, like)
 
 
-def inverse_consistency(phi: Map, points: Tensor) -> Tensor:
-    """L_inv of Eq. 14 in its displacement form (Eq. 16), evaluated off the grid (Eq. 17).
+def white_noise(
+    points: Tensor, shape: Sequence[int], deviation: float, generator: torch.Generator
+) -> Tensor | None:
+    """The noise epsilon n_2, epsilon n_1 of Eq. 5 at each of the points, [2, dim, *any]; None for a deviation of 0.
 
-    phi: the map of [AB; BA]. points: [1, dim, *any], see `sample_points`. Returns the sum over both directions
-    of the mean over pairs, points and axes of |Phi^AB(Phi^BA(x)) - x|^2.
+    points: [1, dim, *any]. deviation: epsilon, in voxels of a grid of `shape`.
     """
-    there_and_back = phi(swap(phi(points)))
+    if deviation == 0:
+        return None
+    noise = torch.randn(2, *points.shape[1:], generator=generator, dtype=points.dtype).to(points.device)
+    return noise * deviation * voxel_size(shape, points)
+
+
+def inverse_consistency(phi: Map, points: Tensor, noise: Tensor | None = None) -> Tensor:
+    """L_inv of Eq. 14 in its displacement form (Eq. 16), evaluated off the grid (Eq. 17); with noise, Eq. 5.
+
+    phi: the map of [AB; BA]. points: [1, dim, *any], see `sample_points`. noise: see `white_noise`. Returns the sum
+    over both directions of the mean over pairs, points and axes of |Phi^AB(Phi^BA(x)) - x|^2.
+    """
+    there = phi(points)
+    if noise is not None:
+        there = there + noise[:1]
+    there_and_back = phi(swap(there))
+    if noise is not None:
+        there_and_back = there_and_back + noise[1:]
     return 2 * torch.mean((there_and_back - points) ** 2)
+
+
+def gradient_inverse_consistency(phi: Map, points: Tensor, noise: Tensor | None = None) -> Tensor:
+    """The regularity of GradICON (Tian et al., CVPR 2023): the gradient of e(x) = Phi^AB(Phi^BA(x)) - x.
+
+    Arguments as for `inverse_consistency`; noise is not used. Returns the sum over the derivatives along each axis,
+    by finite differences, of the mean over pairs, points and components of their squares. Of the two directions, one.
+    """
+    forward, backward = phi.halves()
+
+    def error(x: Tensor) -> Tensor:
+        return forward(backward(x)) - x
+
+    steps = DIFFERENCE * torch.eye(points.shape[1], device=points.device, dtype=points.dtype)
+    steps = steps.reshape(*steps.shape, *[1] * (points.dim() - 2))
+    at_points = error(points)
+    derivatives = [(error(points + step) - at_points) / DIFFERENCE for step in steps]
+    return sum(torch.mean(derivative**2) for derivative in derivatives)
+
+
+#: Each name of the configuration, and its regularity.
+REGULARITIES: dict[str, Regularity] = {
+    "icon": inverse_consistency,
+    "gradicon": gradient_inverse_consistency,
+}
 
 
 def icon_loss(
@@ -87,12 +136,15 @@ def icon_loss(
     points: Tensor,
     similarity: Similarity = mean_squared_error,
     bounds: Tensor | None = None,
+    regularity: Regularity = inverse_consistency,
+    noise: Tensor | None = None,
 ) -> LossTerms:
     """Terms of Eq. 13 for a batch of pairs.
 
-    images_a, images_b: [batch, 1, *grid]. points: see `sample_points`. bounds: fields of view of
-    [A; B], see `within`; without them, every voxel counts. Similarity is measured where the fixed image was imaged,
-    and the moving image at phi too. Folds are counted in both directions and averaged over the maps.
+    images_a, images_b: [batch, 1, *grid]. points: see `sample_points`. bounds: fields of view of [A; B], see
+    `within`; without them, every voxel counts. Similarity is measured where the fixed image was imaged, and the
+    moving image at phi too. regularity: one of `REGULARITIES`. noise: see `white_noise`. Folds are counted in both
+    directions and averaged over the maps.
     """
     moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
     phi = registration(moving, fixed)
@@ -105,7 +157,7 @@ def icon_loss(
         weight = within(on_grid, bounds) * within(centres, swap(bounds))
     return LossTerms(
         similarity=2 * similarity(warped, fixed, weight),
-        inverse_consistency=inverse_consistency(phi, points),
+        inverse_consistency=regularity(phi, points, noise),
         folds=folds(on_grid).float().mean(),
     )
 
@@ -114,7 +166,8 @@ class StageObjective(nn.Module):
     """The loss terms of a stage: its registration at its resolution, with the stages before it frozen.
 
     registration: see `stages.build_registration`. frozen: the part of it that this stage does not train; it
-    stays in evaluation mode. similarity: see `similarities`. stride: see `sample_points`.
+    stays in evaluation mode. similarity: see `similarities`. regularity: one of `REGULARITIES`. stride: see
+    `sample_points`. noise: the deviation of `white_noise`, in voxels of the stage's resolution.
     """
 
     def __init__(
@@ -123,14 +176,18 @@ class StageObjective(nn.Module):
         frozen: nn.Module | None,
         downsample: int,
         similarity: Similarity = mean_squared_error,
+        regularity: Regularity = inverse_consistency,
         stride: int = 1,
+        noise: float = 0,
     ):
         super().__init__()
         self.registration = registration
         self.frozen = [] if frozen is None else [frozen.requires_grad_(False)]
         self.halvings = round(math.log2(downsample))
         self.similarity = similarity
+        self.regularity = regularity
         self.stride = stride
+        self.noise = noise
 
     def train(self, mode: bool = True) -> "StageObjective":
         super().train(mode)
@@ -150,5 +207,8 @@ class StageObjective(nn.Module):
             images_a, images_b = halve(images_a), halve(images_b)
         shape = images_a.shape[2:]
         points = sample_points(shape, self.stride, generator, images_a)
+        noise = white_noise(points, shape, self.noise, generator)
         bounds = unit_bounds(torch.cat([field_of_view_a, field_of_view_b]), shape, 2**self.halvings)
-        return icon_loss(self.registration, images_a, images_b, points, self.similarity, bounds)
+        return icon_loss(
+            self.registration, images_a, images_b, points, self.similarity, bounds, self.regularity, noise
+        )

@@ -23,6 +23,9 @@ class Map(Protocol):
     def on_grid(self, shape: Sequence[int]) -> Tensor:
         """The map's values at the voxel centres of a grid, [batch, dim, *shape]."""
 
+    def halves(self) -> "tuple[Map, Map]":
+        """The map of the first half of the batch, and that of the second."""
+
 
 @dataclass(frozen=True)
 class DisplacementField:
@@ -40,6 +43,10 @@ class DisplacementField:
         displacement = resize(self.displacement, shape)
         return displacement + identity_map(shape, displacement.device, displacement.dtype)
 
+    def halves(self) -> "tuple[DisplacementField, DisplacementField]":
+        first, second = self.displacement.chunk(2)
+        return DisplacementField(first), DisplacementField(second)
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -53,3 +60,7 @@ class Composition:
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
         return self.outer(self.inner.on_grid(shape))
+
+    def halves(self) -> "tuple[Composition, Composition]":
+        first, second = zip(self.outer.halves(), self.inner.halves(), strict=True)
+        return Composition(*first), Composition(*second)

@@ -2,17 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from cohortreg.icon.losses import (
     StageObjective,
+    gradient_inverse_consistency,
     icon_loss,
     inverse_consistency,
     sample_points,
     swap,
     unit_bounds,
+    white_noise,
 )
 from cohortreg.icon.stages import build_registration, inherit
 from cohortreg.icon.steps import HalfResolution
@@ -119,6 +122,53 @@ def test_thin_points_estimate_the_same_expectation():
         for stride, n in ((1, 100), (2, 400))
     )
     assert thin.item() == pytest.approx(dense.item(), rel=0.02)
+
+
+def test_noise_adds_an_h1_penalty_weighted_by_the_jacobian():
+    """Eq. 11: for a smooth map and its inverse, the expectation over noise grows by epsilon^2 times the H1 term.
+
+    Phi^AB(x, y) = (x + a sin(2 pi x) / (2 pi), y) has the derivatives 1 + a cos(2 pi x) and 1. Its squares weighted by
+    the Jacobian are (1 + a cos)^3 + (1 + a cos), of mean 2 + 3/2 a^2; those of its inverse, weighted by the inverse
+    Jacobian, are 1/j^3 + 1/j over y = Phi(x), whose mean over x, where dy = j dx, is that of 1/j^2 + 1. To them Eq. 9
+    adds a constant, the dimension 2, for each direction.
+    """
+    a, size, deviation = 0.5, 257, 2.0
+    x = torch.linspace(0, 1, size, dtype=torch.float64)
+    y = x + a * torch.sin(2 * math.pi * x) / (2 * math.pi)
+    inverse = torch.from_numpy(np.interp(x, y, x))
+    displacement = torch.zeros(2, 2, size, size, dtype=torch.float64)
+    displacement[0, 0], displacement[1, 0] = (y - x)[:, None], (inverse - x)[:, None]
+    phi = DisplacementField(displacement)
+    # Away from the border, beyond which displacements are constant, over one period.
+    points = identity_map((size, size), dtype=torch.float64)
+    points = points * torch.tensor([1.0, 0.5]).reshape(1, 2, 1, 1) + torch.tensor([0, 0.25]).reshape(
+        1, 2, 1, 1
+    )
+    generator = torch.Generator().manual_seed(0)
+    quiet = inverse_consistency(phi, points)
+    epsilon = deviation / (size - 1)
+    growth = []
+    for factor in (1, 2):
+        noise = [white_noise(points, (size, size), factor * deviation, generator) for _ in range(40)]
+        noisy = torch.stack([inverse_consistency(phi, points, sample) for sample in noise]).mean()
+        # Losses are means over the two axes; the equation's are sums.
+        growth.append(2 * (noisy - quiet).item() / (factor * epsilon) ** 2)
+    jacobian = 1 + a * torch.cos(2 * math.pi * x[:-1])
+    expected = 2 + 2 + (jacobian**3 + jacobian).mean().item() + (jacobian**-2 + 1).mean().item()
+    assert growth[0] == pytest.approx(expected, rel=0.02)
+    assert growth[1] == pytest.approx(expected, rel=0.04)
+
+
+def test_gradient_regularity_by_hand():
+    """Phi^AB(x) = x + 0.1 x along the first axis and Phi^BA = Id: e(x) = 0.1 x, whose one derivative squared is 0.01.
+
+    Of the two components of each of the two derivatives, one is not 0: the mean over components is 0.005.
+    """
+    displacement = torch.zeros(2, 2, 5, 5)
+    displacement[0, 0] = 0.1 * torch.linspace(0, 1, 5)[:, None]
+    points = 0.2 + 0.6 * identity_map((4, 4))
+    value = gradient_inverse_consistency(DisplacementField(displacement), points)
+    assert value.item() == pytest.approx(0.005, rel=1e-3)
 
 
 def test_a_stage_trains_its_own_steps_and_freezes_those_before():
