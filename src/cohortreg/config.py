@@ -17,6 +17,12 @@ from cohortreg.errors import UserError
 
 DATA = "../shared/data"
 UNTRAINED_METHODS = ("identity", "affine")
+NETWORK_KEYS = {
+    "unet": ("down", "up"),
+    "enc_dec": ("down", "up"),
+    "conv_only": ("channels", "layers"),
+    "mlp": ("hidden",),
+}
 
 
 def schema() -> dict:
@@ -165,14 +171,9 @@ def _check_preprocess(preprocess: Mapping) -> None:
 
 
 def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
-    down, up = model["network"]["down"], model["network"]["up"]
-    if down[0] != 2:
-        _fail(f"{where}.network.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
-    if len(down) != len(up) + 1:
-        _fail(
-            f"{where}.network",
-            f"down has {len(down)} entries and up {len(up)}, but down must have one more than up",
-        )
+    _check_network(f"{where}.network", model["network"])
+    if model["noise"] and model["regularity"] != "icon":
+        _fail(f"{where}.noise", f"is for regularity icon only, but regularity is {model['regularity']}")
     factors = [stage["downsample"] for stage in model["stages"]]
     for number, factor in enumerate(factors):
         if number and factor > factors[number - 1]:
@@ -185,6 +186,19 @@ def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
                 f"{where}.stages[{number}].downsample",
                 f"{factor} does not divide preprocess.grid {list(grid)}; change one of the two",
             )
+
+
+def _check_network(where: str, network: Mapping) -> None:
+    needed = NETWORK_KEYS[network["architecture"]]
+    if missing := [key for key in needed if key not in network]:
+        _fail(f"{where}.{missing[0]}", f"missing; {network['architecture']} needs {' and '.join(needed)}")
+    if "down" not in needed:
+        return
+    down, up = network["down"], network["up"]
+    if down[0] != 2:
+        _fail(f"{where}.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
+    if len(down) != len(up) + 1:
+        _fail(where, f"down has {len(down)} entries and up {len(up)}, but down must have one more than up")
 
 
 def _check_methods(config: Mapping) -> None:

@@ -117,9 +117,17 @@ class UNet(nn.Module):
     down: channels from the input (the two images) to the coarsest level, one more than there are levels.
     up: channels of each level on the way up, finest first. The paper's network is
     down = 2, 16, 32, 64, 256, 512 and up = 16, 32, 64, 128, 256.
+    bottleneck: channels of a dense layer between both ways, for images on `grid` only (`UNet2ChunkyMiddle`).
     """
 
-    def __init__(self, dim: int, down: Sequence[int], up: Sequence[int]):
+    def __init__(
+        self,
+        dim: int,
+        down: Sequence[int],
+        up: Sequence[int],
+        bottleneck: int | None = None,
+        grid: Sequence[int] = (),
+    ):
         super().__init__()
         self.dim = dim
         levels = range(len(up))
@@ -134,6 +142,11 @@ class UNet(nn.Module):
         )
         self.norm = nn.ModuleList(_BATCH_NORM[dim](up[level]) for level in levels)
         self.last = _zero(_CONV[dim](down[0] + up[0], dim, kernel_size=3, padding=1))
+        self.dense = None
+        if bottleneck is not None:
+            voxels = math.prod(math.ceil(size / 2 ** len(up)) for size in grid)
+            widths = down[-1] * voxels, bottleneck * voxels
+            self.dense = nn.ModuleList([nn.Linear(*widths), nn.Linear(*reversed(widths))])
         self.to(memory_format=_CHANNELS_LAST[dim])
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
@@ -143,6 +156,9 @@ class UNet(nn.Module):
             skips.append(x)
             y = convolve(F.leaky_relu(x))
             x = y + _with_channels(_AVERAGE_POOL[self.dim](x, 2, ceil_mode=True), y.shape[1])
+        if self.dense is not None:
+            squeeze, expand = self.dense
+            x = expand(F.leaky_relu(squeeze(x.flatten(1)))).reshape(x.shape)
         for skip, convolve, normalise in reversed(list(zip(skips, self.up, self.norm, strict=True))):
             y = convolve(F.leaky_relu(x))
             # A slice of channels is strided, which makes upsampling several times slower.
@@ -165,5 +181,7 @@ ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
     "mlp": lambda settings, grid: MLP(grid, settings["hidden"]),
     "enc_dec": lambda settings, grid: EncoderDecoder(len(grid), settings["down"], settings["up"]),
     "conv_only": lambda settings, grid: ConvOnly(len(grid), settings["channels"], settings["layers"]),
-    "unet": lambda settings, grid: UNet(len(grid), settings["down"], settings["up"]),
+    "unet": lambda settings, grid: UNet(
+        len(grid), settings["down"], settings["up"], settings.get("bottleneck"), grid
+    ),
 }

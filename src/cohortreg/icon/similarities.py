@@ -1,4 +1,4 @@
-"""Similarities of a warped moving and a fixed image, as training lowers them: 0 where the images agree.
+"""Similarities of a warped moving and a fixed image, as training lowers them; all but MI are 0 where they agree.
 
 Each takes the two images and a weight per voxel, all [batch, 1, *grid], and returns the mean over pairs as a scalar
 tensor. Voxels of weight 0 do not count: there, at least one of the images was never imaged.
@@ -73,10 +73,26 @@ class LocalCrossCorrelation:
         )
 
 
+class MutualInformation:
+    """Minus the mutual information of grey values in [0, 1], in nats, by Parzen windows: MONAI's, with its defaults."""
+
+    def __init__(self):
+        from monai.losses import GlobalMutualInformationLoss  # seconds to import
+
+        self.loss = GlobalMutualInformationLoss()
+
+    def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        with torch.autocast(warped.device.type, enabled=False):
+            pairs = zip(warped.float(), fixed.float(), weight > 0.5, strict=True)
+            values = [self.loss(w[at][None, None], f[at][None, None]) for w, f, at in pairs if at.any()]
+            return torch.stack(values).mean() if values else 0 * warped.sum()
+
+
 #: Each name of the configuration, and how its similarity is made from the window's width in voxels.
 SIMILARITIES: dict[str, Callable[[float], Similarity]] = {
     "mse": lambda window: mean_squared_error,
     "ncc": lambda window: normalised_cross_correlation,
     "lncc": LocalCrossCorrelation,
     "squared_lncc": lambda window: LocalCrossCorrelation(window, squared=True),
+    "mi": lambda window: MutualInformation(),
 }

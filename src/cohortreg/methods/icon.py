@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
-from cohortreg.icon.losses import StageObjective
+from cohortreg.icon.losses import REGULARITIES, StageObjective
 from cohortreg.icon.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
 from cohortreg.images.io import Image
@@ -70,7 +70,7 @@ def train_stage(
         "stage": stage,
         "steps": steps(stages),
         "network": network,
-        "similarity": settings["model"]["similarity"],
+        **{key: settings["model"][key] for key in ("similarity", "regularity", "noise")},
         "stages": stages,
         "training": settings["training"],
         "seed": seed,
@@ -109,8 +109,15 @@ def stage_objective(
         tensors, _ = weights.load(path)
         weights.load_into(before, tensors, path)
         inherit(registration, before)
-    similarity = SIMILARITIES[settings["similarity"]](stages[-1]["window"])
-    return StageObjective(registration, before, stages[-1]["downsample"], similarity, stages[-1]["stride"])
+    return StageObjective(
+        registration,
+        before,
+        stages[-1]["downsample"],
+        similarity=SIMILARITIES[settings["similarity"]](stages[-1]["window"]),
+        regularity=REGULARITIES[settings["regularity"]],
+        stride=stages[-1]["stride"],
+        noise=settings["noise"],
+    )
 
 
 class Icon:

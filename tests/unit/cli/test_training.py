@@ -32,6 +32,8 @@ SETTINGS = {
     "model": {
         "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
         "similarity": "mse",
+        "regularity": "icon",
+        "noise": 0,
         "stages": [STAGE],
     },
     "training": {"precision": "32-true", "accelerator": "cpu", "checkpoint_every": 5},

@@ -1,0 +1,78 @@
+"""Similarities: where they are lowest, what they do not see, and cases by hand."""
+
+import math
+
+import pytest
+import torch
+
+from cohortreg.icon.similarities import SIMILARITIES, LocalCrossCorrelation, normalised_cross_correlation
+
+NAMES = sorted(SIMILARITIES)
+
+
+def images(seed=0):
+    return torch.rand(2, 2, 1, 12, 14, 10, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_is_most_similar_to_itself(name):
+    image, other = images()
+    weight = torch.ones_like(image)
+    similarity = SIMILARITIES[name](2.0)
+    assert similarity(image, image, weight) < similarity(image, other, weight)
+
+
+@pytest.mark.parametrize("name", ["ncc", "lncc", "squared_lncc"])
+def test_correlations_do_not_see_brightness_and_contrast(name):
+    """Away from the grid's end, beyond which the window of lncc counts zeros."""
+    image, _ = images()
+    weight = torch.zeros_like(image)
+    weight[:, :, 5:7, 5:9, 5] = 1
+    value = SIMILARITIES[name](1.0)(image, 0.2 + 0.5 * image, weight)
+    assert value.item() == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mse", "ncc", "mi"])
+def test_voxels_without_weight_change_nothing(name):
+    image, other = images()
+    weight = torch.zeros_like(image)
+    weight[:, :, 2:9] = 1
+    similarity = SIMILARITIES[name](2.0)
+    before = similarity(image, other, weight)
+    changed = torch.where(weight > 0, other, 0.3)
+    torch.testing.assert_close(similarity(image, changed, weight), before)
+
+
+def test_correlation_by_hand():
+    """0, 1, 2 against 0, 0, 1: covariance 1/3, variances 2/3 and 2/9, correlation sqrt(3)/2."""
+    warped, fixed = torch.tensor([0.0, 1, 2]).reshape(1, 1, 3), torch.tensor([0.0, 0, 1]).reshape(1, 1, 3)
+    value = normalised_cross_correlation(warped, fixed, torch.ones_like(warped))
+    assert value.item() == pytest.approx(1 - math.sqrt(3) / 2, abs=1e-6)
+
+
+def test_every_pair_of_the_batch_weighs_the_same():
+    """Errors of 1 in the one voxel that counts of the first pair, of 0 in the four of the second."""
+    warped, fixed = torch.ones(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
+    fixed[0] = 0
+    weight = torch.ones(2, 1, 2, 2)
+    weight[0, 0].flatten()[1:] = 0
+    assert SIMILARITIES["mse"](1)(warped, fixed, weight).item() == pytest.approx(0.5)
+
+
+def test_local_correlation_is_computed_in_single_precision_under_autocast():
+    image, other = images()
+    weight = torch.ones_like(image)
+    expected = LocalCrossCorrelation(2.0)(image, other, weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = LocalCrossCorrelation(2.0)(image, other, weight)
+    torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_finite_where_images_are_flat_and_nothing_counts(name):
+    warped = torch.full((1, 1, 6, 6, 6), 0.5, requires_grad=True)
+    for weight in (torch.ones(1, 1, 6, 6, 6), torch.zeros(1, 1, 6, 6, 6)):
+        value = SIMILARITIES[name](2.0)(warped, torch.full_like(warped, 0.5).detach(), weight)
+        (gradient,) = torch.autograd.grad(value, warped, allow_unused=True)
+        assert torch.isfinite(value)
+        assert gradient is None or torch.isfinite(gradient).all()
