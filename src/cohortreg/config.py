@@ -17,6 +17,8 @@ from cohortreg.errors import UserError
 
 DATA = "../shared/data"
 UNTRAINED_METHODS = ("identity", "affine")
+#: Ends the name of a row whose networks are optimised for each pair.
+OPTIMISED = "-io"
 NETWORK_KEYS = {
     "unet": ("down", "up"),
     "enc_dec": ("down", "up"),
@@ -79,7 +81,8 @@ def validate(config: Mapping) -> dict:
 def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
     """Methods that the models offer.
 
-    Each `{model}-{n}step` stands for a model and the stage, from 1, that brings it to n steps.
+    Each `{model}-{n}step` stands for a model and the stage, from 1, that brings it to n steps; with `-io` behind it,
+    for its last stage optimised for each pair.
     """
     methods = {}
     for name, model in models.items():
@@ -87,6 +90,8 @@ def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
         for number, stage in enumerate(model["stages"], start=1):
             steps += stage["steps"]
             methods[f"{name}-{steps}step"] = (name, number)
+        if "optimisation" in model:
+            methods[f"{name}-{steps}step{OPTIMISED}"] = (name, number)
     return methods
 
 
@@ -202,7 +207,7 @@ def _check_network(where: str, network: Mapping) -> None:
 
 
 def _check_methods(config: Mapping) -> None:
-    known = [*UNTRAINED_METHODS, *trained_methods(config["models"])]
+    known = [*UNTRAINED_METHODS, *trained_methods(config["models"]), *config["pretrained"]]
     for number, method in enumerate(config["methods"]):
         if method not in known:
             _fail(f"methods[{number}]", f"no method {method!r}; known are {', '.join(known)}")

@@ -9,6 +9,9 @@ from pathlib import Path
 FIGURES = ("pairs-best", "pairs-median", "pairs-worst", "dice", "folds", "training")
 FIGURE_SUFFIXES = ("png", "svg")
 
+# A model, trained here or imported, is a folder with these two.
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -66,11 +69,11 @@ class Layout:
         return self.root / "models" / model / f"stage-{stage}"
 
     def weights(self, model: str, stage: int | str) -> Path:
-        return self.stage(model, stage) / "weights.safetensors"
+        return self.stage(model, stage) / WEIGHTS
 
     def model_card(self, model: str, stage: int | str) -> Path:
         """JSON: configuration, seed, versions, git commit, data hash."""
-        return self.stage(model, stage) / "model.json"
+        return self.stage(model, stage) / CARD
 
     def history(self, model: str, stage: int | str) -> Path:
         return self.stage(model, stage) / "history.csv"

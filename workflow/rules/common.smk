@@ -9,7 +9,7 @@ from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs
 from cohortreg.errors import UserError
 from cohortreg.files import digest
-from cohortreg.layout import FIGURES, Layout
+from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
 
 
 wildcard_constraints:
@@ -98,7 +98,9 @@ def previous_weights(wildcards):
 
 
 def method_model(wildcards):
-    """The trained stage that a method needs; nothing for a method without training."""
+    """The trained stage or the imported model that a method needs; nothing for a method without one."""
+    if wildcards.method in config["pretrained"]:
+        return [Path(config["pretrained"][wildcards.method]) / file for file in (WEIGHTS, CARD)]
     stage = TRAINED.get(wildcards.method)
     return [layout.weights(*stage), layout.model_card(*stage)] if stage else []
 
@@ -108,10 +110,18 @@ def settings(*keys):
     return json.dumps({key: config[key] for key in keys})
 
 
-def device_settings(wildcards):
-    """Where and how precisely networks compute; how they were trained changes no registration but by weights."""
-    device = {key: config["training"][key] for key in ("accelerator", "precision")}
-    return json.dumps({"training": device})
+def method_settings(wildcards):
+    """Where and how precisely networks compute, and what else a method needs to know.
+
+    How networks were trained changes no registration but by their weights.
+    """
+    method = wildcards.method
+    given = {"training": {key: config["training"][key] for key in ("accelerator", "precision")}}
+    if method in config["pretrained"]:
+        given["pretrained"] = config["pretrained"][method]
+    elif method.endswith(configuration.OPTIMISED):
+        given["optimisation"] = config["models"][TRAINED[method][0]]["optimisation"]
+    return json.dumps(given)
 
 
 def stage_settings(wildcards):

@@ -21,7 +21,7 @@ rule register:
     params:
         results=results_folder,
         rows=pair_rows,
-        settings=device_settings,
+        settings=method_settings,
         seed=config["seed"],
         shards=config["shards"]["pairs"],
     shell:

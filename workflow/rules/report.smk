@@ -30,7 +30,7 @@ rule tables:
         runtime=60,
     params:
         results=results_folder,
-        settings=settings("methods", "models"),
+        settings=settings("methods", "models", "pretrained"),
         shards=config["shards"]["pairs"],
     shell:
         "cohortreg tables {params.results} --settings {params.settings:q} --shards {params.shards}"

@@ -11,7 +11,9 @@ from cohortreg.cli import app
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 
-importers = typer.Typer(no_args_is_help=True, help="Write images.tsv and pairs.tsv for a cohort.")
+importers = typer.Typer(
+    no_args_is_help=True, help="Write images.tsv and pairs.tsv for a cohort, or import a model."
+)
 app.add_typer(importers, name="import")
 
 Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
@@ -32,6 +34,11 @@ class Side(StrEnum):
     right = "right"
 
 
+def _row_name(folder: Path) -> str:
+    """A row's name for a model, from its folder's."""
+    return "".join(letter if letter.isalnum() else "_" for letter in folder.name.lower()) or "published"
+
+
 @importers.command("msd")
 def import_msd_command(
     folder: Annotated[Path, typer.Argument(help="A folder with dataset.json, imagesTr and labelsTr.")],
@@ -46,6 +53,25 @@ def import_msd_command(
     from cohortreg.cohort.msd import import_msd
 
     _write_tables(output, *import_msd(folder, test_fraction, pairs, seed))
+
+
+@importers.command("weights")
+def import_weights_command(
+    file: Annotated[Path, typer.Argument(help="Weights of a published four-step model of ICON or GradICON.")],
+    output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    grid: Annotated[
+        tuple[int, int, int],
+        typer.Option(help="Voxels of the images that it is for, in their arrays' order."),
+    ] = (80, 192, 192),
+) -> None:
+    """Import published weights as a model; nothing in the file is executed."""
+    from cohortreg.methods.icon import import_weights
+
+    import_weights(file, output, list(grid))
+    typer.echo(
+        f"{output}: the model. Name it in the configuration, as in `pretrained: {{{_row_name(output)}: {output}}}`, "
+        "and its row under methods."
+    )
 
 
 @importers.command("phantom")

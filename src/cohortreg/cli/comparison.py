@@ -43,7 +43,9 @@ def evaluate_command(
 @app.command("tables")
 def tables_command(
     results: Results,
-    settings: Annotated[str, typer.Option(help='JSON: {"methods": [...], "models": {...}}.')],
+    settings: Annotated[
+        str, typer.Option(help='JSON: {"methods": [...], "models": {...}, "pretrained": {...}}.')
+    ],
     shards: Shards = 1,
 ) -> None:
     """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv and methods.md."""
@@ -52,7 +54,7 @@ def tables_command(
 
     layout, given = Layout(results), json.loads(settings)
     methods, models = given["methods"], given["models"]
-    similarities = {method: similarity_of(method, models) for method in methods}
+    similarities = {method: similarity_of(method, models, given["pretrained"]) for method in methods}
     write_tables(layout, methods, models, similarities, shards)
     typer.echo(layout.methods_markdown.read_text("utf-8"), nl=False)
 

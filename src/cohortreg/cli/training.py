@@ -98,9 +98,21 @@ def register_command(
         for moving, fixed in zip(pairs.moving, pairs.fixed, strict=True)
     ]
     pairs = pairs[mine]
-    fabric = _fabric(json.loads(settings)["training"], threads)
+    given = json.loads(settings)
+    fabric = _fabric(given["training"], threads)
+    pretrained = Path(given["pretrained"]) if "pretrained" in given else None
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
-        register_shard(layout, method, pairs, shard, seed, fabric, lambda pair: advance())
+        register_shard(
+            layout,
+            method,
+            pairs,
+            shard,
+            seed,
+            fabric,
+            lambda pair: advance(),
+            pretrained,
+            given.get("optimisation"),
+        )
 
 
 def _fabric(training: dict, threads: int):

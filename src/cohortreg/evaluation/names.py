@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cohortreg.config import trained_methods
+from cohortreg.config import OPTIMISED, trained_methods
 
 
 def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
@@ -14,7 +14,8 @@ def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
 def description(method: str, models: Mapping[str, dict]) -> str:
     """A method's name and, if it was trained, its steps."""
     steps = steps_in_words(method, models)
-    return f"{method} ({steps})" if steps else method
+    fitted = "; optimised for each pair" if method.endswith(OPTIMISED) else ""
+    return f"{method} ({steps}{fitted})" if steps else method
 
 
 def steps_in_words(method: str, models: Mapping[str, dict]) -> str:

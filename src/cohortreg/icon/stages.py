@@ -28,7 +28,7 @@ def build_registration(
 
     grid: of images at full resolution. Each stage adds `steps` networks that see images downsampled by
     `downsample` (a power of two), after all steps before it. The second part is what the last stage freezes; None
-    for the first stage.
+    for the first stage. A stage of an imported model may have a `network` of its own.
     """
     registration, before, resolution = None, None, 1
     for stage in stages:
@@ -37,7 +37,7 @@ def build_registration(
             registration = at_resolution(registration, resolution, stage["downsample"])
         for _ in range(stage["steps"]):
             seen = [math.ceil(size / stage["downsample"]) for size in grid]
-            step = DisplacementNetwork(build_network(network, seen))
+            step = DisplacementNetwork(build_network(stage.get("network", network), seen))
             registration = step if registration is None else TwoSteps(registration, step)
         resolution = stage["downsample"]
     return registration, before

@@ -1,8 +1,10 @@
 """ICON (Greer et al., ICCV 2021): training of a stage, and registration with a trained one."""
 
+import copy
 import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -12,10 +14,11 @@ from torch import Tensor
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.icon.losses import REGULARITIES, StageObjective
+from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
 from cohortreg.images.io import Image
-from cohortreg.layout import Layout
+from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
@@ -109,42 +112,75 @@ def stage_objective(
         tensors, _ = weights.load(path)
         weights.load_into(before, tensors, path)
         inherit(registration, before)
+    return make_objective(registration, before, settings | {"stages": stages})
+
+
+def make_objective(
+    registration: torch.nn.Module, before: torch.nn.Module | None, settings: dict
+) -> StageObjective:
+    """The objective of the last stage of a model; settings: of the model, as in the configuration or its card."""
+    stage = settings["stages"][-1]
     return StageObjective(
         registration,
         before,
-        stages[-1]["downsample"],
-        similarity=SIMILARITIES[settings["similarity"]](stages[-1]["window"]),
+        stage["downsample"],
+        similarity=SIMILARITIES[settings["similarity"]](stage["window"]),
         regularity=REGULARITIES[settings["regularity"]],
-        stride=stages[-1]["stride"],
+        stride=stage["stride"],
         noise=settings["noise"],
     )
 
 
 class Icon:
-    """Registration by a trained stage: both directions of a pair in one batch."""
+    """Registration by a model: both directions of a pair in one batch.
 
-    similarity = "MSE"
+    folder: has the model's weights.safetensors and model.json. optimisation: None, or steps and learning_rate of
+    Adam by which the networks are fitted to each pair first, under the loss of their last stage.
+    """
 
-    def __init__(self, layout: Layout, model: str, stage: int, fabric: Fabric):
-        card = read_json(layout.model_card(model, stage))
-        path = layout.weights(model, stage)
-        registration, _ = build_registration(card["network"], card["stages"], card["grid"])
+    def __init__(self, folder: Path, fabric: Fabric, optimisation: dict | None = None):
+        path = folder / WEIGHTS
+        self.card = read_card(folder)
+        self.registration, _ = build_registration(
+            self.card["network"], self.card["stages"], self.card["grid"]
+        )
         tensors, _ = weights.load(path)
-        weights.load_into(registration, tensors, path)
-        self.version = f"icon-1 {digest_file(path)}"
-        self.similarity = card["similarity"].upper()
-        self.grid = tuple(card["grid"])
+        weights.load_into(self.registration, tensors, path)
+        self.registration = fabric.to_device(self.registration.eval().requires_grad_(False))
+        self.version = digest("icon-2", digest_file(path), json.dumps(optimisation, sort_keys=True))
+        self.similarity = self.card["similarity"].upper()
+        self.grid = tuple(self.card["grid"])
         self.fabric = fabric
-        registration = full_resolution(registration, card["stages"]).eval().requires_grad_(False)
-        self.registration = fabric.to_device(registration)
+        self.optimisation = optimisation
 
-    @torch.inference_mode()
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         pair = torch.stack([self._tensor(moving), self._tensor(fixed)])
-        with self.fabric.autocast():
-            phi = self.registration(pair, pair.flip(0)).on_grid(self.grid)
+        registration = self.registration
+        if self.optimisation is not None:
+            registration = self._fitted(pair)
+        registration = full_resolution(registration, self.card["stages"])
+        with torch.inference_mode(), self.fabric.autocast():
+            phi = registration(pair, pair.flip(0)).on_grid(self.grid)
         displacement = (phi - identity_map(self.grid, phi.device)).cpu()
         return Registration(displacement[:1], displacement[1:])
+
+    def _fitted(self, pair: Tensor) -> torch.nn.Module:
+        """A copy of the registration whose networks, all of them, were trained on this pair alone.
+
+        Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
+        """
+        registration = copy.deepcopy(self.registration).requires_grad_(True)
+        objective = make_objective(registration, None, self.card).eval()
+        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
+        whole = torch.tensor([[[0] * len(self.grid), self.grid]], device=pair.device)
+        for step in range(self.optimisation["steps"]):
+            generator = torch.Generator().manual_seed(step)
+            with self.fabric.autocast():
+                terms = objective(pair[:1], pair[1:], whole, whole, generator)
+            optimizer.zero_grad()
+            (terms.similarity + self.card["final_weight"] * terms.inverse_consistency).backward()
+            optimizer.step()
+        return registration.requires_grad_(False)
 
     def _tensor(self, image: Image) -> Tensor:
         if image.array.shape != self.grid:
@@ -155,10 +191,25 @@ class Icon:
         return self.fabric.to_device(torch.from_numpy(image.array)[None])
 
 
-def find_stage(layout: Layout, method: str) -> tuple[str, int] | None:
-    """Model and stage that a row such as `icon-3step` names; None where no trained stage has that name."""
+def import_weights(path: Path, folder: Path, grid: list[int]) -> None:
+    """Write a model's folder from a file of published weights, see `icon.published`."""
+    tensors, settings = translate(read_published(path), grid, path)
+    weights.save(folder / WEIGHTS, tensors)
+    card = {"model": folder.name, "steps": steps(settings["stages"]), "grid": grid, **settings}
+    write_json(folder / CARD, card | {"source": path.name, "source_sha256": digest_file(path)})
+
+
+def read_card(folder: Path) -> dict:
+    """What a model's card, model.json, says of it."""
+    if not (folder / CARD).is_file():
+        raise UserError(f"{folder / CARD}: no such file; train the model, or import its weights, first")
+    return read_json(folder / CARD)
+
+
+def find_stage(layout: Layout, method: str) -> Path | None:
+    """Folder of the trained stage that a row such as `icon-3step` names; None where no stage has that name."""
     for path in sorted(layout.root.glob("models/*/stage-*/model.json")):
         card = read_json(path)
         if method == f"{card['model']}-{steps(card['stages'])}step":
-            return card["model"], len(card["stages"])
+            return path.parent
     return None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 from lightning_fabric import Fabric
@@ -23,9 +24,14 @@ def register_shard(
     seed: int,
     fabric: Fabric,
     progress: Callable[[str], None],
+    pretrained: Path | None = None,
+    optimisation: dict | None = None,
 ) -> None:
-    """Register each pair that has no up-to-date transforms yet, then write the shard's table of times."""
-    method = open_method(name, layout, seed, fabric)
+    """Register each pair that has no up-to-date transforms yet, then write the shard's table of times.
+
+    pretrained, optimisation: see `open_method`.
+    """
+    method = open_method(name, layout, seed, fabric, pretrained, optimisation)
     rows = []
     for moving, fixed in pairs[["moving", "fixed"]].itertuples(index=False):
         made_from = digest(method.version, *(digest_file(layout.image(image)) for image in (moving, fixed)))

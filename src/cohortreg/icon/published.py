@@ -1,0 +1,175 @@
+"""Models that the authors of ICON and GradICON published: weights under their names there become ours.
+
+Their four-step models nest two-step and half-resolution registrations as ours do; only the names differ.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cohortreg.errors import UserError
+from cohortreg.icon.stages import build_registration
+
+
+@dataclass(frozen=True)
+class Published:
+    """How a published model is made up.
+
+    steps: name of each step's network there, in order, and the resolution that it sees. The rest is what it was
+    trained with, as in the configuration of a model.
+    """
+
+    steps: dict[str, int]
+    similarity: str
+    window: float
+    regularity: str
+    weight: float
+
+
+#: The networks of a two-step registration are `netPhi` and `netPsi`; `net` is inside of any other.
+MODELS = (
+    Published(
+        {
+            "netPhi.netPhi.net.netPhi.net.": 2,
+            "netPhi.netPhi.net.netPsi.net.": 2,
+            "netPhi.netPsi.net.": 1,
+            "netPsi.net.": 1,
+        },
+        similarity="mse",
+        window=1,
+        regularity="icon",
+        weight=3600,
+    ),
+    Published(
+        {
+            "netPhi.netPhi.net.netPhi.net.net.": 4,
+            "netPhi.netPhi.net.netPsi.net.": 2,
+            "netPhi.netPsi.net.": 1,
+            "netPsi.net.": 1,
+        },
+        similarity="lncc",
+        window=5,
+        regularity="gradicon",
+        weight=1.5,
+    ),
+)
+
+#: A layer's name here and there.
+LAYERS = {
+    "down.": "downConvs.",
+    "up.": "upConvs.",
+    "norm.": "batchNorms.",
+    "last.": "lastConv.",
+    "dense.": "middle_dense.",
+}
+
+#: Grids that the authors' package keeps beside the weights; they follow from the images.
+NOT_WEIGHTS = ("identity_map", "spacing")
+
+
+def read_published(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of weights, safetensors or as torch saves them; nothing in the file is executed.
+
+    Raises UserError where the file is neither, or holds anything but named tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name the weights to import") from None
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0]
+        raise UserError(f"{path}: not a file of weights alone, or cut short ({reason})") from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise UserError(f"{path}: holds something else than named tensors; save the model's state_dict alone")
+    return {
+        name.removeprefix("regis_net."): tensor
+        for name, tensor in tensors.items()
+        if name.rpartition(".")[2] not in NOT_WEIGHTS
+    }
+
+
+def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Weights under our names, and the settings of the model that they belong to, as in its card.
+
+    grid: of the images that the model is for. path: named in errors.
+
+    Raises UserError with the first name that differs from the published models'.
+    """
+    networks = {re.split("|".join(LAYERS.values()), name)[0] for name in tensors}
+    model = max(MODELS, key=lambda model: len(networks & model.steps.keys()))
+    settings = _settings(model, tensors, grid, path)
+    with torch.device("meta"):
+        registration, _ = build_registration(settings["network"], settings["stages"], grid)
+    expected = {
+        _their_name(name, model): (name, own.shape) for name, own in registration.state_dict().items()
+    }
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors:
+            raise UserError(f"{path}: {name} is missing; it is not a published model of ICON or GradICON")
+        if name not in expected:
+            raise UserError(f"{path}: {name} is not a part of the published models of ICON and GradICON")
+        shape = expected[name][1]
+        if tensors[name].shape != shape:
+            raise UserError(
+                f"{path}: {name} is {list(tensors[name].shape)}, but {list(shape)} fits the rest and {grid} voxels"
+            )
+    return {ours: tensors[theirs] for theirs, (ours, _) in expected.items()}, settings
+
+
+def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], path: Path) -> dict:
+    """The card's settings; a network's widths are those of its tensors."""
+    stages = [
+        {"steps": 1, "downsample": downsample, "stride": 1, "window": model.window}
+        | {"network": _network(prefix, tensors, [math.ceil(size / downsample) for size in grid], path)}
+        for prefix, downsample in model.steps.items()
+    ]
+    return {
+        "network": stages[-1]["network"],
+        "stages": stages,
+        "similarity": model.similarity,
+        "regularity": model.regularity,
+        "noise": 0,
+        "final_weight": model.weight,
+    }
+
+
+def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Path) -> dict:
+    """Settings of the U-Net that a step's tensors make up, for images of `seen` voxels."""
+
+    def shapes(layer: str) -> list[torch.Size]:
+        found = []
+        while (name := f"{prefix}{layer}.{len(found)}.weight") in tensors:
+            found.append(tensors[name].shape)
+        if not found:
+            raise UserError(f"{path}: {name} is missing; it is not a published model of ICON or GradICON")
+        return found
+
+    down, up = shapes("downConvs"), shapes("upConvs")
+    network = {"architecture": "unet", "down": [down[0][1], *(shape[0] for shape in down)]}
+    network["up"] = [shape[1] for shape in up]
+    dense = tensors.get(f"{prefix}middle_dense.0.weight")
+    if dense is not None:
+        coarsest = math.prod(math.ceil(size / 2 ** len(down)) for size in seen)
+        network["bottleneck"] = dense.shape[0] // coarsest
+    return network
+
+
+def _their_name(name: str, model: Published) -> str:
+    """The published name of a tensor of ours, such as first.second.network.down.0.weight."""
+    steps, layer = name.split("network.")
+    layers = next(
+        theirs + layer.removeprefix(ours) for ours, theirs in LAYERS.items() if layer.startswith(ours)
+    )
+    return steps.replace("first.", "netPhi.").replace("second.", "netPsi.").replace(
+        "registration.", "net."
+    ) + ("net." + layers)

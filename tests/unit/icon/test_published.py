@@ -1,0 +1,142 @@
+"""Importing the published models: every name and shape of the manifest, and files that are something else."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+
+from cohortreg.errors import UserError
+from cohortreg.icon.published import read_published, translate
+from cohortreg.icon.stages import build_registration
+from cohortreg.images.io import Image
+from cohortreg.methods.icon import Icon, import_weights
+
+GRID = [80, 192, 192]
+KEYS = {"icon": "oai_knees_icon_state_dict", "gradicon": "oai_knees_gradicon_state_dict"}
+FIRST = {"icon": "netPhi.netPhi.net.netPhi.net.", "gradicon": "netPhi.netPhi.net.netPhi.net.net."}
+
+
+def published(icon_parity, which) -> dict[str, torch.Tensor]:
+    """Empty tensors with the names and shapes of a published file."""
+    manifest = json.loads((icon_parity / "manifest.json").read_text())[KEYS[which]]
+    return {name: torch.empty(shape, device="meta") for name, shape in manifest.items()}
+
+
+def small(which) -> dict[str, torch.Tensor]:
+    """A file of the same structure with narrow networks of three levels, filled with noise."""
+    torch.manual_seed(0)
+    down, up, tensors = [2, 4, 6, 8], [16, 6, 6], {}
+    prefixes = [FIRST[which], "netPhi.netPhi.net.netPsi.net.", "netPhi.netPsi.net.", "netPsi.net."]
+    for prefix in prefixes:
+        for level in range(3):
+            below = down[level + 1] + (up[level + 1] if level < 2 else 0)
+            tensors[f"{prefix}downConvs.{level}.weight"] = torch.randn(down[level + 1], down[level], 3, 3, 3)
+            tensors[f"{prefix}downConvs.{level}.bias"] = torch.randn(down[level + 1])
+            tensors[f"{prefix}upConvs.{level}.weight"] = torch.randn(below, up[level], 4, 4, 4)
+            tensors[f"{prefix}upConvs.{level}.bias"] = torch.randn(up[level])
+            for name in ("weight", "bias", "running_mean"):
+                tensors[f"{prefix}batchNorms.{level}.{name}"] = torch.randn(up[level])
+            tensors[f"{prefix}batchNorms.{level}.running_var"] = 1 + torch.rand(up[level])
+            tensors[f"{prefix}batchNorms.{level}.num_batches_tracked"] = torch.tensor(7)
+        tensors[f"{prefix}lastConv.weight"] = 0.01 * torch.randn(3, 18, 3, 3, 3)
+        tensors[f"{prefix}lastConv.bias"] = torch.zeros(3)
+    return {f"regis_net.{name}": tensor for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("which", ["icon", "gradicon"])
+def test_every_published_name_and_shape_has_its_place(icon_parity, which, tmp_path):
+    tensors = {name.removeprefix("regis_net."): t for name, t in published(icon_parity, which).items()}
+    ours, settings = translate(tensors, GRID, tmp_path / "knees.pth")
+    assert len(ours) == len(tensors) == {"icon": 192, "gradicon": 188}[which]
+    resolutions = [stage["downsample"] for stage in settings["stages"]]
+    assert resolutions == {"icon": [2, 2, 1, 1], "gradicon": [4, 2, 1, 1]}[which]
+    assert settings["stages"][0]["network"].get("bottleneck") == {"icon": 128, "gradicon": None}[which]
+    assert settings["network"]["down"] == [2, 16, 32, 64, 256, 512]
+    with torch.device("meta"):
+        registration, _ = build_registration(settings["network"], settings["stages"], GRID)
+    assert {name: t.shape for name, t in registration.state_dict().items()} == {
+        name: t.shape for name, t in ours.items()
+    }
+
+
+@pytest.mark.parametrize("which", ["icon", "gradicon"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_an_imported_file_registers(tmp_path, which, suffix):
+    tensors, file = small(which), tmp_path / f"model{suffix}"
+    tensors["identity_map"] = torch.zeros(1, 3, 4, 4, 4)
+    save_file(tensors, file) if suffix == ".safetensors" else torch.save(tensors, file)
+    import_weights(file, tmp_path / "knees", [16, 16, 16])
+    method = Icon(tmp_path / "knees", Fabric(accelerator="cpu", devices=1))
+    images = [Image(torch.rand(16, 16, 16).numpy(), torch.eye(4).numpy()) for _ in range(2)]
+    registration = method(*images)
+    assert registration.forward.shape == (1, 3, 16, 16, 16)
+    assert registration.forward.abs().max() > 1e-4
+    # Which tensor went where: those of the finest step's last layer are the last network's.
+    state = method.registration.state_dict()
+    assert torch.equal(state["second.network.last.weight"], tensors["regis_net.netPsi.net.lastConv.weight"])
+    theirs = tensors[f"regis_net.{FIRST[which]}downConvs.1.weight"]
+    first = [name for name in state if name.endswith("first.network.down.1.weight")]
+    assert any(torch.equal(state[name], theirs) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda t: t.pop("netPsi.net.downConvs.1.bias"), "netPsi.net.downConvs.1.bias is missing"),
+        (
+            lambda t: t.update({"netPsi.net.extra.weight": torch.zeros(3)}),
+            "netPsi.net.extra.weight is not a part",
+        ),
+        (
+            lambda t: t.update({"netPsi.net.upConvs.1.bias": torch.zeros(3)}),
+            r"netPsi.net.upConvs.1.bias is \[3\], but \[6\] fits",
+        ),
+        (lambda t: t.clear(), "downConvs.0.weight is missing"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_the_first_name_that_differs(tmp_path, change, named):
+    tensors = {name.removeprefix("regis_net."): tensor for name, tensor in small("icon").items()}
+    change(tensors)
+    torch.save(tensors, tmp_path / "knees.pth")
+    with pytest.raises(UserError, match=named):
+        import_weights(tmp_path / "knees.pth", tmp_path / "knees", [16, 16, 16])
+    assert not (tmp_path / "knees").exists()
+
+
+class Harmful:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+    proof = tmp_path / "executed"
+    for name, save in (
+        ("a.pth", torch.save),
+        ("b.trch", lambda thing, path: path.write_bytes(pickle.dumps(thing))),
+    ):
+        save({"netPsi.net.lastConv.bias": Harmful(str(proof))}, tmp_path / name)
+        with pytest.raises(UserError, match="not a file of weights alone"):
+            read_published(tmp_path / name)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_files_that_are_something_else_are_one_sentence(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(UserError, match="no such file"):
+        read_published(path)
+    path.write_bytes(b"not weights")
+    with pytest.raises(UserError, match="not a file of weights alone"):
+        read_published(path)
+    if name.endswith("pth"):
+        torch.save([1, 2], path)
+        with pytest.raises(UserError, match="something else than named tensors"):
+            read_published(path)
