@@ -67,6 +67,8 @@ def validate(config: Mapping) -> dict:
     for name, model in config["models"].items():
         _check_model(f"models.{name}", model, config["preprocess"]["grid"])
     _check_methods(config)
+    if "paper" in config:
+        _check_paper(config)
     return dict(config)
 
 
@@ -165,14 +167,7 @@ def _check_preprocess(preprocess: Mapping) -> None:
 
 
 def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
-    down, up = model["network"]["down"], model["network"]["up"]
-    if down[0] != 2:
-        _fail(f"{where}.network.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
-    if len(down) != len(up) + 1:
-        _fail(
-            f"{where}.network",
-            f"down has {len(down)} entries and up {len(up)}, but down must have one more than up",
-        )
+    _check_channels(f"{where}.network", model["network"])
     factors = [stage["downsample"] for stage in model["stages"]]
     for number, factor in enumerate(factors):
         if number and factor > factors[number - 1]:
@@ -185,6 +180,23 @@ def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
                 f"{where}.stages[{number}].downsample",
                 f"{factor} does not divide preprocess.grid {list(grid)}; change one of the two",
             )
+
+
+def _check_channels(where: str, network: Mapping) -> None:
+    down, up = network["down"], network["up"]
+    if down[0] != 2:
+        _fail(f"{where}.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
+    if len(down) != len(up) + 1:
+        _fail(where, f"down has {len(down)} entries and up {len(up)}, but down must have one more than up")
+
+
+def _check_paper(config: Mapping) -> None:
+    presets = config["paper"]["presets"]
+    if config.get("preset") not in presets:
+        _fail("preset", f"no preset {config.get('preset')!r}; known are {', '.join(presets)}")
+    for name, preset in presets.items():
+        for network in ("enc_dec", "unet"):
+            _check_channels(f"paper.presets.{name}.networks.{network}", preset["networks"][network])
 
 
 def _check_methods(config: Mapping) -> None:

@@ -1,0 +1,243 @@
+"""Figures 2 to 6 of the paper."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cohortreg.files import read_json
+from cohortreg.layout import PaperLayout
+from cohortreg.maps.jacobian import folds
+from cohortreg.paper import matching
+from cohortreg.paper.cells import SWAPS
+from cohortreg.paper.direct import NOISE, Registered, register_directly
+from cohortreg.paper.plan import DATASETS, FIGURE3, FIGURE5, FIGURE6, NETWORKS, Cell, Run, figure_cells
+from cohortreg.report import style
+
+ON_GRID, OFF_GRID = "#0072b2", "#d55e00"
+PAIRS = 2  # shown in Figure 5
+
+
+def draw_grid(axes: Axes, phi: np.ndarray, every: int = 1, colour: str = ON_GRID) -> None:
+    """Draw where a map phi [2, *grid] in unit coordinates takes the lines of the grid, in pixels, rows downwards."""
+    rows, columns = (phi[axis] * (phi.shape[1 + axis] - 1) for axis in (0, 1))
+    axes.plot(columns[::every].T, rows[::every].T, color=colour, linewidth=0.5)
+    axes.plot(columns[:, ::every], rows[:, ::every], color=colour, linewidth=0.5)
+
+
+def draw_image(axes: Axes, image: np.ndarray) -> None:
+    """Draw an image in grey, without axes."""
+    axes.imshow(image, cmap="gray")
+    axes.set_axis_off()
+
+
+def count_folds(phi: np.ndarray) -> int:
+    """Folds of a map [2, *grid]."""
+    return int(folds(torch.from_numpy(phi)[None]).item())
+
+
+def finish(figure: Figure, title: str, footer: str) -> Figure:
+    """Put the title above and what the figure was made from below."""
+    characters = int(figure.get_figwidth() * 15)
+    wrapped = "\n".join(textwrap.wrap(footer, characters))
+    figure.suptitle("\n".join(textwrap.wrap(title, characters * 3 // 4)), x=0.01, ha="left", weight="bold")
+    figure.supxlabel(wrapped, x=0.01, ha="left", fontsize="small", color=style.MUTED)
+    return figure
+
+
+def figure2(layout: PaperLayout, run: Run) -> Figure:
+    """The one-dimensional pair, a minimiser of the squared error, and one of optimal transport."""
+    x, moving, fixed = matching.example_pair()
+    figure, panels = plt.subplots(2, 2, figsize=(style.WIDTH, 5.6), sharex=True)
+    for axes, values, name in (
+        (panels[0, 0], moving, "(a) Moving, A"),
+        (panels[0, 1], fixed, "(b) Fixed, B"),
+    ):
+        axes.plot(x, values, color=style.INK)
+        axes.set(title=name, ylim=(-0.05, 1.1))
+    solutions = {
+        "(c) MSE: nearest value": matching.match_by_intensity(moving, fixed),
+        "(d) OMT: sorting": matching.match_by_sorting(moving, fixed),
+    }
+    for axes, (name, matched) in zip(panels[1], solutions.items(), strict=True):
+        axes.plot(x, x[matched], ".-", color=ON_GRID, linewidth=0.4, markersize=4)
+        reached = len(np.unique(matched))
+        error = matching.mean_squared_error(moving, fixed, matched)
+        axes.set(title=name, xlabel="x", ylabel="Φ(x)")
+        axes.text(
+            0, 1.04, f"reaches {reached} of {len(x)} points; mean squared error {error:.4f}", fontsize="small"
+        )
+        axes.set_ylim(-0.05, 1.15)
+    return finish(
+        figure,
+        "Figure 2. Neither matching values nor sorting them gives a regular map; sorting at least is one-to-one",
+        run.untrained(len(x)),
+    )
+
+
+def figure3(layout: PaperLayout, run: Run) -> Figure:
+    """Swapped background pixels after training on the grid and off it."""
+    figure, panels = plt.subplots(2, 3, figsize=(style.WIDTH, 6.4))
+    trained = zip(panels, FIGURE3, ("on the grid", "off the grid"), (ON_GRID, OFF_GRID), strict=True)
+    for row, cell, name, colour in trained:
+        examples = np.load(layout.examples(*cell), allow_pickle=False)
+        phi = examples["phi"][0]
+        for axes, key in zip(row, ("moving", "fixed"), strict=False):
+            draw_image(axes, examples[key][0])
+            axes.set_title(key.capitalize())
+        draw_image(row[2], examples["warped"][0])
+        draw_grid(row[2], phi, colour=colour)
+        row[2].set_title(
+            f"Evaluated {name}\n{swaps_left(phi)} of {len(SWAPS)} swaps, {count_folds(phi)} folds"
+        )
+    return finish(
+        figure,
+        "Figure 3. Swapped background pixels stay where inverse consistency is evaluated on the grid",
+        f"Both networks start from a map that swaps {len(SWAPS)} pairs of neighbouring background pixels. "
+        f"{DATASETS[cell.dataset]}, λ = {cell.weight}. " + run.trained_on(cell.dataset, [cell.network]),
+    )
+
+
+def swaps_left(phi: np.ndarray) -> int:
+    """How many pairs of `SWAPS` a map [2, *grid] still takes past each other."""
+    return sum(bool(phi[1, row, column] > phi[1, row, column + 1]) for row, column in SWAPS)
+
+
+def figure4(layout: PaperLayout, run: Run) -> Figure:
+    """Four points that map to each other inverse consistently, and what lies between them, which does not."""
+    phi = matching.swapped_points()
+    on_grid, off_grid = matching.losses_on_and_off_grid(phi)
+    grid, between = np.arange(4) / 3, (np.arange(3) + 0.25) / 3
+    figure, panels = plt.subplots(2, 2, figsize=(style.WIDTH, 5.4), sharex=True)
+    for column, (points, colour, names) in enumerate(
+        [
+            (grid, ON_GRID, ("(a) Forward, grid points", "(b) Backward, grid points")),
+            (between, OFF_GRID, ("(c) Forward, off the grid", "(d) Backward, off the grid")),
+        ]
+    ):
+        there = matching.mapped(phi, points)
+        _arrows(panels[0, column], points, there, colour, names[0], grid)
+        _arrows(panels[1, column], there, matching.mapped(phi, there), colour, names[1], grid)
+        panels[1, column].plot(points, np.full_like(points, 0), "x", color=style.INK, markersize=7)
+        panels[1, column].set_xlabel("unit coordinate; × marks where the points came from")
+    return finish(
+        figure,
+        "Figure 4. Points that swap come home on the grid and not off it: inverse consistency "
+        f"{on_grid:.4f} at the four points, {off_grid:.4f} between them",
+        run.untrained(4),
+    )
+
+
+def _arrows(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, name: str, grid: np.ndarray) -> None:
+    """Arrows from points on an upper line to where a map takes them on a lower line."""
+    axes.hlines([0, 1], 0, 1, color=style.MUTED, linewidth=0.8)
+    axes.plot([grid, grid], [np.zeros(4), np.ones(4)], "|", color=style.MUTED)
+    for before, after in zip(start, end, strict=True):
+        axes.annotate(
+            "", (after, 0), (before, 1), arrowprops={"arrowstyle": "->", "color": colour, "shrinkB": 4}
+        )
+    axes.plot(start, np.ones_like(start), "o", color=colour)
+    axes.set(title=name, yticks=[], xlim=(-0.05, 1.05), ylim=(-0.2, 1.2))
+    axes.grid(False)
+
+
+def figure5(layout: PaperLayout, run: Run) -> Figure:
+    """Direct optimisation of both maps without and with noise against the U-Net."""
+    examples = np.load(layout.examples(*FIGURE5), allow_pickle=False)
+    shown = most_different(examples["moving"], examples["fixed"], PAIRS)
+    figure, panels = plt.subplots(
+        2 * PAIRS, 5, figsize=(style.WIDTH, 3.6 * PAIRS), sharex="row", sharey="row"
+    )
+    for number, pair in enumerate(shown):
+        moving, fixed = examples["moving"][pair], examples["fixed"][pair]
+        results = [
+            register_directly("No noise", moving, fixed, 0, run.settings["direct"], run.seed),
+            register_directly("Noise", moving, fixed, NOISE, run.settings["direct"], run.seed),
+            Registered("U-Net", examples["warped"][pair], examples["phi"][pair]),
+        ]
+        _draw_registered(panels[2 * number : 2 * number + 2], moving, fixed, results)
+    return finish(
+        figure,
+        f"Figure 5. Direct optimisation is irregular without noise; with noise of 1/8 pixel or by the U-Net "
+        f"it is regular (λ = {FIGURE5.weight:,})",
+        f"Direct optimisation: {run.settings['direct']['steps']:,} steps a pair. "
+        + run.trained_on(FIGURE5.dataset, [FIGURE5.network]),
+    )
+
+
+def most_different(moving: np.ndarray, fixed: np.ndarray, count: int) -> list[int]:
+    """The pairs of images [pairs, *grid] that differ most, the first one first."""
+    difference = ((moving - fixed) ** 2).mean((1, 2))
+    return np.argsort(-difference, kind="stable")[:count].tolist()
+
+
+def _draw_registered(
+    panels: np.ndarray, moving: np.ndarray, fixed: np.ndarray, results: Sequence[Registered]
+) -> None:
+    """Two rows: moving, fixed and the warped images; below, the maps' grids."""
+    for axes, image, name in zip(panels[0], (moving, fixed), ("Moving", "Fixed"), strict=False):
+        draw_image(axes, image)
+        axes.set_title(name)
+    for axes in panels[1, :2]:
+        axes.set_axis_off()
+    every = max(1, len(moving) // 32)
+    for column, result in enumerate(results, start=2):
+        draw_image(panels[0, column], result.warped)
+        panels[0, column].set_title(result.name)
+        draw_grid(panels[1, column], result.phi, every)
+        panels[1, column].set(aspect="equal", xticks=[], yticks=[])
+        panels[1, column].set_title(f"{count_folds(result.phi)} folds", weight="normal", fontsize="small")
+
+
+def figure6(figure_name: str) -> Callable[[PaperLayout, Run], Figure]:
+    """What draws Figure 6 of a data set: a network's warped images and maps along the weights, from 0."""
+
+    def draw(layout: PaperLayout, run: Run) -> Figure:
+        dataset, columns = FIGURE6[figure_name], [0, *run.weights]
+        size = (1.35 * len(columns) + 0.4, 2.7 * len(NETWORKS) + 1.4)
+        figure, panels = plt.subplots(2 * len(NETWORKS), len(columns), figsize=size)
+        for cell in figure_cells(figure_name, run.weights):
+            row, column = 2 * list(NETWORKS).index(cell.network), columns.index(cell.weight)
+            _draw_cell(panels[row : row + 2, column], layout, cell)
+            if row == 0:
+                panels[0, column].set_title(f"λ = {cell.weight:,}")
+            if column == 0:
+                _name_row(panels[row, 0], NETWORKS[cell.network])
+        title = (
+            f"Figure 6. {DATASETS[dataset]}: one held-out pair warped, and its map; below, mean folds of all"
+        )
+        return finish(figure, title, run.trained_on(dataset))
+
+    return draw
+
+
+def _name_row(axes: Axes, name: str) -> None:
+    place = {"transform": axes.transAxes, "va": "center", "ha": "right"}
+    axes.text(-0.12, 0.5, name, rotation=90, weight="bold", **place)
+
+
+def _draw_cell(panels: np.ndarray, layout: PaperLayout, cell: Cell) -> None:
+    """A warped image above its map; the pair that differs most is shown."""
+    examples = np.load(layout.examples(*cell), allow_pickle=False)
+    (pair,) = most_different(examples["moving"], examples["fixed"], 1)
+    phi = examples["phi"][pair]
+    draw_image(panels[0], examples["warped"][pair])
+    draw_grid(panels[1], phi, max(1, phi.shape[1] // 28))
+    rows, columns = phi.shape[1:]
+    panels[1].set(aspect="equal", xlim=(-1, columns), ylim=(rows, -1), xticks=[], yticks=[])
+    folded = read_json(layout.measured(*cell))["folds"]
+    panels[1].set_xlabel(f"{folded:.1f} folds", fontsize="small", labelpad=1)
+
+
+DRAWN = {"figure2": figure2, "figure3": figure3, "figure4": figure4, "figure5": figure5}
+DRAWN |= {name: figure6(name) for name in FIGURE6}
+
+
+def draw(layout: PaperLayout, name: str, run: Run) -> None:
+    """Write a figure, one of `plan.FIGURES`, as PNG and SVG."""
+    style.apply()
+    style.save(DRAWN[name](layout, run), layout, name)
