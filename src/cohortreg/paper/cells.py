@@ -79,10 +79,38 @@ def run_cell(
     settings: of the preset. Returns what was measured.
     """
     images = _images(layout, cell, "train", fabric)
-    test = _images(layout, cell, "test", fabric)
+    stage = _stage(cell, settings)
     network = settings["networks"][cell.network]
     objective = _objective(cell, network, images.grid, seed)
-    stage = {
+    made_from = digest(json.dumps([network, stage, cell, seed], sort_keys=True), images.sha256)
+    checkpoints = layout.checkpoints(*cell) / made_from[:16]
+    started = time.perf_counter()
+    train(objective, images, stage, seed, fabric, checkpoints, settings["checkpoint_every"], progress)
+    facts = {
+        "dataset": cell.dataset,
+        "network": cell.network,
+        "lambda": cell.weight,
+        "variant": cell.variant,
+        "size": images.grid[0],
+        "training_images": len(images),
+        "training_steps": stage["training_steps"],
+        "batch_size": stage["batch_size"],
+        "seed": seed,
+        "training_seconds": round(time.perf_counter() - started, 1),
+    }
+    test = _images(layout, cell, "test", fabric)
+    measured, examples = measure(objective.registration.eval(), test, settings["pairs"], seed, fabric)
+    with whole(layout.examples(*cell)) as beside:
+        np.savez_compressed(beside, **examples)
+    write_json(layout.measured(*cell), facts | measured)
+    shutil.rmtree(layout.checkpoints(*cell))
+    return facts | measured
+
+
+def _stage(cell: Cell, settings: dict) -> dict:
+    """The settings of the only stage: the weight stays as it is."""
+    network = settings["networks"][cell.network]
+    return {
         "training_steps": network["training_steps"],
         "learning_rate": network["learning_rate"],
         "batch_size": settings["batch_size"],
@@ -91,30 +119,6 @@ def run_cell(
         "weight_increment": 0,
         "fold_threshold": 0,
     }
-    made_from = digest(json.dumps([network, stage, cell, seed], sort_keys=True), images.sha256)
-    checkpoints = layout.checkpoints(*cell) / made_from[:16]
-    started = time.perf_counter()
-    train(objective, images, stage, seed, fabric, checkpoints, settings["checkpoint_every"], progress)
-    seconds = time.perf_counter() - started
-    measured, examples = measure(objective.registration.eval(), test, settings["pairs"], seed, fabric)
-    with whole(layout.examples(*cell)) as beside:
-        np.savez_compressed(beside, **examples)
-    facts = {
-        "dataset": cell.dataset,
-        "network": cell.network,
-        "lambda": cell.weight,
-        "variant": cell.variant,
-        **measured,
-        "size": images.grid[0],
-        "training_images": len(images),
-        "training_steps": stage["training_steps"],
-        "batch_size": stage["batch_size"],
-        "seed": seed,
-        "training_seconds": round(seconds, 1),
-    }
-    write_json(layout.measured(*cell), facts)
-    shutil.rmtree(layout.checkpoints(*cell))
-    return facts
 
 
 def _images(layout: PaperLayout, cell: Cell, split: str, fabric: Fabric) -> TrainingImages:
@@ -141,26 +145,26 @@ def foreground_dice(warped: Tensor, fixed: Tensor) -> Tensor:
 def measure(
     registration: nn.Module, images: TrainingImages, pairs: int, seed: int, fabric: Fabric
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    """Mean Dice and folds over pairs of held-out images, and the first pairs as they are registered.
+    """Mean Dice and folds over pairs of held-out images in both directions, and the first pairs as registered.
 
-    Every cell of a data set is measured on the same pairs, each registered once, moving to fixed. The examples:
-    moving, fixed and warped [pairs, *grid], phi [pairs, 2, *grid] in unit coordinates.
+    Every cell of a data set is measured on the same pairs. The examples: moving, fixed and warped [pairs, *grid],
+    phi and its way back phi_back [pairs, 2, *grid] in unit coordinates.
     """
     registration = fabric.to_device(registration)
     rows_a, rows_b = draw_pairs(len(images), pairs, seed, 0)
     dice, folded, examples = [], [], {}
     for start in range(0, pairs, AT_ONCE):
-        moving, fixed = (images.batch(rows[start : start + AT_ONCE]) for rows in (rows_a, rows_b))
+        images_a, images_b = (images.batch(rows[start : start + AT_ONCE]) for rows in (rows_a, rows_b))
+        moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
         phi = registration(moving, fixed).on_grid(images.grid)
         warped = interpolate(moving, phi)
         dice.append(foreground_dice(warped, fixed))
         folded.append(folds(phi).float())
         if not examples:
-            arrays = {"moving": moving[:, 0], "fixed": fixed[:, 0], "warped": warped[:, 0], "phi": phi}
-            examples = {name: array[:EXAMPLES].cpu().numpy() for name, array in arrays.items()}
-    measured = {
-        "dice": torch.cat(dice).mean().item(),
-        "folds": torch.cat(folded).mean().item(),
-        "pairs": pairs,
-    }
-    return measured, examples
+            names = ("moving", "fixed", "warped", "phi", "phi_back")
+            arrays = (images_a[:, 0], images_b[:, 0], warped.chunk(2)[0][:, 0], *phi.chunk(2))
+            examples = {
+                name: array[:EXAMPLES].cpu().numpy() for name, array in zip(names, arrays, strict=True)
+            }
+    means = {"dice": torch.cat(dice).mean().item(), "folds": torch.cat(folded).mean().item()}
+    return means | {"pairs": pairs}, examples

@@ -1,8 +1,5 @@
 """Direct optimisation of both maps of a pair, without a network (4.3)."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,18 +7,8 @@ from cohortreg.icon.losses import inverse_consistency, sample_points, swap
 from cohortreg.icon.similarities import mean_squared_error
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import interpolate, voxel_size
-from cohortreg.paper.plan import FIGURE5
 
 NOISE = 1 / 8  # pixels
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A registered pair as a figure shows it: warped [*grid], phi [2, *grid] in unit coordinates."""
-
-    name: str
-    warped: np.ndarray
-    phi: np.ndarray
 
 
 def optimise_maps(
@@ -47,12 +34,3 @@ def optimise_maps(
         (similarity + weight * consistency).backward()
         optimizer.step()
     return DisplacementField(displacement.detach())
-
-
-def register_directly(
-    name: str, moving: np.ndarray, fixed: np.ndarray, noise: float, settings: dict, seed: int
-) -> Registered:
-    """Register images [*grid] by `optimise_maps`."""
-    images = [torch.from_numpy(image)[None, None] for image in (moving, fixed)]
-    phi = optimise_maps(*images, noise, settings, FIGURE5.weight, seed).on_grid(moving.shape)[:1]
-    return Registered(name, interpolate(images[0], phi)[0, 0].numpy(), phi[0].numpy())

@@ -1,7 +1,8 @@
 """Figures 2 to 6 of the paper."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,12 +10,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.files import read_json
 from cohortreg.layout import PaperLayout
+from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.paper import matching
 from cohortreg.paper.cells import SWAPS
-from cohortreg.paper.direct import NOISE, Registered, register_directly
+from cohortreg.paper.direct import NOISE, optimise_maps
 from cohortreg.paper.plan import DATASETS, FIGURE3, FIGURE5, FIGURE6, NETWORKS, Cell, Run, figure_cells
 from cohortreg.report import style
 
@@ -27,6 +30,14 @@ def draw_grid(axes: Axes, phi: np.ndarray, every: int = 1, colour: str = ON_GRID
     rows, columns = (phi[axis] * (phi.shape[1 + axis] - 1) for axis in (0, 1))
     axes.plot(columns[::every].T, rows[::every].T, color=colour, linewidth=0.5)
     axes.plot(columns[:, ::every], rows[:, ::every], color=colour, linewidth=0.5)
+
+
+def draw_map(axes: Axes, phi: np.ndarray, words: str) -> None:
+    """Draw a map's grid alone, at most 32 lines each way, and words below it."""
+    draw_grid(axes, phi, max(1, phi.shape[1] // 32))
+    rows, columns = phi.shape[1:]
+    axes.set(aspect="equal", xlim=(-1, columns), ylim=(rows, -1), xticks=[], yticks=[])
+    axes.set_xlabel(words, fontsize="small", labelpad=1)
 
 
 def draw_image(axes: Axes, image: np.ndarray) -> None:
@@ -44,7 +55,7 @@ def finish(figure: Figure, title: str, footer: str) -> Figure:
     """Put the title above and what the figure was made from below."""
     characters = int(figure.get_figwidth() * 15)
     wrapped = "\n".join(textwrap.wrap(footer, characters))
-    figure.suptitle("\n".join(textwrap.wrap(title, characters * 3 // 4)), x=0.01, ha="left", weight="bold")
+    figure.suptitle("\n".join(textwrap.wrap(title, characters * 2 // 3)), x=0.01, ha="left", weight="bold")
     figure.supxlabel(wrapped, x=0.01, ha="left", fontsize="small", color=style.MUTED)
     return figure
 
@@ -69,12 +80,12 @@ def figure2(layout: PaperLayout, run: Run) -> Figure:
         error = matching.mean_squared_error(moving, fixed, matched)
         axes.set(title=name, xlabel="x", ylabel="Φ(x)")
         axes.text(
-            0, 1.04, f"reaches {reached} of {len(x)} points; mean squared error {error:.4f}", fontsize="small"
+            0, 1.04, f"reaches {reached} of {len(x)} points; mean squared error {error:.1e}", fontsize="small"
         )
         axes.set_ylim(-0.05, 1.15)
     return finish(
         figure,
-        "Figure 2. Neither matching values nor sorting them gives a regular map; sorting at least is one-to-one",
+        "Figure 2. A pair of functions, and maps that minimise squared error and optimal transport",
         run.untrained(len(x)),
     )
 
@@ -96,7 +107,7 @@ def figure3(layout: PaperLayout, run: Run) -> Figure:
         )
     return finish(
         figure,
-        "Figure 3. Swapped background pixels stay where inverse consistency is evaluated on the grid",
+        "Figure 3. Swapped background pixels after training with inverse consistency on and off the grid",
         f"Both networks start from a map that swaps {len(SWAPS)} pairs of neighbouring background pixels. "
         f"{DATASETS[cell.dataset]}, λ = {cell.weight}. " + run.trained_on(cell.dataset, [cell.network]),
     )
@@ -145,25 +156,48 @@ def _arrows(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, name: s
     axes.grid(False)
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A pair of images as one of Figure 5's ways registers it.
+
+    warped: [*grid]. phi, phi_back: the maps of both directions, [2, *grid] in unit coordinates.
+    """
+
+    warped: np.ndarray
+    phi: np.ndarray
+    phi_back: np.ndarray
+
+    def words(self) -> str:
+        """Folds, and how far there and back again misses."""
+        forward, back = (torch.from_numpy(phi)[None] for phi in (self.phi, self.phi_back))
+        return f"{count_folds(self.phi)} folds, misses {inverse_consistency_error(forward, back):.2f} px"
+
+
+def register_directly(moving: np.ndarray, fixed: np.ndarray, noise: float, run: Run) -> Registered:
+    """Register images [*grid] by direct optimisation of both maps."""
+    images = [torch.from_numpy(image)[None, None] for image in (moving, fixed)]
+    maps = optimise_maps(*images, noise, run.settings["direct"], FIGURE5.weight, run.seed)
+    phi = maps.on_grid(moving.shape)
+    return Registered(interpolate(images[0], phi[:1])[0, 0].numpy(), *phi.numpy())
+
+
 def figure5(layout: PaperLayout, run: Run) -> Figure:
     """Direct optimisation of both maps without and with noise against the U-Net."""
     examples = np.load(layout.examples(*FIGURE5), allow_pickle=False)
     shown = most_different(examples["moving"], examples["fixed"], PAIRS)
-    figure, panels = plt.subplots(
-        2 * PAIRS, 5, figsize=(style.WIDTH, 3.6 * PAIRS), sharex="row", sharey="row"
-    )
+    figure, panels = plt.subplots(2 * PAIRS, 4, figsize=(style.WIDTH, 4.4 * PAIRS))
     for number, pair in enumerate(shown):
         moving, fixed = examples["moving"][pair], examples["fixed"][pair]
-        results = [
-            register_directly("No noise", moving, fixed, 0, run.settings["direct"], run.seed),
-            register_directly("Noise", moving, fixed, NOISE, run.settings["direct"], run.seed),
-            Registered("U-Net", examples["warped"][pair], examples["phi"][pair]),
-        ]
+        results = {
+            "Direct, no noise": register_directly(moving, fixed, 0, run),
+            "Direct, noise": register_directly(moving, fixed, NOISE, run),
+            "U-Net": Registered(*(examples[key][pair] for key in ("warped", "phi", "phi_back"))),
+        }
         _draw_registered(panels[2 * number : 2 * number + 2], moving, fixed, results)
     return finish(
         figure,
-        f"Figure 5. Direct optimisation is irregular without noise; with noise of 1/8 pixel or by the U-Net "
-        f"it is regular (λ = {FIGURE5.weight:,})",
+        "Figure 5. Maps by direct optimisation without noise, with noise of 1/8 pixel, and by the U-Net; "
+        f"λ = {FIGURE5.weight:,}",
         f"Direct optimisation: {run.settings['direct']['steps']:,} steps a pair. "
         + run.trained_on(FIGURE5.dataset, [FIGURE5.network]),
     )
@@ -176,61 +210,43 @@ def most_different(moving: np.ndarray, fixed: np.ndarray, count: int) -> list[in
 
 
 def _draw_registered(
-    panels: np.ndarray, moving: np.ndarray, fixed: np.ndarray, results: Sequence[Registered]
+    panels: np.ndarray, moving: np.ndarray, fixed: np.ndarray, results: Mapping[str, Registered]
 ) -> None:
-    """Two rows: moving, fixed and the warped images; below, the maps' grids."""
-    for axes, image, name in zip(panels[0], (moving, fixed), ("Moving", "Fixed"), strict=False):
+    """Moving above fixed, and beside them each warped image above its map."""
+    for axes, image, name in zip(panels[:, 0], (moving, fixed), ("Moving", "Fixed"), strict=True):
         draw_image(axes, image)
         axes.set_title(name)
-    for axes in panels[1, :2]:
-        axes.set_axis_off()
-    every = max(1, len(moving) // 32)
-    for column, result in enumerate(results, start=2):
+    for column, (name, result) in enumerate(results.items(), start=1):
         draw_image(panels[0, column], result.warped)
-        panels[0, column].set_title(result.name)
-        draw_grid(panels[1, column], result.phi, every)
-        panels[1, column].set(aspect="equal", xticks=[], yticks=[])
-        panels[1, column].set_title(f"{count_folds(result.phi)} folds", weight="normal", fontsize="small")
+        panels[0, column].set_title(name)
+        draw_map(panels[1, column], result.phi, result.words())
 
 
-def figure6(figure_name: str) -> Callable[[PaperLayout, Run], Figure]:
-    """What draws Figure 6 of a data set: a network's warped images and maps along the weights, from 0."""
+def figure6(name: str) -> Callable[[PaperLayout, Run], Figure]:
+    """What draws Figure 6 of a data set: each network's warped images and maps along the weights, from 0."""
 
     def draw(layout: PaperLayout, run: Run) -> Figure:
-        dataset, columns = FIGURE6[figure_name], [0, *run.weights]
-        size = (1.35 * len(columns) + 0.4, 2.7 * len(NETWORKS) + 1.4)
-        figure, panels = plt.subplots(2 * len(NETWORKS), len(columns), figsize=size)
-        for cell in figure_cells(figure_name, run.weights):
-            row, column = 2 * list(NETWORKS).index(cell.network), columns.index(cell.weight)
-            _draw_cell(panels[row : row + 2, column], layout, cell)
-            if row == 0:
-                panels[0, column].set_title(f"λ = {cell.weight:,}")
-            if column == 0:
-                _name_row(panels[row, 0], NETWORKS[cell.network])
-        title = (
-            f"Figure 6. {DATASETS[dataset]}: one held-out pair warped, and its map; below, mean folds of all"
-        )
-        return finish(figure, title, run.trained_on(dataset))
+        weights = [0, *run.weights]
+        size = (1.35 * (len(weights) + 1) + 0.4, 2.7 * len(NETWORKS) + 1.4)
+        figure, panels = plt.subplots(2 * len(NETWORKS), len(weights) + 1, figsize=size)
+        for cell in figure_cells(name, run.weights):
+            row, column = 2 * list(NETWORKS).index(cell.network), 1 + weights.index(cell.weight)
+            _draw_cell(panels[row : row + 2, [0, column]], layout, cell)
+            panels[row, column].set_title(f"λ = {cell.weight:,}")
+            panels[row, 0].set_title(NETWORKS[cell.network])
+        title = f"Figure 6. {DATASETS[FIGURE6[name]]}: a held-out pair, warped, and its map; below, mean folds of all"
+        return finish(figure, title, run.trained_on(FIGURE6[name]))
 
     return draw
 
 
-def _name_row(axes: Axes, name: str) -> None:
-    place = {"transform": axes.transAxes, "va": "center", "ha": "right"}
-    axes.text(-0.12, 0.5, name, rotation=90, weight="bold", **place)
-
-
 def _draw_cell(panels: np.ndarray, layout: PaperLayout, cell: Cell) -> None:
-    """A warped image above its map; the pair that differs most is shown."""
+    """Moving above fixed in the first column, warped above map in the second, of the pair that differs most."""
     examples = np.load(layout.examples(*cell), allow_pickle=False)
     (pair,) = most_different(examples["moving"], examples["fixed"], 1)
-    phi = examples["phi"][pair]
-    draw_image(panels[0], examples["warped"][pair])
-    draw_grid(panels[1], phi, max(1, phi.shape[1] // 28))
-    rows, columns = phi.shape[1:]
-    panels[1].set(aspect="equal", xlim=(-1, columns), ylim=(rows, -1), xticks=[], yticks=[])
-    folded = read_json(layout.measured(*cell))["folds"]
-    panels[1].set_xlabel(f"{folded:.1f} folds", fontsize="small", labelpad=1)
+    for axes, key in zip(panels.flat, ("moving", "warped", "fixed"), strict=False):
+        draw_image(axes, examples[key][pair])
+    draw_map(panels[1, 1], examples["phi"][pair], f"{read_json(layout.measured(*cell))['folds']:.1f} folds")
 
 
 DRAWN = {"figure2": figure2, "figure3": figure3, "figure4": figure4, "figure5": figure5}
