@@ -20,8 +20,6 @@ wildcard_constraints:
     figure="|".join(FIGURES),
 
 
-PRESET = config["preset"]
-PAPER = config["paper"]
 PAPER_SETTINGS = PAPER["presets"][PRESET]
 WEIGHTS = PAPER["weights"]
 PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
