@@ -184,7 +184,7 @@ def register_directly(moving: np.ndarray, fixed: np.ndarray, noise: float, run: 
 def figure5(layout: PaperLayout, run: Run) -> Figure:
     """Direct optimisation of both maps without and with noise against the U-Net."""
     examples = np.load(layout.examples(*FIGURE5), allow_pickle=False)
-    shown = most_different(examples["moving"], examples["fixed"], PAIRS)
+    shown = typical(examples["moving"], examples["fixed"], PAIRS)
     figure, panels = plt.subplots(2 * PAIRS, 4, figsize=(style.WIDTH, 4.4 * PAIRS))
     for number, pair in enumerate(shown):
         moving, fixed = examples["moving"][pair], examples["fixed"][pair]
@@ -203,10 +203,10 @@ def figure5(layout: PaperLayout, run: Run) -> Figure:
     )
 
 
-def most_different(moving: np.ndarray, fixed: np.ndarray, count: int) -> list[int]:
-    """The pairs of images [pairs, *grid] that differ most, the first one first."""
+def typical(moving: np.ndarray, fixed: np.ndarray, count: int) -> list[int]:
+    """The pairs of images [pairs, *grid] whose difference is nearest to the median, the nearest first."""
     difference = ((moving - fixed) ** 2).mean((1, 2))
-    return np.argsort(-difference, kind="stable")[:count].tolist()
+    return np.argsort(np.abs(difference - np.median(difference)), kind="stable")[:count].tolist()
 
 
 def _draw_registered(
@@ -241,9 +241,9 @@ def figure6(name: str) -> Callable[[PaperLayout, Run], Figure]:
 
 
 def _draw_cell(panels: np.ndarray, layout: PaperLayout, cell: Cell) -> None:
-    """Moving above fixed in the first column, warped above map in the second, of the pair that differs most."""
+    """Moving above fixed in the first column, warped above map in the second, of a typical pair."""
     examples = np.load(layout.examples(*cell), allow_pickle=False)
-    (pair,) = most_different(examples["moving"], examples["fixed"], 1)
+    (pair,) = typical(examples["moving"], examples["fixed"], 1)
     for axes, key in zip(panels.flat, ("moving", "warped", "fixed"), strict=False):
         draw_image(axes, examples[key][pair])
     draw_map(panels[1, 1], examples["phi"][pair], f"{read_json(layout.measured(*cell))['folds']:.1f} folds")
