@@ -234,7 +234,9 @@ def figure6(name: str) -> Callable[[PaperLayout, Run], Figure]:
             _draw_cell(panels[row : row + 2, [0, column]], layout, cell)
             panels[row, column].set_title(f"λ = {cell.weight:,}")
             panels[row, 0].set_title(NETWORKS[cell.network])
-        title = f"Figure 6. {DATASETS[FIGURE6[name]]}: moving and fixed; warped and map; mean folds of all pairs"
+        title = (
+            f"Figure 6. {DATASETS[FIGURE6[name]]}: moving and fixed; warped and map; mean folds of all pairs"
+        )
         return finish(figure, title, run.trained_on(FIGURE6[name]))
 
     return draw
