@@ -34,6 +34,12 @@ def oai_labels() -> Path:
 
 
 @pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The four original files of MNIST."""
+    return _outside("mnist")
+
+
+@pytest.fixture(scope="session")
 def icon_parity() -> Path:
     """Golden tensors of the authors' package."""
     return _outside("../reference/icon_parity")

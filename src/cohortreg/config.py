@@ -75,6 +75,8 @@ def validate(config: Mapping) -> dict:
     for name, model in config["models"].items():
         _check_model(f"models.{name}", model, config["preprocess"]["grid"])
     _check_methods(config)
+    if "paper" in config:
+        _check_paper(config)
     return dict(config)
 
 
@@ -204,6 +206,16 @@ def _check_network(where: str, network: Mapping) -> None:
         _fail(f"{where}.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
     if len(down) != len(up) + 1:
         _fail(where, f"down has {len(down)} entries and up {len(up)}, but down must have one more than up")
+
+
+def _check_paper(config: Mapping) -> None:
+    presets = config["paper"]["presets"]
+    if config.get("preset") not in presets:
+        _fail("preset", f"no preset {config.get('preset')!r}; known are {', '.join(presets)}")
+    for name, preset in presets.items():
+        for network in ("enc_dec", "unet"):
+            settings = preset["networks"][network] | {"architecture": network}
+            _check_network(f"paper.presets.{name}.networks.{network}", settings)
 
 
 def _check_methods(config: Mapping) -> None:

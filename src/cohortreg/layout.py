@@ -14,13 +14,32 @@ WEIGHTS, CARD = "weights.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Paths under `results/{cohort}/`, see "Files out" in the documentation."""
+class Results:
+    """A folder of results, and what lies in every such folder."""
 
     root: Path
 
     def __post_init__(self):
         object.__setattr__(self, "root", Path(self.root))
+
+    def figure(self, name: str, suffix: str = "png") -> Path:
+        return self.root / "figures" / f"{name}.{suffix}"
+
+    # What was said and used along the way.
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def log(self, rule: str, name: str = "all") -> Path:
+        return self.logs / rule / f"{name}.log"
+
+    def benchmark(self, rule: str, name: str = "all") -> Path:
+        return self.root / "benchmarks" / rule / f"{name}.tsv"
+
+
+@dataclass(frozen=True)
+class Layout(Results):
+    """Paths under `results/{cohort}/`, see "Files out" in the documentation."""
 
     # Preprocessed images and labels; a sidecar beside each image says what was done to it.
     def image(self, image_id: str) -> Path:
@@ -119,20 +138,42 @@ class Layout:
     def methods_markdown(self) -> Path:
         return self.root / "tables" / "methods.md"
 
-    def figure(self, name: str, suffix: str = "png") -> Path:
-        return self.root / "figures" / f"{name}.{suffix}"
-
     @property
     def report(self) -> Path:
         return self.root / "report.html"
 
-    # What was said and used along the way.
+
+@dataclass(frozen=True)
+class PaperLayout(Results):
+    """Paths under `results/paper-{preset}/`: the paper's experiments."""
+
+    def packed(self, dataset: str, split: str) -> Path:
+        """A data set's training or test images as one array [images, *grid]."""
+        return self.root / "data" / dataset / f"{split}.npy"
+
+    def packed_index(self, dataset: str, split: str) -> Path:
+        """JSON: their number, grid, SHA-256 of the array."""
+        return self.root / "data" / dataset / f"{split}.json"
+
+    def cell(self, dataset: str, network: str, weight: int | str, variant: str) -> Path:
+        """The folder of one training."""
+        return self.root / "cells" / dataset / network / f"{weight}-{variant}"
+
+    def measured(self, *cell: int | str) -> Path:
+        """JSON: Dice and folds of a trained cell on the held-out pairs, and how it was trained."""
+        return self.cell(*cell) / "cell.json"
+
+    def examples(self, *cell: int | str) -> Path:
+        """Held-out pairs with their warped images and maps, for the figures."""
+        return self.cell(*cell) / "examples.npz"
+
+    def checkpoints(self, *cell: int | str) -> Path:
+        return self.cell(*cell) / "checkpoints"
+
     @property
-    def logs(self) -> Path:
-        return self.root / "logs"
+    def table1(self) -> Path:
+        return self.root / "tables" / "table1.csv"
 
-    def log(self, rule: str, name: str = "all") -> Path:
-        return self.logs / rule / f"{name}.log"
-
-    def benchmark(self, rule: str, name: str = "all") -> Path:
-        return self.root / "benchmarks" / rule / f"{name}.tsv"
+    @property
+    def table1_markdown(self) -> Path:
+        return self.root / "tables" / "table1.md"

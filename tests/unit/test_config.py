@@ -10,6 +10,7 @@ from cohortreg import config as configuration
 from cohortreg.errors import UserError
 
 CONFIG = Path(__file__).parents[2] / "config"
+NAMED = ("models", "structures", "paper.presets")
 
 
 @pytest.fixture
@@ -135,13 +136,14 @@ def default_paths(value: object, path: str = "", named: bool = False) -> set[str
     paths = set()
     for key, child in value.items():
         here = f"{path}.{'{name}' if named else key}".removeprefix(".")
-        paths |= (set() if named else {here}) | default_paths(child, here, here in ("models", "structures"))
+        paths |= (set() if named else {here}) | default_paths(child, here, here in NAMED)
     return paths
 
 
 def test_every_key_has_a_description_a_default_and_a_row_in_the_readme():
     known = {path for _, path in configuration.key_paths(configuration.schema())}
-    defaults = default_paths(yaml.safe_load((CONFIG / "config.yaml").read_text()))
+    files = [yaml.safe_load((CONFIG / name).read_text()) for name in ("config.yaml", "paper.yaml")]
+    defaults = set().union(*map(default_paths, files))
     assert defaults <= known
     for path in known - defaults:  # not required, such as what only one architecture needs
         assert path.rpartition(".")[2] not in schema_node(path.rpartition(".")[0])["required"], path

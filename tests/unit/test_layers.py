@@ -11,6 +11,7 @@ LAYERS = [
     {"maps", "cohort"},
     {"icon", "learning", "evaluation"},
     {"methods", "report"},
+    {"paper"},
     {"cli"},
 ]
 HEIGHT = {folder: height for height, layer in enumerate(LAYERS) for folder in layer}

@@ -34,6 +34,9 @@ try:
 except UserError as error:
     sys.exit(f"cohortreg: {error}")
 
+# The paper's experiments are no part of a cohort, nor of its report.
+PAPER, PRESET = config.pop("paper", None), config.pop("preset", None)
+
 WARNINGS = leak_warnings(images, pairs)
 layout = Layout(Path("results") / config["cohort"])
 root = configuration.expand_root(config["root"])

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from cohortreg.files import whole
-from cohortreg.layout import FIGURE_SUFFIXES, Layout
+from cohortreg.layout import FIGURE_SUFFIXES, Results
 
 WIDTH = 8.0  # inches, of every figure
 INK = "#222222"
@@ -51,7 +51,7 @@ def colours_on_grey(names: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, cycle(ON_GREY), strict=False))
 
 
-def save(figure: Figure, layout: Layout, name: str) -> None:
+def save(figure: Figure, layout: Results, name: str) -> None:
     """Write a figure as PNG and SVG and close it."""
     for suffix in FIGURE_SUFFIXES:
         with whole(layout.figure(name, suffix)) as beside:

@@ -1,0 +1,114 @@
+"""Commands for the paper's experiments."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortreg.cli import app
+from cohortreg.cli.progress import progress_bar
+
+paper = typer.Typer(no_args_is_help=True, help="The experiments of Greer et al., 2021.")
+app.add_typer(paper, name="paper")
+
+Results = Annotated[Path, typer.Argument(help="The folder of results, results/paper-{preset}.")]
+Settings = Annotated[str, typer.Option(help="JSON: the preset, an entry of paper.presets.")]
+Preset = Annotated[str, typer.Option(help="The preset's name, which every output says.")]
+Weights = Annotated[str, typer.Option(help="JSON: the weights of inverse consistency.")]
+Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
+
+
+@paper.command("data")
+def data_command(
+    results: Results,
+    dataset: Annotated[str, typer.Option(help="mnist or triangles_circles.")],
+    mnist: Annotated[str, typer.Option(help="Folder of MNIST's files; $VARIABLES are expanded.")],
+    settings: Settings,
+    seed: Seed = 1,
+) -> None:
+    """Pack the training and test images of a data set."""
+    from cohortreg.config import expand_root
+    from cohortreg.layout import PaperLayout
+    from cohortreg.paper.data import pack_dataset
+
+    given = json.loads(settings)
+    total = given["train_images"] + given["test_images"]
+    with progress_bar(f"Packing {dataset}", total) as advance:
+        pack_dataset(PaperLayout(results), dataset, given, expand_root(mnist), seed, advance)
+
+
+@paper.command("cell")
+def cell_command(
+    results: Results,
+    dataset: Annotated[str, typer.Option(help="mnist or triangles_circles.")],
+    network: Annotated[str, typer.Option(help="mlp, enc_dec, unet or conv_only.")],
+    weight: Annotated[int, typer.Option(min=0, help="Weight of inverse consistency, lambda of Eq. 13.")],
+    settings: Settings,
+    variant: Annotated[str, typer.Option(help="table1, swapped-on-grid or swapped-off-grid.")] = "table1",
+    accelerator: Annotated[str, typer.Option(help="Device, in Lightning Fabric's terms.")] = "auto",
+    seed: Seed = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+) -> None:
+    """Train a network on a data set with one weight, and measure it on held-out pairs."""
+    import torch
+    from lightning_fabric import Fabric
+
+    from cohortreg.layout import PaperLayout
+    from cohortreg.paper.cells import run_cell
+    from cohortreg.paper.plan import Cell
+
+    torch.set_num_threads(threads)
+    given, fabric = json.loads(settings), Fabric(accelerator=accelerator, devices=1)
+    cell = Cell(dataset, network, weight, variant)
+    total = given["networks"][network]["training_steps"]
+    with progress_bar(f"{network} on {dataset}, weight {weight}", total) as advance:
+
+        def report(state) -> None:
+            advance(completed=state.step)
+
+        facts = run_cell(PaperLayout(results), cell, given, seed, fabric, report)
+    typer.echo(
+        f"Dice {facts['dice']:.3f}, folds {facts['folds']:.2f}, {facts['training_seconds']} s of training"
+    )
+
+
+@paper.command("table1")
+def table1_command(
+    results: Results,
+    published: Annotated[Path, typer.Option(help="The published table, resources/paper/table1.csv.")],
+    preset: Preset,
+    weights: Weights,
+    settings: Settings,
+    seed: Seed = 1,
+) -> None:
+    """Write Table 1 beside the published one, as CSV and Markdown."""
+    from cohortreg.layout import PaperLayout
+    from cohortreg.paper import table1
+    from cohortreg.paper.plan import Run
+
+    run = Run(preset, json.loads(settings), json.loads(weights), seed)
+    typer.echo(table1.write(PaperLayout(results), published, run), nl=False)
+
+
+@paper.command("figure")
+def figure_command(
+    results: Results,
+    name: Annotated[str, typer.Option(help="figure2 to figure5, figure6-mnist, figure6-triangles_circles.")],
+    preset: Preset,
+    weights: Weights,
+    settings: Settings,
+    seed: Seed = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+) -> None:
+    """Draw a figure of the paper, as PNG and as SVG."""
+    import torch
+
+    from cohortreg.layout import PaperLayout
+    from cohortreg.paper.figures import draw
+    from cohortreg.paper.plan import Run
+
+    torch.set_num_threads(threads)
+    layout = PaperLayout(results)
+    draw(layout, name, Run(preset, json.loads(settings), json.loads(weights), seed))
+    typer.echo(f"{layout.figure(name)}: the figure.")

@@ -1,0 +1,77 @@
+"""Which trainings the paper's table and figures need, by name; nothing here computes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+DATASETS = {"mnist": "MNIST", "triangles_circles": "Triangles & Circles"}
+SPLITS = ("train", "test")
+NETWORKS = {"mlp": "MLP", "enc_dec": "Enc-Dec", "unet": "U-Net", "conv_only": "ConvOnly"}
+
+# Table 1 trains off the grid from the identity. Figure 3 trains on and off the grid, from swapped pixels.
+VARIANTS = ("table1", "swapped-on-grid", "swapped-off-grid")
+
+FIGURE6 = {f"figure6-{dataset}": dataset for dataset in DATASETS}
+FIGURES = ("figure2", "figure3", "figure4", "figure5", *FIGURE6)
+
+FULL = "full"
+
+
+class Cell(NamedTuple):
+    """One training: a cell of Table 1, or one of the two trainings of Figure 3."""
+
+    dataset: str
+    network: str
+    weight: int
+    variant: str = "table1"
+
+
+FIGURE3 = tuple(Cell("mnist", "mlp", 256, variant) for variant in VARIANTS[1:])
+FIGURE5 = Cell("triangles_circles", "unet", 2048)
+
+
+def table1_cells(weights: Sequence[int]) -> list[Cell]:
+    """Every cell of Table 1, in the order of the published file."""
+    return [
+        Cell(dataset, network, weight) for dataset in DATASETS for weight in weights for network in NETWORKS
+    ]
+
+
+def figure_cells(figure: str, weights: Sequence[int]) -> list[Cell]:
+    """The cells that a figure of `FIGURES` shows. Figure 6 adds the weight 0 to those of Table 1."""
+    if figure in FIGURE6:
+        return [cell for cell in table1_cells([0, *weights]) if cell.dataset == FIGURE6[figure]]
+    return {"figure3": list(FIGURE3), "figure5": [FIGURE5]}.get(figure, [])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every output says of itself.
+
+    preset: its name. settings: of the preset. weights: of inverse consistency. seed: of all that is random.
+    """
+
+    preset: str
+    settings: dict
+    weights: Sequence[int]
+    seed: int
+
+    def trained_on(self, dataset: str, networks: Sequence[str] = tuple(NETWORKS)) -> str:
+        """Preset, images, steps and seed of trainings on a data set, as a sentence."""
+        sizes = self.settings
+        size = 28 if dataset == "mnist" else sizes["size"]
+        steps = [f"{NETWORKS[name]} {sizes['networks'][name]['training_steps']:,}" for name in networks]
+        kind = (
+            "the paper's images and networks"
+            if self.preset == FULL
+            else "smaller than the paper's experiment"
+        )
+        return (
+            f"Preset {self.preset} ({kind}): at most {sizes['train_images']:,} training images of {size}×{size} "
+            f"pixels; steps: {', '.join(steps)}; {sizes['batch_size']} pairs a step; {sizes['pairs']:,} held-out "
+            f"pairs; seed {self.seed}."
+        )
+
+    def untrained(self, points: int) -> str:
+        """The same for a figure that needs neither images nor steps nor a seed."""
+        return f"Preset {self.preset}, alike in every preset: {points} points; no images, no steps, no seed."

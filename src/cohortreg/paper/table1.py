@@ -1,0 +1,85 @@
+"""Table 1: Dice and folds of four networks over the weight of inverse consistency, beside the published ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cohortreg.errors import UserError
+from cohortreg.evaluation.tables import write_table
+from cohortreg.files import read_json, write_text
+from cohortreg.layout import PaperLayout
+from cohortreg.paper.plan import DATASETS, NETWORKS, Run, table1_cells
+
+MEASURES = ("dice", "folds")
+NEAR, UP_TO = 0.03, 512  # what MLP and U-Net are held to on MNIST
+
+
+def gather(layout: PaperLayout, weights: Sequence[int], published: Path) -> pd.DataFrame:
+    """A row a cell: what was measured, what was published, and the first less the second."""
+    cells = [read_json(layout.measured(*cell)) for cell in table1_cells(weights)]
+    table = pd.DataFrame(cells).drop(columns="variant")
+    beside = read_published(published)
+    table = table.merge(beside, on=["dataset", "lambda", "network"], how="left", validate="one_to_one")
+    for measure in MEASURES:
+        table[f"{measure}_difference"] = table[measure] - table[f"{measure}_published"]
+    first = ["dataset", "lambda", "network"]
+    first += [f"{measure}{kind}" for measure in MEASURES for kind in ("", "_published", "_difference")]
+    return table[first + [column for column in table if column not in first]]
+
+
+def read_published(path: Path) -> pd.DataFrame:
+    """The paper's Table 1: dataset, lambda, network, dice_published, folds_published."""
+    table = pd.read_csv(path)
+    missing = {"dataset", "lambda", "network", *MEASURES} - set(table)
+    if missing:
+        raise UserError(f"{path}: has no column {min(missing)}; take the file from the repository.")
+    names = {shown: name for name, shown in NETWORKS.items()}
+    table["network"] = table["network"].map(names)
+    return table.rename(columns={measure: f"{measure}_published" for measure in MEASURES})
+
+
+def write(layout: PaperLayout, published: Path, run: Run) -> str:
+    """Write the table as CSV and as Markdown, and return the Markdown."""
+    table = gather(layout, run.weights, published)
+    write_table(layout.table1, table.assign(preset=run.preset))
+    parts = [f"# Table 1, preset {run.preset}", "Measured / published / difference."]
+    for dataset, name in DATASETS.items():
+        rows = table[table["dataset"] == dataset]
+        parts += [f"## {name}", run.trained_on(dataset), _markdown(rows), *_findings(rows)]
+    text = "\n\n".join(parts) + "\n"
+    write_text(layout.table1_markdown, text)
+    return text
+
+
+def _markdown(rows: pd.DataFrame) -> str:
+    """A data set's half of the table, in the form of the paper."""
+    heads = [f"{name} {measure}" for name in NETWORKS.values() for measure in ("Dice", "folds")]
+    lines = ["| λ | " + " | ".join(heads) + " |", "| ---: |" + " ---: |" * len(heads)]
+    for weight, of_weight in rows.groupby("lambda"):
+        by_network = of_weight.set_index("network")
+        values = [_triple(by_network.loc[network], measure) for network in NETWORKS for measure in MEASURES]
+        lines.append(f"| {weight:,} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def _triple(row: pd.Series, measure: str) -> str:
+    """0.91 / 0.92 / -0.01."""
+    measured, published, difference = (row[f"{measure}{kind}"] for kind in ("", "_published", "_difference"))
+    return f"{measured:.2f} / {published:.2f} / {difference:+.2f}"
+
+
+def _findings(rows: pd.DataFrame) -> list[str]:
+    """What this half of the table shows of what the paper says: how near Dice is, and whether folds fall."""
+    best = rows[rows["network"].isin(["mlp", "unet"]) & (rows["lambda"] <= UP_TO)]
+    far = best["dice_difference"].abs().max()
+    near = (
+        f"Dice of MLP and U-Net up to λ = {UP_TO} differs from the published by at most {far:.3f} "
+        f"({'within' if far <= NEAR else 'not within'} {NEAR})."
+    )
+    falling, not_falling = [], []
+    for network, name in NETWORKS.items():
+        folds = rows[rows["network"] == network].sort_values("lambda")["folds"]
+        (falling if folds.is_monotonic_decreasing else not_falling).append(name)
+    words = f"Folds fall with every step of λ for {', '.join(falling) or 'no network'}"
+    return [near, f"{words}; not for {', '.join(not_falling)}." if not_falling else f"{words}."]

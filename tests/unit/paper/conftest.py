@@ -1,0 +1,31 @@
+"""A preset so small that every network trains in a moment."""
+
+import pytest
+
+from cohortreg.layout import PaperLayout
+
+STEPS = {"training_steps": 3, "learning_rate": 1e-3}
+
+
+@pytest.fixture
+def preset() -> dict:
+    return {
+        "size": 12,
+        "train_images": 6,
+        "test_images": 5,
+        "pairs": 4,
+        "batch_size": 2,
+        "networks": {
+            "mlp": {"hidden": [8, 8]} | STEPS,
+            "enc_dec": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,
+            "unet": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,
+            "conv_only": {"channels": 2, "layers": 2} | STEPS,
+        },
+        "direct": {"steps": 5, "learning_rate": 1e-3},
+        "checkpoint_every": 2,
+    }
+
+
+@pytest.fixture
+def layout(tmp_path) -> PaperLayout:
+    return PaperLayout(tmp_path / "results")

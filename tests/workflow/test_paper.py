@@ -1,0 +1,75 @@
+"""Real Snakemake runs of the paper's experiments, with networks that see a few images for a few steps."""
+
+import pytest
+import yaml
+
+from cohortreg.files import read_json
+from cohortreg.layout import PaperLayout
+from cohortreg.paper.plan import Cell
+
+STEPS = {"training_steps": 3, "learning_rate": 0.001}
+PAPER = {
+    "mnist": "nowhere",
+    "published": "table1.csv",
+    "weights": [64],
+    "presets": {
+        "tiny": {
+            "size": 12,
+            "train_images": 6,
+            "test_images": 5,
+            "pairs": 4,
+            "batch_size": 2,
+            "networks": {
+                "mlp": {"hidden": [8, 8]} | STEPS,
+                "enc_dec": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,
+                "unet": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,
+                "conv_only": {"channels": 2, "layers": 2} | STEPS,
+            },
+            "direct": {"steps": 5, "learning_rate": 0.001},
+            "checkpoint_every": 2,
+        }
+    },
+}
+
+
+@pytest.fixture
+def paper(project):
+    """A project with the paper's experiments."""
+    path = project.folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"preset": "tiny", "paper": PAPER}))
+    return project
+
+
+def test_a_figure_and_a_cell_are_made_and_nothing_else(paper):
+    layout = PaperLayout(paper.folder / "results" / "paper-tiny")
+    cell = Cell("triangles_circles", "mlp", 64)
+    wanted = layout.measured(*cell).relative_to(paper.folder)
+    run = paper.snakemake("figure5", str(wanted))
+    assert run.returncode == 0, run.stdout
+    assert layout.figure("figure5").stat().st_size > 0
+    assert read_json(layout.measured(*cell))["training_steps"] == 3
+    assert len(list(layout.root.rglob("cell.json"))) == 2
+    assert not paper.results.exists()
+    again = paper.snakemake("figure5", str(wanted), "--dry-run")
+    assert "Nothing to be done" in again.stdout
+
+
+def test_the_papers_targets_add_nothing_to_a_cohorts_run(paper):
+    run = paper.snakemake("--dry-run")
+    assert run.returncode == 0, run.stdout
+    assert "rule report:" in run.stdout
+    assert "rule paper" not in run.stdout
+    assert "paper-tiny" not in run.stdout
+
+
+def test_without_mnist_one_sentence_says_where_to_get_it(paper):
+    run = paper.snakemake("figure3")
+    assert run.returncode != 0
+    assert "cohortreg: nowhere: no train-images-idx3-ubyte nor" in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_an_unknown_preset_ends_in_one_sentence(paper):
+    run = paper.snakemake("figure4", "--config", "preset=fast", "--dry-run")
+    assert run.returncode == 1
+    assert "cohortreg: configuration: preset: no preset 'fast'; known are tiny" in run.stdout

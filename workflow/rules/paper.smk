@@ -1,0 +1,145 @@
+# The experiments of the paper: Table 1 and Figures 2 to 6. Only config/paper.yaml has their settings.
+
+
+rule paper:
+    input:
+        paper_layout.table1,
+        figure_paths(*FIGURES),
+
+
+rule table1:
+    input:
+        paper_layout.table1,
+
+
+rule figure2:
+    input:
+        figure_paths("figure2"),
+
+
+rule figure3:
+    input:
+        figure_paths("figure3"),
+
+
+rule figure4:
+    input:
+        figure_paths("figure4"),
+
+
+rule figure5:
+    input:
+        figure_paths("figure5"),
+
+
+rule figure6:
+    input:
+        figure_paths(*FIGURE6),
+
+
+rule paper_data:
+    input:
+        mnist_files,
+    output:
+        [paper_layout.packed("{dataset}", split) for split in SPLITS],
+        [paper_layout.packed_index("{dataset}", split) for split in SPLITS],
+    log:
+        paper_layout.log("data", "{dataset}"),
+    benchmark:
+        paper_layout.benchmark("data", "{dataset}")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        results=paper_results,
+        mnist=PAPER["mnist"],
+        settings=json.dumps(preset_part("size", "train_images", "test_images")),
+        seed=config["seed"],
+    shell:
+        "cohortreg paper data {params.results} --dataset {wildcards.dataset} --mnist {params.mnist:q}"
+        " --settings {params.settings:q} --seed {params.seed} 2>&1 | tee {log}"
+
+
+rule paper_cell:
+    input:
+        rules.paper_data.output,
+    output:
+        paper_layout.measured(*PAPER_CELL),
+        paper_layout.examples(*PAPER_CELL),
+    log:
+        paper_layout.log("cell", "-".join(PAPER_CELL)),
+    benchmark:
+        paper_layout.benchmark("cell", "-".join(PAPER_CELL))
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=16000 if PRESET == "full" else 2000,
+        runtime=2880 if PRESET == "full" else 30,
+    params:
+        results=paper_results,
+        settings=cell_settings,
+        accelerator=config["training"]["accelerator"],
+        seed=config["seed"],
+    shell:
+        "cohortreg paper cell {params.results} --dataset {wildcards.dataset} --network {wildcards.network}"
+        " --weight {wildcards.weight} --variant {wildcards.variant} --settings {params.settings:q}"
+        " --accelerator {params.accelerator} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
+
+
+rule paper_table1:
+    input:
+        cells=[paper_layout.measured(*cell) for cell in table1_cells(WEIGHTS)],
+        published=PAPER["published"],
+    output:
+        paper_layout.table1,
+        paper_layout.table1_markdown,
+    log:
+        paper_layout.log("table1"),
+    benchmark:
+        paper_layout.benchmark("table1")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        results=paper_results,
+        preset=PRESET,
+        weights=json.dumps(WEIGHTS),
+        settings=json.dumps(PAPER_SETTINGS),
+        seed=config["seed"],
+    shell:
+        "cohortreg paper table1 {params.results} --published {input.published} --preset {params.preset}"
+        " --weights {params.weights:q} --settings {params.settings:q} --seed {params.seed} 2>&1 | tee {log}"
+
+
+rule paper_figure:
+    input:
+        figure_files,
+    output:
+        figure_paths("{figure}"),
+    log:
+        paper_layout.log("figure", "{figure}"),
+    benchmark:
+        paper_layout.benchmark("figure", "{figure}")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        results=paper_results,
+        preset=PRESET,
+        weights=json.dumps(WEIGHTS),
+        settings=json.dumps(PAPER_SETTINGS),
+        seed=config["seed"],
+    shell:
+        "cohortreg paper figure {params.results} --name {wildcards.figure} --preset {params.preset}"
+        " --weights {params.weights:q} --settings {params.settings:q} --seed {params.seed}"
+        " --threads {threads} 2>&1 | tee {log}"

@@ -1,0 +1,59 @@
+# What the rules of the paper's experiments share.
+from cohortreg.layout import FIGURE_SUFFIXES, PaperLayout
+from cohortreg.paper.plan import (
+    DATASETS,
+    FIGURE6,
+    FIGURES,
+    NETWORKS,
+    SPLITS,
+    VARIANTS,
+    figure_cells,
+    table1_cells,
+)
+
+
+wildcard_constraints:
+    dataset="|".join(DATASETS),
+    network="|".join(NETWORKS),
+    weight=r"\d+",
+    variant="|".join(VARIANTS),
+    figure="|".join(FIGURES),
+
+
+PAPER_SETTINGS = PAPER["presets"][PRESET]
+WEIGHTS = PAPER["weights"]
+PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
+paper_layout = PaperLayout(Path("results") / f"paper-{PRESET}")
+
+
+def paper_results(wildcards):
+    """The folder of the paper's results."""
+    return paper_layout.root
+
+
+def preset_part(*keys):
+    """Keys of the preset."""
+    return {key: PAPER_SETTINGS[key] for key in keys}
+
+
+def mnist_files(wildcards):
+    """The original files, as far as they are there; what is missing is for the command to say."""
+    folder = configuration.expand_root(PAPER["mnist"])
+    return sorted(folder.glob("*-ubyte*")) if wildcards.dataset == "mnist" else []
+
+
+def cell_settings(wildcards):
+    """What of the preset a cell depends on: of the networks only its own."""
+    network = {wildcards.network: PAPER_SETTINGS["networks"][wildcards.network]}
+    return json.dumps(preset_part("pairs", "batch_size", "checkpoint_every") | {"networks": network})
+
+
+def figure_files(wildcards):
+    """What the cells of a figure left."""
+    cells = figure_cells(wildcards.figure, WEIGHTS)
+    return [file(*cell) for cell in cells for file in (paper_layout.examples, paper_layout.measured)]
+
+
+def figure_paths(*names):
+    """The files of figures."""
+    return [paper_layout.figure(name, suffix) for name in names for suffix in FIGURE_SUFFIXES]
