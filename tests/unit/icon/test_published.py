@@ -68,11 +68,11 @@ def test_an_imported_file_registers(tmp_path, which, suffix):
     tensors, file = small(which), tmp_path / f"model{suffix}"
     tensors["identity_map"] = torch.zeros(1, 3, 4, 4, 4)
     save_file(tensors, file) if suffix == ".safetensors" else torch.save(tensors, file)
-    import_weights(file, tmp_path / "knees", [16, 16, 16])
+    import_weights(file, tmp_path / "knees", [32, 32, 32])
     method = Icon(tmp_path / "knees", Fabric(accelerator="cpu", devices=1))
-    images = [Image(torch.rand(16, 16, 16).numpy(), torch.eye(4).numpy()) for _ in range(2)]
+    images = [Image(torch.rand(32, 32, 32).numpy(), torch.eye(4).numpy()) for _ in range(2)]
     registration = method(*images)
-    assert registration.forward.shape == (1, 3, 16, 16, 16)
+    assert registration.forward.shape == (1, 3, 32, 32, 32)
     assert registration.forward.abs().max() > 1e-4
     # Which tensor went where: those of the finest step's last layer are the last network's.
     state = method.registration.state_dict()
@@ -102,7 +102,7 @@ def test_a_file_that_does_not_fit_is_refused_with_the_first_name_that_differs(tm
     change(tensors)
     torch.save(tensors, tmp_path / "knees.pth")
     with pytest.raises(UserError, match=named):
-        import_weights(tmp_path / "knees.pth", tmp_path / "knees", [16, 16, 16])
+        import_weights(tmp_path / "knees.pth", tmp_path / "knees", [32, 32, 32])
     assert not (tmp_path / "knees").exists()
 
 

@@ -1,0 +1,77 @@
+"""Registration with a trained model, and with one that is fitted to each pair."""
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from scipy.ndimage import gaussian_filter, shift
+
+from cohortreg.files import write_json
+from cohortreg.icon.stages import build_registration
+from cohortreg.images.io import Image
+from cohortreg.layout import CARD, WEIGHTS
+from cohortreg.learning import weights
+from cohortreg.maps.grids import identity_map, interpolate
+from cohortreg.methods.icon import Icon
+
+GRID = [12, 16, 14]
+CARD_OF_TWO_STEPS = {
+    "model": "icon",
+    "network": {"architecture": "unet", "down": [2, 8, 8], "up": [8, 8]},
+    "stages": [{"steps": 2, "downsample": 1, "stride": 1, "window": 2}],
+    "grid": GRID,
+    "similarity": "mse",
+    "regularity": "icon",
+    "noise": 0,
+    "final_weight": 1.0,
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    registration, _ = build_registration(CARD_OF_TWO_STEPS["network"], CARD_OF_TWO_STEPS["stages"], GRID)
+    weights.save(tmp_path / WEIGHTS, registration.state_dict())
+    write_json(tmp_path / CARD, CARD_OF_TWO_STEPS)
+    return tmp_path
+
+
+def image(seed: int) -> Image:
+    array = gaussian_filter(np.random.default_rng(seed).random(GRID, np.float32), 2)
+    array = (array - array.min()) / (array.max() - array.min())
+    return Image(array, np.eye(4))
+
+
+def difference(registration, moving: Image, fixed: Image) -> float:
+    phi = identity_map(GRID) + registration.forward
+    warped = interpolate(torch.from_numpy(moving.array)[None, None], phi)[0, 0].numpy()
+    return float(np.mean((warped - fixed.array) ** 2))
+
+
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+def test_fitting_to_a_pair_brings_it_closer(folder):
+    moving = image(0)
+    fixed = Image(shift(moving.array, (1, -1, 0.5), order=1, mode="nearest"), moving.affine)
+    plain = Icon(folder, fabric())(moving, fixed)
+    fitted = Icon(folder, fabric(), {"steps": 40, "learning_rate": 1e-2})(moving, fixed)
+    assert not plain.forward.any()  # a network that was not trained yet
+    assert difference(fitted, moving, fixed) < 0.6 * difference(plain, moving, fixed)
+
+
+def test_a_pair_is_fitted_the_same_whatever_came_before(folder):
+    method = Icon(folder, fabric(), {"steps": 3, "learning_rate": 1e-2})
+    before = {name: tensor.clone() for name, tensor in method.registration.state_dict().items()}
+    first = method(image(0), image(1)).forward
+    method(image(2), image(3))
+    assert torch.equal(method(image(0), image(1)).forward, first)
+    assert first.any()
+    for name, tensor in method.registration.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_what_fits_to_a_pair_is_part_of_the_version(folder):
+    fewer, more = (Icon(folder, fabric(), {"steps": n, "learning_rate": 1e-2}).version for n in (3, 4))
+    assert len({fewer, more, Icon(folder, fabric()).version}) == 3
