@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
+from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.io import Image
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
@@ -113,6 +114,21 @@ def stage_objective(
     return StageObjective(registration, before, stages[-1]["downsample"], similarity, stages[-1]["stride"])
 
 
+def for_registration(registration: nn.Module, fabric: Fabric) -> nn.Module:
+    """A trained registration on its device, in evaluation mode, its networks in the precision of the fabric.
+
+    Where training mixes precisions, its networks keep no float32 at all: their activations take half the memory.
+    Maps and images stay float32.
+    """
+    registration = fabric.to_device(registration.eval().requires_grad_(False))
+    with fabric.autocast():
+        if torch.is_autocast_enabled(fabric.device.type):
+            for module in registration.modules():
+                if isinstance(module, DisplacementNetwork):
+                    module.to(torch.get_autocast_dtype(fabric.device.type))
+    return registration
+
+
 class Icon:
     """Registration by a trained stage: both directions of a pair in one batch."""
 
@@ -128,14 +144,12 @@ class Icon:
         self.similarity = card["similarity"].upper()
         self.grid = tuple(card["grid"])
         self.fabric = fabric
-        registration = full_resolution(registration, card["stages"]).eval().requires_grad_(False)
-        self.registration = fabric.to_device(registration)
+        self.registration = for_registration(full_resolution(registration, card["stages"]), fabric)
 
     @torch.inference_mode()
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         pair = torch.stack([self._tensor(moving), self._tensor(fixed)])
-        with self.fabric.autocast():
-            phi = self.registration(pair, pair.flip(0)).on_grid(self.grid)
+        phi = self.registration(pair, pair.flip(0)).on_grid(self.grid)
         displacement = (phi - identity_map(self.grid, phi.device)).cpu()
         return Registration(displacement[:1], displacement[1:])
 
