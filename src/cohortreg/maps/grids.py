@@ -4,6 +4,7 @@ Unit coordinates: the centre of voxel i on an axis of n voxels is at i/(n-1). Ax
 spatial axis of the tensor.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,9 +34,18 @@ def interpolate(values: Tensor, points: Tensor) -> Tensor:
     values: [batch, channels, *grid]. points: [batch or 1, dim, *out] in unit coordinates.
     Returns [batch, channels, *out].
     """
-    points = points.expand(values.shape[0], *points.shape[1:])
     # grid_sample counts axes backwards and spans -1 to 1.
-    sampling = (points.flip(1) * 2 - 1).movedim(1, -1)
+    sampling = points.flip(1).mul_(2).sub_(1).movedim(1, -1).expand(len(values), *points.shape[2:], -1)
+    slabs = math.gcd(torch.get_num_threads(), points.shape[2])
+    if len(values) == 1 and slabs > 1 and values.device.type == "cpu":
+        # Threads share out a batch and nothing smaller: they get slabs of the points for it.
+        values = values.expand(slabs, *values.shape[1:])
+        sampling = sampling.reshape(slabs, -1, *sampling.shape[2:])
+        return torch.cat(_sample(values, sampling).split(1), 2)
+    return _sample(values, sampling)
+
+
+def _sample(values: Tensor, sampling: Tensor) -> Tensor:
     return F.grid_sample(values, sampling, mode="bilinear", padding_mode="border", align_corners=True)
 
 
