@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_AVERAGE_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
-_LINEAR = {2: "bilinear", 3: "trilinear"}
+_AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -26,8 +27,7 @@ def _with_channels(x: Tensor, channels: int) -> Tensor:
     missing = channels - x.shape[1]
     if missing <= 0:
         return x[:, :channels]
-    zeros = x.new_zeros(x.shape[0], missing, *x.shape[2:])
-    return torch.cat([zeros, x], 1)
+    return F.pad(x, [0, 0] * (x.dim() - 2) + [missing, 0])
 
 
 def _zero(layer: nn.Module) -> nn.Module:
@@ -40,6 +40,36 @@ def _zero(layer: nn.Module) -> nn.Module:
 def _cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
     """x [batch, channels, *grid] without what upsampling added to odd sizes."""
     return x[(..., *[slice(n) for n in shape])]
+
+
+def _halve(x: Tensor) -> Tensor:
+    """x [batch, channels, *grid] at half resolution, by averaging over 2 voxels along every axis."""
+    return _AVERAGE_POOL[x.dim() - 2](x, 2, ceil_mode=True)
+
+
+def _double(x: Tensor) -> Tensor:
+    """x [batch, channels, *grid] at twice the resolution, by linear interpolation between voxel centres."""
+    return F.interpolate(x, scale_factor=2, mode=_LINEAR[x.dim() - 2], align_corners=False)
+
+
+def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
+    """y + resample(x), with as many channels as y has, where resample treats one axis like the other.
+
+    Three dimensions have no fast resampling with channels last in memory on processors. Planes do, as images of a
+    batch; a product of matrices then resamples the first axis, and adds y on its way.
+    """
+    channels = y.shape[1]
+    depth = x.shape[2]
+    planes = x if x.dim() == 4 else x.transpose(1, 2).flatten(0, 1)
+    planes = planes[:, :channels].contiguous(memory_format=torch.channels_last)
+    planes = _with_channels(resample(planes), channels)
+    if x.dim() == 4:
+        return y + planes
+    line = resample(torch.eye(depth, dtype=x.dtype, device=x.device)[None])[0].T
+    rows = planes.permute(0, 2, 3, 1).reshape(len(x), depth, -1)
+    y = y.movedim(1, -1)
+    total = torch.baddbmm(y.flatten(2), line.expand(len(x), -1, -1), rows)
+    return total.reshape(y.shape).movedim(-1, 1)
 
 
 class MLP(nn.Module):
@@ -154,22 +184,28 @@ class UNet(nn.Module):
         skips = []
         for convolve in self.down:
             skips.append(x)
-            y = convolve(F.leaky_relu(x))
-            x = y + _with_channels(_AVERAGE_POOL[self.dim](x, 2, ceil_mode=True), y.shape[1])
+            x = _plus(convolve(F.leaky_relu(x)), x, _halve)
         if self.dense is not None:
             squeeze, expand = self.dense
             x = expand(F.leaky_relu(squeeze(x.flatten(1)))).reshape(x.shape)
         for skip, convolve, normalise in reversed(list(zip(skips, self.up, self.norm, strict=True))):
-            y = convolve(F.leaky_relu(x))
-            # A slice of channels is strided, which makes upsampling several times slower.
-            residue = self._contiguous(_with_channels(x, y.shape[1]))
-            x = y + F.interpolate(residue, scale_factor=2, mode=_LINEAR[self.dim], align_corners=False)
-            x = normalise(x)
+            x = normalise(_plus(convolve(F.leaky_relu(x)), x, _double))
             if x.requires_grad:
                 # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
                 x.register_hook(self._contiguous)
             x = torch.cat([_cropped(x, skip.shape[2:]), skip], 1)
-        return self.last(x) / 10
+        return self._last(x) / 10
+
+    def _last(self, x: Tensor) -> Tensor:
+        """The last layer of x, in float32.
+
+        Its few output channels would leave most of a processor's vectors empty. So its taps along the first axis
+        become channels too, of a convolution along the others, and are added afterwards.
+        """
+        taps = self.last.weight.movedim(2, 0).flatten(0, 1).unsqueeze(2)
+        taps = _CONVOLVE[self.dim](x, taps, padding=1).float().unflatten(1, (3, self.dim))
+        y = sum(taps[:, tap, :, tap : tap + x.shape[2]] for tap in range(3))
+        return y + self.last.bias.reshape(-1, *[1] * self.dim)
 
     def _contiguous(self, x: Tensor) -> Tensor:
         """x with its channels last in memory: what convolutions on processors and accelerators are fastest on."""

@@ -28,7 +28,8 @@ class DisplacementNetwork(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Map:
         # Maps are float32 whatever the network computes in: bfloat16 resolves only 1/256 of a displacement.
-        return DisplacementField(self.network(moving, fixed).float())
+        precision = next(self.network.parameters()).dtype
+        return DisplacementField(self.network(moving.to(precision), fixed.to(precision)).float())
 
 
 class TwoSteps(nn.Module):

@@ -4,6 +4,7 @@ Unit coordinates: the centre of voxel i on an axis of n voxels is at i/(n-1). Ax
 spatial axis of the tensor.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,9 +34,40 @@ def interpolate(values: Tensor, points: Tensor) -> Tensor:
     values: [batch, channels, *grid]. points: [batch or 1, dim, *out] in unit coordinates.
     Returns [batch, channels, *out].
     """
-    points = points.expand(values.shape[0], *points.shape[1:])
+    points = points.expand(len(values), *points.shape[1:])
+    rows = values.shape[2:4].numel()
+    if values.dim() == 5 and values.device.type == "cpu" and values.shape[3] > 1 and rows <= 2**14:
+        return _interpolate_volume(values, points)
     # grid_sample counts axes backwards and spans -1 to 1.
-    sampling = (points.flip(1) * 2 - 1).movedim(1, -1)
+    return _sample(values, (points.flip(1) * 2 - 1).movedim(1, -1))
+
+
+def _interpolate_volume(values: Tensor, points: Tensor) -> Tensor:
+    """`interpolate` of a volume on a processor, where PyTorch is several times faster at images than at volumes.
+
+    The slices of the volume, one below the other, are one image; each voxel of it holds the channels of its slice and
+    of the next one, so that one look-up interpolates within both. Rows are numbers up to 2**14, which float32 resolves
+    to 1/1024: points are up to 1/2048 voxel off, and kept as far from a slice's ends, so that none sees another slice.
+    """
+    channels, depth, height = values.shape[1:4]
+    z = (points[:, 0] * (depth - 1)).clamp(0, depth - 1)
+    margin = depth * height * 2**-24
+    y = (points[:, 1] * (height - 1)).clamp(margin, height - 1 - margin)
+    slices = z.detach().floor()
+    rows = (y + slices * height) * (2 / max(depth * height - 1, 1)) - 1
+    sampling = torch.stack([points[:, 2] * 2 - 1, rows], 1)
+    following = torch.cat([values[:, :, 1:], values[:, :, -1:]], 2)
+    image = torch.cat([values, following], 1).flatten(2, 3)
+    sampled = _sample(image, sampling.flatten(2, 3).movedim(1, -1)).unflatten(2, points.shape[2:4])
+    return torch.lerp(sampled[:, :channels], sampled[:, channels:], (z - slices)[:, None])
+
+
+def _sample(values: Tensor, sampling: Tensor) -> Tensor:
+    """grid_sample; where threads could share out but a batch of one, they get slabs of the points instead."""
+    slabs = math.gcd(torch.get_num_threads(), sampling.shape[1]) if len(values) == 1 else 1
+    if slabs > 1 and values.device.type == "cpu":
+        sampling = sampling.reshape(slabs, -1, *sampling.shape[2:])
+        return torch.cat(_sample(values.expand(slabs, *values.shape[1:]), sampling).split(1), 2)
     return F.grid_sample(values, sampling, mode="bilinear", padding_mode="border", align_corners=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
@@ -17,6 +17,7 @@ from cohortreg.icon.losses import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
+from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.io import Image
 from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
@@ -115,9 +116,7 @@ def stage_objective(
     return make_objective(registration, before, settings | {"stages": stages})
 
 
-def make_objective(
-    registration: torch.nn.Module, before: torch.nn.Module | None, settings: dict
-) -> StageObjective:
+def make_objective(registration: nn.Module, before: nn.Module | None, settings: dict) -> StageObjective:
     """The objective of the last stage of a model; settings: of the model, as in the configuration or its card."""
     stage = settings["stages"][-1]
     return StageObjective(
@@ -129,6 +128,21 @@ def make_objective(
         stride=stage["stride"],
         noise=settings["noise"],
     )
+
+
+def for_registration(registration: nn.Module, fabric: Fabric) -> nn.Module:
+    """A trained registration on its device, in evaluation mode, its networks in the precision of the fabric.
+
+    Where training mixes precisions, its networks keep no float32 at all: their activations take half the memory.
+    Maps and images stay float32.
+    """
+    registration = fabric.to_device(registration.eval().requires_grad_(False))
+    with fabric.autocast():
+        if torch.is_autocast_enabled(fabric.device.type):
+            for module in registration.modules():
+                if isinstance(module, DisplacementNetwork):
+                    module.to(torch.get_autocast_dtype(fabric.device.type))
+    return registration
 
 
 class Icon:
@@ -152,19 +166,21 @@ class Icon:
         self.grid = tuple(self.card["grid"])
         self.fabric = fabric
         self.optimisation = optimisation
+        if optimisation is None:
+            self.ready = self._ready(self.registration)
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         pair = torch.stack([self._tensor(moving), self._tensor(fixed)])
-        registration = self.registration
-        if self.optimisation is not None:
-            registration = self._fitted(pair)
-        registration = full_resolution(registration, self.card["stages"])
-        with torch.inference_mode(), self.fabric.autocast():
+        registration = self.ready if self.optimisation is None else self._ready(self._fitted(pair))
+        with torch.inference_mode():
             phi = registration(pair, pair.flip(0)).on_grid(self.grid)
         displacement = (phi - identity_map(self.grid, phi.device)).cpu()
         return Registration(displacement[:1], displacement[1:])
 
-    def _fitted(self, pair: Tensor) -> torch.nn.Module:
+    def _ready(self, registration: nn.Module) -> nn.Module:
+        return for_registration(full_resolution(registration, self.card["stages"]), self.fabric)
+
+    def _fitted(self, pair: Tensor) -> nn.Module:
         """A copy of the registration whose networks, all of them, were trained on this pair alone.
 
         Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
@@ -180,7 +196,7 @@ class Icon:
             optimizer.zero_grad()
             (terms.similarity + self.card["final_weight"] * terms.inverse_consistency).backward()
             optimizer.step()
-        return registration.requires_grad_(False)
+        return registration
 
     def _tensor(self, image: Image) -> Tensor:
         if image.array.shape != self.grid:

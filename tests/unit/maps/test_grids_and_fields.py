@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,31 @@ def test_interpolation_between_at_and_beyond_voxels_by_hand():
     torch.testing.assert_close(
         interpolate(values, points)[0, 0, :, 0], torch.tensor([0.0, 10.0, 2.0, 5.0, 2.0])
     )
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("grid", [(7, 6, 5), (1, 6, 5), (60, 200, 4)])
+def test_volumes_are_interpolated_as_pytorch_does_it(batch, grid):
+    """The last grid has 12000 slices' rows, whose numbers float32 rounds to 1/2048 voxel."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(batch, 2, *grid, generator=generator)
+    points = 1.4 * torch.rand(batch, 3, 6, 5, 4, generator=generator) - 0.2
+    expected = F.grid_sample(
+        values, 2 * points.flip(1).movedim(1, -1) - 1, padding_mode="border", align_corners=True
+    )
+    voxel = max(values.diff(dim=axis).abs().max().item() for axis in (2, 3, 4) if grid[axis - 2] > 1)
+    torch.testing.assert_close(interpolate(values, points), expected, atol=voxel / 1024, rtol=0)
+
+
+def test_a_slice_of_a_volume_never_sees_its_neighbours():
+    """Slices of 0 and 1000 in turn, sampled at their first and last rows and beyond."""
+    values = torch.zeros(1, 1, 100, 150, 2)
+    values[:, :, 1::2] = 1000
+    z = torch.arange(100) / 99
+    for y in (-0.1, 0.0, 1.0, 1.1):
+        points = torch.stack([z, torch.full_like(z, y), torch.full_like(z, 0.5)])[None, :, :, None, None]
+        sampled = interpolate(values, points).flatten()
+        torch.testing.assert_close(sampled, values[0, 0, :, 0, 0], atol=0.1, rtol=0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -70,10 +96,11 @@ def test_one_voxel_moved_past_its_neighbour_by_hand():
     assert folds(phi).item() == 1
 
 
-def test_gradient_reaches_both_maps_of_a_composition():
-    outer = (0.05 * torch.randn(1, 2, 4, 4, dtype=torch.float64)).requires_grad_()
-    inner = (0.05 * torch.randn(1, 2, 4, 4, dtype=torch.float64)).requires_grad_()
-    points = 0.2 + 0.6 * torch.rand(1, 2, 3, 3, dtype=torch.float64)
+@pytest.mark.parametrize("dim", [2, 3])
+def test_gradient_reaches_both_maps_of_a_composition(dim):
+    outer = (0.05 * torch.randn(1, dim, *[4] * dim, dtype=torch.float64)).requires_grad_()
+    inner = (0.05 * torch.randn(1, dim, *[4] * dim, dtype=torch.float64)).requires_grad_()
+    points = 0.2 + 0.6 * torch.rand(1, dim, *[3] * dim, dtype=torch.float64)
 
     def composed(outer, inner):
         return Composition(DisplacementField(outer), DisplacementField(inner))(points)
