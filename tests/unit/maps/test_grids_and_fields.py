@@ -29,7 +29,7 @@ def test_interpolation_between_at_and_beyond_voxels_by_hand():
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("grid", [(7, 6, 5), (1, 6, 5), (60, 200, 4)])
 def test_volumes_are_interpolated_as_pytorch_does_it(batch, grid):
-    """The last grid has 12000 slices' rows, whose numbers float32 rounds to 1/2048 voxel."""
+    """The last grid has 12000 slices' rows, whose numbers float32 resolves to 1/1024 voxel."""
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(batch, 2, *grid, generator=generator)
     points = 1.4 * torch.rand(batch, 3, 6, 5, 4, generator=generator) - 0.2
