@@ -47,8 +47,7 @@ def _interpolate_volume(values: Tensor, points: Tensor) -> Tensor:
 
     The slices of the volume, one below the other, are one image; each voxel of it holds the channels of its slice and
     of the next one, so that one look-up interpolates within both. Rows are numbers up to 2**14, which float32 resolves
-    to 1/1024: points are off by up to about as much of a voxel, and kept so far from a slice's ends that none sees
-    another slice.
+    to 1/1024: points are off by up to about 1/500 voxel, and kept so far from a slice's ends that none sees another.
     """
     channels, depth, height = values.shape[1:4]
     z = (points[:, 0] * (depth - 1)).clamp(0, depth - 1)

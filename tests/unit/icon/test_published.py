@@ -78,8 +78,8 @@ def test_an_imported_file_registers(tmp_path, which, suffix):
     state = method.registration.state_dict()
     assert torch.equal(state["second.network.last.weight"], tensors["regis_net.netPsi.net.lastConv.weight"])
     theirs = tensors[f"regis_net.{FIRST[which]}downConvs.1.weight"]
-    first = [name for name in state if name.endswith("first.network.down.1.weight")]
-    assert any(torch.equal(state[name], theirs) for name in first)
+    first = [name for name in state if torch.equal(state[name], theirs)]
+    assert len(first) == 1 and first[0].startswith("first.first.registration.first."), first
 
 
 @pytest.mark.parametrize(

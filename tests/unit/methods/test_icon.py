@@ -57,9 +57,9 @@ def test_fitting_to_a_pair_brings_it_closer(folder):
     moving = image(0)
     fixed = Image(shift(moving.array, (1, -1, 0.5), order=1, mode="nearest"), moving.affine)
     plain = Icon(folder, fabric())(moving, fixed)
-    fitted = Icon(folder, fabric(), {"steps": 40, "learning_rate": 1e-2})(moving, fixed)
+    fitted = Icon(folder, fabric(), {"steps": 300, "learning_rate": 1e-3})(moving, fixed)
     assert not plain.forward.any()  # a network that was not trained yet
-    assert difference(fitted, moving, fixed) < 0.6 * difference(plain, moving, fixed)
+    assert difference(fitted, moving, fixed) < 0.5 * difference(plain, moving, fixed)
 
 
 def test_a_pair_is_fitted_the_same_whatever_came_before(folder):
