@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -194,18 +193,7 @@ class UNet(nn.Module):
                 # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
                 x.register_hook(self._contiguous)
             x = torch.cat([_cropped(x, skip.shape[2:]), skip], 1)
-        return self._last(x) / 10
-
-    def _last(self, x: Tensor) -> Tensor:
-        """The last layer of x, in float32.
-
-        Its few output channels would leave most of a processor's vectors empty. So its taps along the first axis
-        become channels too, of a convolution along the others, and are added afterwards.
-        """
-        taps = self.last.weight.movedim(2, 0).flatten(0, 1).unsqueeze(2)
-        taps = _CONVOLVE[self.dim](x, taps, padding=1).float().unflatten(1, (3, self.dim))
-        y = sum(taps[:, tap, :, tap : tap + x.shape[2]] for tap in range(3))
-        return y + self.last.bias.reshape(-1, *[1] * self.dim)
+        return self.last(x) / 10
 
     def _contiguous(self, x: Tensor) -> Tensor:
         """x with its channels last in memory: what convolutions on processors and accelerators are fastest on."""
