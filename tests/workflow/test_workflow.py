@@ -91,6 +91,31 @@ def test_a_shard_reruns_only_for_its_own_rows(copied):
     assert len(re.findall(r"^rule preprocess:", run.stdout, flags=re.MULTILINE)) == 1
 
 
+def test_rows_of_a_model_from_elsewhere_and_of_one_fitted_to_each_pair_need_no_training(copied):
+    layout = Layout(copied.results)
+    shutil.copytree(layout.stage("icon", 2), copied.folder / "knees")
+    configured = yaml.safe_load((copied.folder / "tiny.yaml").read_text())
+    configured["models"]["icon"]["optimisation"] = {"steps": 2, "learning_rate": 0.01}
+    methods = ["icon-3step", "icon-3step-io", "knees"]
+    set_key(
+        copied,
+        models=configured["models"],
+        pretrained={"knees": "knees"},
+        methods=methods,
+        report={"reference": "icon-3step"},
+    )
+    run = copied.snakemake()
+    assert run.returncode == 0, run.stdout
+    assert not re.search(r"^rule train:", run.stdout, flags=re.MULTILINE)
+    table = pd.read_csv(layout.methods_table).set_index("method")
+    assert list(table.index) == methods
+    assert set(table["similarity"]) == {"MSE"}
+    assert table.loc["knees", "dice_mean"] == table.loc["icon-3step", "dice_mean"]
+    moving, fixed = pd.read_csv(layout.pairs, sep="\t").loc[0, ["moving", "fixed"]]
+    plain, fitted, elsewhere = (layout.forward(method, moving, fixed).read_bytes() for method in methods)
+    assert plain == elsewhere != fitted
+
+
 def test_a_bad_image_and_its_pairs_are_left_out_and_the_rest_goes_on(copied):
     spoil(copied.folder / "raw" / "s6_image.nii.gz")
     (copied.folder / "raw" / "s3_image.nii.gz").unlink()

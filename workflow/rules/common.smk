@@ -128,8 +128,8 @@ def method_settings(wildcards):
 
 
 def stage_settings(wildcards):
-    """The model up to a stage, since later stages change nothing about it, and how it is trained."""
-    model = config["models"][wildcards.model]
+    """The model up to a stage, and how it is trained; neither later stages nor what comes after training matter."""
+    model = {key: value for key, value in config["models"][wildcards.model].items() if key != "optimisation"}
     stages = model["stages"][: int(wildcards.stage)]
     return json.dumps({"model": model | {"stages": stages}, "training": config["training"]}, sort_keys=True)
 

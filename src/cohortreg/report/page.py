@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import cohortreg
-from cohortreg.config import trained_methods
+from cohortreg.config import OPTIMISED, trained_methods
 from cohortreg.evaluation import names, numbers
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import read_json, write_text
@@ -124,7 +124,7 @@ def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
     cards = []
     for method, (model, stage) in trained_methods(models).items():
         path = layout.model_card(model, stage)
-        if path.exists():
+        if path.exists() and not method.endswith(OPTIMISED):  # the same stage, fitted to each pair
             card = read_json(path)
             settings = card["stages"][-1]
             cards.append(
