@@ -204,8 +204,10 @@ def _check_network(where: str, network: Mapping) -> None:
     down, up = network["down"], network["up"]
     if down[0] != 2:
         _fail(f"{where}.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
-    if len(down) != len(up) + 1:
-        _fail(where, f"down has {len(down)} entries and up {len(up)}, but down must have one more than up")
+    one_more = network["architecture"] != "unet"
+    if len(down) <= len(up) or (one_more and len(down) > len(up) + 1):
+        more = "one more" if one_more else "more"
+        _fail(where, f"down has {len(down)} entries and up {len(up)}, but down must have {more} than up")
 
 
 def _check_paper(config: Mapping) -> None:

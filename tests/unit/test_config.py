@@ -42,7 +42,7 @@ def put(config: dict, path: str, value: object) -> None:
         ("preprocess.grid", [25, 48, 48], "models.icon.stages[0].downsample: 2 does not divide preprocess.grid"),
         ("preprocess.grid", [24, 48], "preprocess.grid: [24, 48] is too short"),
         ("models.icon.stages.2.downsample", 2, "models.icon.stages[2].downsample: is 2 after 1"),
-        ("models.icon.network.up", [16, 32], "models.icon.network: down has 5 entries and up 2"),
+        ("models.icon.network.up", [16] * 5, "down has 5 entries and up 5, but down must have more than up"),
         ("models.icon.network.down", [1, 2, 2, 2, 2], "models.icon.network.down[0]: must be 2"),
         ("models.icon.stages", [], "models.icon.stages: [] should be non-empty"),
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),

@@ -145,7 +145,8 @@ class UNet(nn.Module):
 
     down: channels from the input (the two images) to the coarsest level, one more than there are levels.
     up: channels of each level on the way up, finest first. The paper's network is
-    down = 2, 16, 32, 64, 256, 512 and up = 16, 32, 64, 128, 256.
+    down = 2, 16, 32, 64, 256, 512 and up = 16, 32, 64, 128, 256. With n fewer levels on the way up than down, the
+    displacement is 2^n times coarser than the images along every axis: a smoother map from less computation.
     bottleneck: channels of a dense layer between both ways, for images on `grid` only (`UNet2ChunkyMiddle`).
     """
 
@@ -159,21 +160,23 @@ class UNet(nn.Module):
     ):
         super().__init__()
         self.dim = dim
-        levels = range(len(up))
+        # Levels on the way down; of these, the finest have no way up where the displacement is coarser.
+        levels = range(len(down) - 1)
+        coarser = len(levels) - len(up)
         # A level's input on the way up: what came down to it, beside what came up to it from below.
-        below = [down[level + 1] + (up[level + 1] if level + 1 < len(up) else 0) for level in levels]
+        below = [down[coarser + level + 1] + width for level, width in enumerate([*up[1:], 0])]
         self.down = nn.ModuleList(
             _CONV[dim](down[level], down[level + 1], kernel_size=3, stride=2, padding=1) for level in levels
         )
         self.up = nn.ModuleList(
-            _CONV_TRANSPOSE[dim](below[level], up[level], kernel_size=4, stride=2, padding=1)
-            for level in levels
+            _CONV_TRANSPOSE[dim](wide, width, kernel_size=4, stride=2, padding=1)
+            for wide, width in zip(below, up, strict=True)
         )
-        self.norm = nn.ModuleList(_BATCH_NORM[dim](up[level]) for level in levels)
-        self.last = _zero(_CONV[dim](down[0] + up[0], dim, kernel_size=3, padding=1))
+        self.norm = nn.ModuleList(_BATCH_NORM[dim](width) for width in up)
+        self.last = _zero(_CONV[dim](down[coarser] + up[0], dim, kernel_size=3, padding=1))
         self.dense = None
         if bottleneck is not None:
-            voxels = math.prod(math.ceil(size / 2 ** len(up)) for size in grid)
+            voxels = math.prod(math.ceil(size / 2 ** len(levels)) for size in grid)
             widths = down[-1] * voxels, bottleneck * voxels
             self.dense = nn.ModuleList([nn.Linear(*widths), nn.Linear(*reversed(widths))])
         self.to(memory_format=_CHANNELS_LAST[dim])
@@ -187,6 +190,7 @@ class UNet(nn.Module):
         if self.dense is not None:
             squeeze, expand = self.dense
             x = expand(F.leaky_relu(squeeze(x.flatten(1)))).reshape(x.shape)
+        skips = skips[-len(self.up) :]
         for skip, convolve, normalise in reversed(list(zip(skips, self.up, self.norm, strict=True))):
             x = normalise(_plus(convolve(F.leaky_relu(x)), x, _double))
             if x.requires_grad:
