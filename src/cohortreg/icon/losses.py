@@ -47,19 +47,21 @@ def within(points: Tensor, bounds: Tensor) -> Tensor:
     return ((points >= first) & (points <= last)).all(1, keepdim=True).to(points.dtype)
 
 
-def unit_bounds(field_of_view: Tensor, shape: Sequence[int], downsample: int = 1) -> Tensor:
+def unit_bounds(
+    field_of_view: Tensor, shape: Sequence[int], downsample: int = 1, beyond_grid: bool = True
+) -> Tensor:
     """Fields of view in unit coordinates, [batch, 2, dim], see `within`.
 
     field_of_view: [batch, 2, dim] in voxels of the full grid, the first voxel imaged along each axis and the one
-    after the last. shape: of the grid, `downsample` times coarser. An image that reaches the grid's end is not
-    bounded there: beyond the grid its border's value counts, as in the paper.
+    after the last. shape: of the grid, `downsample` times coarser. beyond_grid: an image that reaches the grid's end
+    is not bounded there, and beyond the grid its border's value counts, as in the paper.
     """
     size = torch.tensor(shape, device=field_of_view.device, dtype=torch.float32)
     first = torch.ceil(field_of_view[:, 0] / downsample)
     end = torch.floor(field_of_view[:, 1] / downsample)
     spans = (size - 1).clamp(min=1)
-    first = torch.where(first <= 0, -math.inf, first / spans)
-    last = torch.where(end >= size, math.inf, (end - 1) / spans)
+    first = torch.where((first <= 0) & beyond_grid, -math.inf, first / spans)
+    last = torch.where((end >= size) & beyond_grid, math.inf, (end - 1) / spans)
     return torch.stack([first, last], 1)
 
 
@@ -167,7 +169,8 @@ class StageObjective(nn.Module):
 
     registration: see `stages.build_registration`. frozen: the part of it that this stage does not train; it
     stays in evaluation mode. similarity: see `similarities`. regularity: one of `REGULARITIES`. stride: see
-    `sample_points`. noise: the deviation of `white_noise`, in voxels of the stage's resolution.
+    `sample_points`. noise: the deviation of `white_noise`, in voxels of the stage's resolution. beyond_grid: see
+    `unit_bounds`.
     """
 
     def __init__(
@@ -179,6 +182,7 @@ class StageObjective(nn.Module):
         regularity: Regularity = inverse_consistency,
         stride: int = 1,
         noise: float = 0,
+        beyond_grid: bool = True,
     ):
         super().__init__()
         self.registration = registration
@@ -188,6 +192,7 @@ class StageObjective(nn.Module):
         self.regularity = regularity
         self.stride = stride
         self.noise = noise
+        self.beyond_grid = beyond_grid
 
     def train(self, mode: bool = True) -> "StageObjective":
         super().train(mode)
@@ -208,7 +213,8 @@ class StageObjective(nn.Module):
         shape = images_a.shape[2:]
         points = sample_points(shape, self.stride, generator, images_a)
         noise = white_noise(points, shape, self.noise, generator)
-        bounds = unit_bounds(torch.cat([field_of_view_a, field_of_view_b]), shape, 2**self.halvings)
+        fields_of_view = torch.cat([field_of_view_a, field_of_view_b])
+        bounds = unit_bounds(fields_of_view, shape, 2**self.halvings, self.beyond_grid)
         return icon_loss(
             self.registration, images_a, images_b, points, self.similarity, bounds, self.regularity, noise
         )

@@ -91,8 +91,12 @@ class MutualInformation:
 #: Each name of the configuration, and how its similarity is made from the window's width in voxels.
 SIMILARITIES: dict[str, Callable[[float], Similarity]] = {
     "mse": lambda window: mean_squared_error,
+    "mse_interpolated": lambda window: mean_squared_error,
     "ncc": lambda window: normalised_cross_correlation,
     "lncc": LocalCrossCorrelation,
     "squared_lncc": lambda window: LocalCrossCorrelation(window, squared=True),
     "mi": lambda window: MutualInformation(),
 }
+
+#: Those for which points that a map takes beyond the moving image's grid do not count.
+WITHIN_GRID = {"mse_interpolated"}

@@ -15,7 +15,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.icon.losses import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
-from cohortreg.icon.similarities import SIMILARITIES
+from cohortreg.icon.similarities import SIMILARITIES, WITHIN_GRID
 from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.io import Image
@@ -127,6 +127,7 @@ def make_objective(registration: nn.Module, before: nn.Module | None, settings: 
         regularity=REGULARITIES[settings["regularity"]],
         stride=stage["stride"],
         noise=settings["noise"],
+        beyond_grid=settings["similarity"] not in WITHIN_GRID,
     )
 
 

@@ -88,6 +88,17 @@ def test_similarity_counts_where_both_images_were_imaged():
     assert terms == pytest.approx([18, 18])
 
 
+@pytest.mark.parametrize(("beyond_grid", "expected"), [(True, 18 + 9), (False, 12 + 9)])
+def test_points_beyond_the_grid_count_or_not_by_hand(beyond_grid, expected):
+    """A has rows of 0, 0, 0, 6, B of 0. A is sampled a row further down: 0, 0, 6, and beyond the grid 6 again."""
+    images_a, images_b = torch.zeros(2, 1, 1, 4, 4)
+    images_a[:, :, 3] = 6
+    whole = torch.tensor([[[0, 0], [4, 4]]])
+    objective = StageObjective(Shift(1 / 3, 0.0), None, 1, beyond_grid=beyond_grid)
+    terms = objective(images_a, images_b, whole, whole, torch.Generator().manual_seed(0))
+    assert terms.similarity.item() == pytest.approx(expected)
+
+
 def test_swapped_pixels_are_seen_off_the_grid_only():
     """Figure 3: two pixels that swap places are inverse consistent at pixel centres, and nowhere between."""
     displacement = torch.zeros(2, 1, 6)
