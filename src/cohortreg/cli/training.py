@@ -120,8 +120,9 @@ def _fabric(training: dict, threads: int):
     import os
 
     import torch
-    from lightning_fabric import Fabric
+
+    from cohortreg.learning.devices import make_fabric
 
     torch.set_num_threads(threads)
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
-    return Fabric(accelerator=training["accelerator"], devices=1, precision=training["precision"])
+    return make_fabric(training["accelerator"], training["precision"])

@@ -12,6 +12,7 @@ from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.stages import build_registration
 from cohortreg.learning import weights
 from cohortreg.learning.data import TrainingImages, draw_pairs, pack
+from cohortreg.learning.devices import make_fabric
 from cohortreg.learning.training import HISTORY, learning_rate, train
 
 SETTINGS = {
@@ -69,6 +70,12 @@ def test_packed_images_come_back_to_half_precision(tmp_path, images):
         [[3, 0, 0], [8, 10, 3]],
         [[0, 0, 0], [8, 10, 6]],
     ]
+
+
+def test_a_stage_at_full_resolution_trains_in_mixed_precision(tmp_path, images):
+    """Its images are not averaged first, so that what precision does to inputs reaches the maps."""
+    state = train(objective(), images, SETTINGS, 1, make_fabric("cpu", "bf16-mixed"), tmp_path, 3)
+    assert state.step == SETTINGS["training_steps"]
 
 
 def test_no_training_images_is_a_sentence(tmp_path):
