@@ -40,6 +40,8 @@ rule train:
     conda:
         ENVIRONMENT
     threads: config["threads"]["train"]
+    # Before registrations that do not wait for it: most of the run waits for training.
+    priority: 1
     resources:
         mem_mb=8000,
         runtime=2880,
