@@ -4,6 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from cohortreg.config import OPTIMISED, trained_methods
 
+#: Similarities whose name in words is more than their name in capitals.
+SIMILARITIES = {"squared_lncc": "squared LNCC", "mse_interpolated": "MSE, interpolated points"}
+
+
+def similarity_in_words(similarity: str) -> str:
+    """A similarity of the configuration as the tables show it."""
+    return SIMILARITIES.get(similarity, similarity.upper())
+
 
 def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
     """The method that the figures and the report are about: the last trained one, or else the last."""

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from cohortreg.errors import UserError
+from cohortreg.evaluation.names import similarity_in_words
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.icon.losses import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
@@ -163,7 +164,7 @@ class Icon:
         weights.load_into(self.registration, tensors, path)
         self.registration = fabric.to_device(self.registration.eval().requires_grad_(False))
         self.version = digest("icon-2", digest_file(path), json.dumps(optimisation, sort_keys=True))
-        self.similarity = self.card["similarity"].upper()
+        self.similarity = similarity_in_words(self.card["similarity"])
         self.grid = tuple(self.card["grid"])
         self.fabric = fabric
         self.optimisation = optimisation

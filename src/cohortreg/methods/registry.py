@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 
 from cohortreg.config import OPTIMISED, trained_methods
 from cohortreg.errors import UserError
+from cohortreg.evaluation.names import similarity_in_words
 from cohortreg.layout import Layout
 from cohortreg.methods.affine import Affine
 from cohortreg.methods.icon import Icon, find_stage, read_card
@@ -47,7 +48,7 @@ def similarity_of(name: str, models: Mapping[str, dict], pretrained: Mapping[str
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
     trained = trained_methods(models)
     if name in trained:
-        return models[trained[name][0]]["similarity"].upper()
+        return similarity_in_words(models[trained[name][0]]["similarity"])
     if name in pretrained:
-        return read_card(Path(pretrained[name]))["similarity"].upper()
+        return similarity_in_words(read_card(Path(pretrained[name]))["similarity"])
     return PAIRWISE[name](0).similarity

@@ -1,6 +1,6 @@
 """What the names of methods stand for."""
 
-from cohortreg.evaluation.names import description, main_method
+from cohortreg.evaluation.names import description, main_method, similarity_in_words
 
 MODELS = {
     "icon": {
@@ -23,3 +23,8 @@ def test_trained_methods_are_described_as_in_table_2():
 def test_the_last_trained_method_is_the_main_one():
     assert main_method(["identity", "icon-2step", "icon-3step", "affine"], MODELS) == "icon-3step"
     assert main_method(["identity", "affine"], {}) == "affine"
+
+
+def test_similarities_in_words():
+    words = [similarity_in_words(name) for name in ("mse", "squared_lncc", "mse_interpolated")]
+    assert words == ["MSE", "squared LNCC", "MSE, interpolated points"]
