@@ -37,11 +37,11 @@ rule train:
         layout.log("train", "{model}-{stage}"),
     benchmark:
         layout.benchmark("train", "{model}-{stage}")
+    # Before registrations that do not wait for it: most of the run waits for training.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: config["threads"]["train"]
-    # Before registrations that do not wait for it: most of the run waits for training.
-    priority: 1
     resources:
         mem_mb=8000,
         runtime=2880,
