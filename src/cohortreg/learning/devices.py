@@ -13,13 +13,16 @@ class NetworksInHalfPrecision(MixedPrecision):
     """
 
     def convert_input(self, data: Any) -> Any:
+        """The inputs of a module, as they are."""
         return data
 
 
 def make_fabric(accelerator: str, precision: str) -> Fabric:
-    """One device, in Lightning Fabric's terms; images and maps are float32 in every precision."""
-    fabric = Fabric(accelerator=accelerator, devices=1)
-    if precision == "32-true":
+    """One device, in Lightning Fabric's terms; where its precision is mixed, images and maps stay float32."""
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    # Fabric may choose another precision than asked for: bfloat16 on processors, which have no float16.
+    mixed = fabric.strategy.precision
+    if not isinstance(mixed, MixedPrecision):
         return fabric
-    plugin = NetworksInHalfPrecision(precision, fabric.device.type)
+    plugin = NetworksInHalfPrecision(mixed.precision, mixed.device, mixed.scaler)
     return Fabric(accelerator=accelerator, devices=1, plugins=[plugin])

@@ -28,3 +28,13 @@ def test_networks_compute_in_the_precision_asked_for_and_images_keep_theirs(prec
     images = torch.full((1, 1, 2, 2, 2), 1 + 2**-12)
     assert module(images).item() == images[0, 0, 0, 0, 0]
     assert (observer.seen, observer.computed) == (torch.float32, computed)
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-true", "64-true"])
+def test_every_precision_of_the_configuration_computes(precision):
+    """Processors have no mixed float16; Fabric takes bfloat16 there."""
+    fabric = make_fabric("cpu", precision)
+    module = fabric.setup_module(Observer())
+    assert module(torch.ones(1, 1, 2, 2, 2)).item() == 1
+    expected = {"16-mixed": "bf16-mixed"}.get(precision, precision)
+    assert fabric.strategy.precision.precision == expected
