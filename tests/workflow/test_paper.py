@@ -7,18 +7,19 @@ from cohortreg.files import read_json
 from cohortreg.layout import PaperLayout
 from cohortreg.paper.plan import Cell
 
-STEPS = {"training_steps": 3, "learning_rate": 0.001}
+STEPS = {"training_steps": 3, "batch_size": 2, "learning_rate": 0.001}
 PAPER = {
     "mnist": "nowhere",
     "published": "table1.csv",
-    "weights": [64],
     "presets": {
         "tiny": {
+            "table1": {name: ["mlp", "enc_dec", "unet", "conv_only"] for name in ("mnist", "triangles_circles")},
+            "weights": [64],
             "size": 12,
             "train_images": 6,
             "test_images": 5,
             "pairs": 4,
-            "batch_size": 2,
+            "precision": "32-true",
             "networks": {
                 "mlp": {"hidden": [8, 8]} | STEPS,
                 "enc_dec": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,

@@ -92,7 +92,7 @@ rule paper_cell:
 
 rule paper_table1:
     input:
-        cells=[paper_layout.measured(*cell) for cell in table1_cells(WEIGHTS)],
+        cells=[paper_layout.measured(*cell) for cell in table1_cells(*TABLE1)],
         published=PAPER["published"],
     output:
         paper_layout.table1,
@@ -110,12 +110,11 @@ rule paper_table1:
     params:
         results=paper_results,
         preset=PRESET,
-        weights=json.dumps(WEIGHTS),
         settings=json.dumps(PAPER_SETTINGS),
         seed=config["seed"],
     shell:
         "cohortreg paper table1 {params.results} --published {input.published} --preset {params.preset}"
-        " --weights {params.weights:q} --settings {params.settings:q} --seed {params.seed} 2>&1 | tee {log}"
+        " --settings {params.settings:q} --seed {params.seed} 2>&1 | tee {log}"
 
 
 rule paper_figure:
@@ -136,10 +135,9 @@ rule paper_figure:
     params:
         results=paper_results,
         preset=PRESET,
-        weights=json.dumps(WEIGHTS),
         settings=json.dumps(PAPER_SETTINGS),
         seed=config["seed"],
     shell:
         "cohortreg paper figure {params.results} --name {wildcards.figure} --preset {params.preset}"
-        " --weights {params.weights:q} --settings {params.settings:q} --seed {params.seed}"
+        " --settings {params.settings:q} --seed {params.seed}"
         " --threads {threads} 2>&1 | tee {log}"

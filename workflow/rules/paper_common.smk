@@ -21,7 +21,7 @@ wildcard_constraints:
 
 
 PAPER_SETTINGS = PAPER["presets"][PRESET]
-WEIGHTS = PAPER["weights"]
+TABLE1 = PAPER_SETTINGS["table1"], PAPER_SETTINGS["weights"]
 PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
 paper_layout = PaperLayout(Path("results") / f"paper-{PRESET}")
 
@@ -45,12 +45,12 @@ def mnist_files(wildcards):
 def cell_settings(wildcards):
     """What of the preset a cell depends on: of the networks only its own."""
     network = {wildcards.network: PAPER_SETTINGS["networks"][wildcards.network]}
-    return json.dumps(preset_part("pairs", "batch_size", "checkpoint_every") | {"networks": network})
+    return json.dumps(preset_part("pairs", "precision", "checkpoint_every") | {"networks": network})
 
 
 def figure_files(wildcards):
     """What the cells of a figure left."""
-    cells = figure_cells(wildcards.figure, WEIGHTS)
+    cells = figure_cells(wildcards.figure, *TABLE1)
     return [file(*cell) for cell in cells for file in (paper_layout.examples, paper_layout.measured)]
 
 

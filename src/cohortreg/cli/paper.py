@@ -15,7 +15,6 @@ app.add_typer(paper, name="paper")
 Results = Annotated[Path, typer.Argument(help="The folder of results, results/paper-{preset}.")]
 Settings = Annotated[str, typer.Option(help="JSON: the preset, an entry of paper.presets.")]
 Preset = Annotated[str, typer.Option(help="The preset's name, which every output says.")]
-Weights = Annotated[str, typer.Option(help="JSON: the weights of inverse consistency.")]
 Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
 
 
@@ -51,15 +50,14 @@ def cell_command(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
 ) -> None:
     """Train a network on a data set with one weight, and measure it on held-out pairs."""
-    import torch
-    from lightning_fabric import Fabric
-
     from cohortreg.layout import PaperLayout
+    from cohortreg.learning.devices import make_fabric, use_processor
     from cohortreg.paper.cells import run_cell
     from cohortreg.paper.plan import Cell
 
-    torch.set_num_threads(threads)
-    given, fabric = json.loads(settings), Fabric(accelerator=accelerator, devices=1)
+    use_processor(threads)
+    given = json.loads(settings)
+    fabric = make_fabric(accelerator, given["precision"])
     cell = Cell(dataset, network, weight, variant)
     total = given["networks"][network]["training_steps"]
     with progress_bar(f"{network} on {dataset}, weight {weight}", total) as advance:
@@ -78,7 +76,6 @@ def table1_command(
     results: Results,
     published: Annotated[Path, typer.Option(help="The published table, resources/paper/table1.csv.")],
     preset: Preset,
-    weights: Weights,
     settings: Settings,
     seed: Seed = 1,
 ) -> None:
@@ -87,7 +84,7 @@ def table1_command(
     from cohortreg.paper import table1
     from cohortreg.paper.plan import Run
 
-    run = Run(preset, json.loads(settings), json.loads(weights), seed)
+    run = Run(preset, json.loads(settings), seed)
     typer.echo(table1.write(PaperLayout(results), published, run), nl=False)
 
 
@@ -96,19 +93,17 @@ def figure_command(
     results: Results,
     name: Annotated[str, typer.Option(help="figure2 to figure5, figure6-mnist, figure6-triangles_circles.")],
     preset: Preset,
-    weights: Weights,
     settings: Settings,
     seed: Seed = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
 ) -> None:
     """Draw a figure of the paper, as PNG and as SVG."""
-    import torch
-
     from cohortreg.layout import PaperLayout
+    from cohortreg.learning.devices import use_processor
     from cohortreg.paper.figures import draw
     from cohortreg.paper.plan import Run
 
-    torch.set_num_threads(threads)
+    use_processor(threads)
     layout = PaperLayout(results)
-    draw(layout, name, Run(preset, json.loads(settings), json.loads(weights), seed))
+    draw(layout, name, Run(preset, json.loads(settings), seed))
     typer.echo(f"{layout.figure(name)}: the figure.")

@@ -119,10 +119,8 @@ def _fabric(training: dict, threads: int):
     """Device and precision as configured, and as many threads as the rule was given."""
     import os
 
-    import torch
+    from cohortreg.learning.devices import make_fabric, use_processor
 
-    from cohortreg.learning.devices import make_fabric
-
-    torch.set_num_threads(threads)
+    use_processor(threads)
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
     return make_fabric(training["accelerator"], training["precision"])

@@ -26,10 +26,13 @@ class Image:
 
     array: [i, j, k], float32 for images, an integer type for labels.
     affine: (4, 4) float64, voxel index to RAS millimetres.
+    field_of_view: along each axis the first voxel that was imaged and the one behind the last, [[from, to], ...];
+        what lies outside was added by preprocessing. None: all was imaged.
     """
 
     array: np.ndarray
     affine: np.ndarray
+    field_of_view: list[list[int]] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -44,12 +44,17 @@ def load_last(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
     history = tensors.pop("history").tolist()
     model_state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     weights.load_into(model, model_state, found[-1])
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, moment = name.split(".")
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                # Adam walks through memory, and would take values of a moment in another layout for others.
+                tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
             moments.setdefault(int(index), {})[moment] = tensor
-    groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return TrainingState(facts["step"], facts["weight"], history)
 

@@ -66,7 +66,7 @@ def train(
     `fold_threshold`.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"])
+    optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], fused=True)
     module, optimizer = fabric.setup(objective, optimizer)
     state = checkpoints.load_last(checkpoint_folder, module, optimizer)
     state = state or TrainingState(0, float(settings["weight"]))

@@ -168,12 +168,14 @@ class Icon:
         self.grid = tuple(self.card["grid"])
         self.fabric = fabric
         self.optimisation = optimisation
-        if optimisation is None:
-            self.ready = self._ready(self.registration)
+        self.ready = self._ready(self.registration) if optimisation is None else None
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
-        pair = torch.stack([self._tensor(moving), self._tensor(fixed)])
-        registration = self.ready if self.optimisation is None else self._ready(self._fitted(pair))
+        pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
+        registration = self.ready
+        if self.optimisation is not None:
+            seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
+            registration = self._ready(self._fitted(pair, torch.tensor(seen, device=pair.device).mT))
         with torch.inference_mode():
             phi = registration(pair, pair.flip(0)).on_grid(self.grid)
         displacement = (phi - identity_map(self.grid, phi.device)).cpu()
@@ -182,19 +184,20 @@ class Icon:
     def _ready(self, registration: nn.Module) -> nn.Module:
         return for_registration(full_resolution(registration, self.card["stages"]), self.fabric)
 
-    def _fitted(self, pair: Tensor) -> nn.Module:
+    def _fitted(self, pair: Tensor, field_of_view: Tensor) -> nn.Module:
         """A copy of the registration whose networks, all of them, were trained on this pair alone.
+
+        pair: [2, 1, *grid]. field_of_view: of each, [2, 2, dim], see `TrainingImages`.
 
         Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
         """
         registration = copy.deepcopy(self.registration).requires_grad_(True)
         objective = make_objective(registration, None, self.card).eval()
         optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
-        whole = torch.tensor([[[0] * len(self.grid), self.grid]], device=pair.device)
         for step in range(self.optimisation["steps"]):
             generator = torch.Generator().manual_seed(step)
             with self.fabric.autocast():
-                terms = objective(pair[:1], pair[1:], whole, whole, generator)
+                terms = objective(*pair.split(1), *field_of_view.split(1), generator)
             optimizer.zero_grad()
             (terms.similarity + self.card["final_weight"] * terms.inverse_consistency).backward()
             optimizer.step()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -52,7 +53,7 @@ def _register(
     layout: Layout, name: str, method: Method, moving_id: str, fixed_id: str, fabric: Fabric
 ) -> dict:
     """Register one pair and write its transforms; how long the method took, without reading and writing."""
-    moving, fixed = read_image(layout.image(moving_id)), read_image(layout.image(fixed_id))
+    moving, fixed = (_preprocessed(layout, image_id) for image_id in (moving_id, fixed_id))
     started = time.perf_counter()
     # The result is in the processor's memory, so an accelerator has finished when the call returns.
     registration = method(moving, fixed)
@@ -65,6 +66,12 @@ def _register(
         inverse = to_physical(registration.inverse, fixed_grid, moving_grid)
         write_transform(layout.inverse(name, moving_id, fixed_id), inverse)
     return {"time_s": seconds, "hardware": hardware(fabric.device.type)}
+
+
+def _preprocessed(layout: Layout, image_id: str) -> Image:
+    """An image on the cohort's grid, and what of it was imaged."""
+    field_of_view = read_json(layout.sidecar(image_id))["field_of_view"]
+    return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)
 
 
 def _grid(image: Image) -> Grid:

@@ -21,6 +21,7 @@ from cohortreg.learning.training import train
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.paper.plan import Cell
+from cohortreg.provenance import git_commit, hardware
 
 FOREGROUND = 0.5
 EXAMPLES = 8
@@ -97,6 +98,11 @@ def run_cell(
         "batch_size": stage["batch_size"],
         "seed": seed,
         "training_seconds": round(time.perf_counter() - started, 1),
+        "precision": settings["precision"],
+        "hardware": hardware(fabric.device.type),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "git_commit": git_commit(),
     }
     test = _images(layout, cell, "test", fabric)
     measured, examples = measure(objective.registration.eval(), test, settings["pairs"], seed, fabric)
@@ -113,7 +119,7 @@ def _stage(cell: Cell, settings: dict) -> dict:
     return {
         "training_steps": network["training_steps"],
         "learning_rate": network["learning_rate"],
-        "batch_size": settings["batch_size"],
+        "batch_size": network["batch_size"],
         "schedule": "cosine",
         "weight": cell.weight,
         "weight_increment": 0,

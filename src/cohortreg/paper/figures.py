@@ -226,18 +226,19 @@ def figure6(name: str) -> Callable[[PaperLayout, Run], Figure]:
     """What draws Figure 6 of a data set: each network's warped images and maps along the weights, from 0."""
 
     def draw(layout: PaperLayout, run: Run) -> Figure:
-        weights = [0, *run.weights]
-        size = (1.35 * (len(weights) + 1) + 0.4, 2.7 * len(NETWORKS) + 1.4)
-        figure, panels = plt.subplots(2 * len(NETWORKS), len(weights) + 1, figsize=size)
-        for cell in figure_cells(name, run.weights):
-            row, column = 2 * list(NETWORKS).index(cell.network), 1 + weights.index(cell.weight)
+        networks = run.settings["table1"][FIGURE6[name]]
+        weights = [0, *run.settings["weights"]]
+        size = (1.35 * (len(weights) + 1) + 0.4, 2.7 * len(networks) + 1.4)
+        figure, panels = plt.subplots(2 * len(networks), len(weights) + 1, figsize=size)
+        for cell in figure_cells(name, run.settings["table1"], run.settings["weights"]):
+            row, column = 2 * networks.index(cell.network), 1 + weights.index(cell.weight)
             _draw_cell(panels[row : row + 2, [0, column]], layout, cell)
             panels[row, column].set_title(f"λ = {cell.weight:,}")
             panels[row, 0].set_title(NETWORKS[cell.network])
         title = (
             f"Figure 6. {DATASETS[FIGURE6[name]]}: moving and fixed; warped and map; mean folds of all pairs"
         )
-        return finish(figure, title, run.trained_on(FIGURE6[name]))
+        return finish(figure, title, run.trained_on(FIGURE6[name], networks))
 
     return draw
 

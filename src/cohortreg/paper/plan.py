@@ -1,6 +1,6 @@
 """Which trainings the paper's table and figures need, by name; nothing here computes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,17 +30,24 @@ FIGURE3 = tuple(Cell("mnist", "mlp", 256, variant) for variant in VARIANTS[1:])
 FIGURE5 = Cell("triangles_circles", "unet", 2048)
 
 
-def table1_cells(weights: Sequence[int]) -> list[Cell]:
-    """Every cell of Table 1, in the order of the published file."""
+def table1_cells(networks: Mapping[str, Sequence[str]], weights: Sequence[int]) -> list[Cell]:
+    """Every cell of Table 1, in the order of the published file.
+
+    networks: of each data set, those that are trained.
+    """
     return [
-        Cell(dataset, network, weight) for dataset in DATASETS for weight in weights for network in NETWORKS
+        Cell(dataset, network, weight)
+        for dataset, named in networks.items()
+        for weight in weights
+        for network in named
     ]
 
 
-def figure_cells(figure: str, weights: Sequence[int]) -> list[Cell]:
+def figure_cells(figure: str, networks: Mapping[str, Sequence[str]], weights: Sequence[int]) -> list[Cell]:
     """The cells that a figure of `FIGURES` shows. Figure 6 adds the weight 0 to those of Table 1."""
     if figure in FIGURE6:
-        return [cell for cell in table1_cells([0, *weights]) if cell.dataset == FIGURE6[figure]]
+        dataset = FIGURE6[figure]
+        return table1_cells({dataset: networks[dataset]}, [0, *weights])
     return {"figure3": list(FIGURE3), "figure5": [FIGURE5]}.get(figure, [])
 
 
@@ -48,19 +55,19 @@ def figure_cells(figure: str, weights: Sequence[int]) -> list[Cell]:
 class Run:
     """What every output says of itself.
 
-    preset: its name. settings: of the preset. weights: of inverse consistency. seed: of all that is random.
+    preset: its name. settings: of the preset. seed: of all that is random.
     """
 
     preset: str
     settings: dict
-    weights: Sequence[int]
     seed: int
 
-    def trained_on(self, dataset: str, networks: Sequence[str] = tuple(NETWORKS)) -> str:
+    def trained_on(self, dataset: str, networks: Sequence[str]) -> str:
         """Preset, images, steps and seed of trainings on a data set, as a sentence."""
         sizes = self.settings
         size = 28 if dataset == "mnist" else sizes["size"]
-        steps = [f"{NETWORKS[name]} {sizes['networks'][name]['training_steps']:,}" for name in networks]
+        trained = {NETWORKS[name]: sizes["networks"][name] for name in networks}
+        steps = [f"{name} {one['training_steps']:,} × {one['batch_size']}" for name, one in trained.items()]
         kind = (
             "the paper's images and networks"
             if self.preset == FULL
@@ -68,8 +75,8 @@ class Run:
         )
         return (
             f"Preset {self.preset} ({kind}): at most {sizes['train_images']:,} training images of {size}×{size} "
-            f"pixels; steps: {', '.join(steps)}; {sizes['batch_size']} pairs a step; {sizes['pairs']:,} held-out "
-            f"pairs; seed {self.seed}."
+            f"pixels; steps × pairs in each: {', '.join(steps)}; {sizes['pairs']:,} held-out pairs; seed "
+            f"{self.seed}."
         )
 
     def untrained(self, points: int) -> str:

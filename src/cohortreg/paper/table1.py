@@ -9,15 +9,15 @@ from cohortreg.errors import UserError
 from cohortreg.evaluation.tables import write_table
 from cohortreg.files import read_json, write_text
 from cohortreg.layout import PaperLayout
-from cohortreg.paper.plan import DATASETS, NETWORKS, Run, table1_cells
+from cohortreg.paper.plan import DATASETS, NETWORKS, Cell, Run, table1_cells
 
 MEASURES = ("dice", "folds")
 NEAR, UP_TO = 0.03, 512  # what MLP and U-Net are held to on MNIST
 
 
-def gather(layout: PaperLayout, weights: Sequence[int], published: Path) -> pd.DataFrame:
+def gather(layout: PaperLayout, cells: Sequence[Cell], published: Path) -> pd.DataFrame:
     """A row a cell: what was measured, what was published, and the first less the second."""
-    cells = [read_json(layout.measured(*cell)) for cell in table1_cells(weights)]
+    cells = [read_json(layout.measured(*cell)) for cell in cells]
     table = pd.DataFrame(cells).drop(columns="variant")
     beside = read_published(published)
     table = table.merge(beside, on=["dataset", "lambda", "network"], how="left", validate="one_to_one")
@@ -41,24 +41,26 @@ def read_published(path: Path) -> pd.DataFrame:
 
 def write(layout: PaperLayout, published: Path, run: Run) -> str:
     """Write the table as CSV and as Markdown, and return the Markdown."""
-    table = gather(layout, run.weights, published)
+    networks = run.settings["table1"]
+    table = gather(layout, table1_cells(networks, run.settings["weights"]), published)
     write_table(layout.table1, table.assign(preset=run.preset))
     parts = [f"# Table 1, preset {run.preset}", "Measured / published / difference."]
-    for dataset, name in DATASETS.items():
+    for dataset, named in networks.items():
         rows = table[table["dataset"] == dataset]
-        parts += [f"## {name}", run.trained_on(dataset), _markdown(rows), *_findings(rows)]
+        parts += [f"## {DATASETS[dataset]}", run.trained_on(dataset, named), _markdown(rows, named)]
+        parts += _findings(rows, named)
     text = "\n\n".join(parts) + "\n"
     write_text(layout.table1_markdown, text)
     return text
 
 
-def _markdown(rows: pd.DataFrame) -> str:
+def _markdown(rows: pd.DataFrame, networks: Sequence[str]) -> str:
     """A data set's half of the table, in the form of the paper."""
-    heads = [f"{name} {measure}" for name in NETWORKS.values() for measure in ("Dice", "folds")]
+    heads = [f"{NETWORKS[name]} {measure}" for name in networks for measure in ("Dice", "folds")]
     lines = ["| λ | " + " | ".join(heads) + " |", "| ---: |" + " ---: |" * len(heads)]
     for weight, of_weight in rows.groupby("lambda"):
         by_network = of_weight.set_index("network")
-        values = [_triple(by_network.loc[network], measure) for network in NETWORKS for measure in MEASURES]
+        values = [_triple(by_network.loc[network], measure) for network in networks for measure in MEASURES]
         lines.append(f"| {weight:,} | " + " | ".join(values) + " |")
     return "\n".join(lines)
 
@@ -69,7 +71,7 @@ def _triple(row: pd.Series, measure: str) -> str:
     return f"{measured:.2f} / {published:.2f} / {difference:+.2f}"
 
 
-def _findings(rows: pd.DataFrame) -> list[str]:
+def _findings(rows: pd.DataFrame, networks: Sequence[str]) -> list[str]:
     """What this half of the table shows of what the paper says: how near Dice is, and whether folds fall."""
     best = rows[rows["network"].isin(["mlp", "unet"]) & (rows["lambda"] <= UP_TO)]
     far = best["dice_difference"].abs().max()
@@ -78,8 +80,8 @@ def _findings(rows: pd.DataFrame) -> list[str]:
         f"({'within' if far <= NEAR else 'not within'} {NEAR})."
     )
     falling, not_falling = [], []
-    for network, name in NETWORKS.items():
+    for network in networks:
         folds = rows[rows["network"] == network].sort_values("lambda")["folds"]
-        (falling if folds.is_monotonic_decreasing else not_falling).append(name)
+        (falling if folds.is_monotonic_decreasing else not_falling).append(NETWORKS[network])
     words = f"Folds fall with every step of λ for {', '.join(falling) or 'no network'}"
     return [near, f"{words}; not for {', '.join(not_falling)}." if not_falling else f"{words}."]

@@ -11,9 +11,10 @@ from cohortreg.errors import UserError
 from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.stages import build_registration
 from cohortreg.learning import weights
+from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs, pack
 from cohortreg.learning.devices import make_fabric
-from cohortreg.learning.training import HISTORY, learning_rate, train
+from cohortreg.learning.training import HISTORY, learning_rate, train, training_step
 
 SETTINGS = {
     "steps": 1,
@@ -70,6 +71,20 @@ def test_packed_images_come_back_to_half_precision(tmp_path, images):
         [[3, 0, 0], [8, 10, 3]],
         [[0, 0, 0], [8, 10, 6]],
     ]
+
+
+def test_a_training_takes_the_steps_of_adam(tmp_path, images):
+    trained, _ = run(images, tmp_path / "checkpoints", scale=0.1)
+    module = objective(0.1)
+    optimizer = torch.optim.Adam(module.parameters(), fused=False, foreach=False)
+    state = TrainingState(0, SETTINGS["weight"])
+    fabricated, _ = fabric().setup(module, torch.optim.Adam(module.parameters()))
+    for step in range(SETTINGS["training_steps"]):
+        state.step = step
+        folds = training_step(fabric(), fabricated, optimizer, images, SETTINGS, 1, state)[-1]
+        state.weight += SETTINGS["weight_increment"] * (folds > SETTINGS["fold_threshold"])
+    for name, tensor in module.registration.state_dict().items():
+        torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_a_stage_at_full_resolution_trains_in_mixed_precision(tmp_path, images):

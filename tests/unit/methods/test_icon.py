@@ -1,5 +1,7 @@
 """Registration with a trained model, what it computes in, and with one that is fitted to each pair."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,10 +45,10 @@ def image(seed: int) -> Image:
     return Image(array, np.eye(4))
 
 
-def difference(registration, moving: Image, fixed: Image) -> float:
+def difference(registration, moving: Image, fixed: Image, part=...) -> float:
     phi = identity_map(GRID) + registration.forward
     warped = interpolate(torch.from_numpy(moving.array)[None, None], phi)[0, 0].numpy()
-    return float(np.mean((warped - fixed.array) ** 2))
+    return float(np.mean((warped - fixed.array)[part] ** 2))
 
 
 def fabric() -> Fabric:
@@ -71,6 +73,22 @@ def test_a_pair_is_fitted_the_same_whatever_came_before(folder):
     assert first.any()
     for name, tensor in method.registration.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+
+
+def test_what_was_not_imaged_does_not_count_when_fitting(folder):
+    method = Icon(folder, fabric(), {"steps": 100, "learning_rate": 1e-3})
+    moving = image(0)
+    imaged = [[0, size - 4 * (axis == 2)] for axis, size in enumerate(GRID)]
+    array = shift(moving.array, (1, -1, 0.5), order=1, mode="nearest")
+    array[..., 10:] = 1 - array[..., 10:]
+    fixed = Image(array, moving.affine)
+    all_counts = method(moving, fixed)
+    moving, fixed = (replace(one, field_of_view=imaged) for one in (moving, fixed))
+    # Without what was not imaged, the rest fits better.
+    part = np.s_[..., :9]
+    assert difference(method(moving, fixed), moving, fixed, part) < 0.8 * difference(
+        all_counts, moving, fixed, part
+    )
 
 
 def test_what_fits_to_a_pair_is_part_of_the_version(folder):

@@ -4,17 +4,19 @@ import pytest
 
 from cohortreg.layout import PaperLayout
 
-STEPS = {"training_steps": 3, "learning_rate": 1e-3}
+STEPS = {"training_steps": 3, "batch_size": 2, "learning_rate": 1e-3}
 
 
 @pytest.fixture
 def preset() -> dict:
     return {
+        "table1": {name: ["mlp", "enc_dec", "unet", "conv_only"] for name in ("mnist", "triangles_circles")},
+        "weights": [64, 128],
         "size": 12,
         "train_images": 6,
         "test_images": 5,
         "pairs": 4,
-        "batch_size": 2,
+        "precision": "32-true",
         "networks": {
             "mlp": {"hidden": [8, 8]} | STEPS,
             "enc_dec": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,

@@ -14,12 +14,11 @@ from cohortreg.paper import figures, table1
 from cohortreg.paper.plan import FIGURES, Run, figure_cells, table1_cells
 
 PUBLISHED = Path(__file__).parents[3] / "resources" / "paper" / "table1.csv"
-WEIGHTS = [64, 128]
 
 
 @pytest.fixture
 def run(preset) -> Run:
-    return Run("quick", preset, WEIGHTS, 1)
+    return Run("quick", preset, 1)
 
 
 @pytest.fixture
@@ -27,8 +26,12 @@ def made(layout, run):
     """Cells that are published to the digit but for Dice, which is 0.02 higher."""
     published = table1.read_published(PUBLISHED).set_index(["dataset", "network", "lambda"])
     cells = {
-        *table1_cells([0, *WEIGHTS]),
-        *(cell for name in FIGURES for cell in figure_cells(name, WEIGHTS)),
+        *table1_cells(run.settings["table1"], [0, *run.settings["weights"]]),
+        *(
+            cell
+            for name in FIGURES
+            for cell in figure_cells(name, run.settings["table1"], run.settings["weights"])
+        ),
     }
     phi = identity_map((28, 28))[0].repeat(2, 1, 1, 1).numpy()
     image = np.random.default_rng(0).random((2, 28, 28), np.float32)
