@@ -69,6 +69,7 @@ def import_peer() -> ModuleType:
     sys.path.insert(0, str(FOLDER))
     import icon_registration
     import icon_registration.networks
+    import icon_registration.pretrained_models
 
     for name in stand_ins:  # torch asks for some of them too, and takes a stand-in for the real one
         del sys.modules[name]

@@ -85,7 +85,7 @@ def run_cell(
     objective = _objective(cell, network, images.grid, seed)
     made_from = digest(json.dumps([network, stage, cell, seed], sort_keys=True), images.sha256)
     checkpoints = layout.checkpoints(*cell) / made_from[:16]
-    started = time.perf_counter()
+    commit, started = git_commit(), time.perf_counter()
     train(objective, images, stage, seed, fabric, checkpoints, settings["checkpoint_every"], progress)
     facts = {
         "dataset": cell.dataset,
@@ -102,7 +102,7 @@ def run_cell(
         "hardware": hardware(fabric.device.type),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "git_commit": git_commit(),
+        "git_commit": commit,
     }
     test = _images(layout, cell, "test", fabric)
     measured, examples = measure(objective.registration.eval(), test, settings["pairs"], seed, fabric)
