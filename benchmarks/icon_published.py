@@ -76,7 +76,9 @@ def compare(name: str, folder: Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", action="append", choices=list(MODELS), help="only this one; may be repeated")
+    parser.add_argument(
+        "--model", action="append", choices=list(MODELS), help="only this one; may be repeated"
+    )
     parser.add_argument("--output", type=Path, default=DOCS / "published-models.csv", help="the table")
     options = parser.parse_args()
     install_peer()

@@ -13,7 +13,9 @@ PAPER = {
     "published": "table1.csv",
     "presets": {
         "tiny": {
-            "table1": {name: ["mlp", "enc_dec", "unet", "conv_only"] for name in ("mnist", "triangles_circles")},
+            "table1": {
+                name: ["mlp", "enc_dec", "unet", "conv_only"] for name in ("mnist", "triangles_circles")
+            },
             "weights": [64],
             "size": 12,
             "train_images": 6,
