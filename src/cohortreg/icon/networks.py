@@ -41,6 +41,11 @@ def _cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x[(..., *[slice(n) for n in shape])]
 
 
+def _channels_last(x: Tensor) -> Tensor:
+    """x [batch, channels, *grid] with its channels last in memory: what convolutions are fastest on."""
+    return x.contiguous(memory_format=_CHANNELS_LAST[x.dim() - 2])
+
+
 def _halve(x: Tensor) -> Tensor:
     """x [batch, channels, *grid] at half resolution, by averaging over 2 voxels along every axis."""
     return _AVERAGE_POOL[x.dim() - 2](x, 2, ceil_mode=True)
@@ -60,7 +65,7 @@ def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
     channels = y.shape[1]
     depth = x.shape[2]
     planes = x if x.dim() == 4 else x.transpose(1, 2).flatten(0, 1)
-    planes = planes[:, :channels].contiguous(memory_format=torch.channels_last)
+    planes = _channels_last(planes[:, :channels])
     planes = _with_channels(resample(planes), channels)
     if x.dim() == 4:
         return y + planes
@@ -108,9 +113,10 @@ class EncoderDecoder(nn.Module):
             for before, after in zip(below, up, strict=True)
         )
         self.last = _zero(_CONV[dim](up[0], dim, kernel_size=3, padding=1))
+        self.to(memory_format=_CHANNELS_LAST[dim])
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        x = torch.cat([moving, fixed], 1)
+        x = _channels_last(torch.cat([moving, fixed], 1))
         shapes = []
         for convolve in self.down:
             shapes.append(x.shape[2:])
@@ -132,9 +138,10 @@ class ConvOnly(nn.Module):
             _CONV[dim](2 + n * channels, channels, kernel_size=5, padding=2) for n in range(layers - 1)
         )
         self.last = _zero(_CONV[dim](2 + (layers - 1) * channels, dim, kernel_size=5, padding=2))
+        self.to(memory_format=_CHANNELS_LAST[dim])
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        x = torch.cat([moving, fixed], 1)
+        x = _channels_last(torch.cat([moving, fixed], 1))
         for convolve in self.hidden:
             x = torch.cat([x, F.relu(convolve(x))], 1)
         return self.last(x)
@@ -159,7 +166,6 @@ class UNet(nn.Module):
         grid: Sequence[int] = (),
     ):
         super().__init__()
-        self.dim = dim
         # Levels on the way down; of these, the finest have no way up where the displacement is coarser.
         levels = range(len(down) - 1)
         coarser = len(levels) - len(up)
@@ -182,7 +188,7 @@ class UNet(nn.Module):
         self.to(memory_format=_CHANNELS_LAST[dim])
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        x = self._contiguous(torch.cat([moving, fixed], 1))
+        x = _channels_last(torch.cat([moving, fixed], 1))
         skips = []
         for convolve in self.down:
             skips.append(x)
@@ -195,13 +201,9 @@ class UNet(nn.Module):
             x = normalise(_plus(convolve(F.leaky_relu(x)), x, _double))
             if x.requires_grad:
                 # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
-                x.register_hook(self._contiguous)
+                x.register_hook(_channels_last)
             x = torch.cat([_cropped(x, skip.shape[2:]), skip], 1)
         return self.last(x) / 10
-
-    def _contiguous(self, x: Tensor) -> Tensor:
-        """x with its channels last in memory: what convolutions on processors and accelerators are fastest on."""
-        return x.contiguous(memory_format=_CHANNELS_LAST[self.dim])
 
 
 #: Each name of the configuration, and how its network is made from the settings of `network` and the grid that it sees.
