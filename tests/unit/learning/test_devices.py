@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cohortreg.learning.devices import make_fabric
+from cohortreg.learning.devices import make_fabric, use_processor
 
 
 class Observer(nn.Module):
@@ -38,3 +38,13 @@ def test_every_precision_of_the_configuration_computes(precision):
     assert module(torch.ones(1, 1, 2, 2, 2)).item() == 1
     expected = {"16-mixed": "bf16-mixed"}.get(precision, precision)
     assert fabric.strategy.precision.precision == expected
+
+
+def test_numbers_that_slow_processors_down_are_zero():
+    threads = torch.get_num_threads()
+    try:
+        use_processor(threads)
+        assert (torch.tensor([1e-30]) * 1e-10).item() == 0
+    finally:
+        torch.set_flush_denormal(False)
+    assert (torch.tensor([1e-30]) * 1e-10).item() > 0
