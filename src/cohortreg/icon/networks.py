@@ -56,6 +56,22 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode=_LINEAR[x.dim() - 2], align_corners=False)
 
 
+def _beside(x: Tensor, skip: Tensor) -> Tensor:
+    """The channels of x, then those of skip."""
+    if x.requires_grad:
+        # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
+        x.register_hook(_channels_last)
+    return torch.cat([x, skip], 1)
+
+
+def _convolve_beside(layer: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    """layer(_beside(x, skip)) for a convolution to few channels, which costs less than concatenation."""
+    convolve = {2: F.conv2d, 3: F.conv3d}[x.dim() - 2]
+    weights = layer.weight.split([x.shape[1], skip.shape[1]], 1)
+    y = convolve(x, _channels_last(weights[0]), layer.bias, padding=layer.padding)
+    return y + convolve(skip, _channels_last(weights[1]), padding=layer.padding)
+
+
 def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
     """y + resample(x), with as many channels as y has, where resample treats one axis like the other.
 
@@ -198,12 +214,10 @@ class UNet(nn.Module):
             x = expand(F.leaky_relu(squeeze(x.flatten(1)))).reshape(x.shape)
         skips = skips[-len(self.up) :]
         for skip, convolve, normalise in reversed(list(zip(skips, self.up, self.norm, strict=True))):
-            x = normalise(_plus(convolve(F.leaky_relu(x)), x, _double))
-            if x.requires_grad:
-                # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
-                x.register_hook(_channels_last)
-            x = torch.cat([_cropped(x, skip.shape[2:]), skip], 1)
-        return self.last(x) / 10
+            x = _cropped(normalise(_plus(convolve(F.leaky_relu(x)), x, _double)), skip.shape[2:])
+            if skip is not skips[0]:
+                x = _beside(x, skip)
+        return _convolve_beside(self.last, x, skips[0]) / 10
 
 
 #: Each name of the configuration, and how its network is made from the settings of `network` and the grid that it sees.
