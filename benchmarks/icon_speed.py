@@ -138,9 +138,11 @@ def our_work(name: str, grid: tuple[int, ...], device: str):
     from lightning_fabric import Fabric
 
     from cohortreg.icon.losses import StageObjective
+    from cohortreg.learning.devices import use_processor
     from cohortreg.methods.icon import for_registration
 
     work = WORKS[name]
+    use_processor(torch.get_num_threads())
     fabric = Fabric(accelerator=device, devices=1, precision=work["precision"])
     registration = our_registration(work, grid)
     pairs = fabric.to_device(images(work["pairs"], grid)).split(work["pairs"])
@@ -154,7 +156,7 @@ def our_work(name: str, grid: tuple[int, ...], device: str):
         return register
 
     objective = StageObjective(registration, None, downsample=1)
-    module, optimizer = fabric.setup(objective, torch.optim.Adam(objective.parameters(), lr=1e-4))
+    module, optimizer = fabric.setup(objective, torch.optim.Adam(objective.parameters(), lr=1e-4, fused=True))
     module.train()
     whole = torch.tensor([[0, 0, 0], grid]).repeat(work["pairs"], 1, 1).to(fabric.device)
     generator = torch.Generator().manual_seed(2)

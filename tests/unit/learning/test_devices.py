@@ -1,5 +1,9 @@
 """What mixed precision does to images and networks."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -48,3 +52,27 @@ def test_numbers_that_slow_processors_down_are_zero():
     finally:
         torch.set_flush_denormal(False)
     assert (torch.tensor([1e-30]) * 1e-10).item() > 0
+
+
+FAULTS = """
+import resource, sys, torch
+from cohortreg.learning.devices import use_processor
+if sys.argv[1] == "use": use_processor(1)
+torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="glibc's allocator alone maps large tensors anew"
+)
+def test_large_tensors_take_the_memory_of_those_before_them():
+    faults = {
+        which: int(
+            subprocess.run([sys.executable, "-c", FAULTS, which], capture_output=True, text=True).stdout
+        )
+        for which in ("use", "plain")
+    }
+    assert faults["use"] < 0.01 * faults["plain"]
