@@ -88,7 +88,7 @@ def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
     line = resample(torch.eye(depth, dtype=x.dtype, device=x.device)[None])[0].T
     rows = planes.permute(0, 2, 3, 1).reshape(len(x), depth, -1)
     y = y.movedim(1, -1)
-    total = y.flatten(2).baddbmm_(line.expand(len(x), -1, -1), rows)
+    total = y.flatten(2).baddbmm_(line.expand(len(x), -1, -1).to(y.dtype), rows.to(y.dtype))
     return total.reshape(y.shape).movedim(-1, 1)
 
 
