@@ -50,6 +50,7 @@ def test_a_figure_and_a_cell_are_made_and_nothing_else(paper):
     run = paper.snakemake("figure5", str(wanted))
     assert run.returncode == 0, run.stdout
     assert layout.figure("figure5").stat().st_size > 0
+    assert "preset tiny: figures and tables are in results/paper-tiny" in run.stdout
     assert read_json(layout.measured(*cell))["training_steps"] == 3
     assert len(list(layout.root.rglob("cell.json"))) == 2
     assert not paper.results.exists()

@@ -14,7 +14,8 @@ NOISE = 1 / 8  # pixels
 def optimise_maps(
     moving: Tensor, fixed: Tensor, noise: float, settings: dict, weight: float, seed: int
 ) -> DisplacementField:
-    """Displacements of Phi^AB and Phi^BA that minimise Eq. 13 for one pair, by Adam from the identity.
+    """Displacements of Phi^AB and Phi^BA that minimise Eq. 13 for one pair, by Adam from the identity, at
+    a rate that falls to zero.
 
     moving, fixed: [1, 1, *grid]. noise: standard deviation, in pixels, of the Gaussian noise that is added to both
     displacement fields before inverse consistency (Eq. 5), never before similarity. settings: steps, learning_rate.
@@ -23,6 +24,7 @@ def optimise_maps(
     shape = images.shape[2:]
     displacement = nn.Parameter(torch.zeros(2, len(shape), *shape))
     optimizer = torch.optim.Adam([displacement], lr=settings["learning_rate"])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings["steps"])
     generator = torch.Generator().manual_seed(seed)
     for _ in range(settings["steps"]):
         warped = interpolate(images, DisplacementField(displacement).on_grid(shape))
@@ -33,4 +35,5 @@ def optimise_maps(
         optimizer.zero_grad()
         (similarity + weight * consistency).backward()
         optimizer.step()
+        schedule.step()
     return DisplacementField(displacement.detach())
