@@ -4,7 +4,7 @@
 rule paper:
     input:
         paper_layout.table1,
-        figure_paths(*FIGURES),
+        figure_paths(*PAPER_FIGURES),
 
 
 rule table1:
@@ -34,7 +34,7 @@ rule figure5:
 
 rule figure6:
     input:
-        figure_paths(*FIGURE6),
+        figure_paths(*[name for name in PAPER_FIGURES if name in FIGURE6]),
 
 
 rule paper_data:

@@ -8,6 +8,7 @@ from cohortreg.paper.plan import (
     SPLITS,
     VARIANTS,
     figure_cells,
+    figures,
     table1_cells,
 )
 
@@ -22,6 +23,7 @@ wildcard_constraints:
 
 PAPER_SETTINGS = PAPER["presets"][PRESET]
 TABLE1 = PAPER_SETTINGS["table1"], PAPER_SETTINGS["weights"]
+PAPER_FIGURES = figures(PAPER_SETTINGS["table1"])
 PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
 paper_layout = PaperLayout(Path("results") / f"paper-{PRESET}")
 

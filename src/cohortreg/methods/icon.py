@@ -163,7 +163,7 @@ class Icon:
         tensors, _ = weights.load(path)
         weights.load_into(self.registration, tensors, path)
         self.registration = fabric.to_device(self.registration.eval().requires_grad_(False))
-        self.version = digest("icon-2", digest_file(path), json.dumps(optimisation, sort_keys=True))
+        self.version = digest("icon-3", digest_file(path), json.dumps(optimisation, sort_keys=True))
         self.similarity = similarity_in_words(self.card["similarity"])
         self.grid = tuple(self.card["grid"])
         self.fabric = fabric

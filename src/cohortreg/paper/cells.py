@@ -83,7 +83,9 @@ def run_cell(
     stage = _stage(cell, settings)
     network = settings["networks"][cell.network]
     objective = _objective(cell, network, images.grid, seed)
-    made_from = digest(json.dumps([network, stage, cell, seed], sort_keys=True), images.sha256)
+    made_from = digest(
+        json.dumps([network, stage, cell, seed, settings["precision"]], sort_keys=True), images.sha256
+    )
     checkpoints = layout.checkpoints(*cell) / made_from[:16]
     commit, started = git_commit(), time.perf_counter()
     train(objective, images, stage, seed, fabric, checkpoints, settings["checkpoint_every"], progress)

@@ -43,6 +43,11 @@ def table1_cells(networks: Mapping[str, Sequence[str]], weights: Sequence[int]) 
     ]
 
 
+def figures(networks: Mapping[str, Sequence[str]]) -> list[str]:
+    """The figures of `FIGURES`; Figure 6 of those data sets only on which networks are trained."""
+    return [name for name in FIGURES if FIGURE6.get(name) is None or FIGURE6[name] in networks]
+
+
 def figure_cells(figure: str, networks: Mapping[str, Sequence[str]], weights: Sequence[int]) -> list[Cell]:
     """The cells that a figure of `FIGURES` shows. Figure 6 adds the weight 0 to those of Table 1."""
     if figure in FIGURE6:

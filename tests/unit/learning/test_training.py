@@ -78,7 +78,7 @@ def test_a_training_takes_the_steps_of_adam(tmp_path, images):
     module = objective(0.1)
     optimizer = torch.optim.Adam(module.parameters(), fused=False, foreach=False)
     state = TrainingState(0, SETTINGS["weight"])
-    fabricated, _ = fabric().setup(module, torch.optim.Adam(module.parameters()))
+    fabricated = fabric().setup_module(module)
     for step in range(SETTINGS["training_steps"]):
         state.step = step
         folds = training_step(fabric(), fabricated, optimizer, images, SETTINGS, 1, state)[-1]
