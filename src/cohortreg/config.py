@@ -16,9 +16,13 @@ from jsonschema import Draft202012Validator, ValidationError
 from cohortreg.errors import UserError
 
 DATA = "../shared/data"
-UNTRAINED_METHODS = ("identity", "affine")
+#: What a cohort's own file replaces and does not complete.
+REPLACED = ("structures", "method_settings")
 #: Ends the name of a row whose networks are optimised for each pair.
 OPTIMISED = "-io"
+#: What a model of ICON needs, and no other has; the same for its stages.
+ICON_KEYS = ("network", "similarity", "regularity", "noise")
+ICON_STAGE_KEYS = ("downsample", "stride", "window")
 NETWORK_KEYS = {
     "unet": ("down", "up"),
     "enc_dec": ("down", "up"),
@@ -53,12 +57,12 @@ def load(defaults: Path, *overlays: Path) -> dict:
 def merge(config: Mapping, overlay: Mapping) -> dict:
     """The overlay's values over those of config: mappings merge, anything else is replaced.
 
-    `structures` is replaced as a whole, since a cohort has its own and not the demo's beside them.
+    `structures` and `method_settings` are replaced as a whole: a cohort has its own and not the demo's beside them.
     """
     merged = dict(config)
     for key, value in overlay.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both and key != "structures" else value
+        merged[key] = merge(merged[key], value) if both and key not in REPLACED else value
     return merged
 
 
@@ -74,27 +78,52 @@ def validate(config: Mapping) -> dict:
     _check_preprocess(config["preprocess"])
     for name, model in config["models"].items():
         _check_model(f"models.{name}", model, config["preprocess"]["grid"])
-    _check_methods(config)
+    if config["report"]["reference"] not in config["methods"]:
+        _fail(
+            "report.reference",
+            f"{config['report']['reference']!r} is not among methods; add it there or name one",
+        )
     if "paper" in config:
         _check_paper(config)
     return dict(config)
 
 
+def complete(schema: Mapping[str, dict], given: Mapping, where: str) -> dict:
+    """The settings of a method: those given, over the defaults in its schema.
+
+    schema: name -> JSON schema of the setting, with `default` and `description`. where: the settings' place in the
+    configuration. Raises UserError with one sentence that names the first wrong key.
+    """
+    whole = {"type": "object", "additionalProperties": False, "properties": schema}
+    error = min(Draft202012Validator(whole).iter_errors(given), key=_urgency, default=None)
+    if error is not None:
+        raise UserError(_sentence(error, where))
+    return {name: part["default"] for name, part in schema.items()} | dict(given)
+
+
 def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
     """Methods that the models offer.
 
-    Each `{model}-{n}step` stands for a model and the stage, from 1, that brings it to n steps; with `-io` behind it,
-    for its last stage optimised for each pair.
+    Each `{model}-{n}step` stands for a model of ICON and the stage, from 1, that brings it to n steps; another model
+    has one row of its name, for its last stage. With `-io` behind it, the last stage is optimised for each pair.
     """
     methods = {}
     for name, model in models.items():
-        steps = 0
+        steps, row = 0, name
         for number, stage in enumerate(model["stages"], start=1):
             steps += stage["steps"]
-            methods[f"{name}-{steps}step"] = (name, number)
+            if is_icon(model):
+                row = f"{name}-{steps}step"
+                methods[row] = (name, number)
+        methods[row] = (name, len(model["stages"]))
         if "optimisation" in model:
-            methods[f"{name}-{steps}step{OPTIMISED}"] = (name, number)
+            methods[row + OPTIMISED] = (name, len(model["stages"]))
     return methods
+
+
+def is_icon(model: Mapping) -> bool:
+    """Whether a model's part of the configuration, or its card, is one of ICON."""
+    return model.get("method", "icon") == "icon"
 
 
 def expand_root(root: str) -> Path:
@@ -116,13 +145,16 @@ def _urgency(error: ValidationError) -> tuple[int, list[str]]:
     return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
 
 
-def _sentence(error: ValidationError) -> str:
-    where = _dotted(error.absolute_path)
+def _sentence(error: ValidationError, part: str = "") -> str:
+    """What is wrong, where; part: the place in the configuration of what was validated."""
+    where = ".".join(filter(None, [part, _dotted(error.absolute_path)]))
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = next(key for key in error.instance if key not in known)
         where = f"{where}.{unknown}" if where else str(unknown)
-        problem = f"unknown key; did you mean {_nearest(str(unknown), known)}?"
+        problem = (
+            f"unknown key; did you mean {_nearest(str(unknown), known)}?" if known else "has no settings"
+        )
     elif error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         where = f"{where}.{missing}" if where else missing
@@ -178,6 +210,22 @@ def _check_preprocess(preprocess: Mapping) -> None:
 
 
 def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
+    parts = [(where, model, ICON_KEYS)]
+    parts += [
+        (f"{where}.stages[{number}]", stage, ICON_STAGE_KEYS) for number, stage in enumerate(model["stages"])
+    ]
+    for at, part, keys in parts:
+        for key in keys:
+            if is_icon(model) and key not in part:
+                _fail(f"{at}.{key}", "missing; take its default from config/config.yaml")
+            if not is_icon(model) and key in part:
+                _fail(
+                    f"{at}.{key}", f"only a model of icon has it, and this one's method is {model['method']}"
+                )
+    if not is_icon(model):
+        return
+    if "settings" in model:
+        _fail(f"{where}.settings", "a model of icon has none; its settings are the other keys")
     _check_network(f"{where}.network", model["network"])
     if model["noise"] and model["regularity"] != "icon":
         _fail(f"{where}.noise", f"is for regularity icon only, but regularity is {model['regularity']}")
@@ -218,15 +266,3 @@ def _check_paper(config: Mapping) -> None:
         for network in ("enc_dec", "unet"):
             settings = preset["networks"][network] | {"architecture": network}
             _check_network(f"paper.presets.{name}.networks.{network}", settings)
-
-
-def _check_methods(config: Mapping) -> None:
-    known = [*UNTRAINED_METHODS, *trained_methods(config["models"]), *config["pretrained"]]
-    for number, method in enumerate(config["methods"]):
-        if method not in known:
-            _fail(f"methods[{number}]", f"no method {method!r}; known are {', '.join(known)}")
-    if config["report"]["reference"] not in config["methods"]:
-        _fail(
-            "report.reference",
-            f"{config['report']['reference']!r} is not among methods; add it there or name one",
-        )

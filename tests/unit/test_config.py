@@ -10,7 +10,8 @@ from cohortreg import config as configuration
 from cohortreg.errors import UserError
 
 CONFIG = Path(__file__).parents[2] / "config"
-NAMED = ("models", "structures", "paper.presets")
+NAMED = ("models", "structures", "paper.presets", "method_settings")
+FREE = ("method_settings.{name}", "models.{name}.settings")
 
 
 @pytest.fixture
@@ -48,7 +49,6 @@ def put(config: dict, path: str, value: object) -> None:
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
         ("structures", {"mean": [1]}, "structures: 'mean' does not match"),
         ("structures", {}, "structures: {} should be non-empty"),
-        ("methods", ["identity", "icon-5step"], "known are identity, affine, icon-2step, icon-3step, icon-4step"),
         ("report.reference", "icon-1step", "report.reference: 'icon-1step' is not among methods"),
         ("cohort", "../demo", "cohort: '../demo' does not match"),
         ("shards.pairs", 0, "shards.pairs: 0 is less than the minimum of 1"),
@@ -83,9 +83,12 @@ def test_file_that_is_not_yaml_is_named(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_overlay_merges_and_its_structures_replace_the_demos(demo):
+def test_overlay_merges_and_its_structures_and_settings_replace_the_demos(demo):
+    demo["method_settings"] = {"demons": {"iterations": [1]}, "syn": {}}
     overlay = {"preprocess": {"fit": "pad"}, "structures": {"anterior": [1]}, "methods": ["affine"]}
+    overlay["method_settings"] = {"demons": {}}
     merged = configuration.merge(demo, overlay)
+    assert merged["method_settings"] == {"demons": {}}
     assert merged["preprocess"] == demo["preprocess"] | {"fit": "pad"}
     assert merged["structures"] == {"anterior": [1]}
     assert merged["methods"] == ["affine"]
@@ -136,6 +139,8 @@ def default_paths(value: object, path: str = "", named: bool = False) -> set[str
     paths = set()
     for key, child in value.items():
         here = f"{path}.{'{name}' if named else key}".removeprefix(".")
+        # What is inside is the method's own, see docs/methods.md.
+        child = {} if here in FREE else child
         paths |= (set() if named else {here}) | default_paths(child, here, here in NAMED)
     return paths
 

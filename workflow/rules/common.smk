@@ -10,6 +10,7 @@ from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs
 from cohortreg.errors import UserError
 from cohortreg.files import digest
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
+from cohortreg.methods import registry
 
 
 wildcard_constraints:
@@ -29,6 +30,8 @@ try:
     # Snakemake has merged the files already, but would add a cohort's structures to those of the demo.
     config = configuration.merge(config, workflow.config_settings.overwrite_config)
     config = configuration.validate(config)
+    if workflow.is_main_process:
+        registry.check(config)
     images = read_images(config["images"])
     pairs = read_pairs(config["pairs"], images)
 except UserError as error:
@@ -37,7 +40,13 @@ except UserError as error:
 # The paper's experiments are no part of a cohort, nor of its report.
 PAPER, PRESET = config.pop("paper", None), config.pop("preset", None)
 
-WARNINGS = leak_warnings(images, pairs)
+# Rows whose software is not installed are left out, and the others go on.
+MISSING = registry.missing(config)
+config["methods"] = [method for method in config["methods"] if method not in MISSING]
+if config["report"]["reference"] in MISSING:
+    sys.exit(f"cohortreg: configuration: report.reference: {MISSING[config['report']['reference']]}")
+
+WARNINGS = [*leak_warnings(images, pairs), *MISSING.values()]
 layout = Layout(Path("results") / config["cohort"])
 root = configuration.expand_root(config["root"])
 
@@ -124,6 +133,8 @@ def method_settings(wildcards):
         given["pretrained"] = config["pretrained"][method]
     elif method.endswith(configuration.OPTIMISED):
         given["optimisation"] = config["models"][TRAINED[method][0]]["optimisation"]
+    elif method in config["method_settings"]:
+        given["method_settings"] = config["method_settings"][method]
     return json.dumps(given)
 
 

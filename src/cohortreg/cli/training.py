@@ -51,7 +51,8 @@ def train_command(
 ) -> None:
     """Train a stage of a model, or go on where a training of it stopped."""
     from cohortreg.layout import Layout
-    from cohortreg.methods.icon import train_stage
+    from cohortreg.methods.learned import train_stage
+    from cohortreg.methods.registry import method_class, method_of
 
     given = json.loads(settings)
     total = given["model"]["stages"][stage - 1]["training_steps"]
@@ -69,7 +70,8 @@ def train_command(
                 )
             advance(note, completed=state.step)
 
-        train_stage(layout, model, stage, given, seed, fabric, report)
+        method = method_class(method_of(given["model"]))
+        train_stage(method, layout, model, stage, given, seed, fabric, report)
     typer.echo(
         f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
     )
@@ -89,6 +91,7 @@ def register_command(
     from cohortreg.cohort.shards import shard_of
     from cohortreg.cohort.tables import read_images, read_pairs
     from cohortreg.layout import Layout
+    from cohortreg.methods.registry import open_method
     from cohortreg.methods.shards import register_shard
 
     layout = Layout(results)
@@ -100,19 +103,9 @@ def register_command(
     pairs = pairs[mine]
     given = json.loads(settings)
     fabric = _fabric(given["training"], threads)
-    pretrained = Path(given["pretrained"]) if "pretrained" in given else None
+    opened = open_method(method, layout, given, seed, threads, fabric)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
-        register_shard(
-            layout,
-            method,
-            pairs,
-            shard,
-            seed,
-            fabric,
-            lambda pair: advance(),
-            pretrained,
-            given.get("optimisation"),
-        )
+        register_shard(layout, method, opened, pairs, shard, fabric.device.type, advance)
 
 
 def _fabric(training: dict, threads: int):

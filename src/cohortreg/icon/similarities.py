@@ -4,7 +4,8 @@ Each takes the two images and a weight per voxel, all [batch, 1, *grid], and ret
 tensor. Voxels of weight 0 do not count: there, at least one of the images was never imaged.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -34,12 +35,12 @@ def normalised_cross_correlation(warped: Tensor, fixed: Tensor, weight: Tensor) 
 class LocalCrossCorrelation:
     """1 - the correlation of both images in a Gaussian window around each voxel (LNCC).
 
-    window: standard deviation of the Gaussian in voxels; it ends at two of them. Beyond the grid both images count
-    as 0, and 1e-5 is added to the variances, as in the authors' package. squared: 1 - the squared correlation, to
-    which contrast may be reversed.
+    window: standard deviation of the Gaussian in voxels, one for all axes or one for each; it ends at two of them.
+    Beyond the grid both images count as 0, and 1e-5 is added to the variances, as in the authors' package. squared:
+    1 - the squared correlation, to which contrast may be reversed.
     """
 
-    def __init__(self, window: float, squared: bool = False):
+    def __init__(self, window: float | Sequence[float], squared: bool = False):
         self.window = window
         self.squared = squared
 
@@ -56,21 +57,41 @@ class LocalCrossCorrelation:
 
     def _windowed(self, values: Tensor) -> Tensor:
         """Values averaged over the window: along each axis, a product with a banded matrix."""
-        for axis in range(2, values.dim()):
-            matrix = self._matrix(values.shape[axis], values)
+        axes = values.dim() - 2
+        windows = self.window if isinstance(self.window, Sequence) else [self.window] * axes
+        for axis, window in enumerate(windows, start=2):
+            matrix = _gaussian(window, values.shape[axis], values)
             values = torch.tensordot(values, matrix, dims=([axis], [0])).movedim(-1, axis)
         return values
 
-    def _matrix(self, size: int, like: Tensor) -> Tensor:
-        """[size, size], symmetric: the Gaussian's weight of each voxel of an axis for each other."""
-        radius = round(2 * self.window)
-        index = torch.arange(size, device=like.device, dtype=like.dtype)
-        window = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
-        total = torch.exp(-0.5 * (window / self.window) ** 2).sum()
-        distance = index[:, None] - index
-        return torch.where(
-            distance.abs() <= radius, torch.exp(-0.5 * (distance / self.window) ** 2) / total, 0
-        )
+
+def _gaussian(window: float, size: int, like: Tensor) -> Tensor:
+    """[size, size], symmetric: the weight of each voxel of an axis for each other."""
+    radius = round(2 * window)
+    index = torch.arange(size, device=like.device, dtype=like.dtype)
+    offsets = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
+    total = torch.exp(-0.5 * (offsets / window) ** 2).sum()
+    distance = index[:, None] - index
+    return torch.where(distance.abs() <= radius, torch.exp(-0.5 * (distance / window) ** 2) / total, 0)
+
+
+class MultiKernelCorrelation:
+    """The weighted sum of squared LNCC in windows that are fractions of the image (Shen et al., CVPR 2019).
+
+    grid: of the images. fractions: the windows' sizes, as parts of the image's along each axis. weights: as many.
+    """
+
+    def __init__(self, grid: Sequence[int], fractions: Sequence[float], weights: Sequence[float]):
+        self.weights = weights
+        # A Gaussian as wide as a box of that size: of the same variance.
+        self.parts = [
+            LocalCrossCorrelation([max(fraction * size / math.sqrt(12), 0.5) for size in grid], squared=True)
+            for fraction in fractions
+        ]
+
+    def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        parts = zip(self.weights, self.parts, strict=True)
+        return sum(share * part(warped, fixed, weight) for share, part in parts)
 
 
 class MutualInformation:

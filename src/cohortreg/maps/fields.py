@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from cohortreg.maps.grids import identity_map, interpolate, resize
@@ -46,6 +47,38 @@ class DisplacementField:
     def halves(self) -> "tuple[DisplacementField, DisplacementField]":
         first, second = self.displacement.chunk(2)
         return DisplacementField(first), DisplacementField(second)
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """Phi(x) = A x + b.
+
+    matrix: [batch, dim, dim + 1], A and b side by side, in unit coordinates.
+    """
+
+    matrix: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        linear, shift = self.matrix[..., :-1], self.matrix[..., -1:]
+        return (_product(linear, points.flatten(2)) + shift).unflatten(2, points.shape[2:])
+
+    def after(self, inner: "AffineMap") -> "AffineMap":
+        """self ∘ inner, an affine map again."""
+        product = _product(self.matrix[..., :-1], inner.matrix)
+        return AffineMap(torch.cat([product[..., :-1], product[..., -1:] + self.matrix[..., -1:]], -1))
+
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        return self(identity_map(shape, self.matrix.device, self.matrix.dtype))
+
+    def halves(self) -> "tuple[AffineMap, AffineMap]":
+        first, second = self.matrix.chunk(2)
+        return AffineMap(first), AffineMap(second)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in the precision of the two, also where training mixes precisions: points in half would be off."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Nothing done: what every method starts from."""
 
+from typing import ClassVar
+
 import torch
 
 from cohortreg.images.io import Image
@@ -9,8 +11,12 @@ from cohortreg.methods.interface import Registration
 class Identity:
     """The identity of the unit cube: voxel i of the fixed image is matched to voxel i of the moving image."""
 
-    version = "identity-1"
+    settings: ClassVar[dict[str, dict]] = {}
     similarity = ""
+    version = "identity-1"
+
+    def __init__(self, settings: dict, seed: int, threads: int):
+        """It has no settings, and nothing is random."""
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         displacement = torch.zeros(1, fixed.array.ndim, *fixed.array.shape)

@@ -23,8 +23,8 @@ class Registration:
 class Method(Protocol):
     """Registers a moving to a fixed image on one grid; never sees a label.
 
-    Everything that is done for each pair happens inside the call, which is what is timed; models are loaded
-    when the method is made.
+    Everything that is done for each pair happens inside the call, which is what is timed; what serves all pairs is
+    done when the method is made. See docs/methods.md on how to add one.
     """
 
     #: Changes when the method's results would: part of what says whether a transform is up to date.
@@ -33,4 +33,14 @@ class Method(Protocol):
     similarity: str
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
-        """Register one pair; raises UserError where the method cannot."""
+        """Register one pair; raises UserError, with the reason in one sentence, where the method cannot."""
+
+
+class PairwiseMethod(Method, Protocol):
+    """A method that needs nothing but a pair."""
+
+    #: Each setting's JSON schema, with `description` and `default`.
+    settings: dict[str, dict]
+
+    def __init__(self, settings: dict, seed: int, threads: int):
+        """settings: a value for each. threads: of the processor, which the method may use."""

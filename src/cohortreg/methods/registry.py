@@ -1,54 +1,159 @@
-"""Which methods there are, by the names that the configuration and the tables use."""
+"""The methods by name, a line each; and how a row of the tables becomes one of them.
 
-from collections.abc import Mapping
+Only names are here, so that nothing of a method is imported before it is wanted: the workflow reads this file for
+each of its jobs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning_fabric import Fabric
-
-from cohortreg.config import OPTIMISED, trained_methods
+from cohortreg.config import OPTIMISED, complete, is_icon, trained_methods
 from cohortreg.errors import UserError
-from cohortreg.evaluation.names import similarity_in_words
 from cohortreg.layout import Layout
-from cohortreg.methods.affine import Affine
-from cohortreg.methods.icon import Icon, find_stage, read_card
-from cohortreg.methods.identity import Identity
-from cohortreg.methods.interface import Method
 
-#: Methods that need nothing but a pair; made from the seed.
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from cohortreg.methods.interface import Method
+
+
+def package(name: str) -> Callable[[Mapping], str | None]:
+    """Says what is missing where a Python package cannot be imported."""
+    return lambda settings: (
+        None if find_spec(name) else f"the package {name} is not installed; run make baselines"
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a method's class is, below `cohortreg.methods`, and what says that its software is missing.
+
+    missing: given the method's settings, a sentence with how to install it; None where nothing is missing.
+    """
+
+    path: str
+    missing: Callable[[Mapping], str | None] = lambda settings: None
+
+
+#: Methods that need nothing but a pair.
 PAIRWISE = {
-    "identity": lambda seed: Identity(),
-    "affine": lambda seed: Affine(seed),
+    "identity": Entry("identity.Identity"),
+    "affine": Entry("affine.Affine"),
+    "demons": Entry("demons.Demons"),
+    "syn": Entry("syn.Syn", package("ants")),
+    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi"),
+    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc"),
+    "vsvf-opt": Entry("vsvf.VsvfOpt"),
+}
+
+#: Methods that learn, by the name that a model of the configuration gives as its `method`.
+LEARNED = {
+    "icon": Entry("icon.Icon"),
+    "voxelmorph": Entry("voxelmorph.VoxelMorph", package("voxelmorph")),
+    "avsm": Entry("avsm.Avsm"),
 }
 
 
-def open_method(
-    name: str,
-    layout: Layout,
-    seed: int,
-    fabric: Fabric,
-    pretrained: Path | None = None,
-    optimisation: dict | None = None,
-) -> Method:
-    """The method of a row, ready to register: one of `PAIRWISE`, or a trained stage such as `icon-3step`.
+def method_class(name: str) -> type:
+    """The class of a method of `PAIRWISE` or `LEARNED`."""
+    module, _, class_name = (PAIRWISE | LEARNED)[name].path.rpartition(".")
+    return getattr(import_module(f"cohortreg.methods.{module}"), class_name)
 
-    pretrained: folder of an imported model, if the row is one. optimisation: see `Icon`.
+
+def method_of(model: Mapping) -> str:
+    """The method that a model learns by: of the configuration, or its card."""
+    return model.get("method", "icon")
+
+
+def check(config: Mapping) -> None:
+    """Raise UserError with one sentence where a row is unknown, or a setting of a method is not one of its own."""
+    for name, model in config["models"].items():
+        if method_of(model) not in LEARNED:
+            known = ", ".join(LEARNED)
+            raise UserError(
+                f"configuration: models.{name}.method: no method {method_of(model)!r} learns; known are {known}; "
+                "see config/README.md."
+            )
+        if not is_icon(model):
+            settings = method_class(method_of(model)).settings
+            complete(settings, model.get("settings", {}), f"models.{name}.settings")
+    known = [*PAIRWISE, *trained_methods(config["models"]), *config["pretrained"]]
+    for number, row in enumerate(config["methods"]):
+        if row not in known:
+            raise UserError(
+                f"configuration: methods[{number}]: no method {row!r}; known are {', '.join(known)}; "
+                "see config/README.md."
+            )
+    for name, given in config["method_settings"].items():
+        if name not in PAIRWISE:
+            raise UserError(
+                f"configuration: method_settings.{name}: no method that needs no training has this name; known are "
+                f"{', '.join(PAIRWISE)}; see config/README.md."
+            )
+        complete(method_class(name).settings, given, f"method_settings.{name}")
+
+
+def missing(config: Mapping) -> dict[str, str]:
+    """The rows of the configuration whose software is not installed, each with a sentence that says how to get it."""
+    trained = trained_methods(config["models"])
+    sentences = {}
+    for row in config["methods"]:
+        if row in PAIRWISE:
+            sentence = PAIRWISE[row].missing(config["method_settings"].get(row, {}))
+        elif row in trained:
+            sentence = LEARNED[method_of(config["models"][trained[row][0]])].missing({})
+        else:
+            sentence = None
+        if sentence:
+            sentences[row] = f"{row} is left out: {sentence}"
+    return sentences
+
+
+def open_method(
+    row: str, layout: Layout, settings: Mapping, seed: int, threads: int, fabric: "Fabric"
+) -> "Method":
+    """The method of a row, ready to register.
+
+    settings: `method_settings` of a method without training; `pretrained`, folder of an imported model, if the row is
+    one; `optimisation`, see `Learned`.
     """
-    if name in PAIRWISE:
-        return PAIRWISE[name](seed)
-    folder = pretrained or find_stage(layout, name.removesuffix(OPTIMISED))
+    if row in PAIRWISE:
+        method = method_class(row)
+        given = settings.get("method_settings", {})
+        return method(complete(method.settings, given, f"method_settings.{row}"), seed, threads)
+    from cohortreg.methods.learned import read_card
+
+    pretrained = settings.get("pretrained")
+    folder = Path(pretrained) if pretrained else _trained_folder(layout, row.removesuffix(OPTIMISED))
     if folder is None:
         known = ", ".join(PAIRWISE)
         raise UserError(
-            f"{name}: no such method; there are {known}, and a row for each trained stage of a model"
+            f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )
-    return Icon(folder, fabric, optimisation)
+    return method_class(method_of(read_card(folder)))(folder, fabric, settings.get("optimisation"))
 
 
-def similarity_of(name: str, models: Mapping[str, dict], pretrained: Mapping[str, str]) -> str:
+def _trained_folder(layout: Layout, row: str) -> Path | None:
+    """Folder of the trained stage that a row stands for; None where no stage does."""
+    from cohortreg.methods.learned import read_card
+
+    for path in sorted(layout.root.glob("models/*/stage-*/model.json"), reverse=True):
+        card = read_card(path.parent)
+        if row == (f"{card['model']}-{card['steps']}step" if is_icon(card) else card["model"]):
+            return path.parent
+    return None
+
+
+def similarity_of(row: str, models: Mapping[str, dict], pretrained: Mapping[str, str]) -> str:
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
+    from cohortreg.methods.learned import read_card
+
     trained = trained_methods(models)
-    if name in trained:
-        return similarity_in_words(models[trained[name][0]]["similarity"])
-    if name in pretrained:
-        return similarity_in_words(read_card(Path(pretrained[name]))["similarity"])
-    return PAIRWISE[name](0).similarity
+    if row in PAIRWISE:
+        return method_class(row).similarity
+    model = models[trained[row][0]] if row in trained else read_card(Path(pretrained[row]))
+    return method_class(method_of(model)).similarity_in_words(model)

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from cohortreg.icon.similarities import SIMILARITIES, LocalCrossCorrelation, normalised_cross_correlation
+from cohortreg.icon.similarities import (
+    SIMILARITIES,
+    LocalCrossCorrelation,
+    MultiKernelCorrelation,
+    normalised_cross_correlation,
+)
 
 NAMES = sorted(SIMILARITIES)
 
@@ -76,3 +81,23 @@ def test_gradients_are_finite_where_images_are_flat_and_nothing_counts(name):
         (gradient,) = torch.autograd.grad(value, warped, allow_unused=True)
         assert torch.isfinite(value)
         assert gradient is None or torch.isfinite(gradient).all()
+
+
+def test_a_window_for_each_axis_is_the_same_as_one_for_all_where_they_are_equal():
+    warped, fixed = images()
+    weight = torch.ones_like(fixed)
+    one, three = LocalCrossCorrelation(1.5), LocalCrossCorrelation([1.5, 1.5, 1.5])
+    torch.testing.assert_close(three(warped, fixed, weight), one(warped, fixed, weight))
+
+
+def test_windows_that_are_parts_of_the_image():
+    """A quarter of 24 x 12 x 12 voxels is as wide as Gaussians of 6 and 3 voxels over the root of 12."""
+    warped, fixed = torch.rand(2, 1, 1, 24, 12, 12, generator=torch.Generator().manual_seed(0))
+    weight = torch.ones_like(fixed)
+    both = MultiKernelCorrelation((24, 12, 12), [0.25, 0.5], [0.4, 0.6])
+    parts = [
+        share * LocalCrossCorrelation([n / 12**0.5 for n in window], squared=True)(warped, fixed, weight)
+        for share, window in [(0.4, (6, 3, 3)), (0.6, (12, 6, 6))]
+    ]
+    torch.testing.assert_close(both(warped, fixed, weight), sum(parts))
+    assert both(fixed, fixed, weight) < 1e-3

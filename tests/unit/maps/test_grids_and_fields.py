@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortreg.maps.fields import Composition, DisplacementField
+from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.jacobian import fold_sites, folds, volume_form
 
@@ -71,6 +71,17 @@ def test_composition_applies_the_inner_map_first():
     point = torch.tensor([0.25, 0.5]).reshape(1, 2, 1, 1)
     torch.testing.assert_close(Composition(shift, double)(point).flatten(), torch.tensor([0.75, 1.0]))
     torch.testing.assert_close(Composition(double, shift)(point).flatten(), torch.tensor([1.0, 1.0]))
+
+
+def test_an_affine_map_by_hand():
+    """A quarter turn about the origin and a shift, and its own half of a batch of two."""
+    turn = torch.tensor([[0.0, -1.0, 0.5], [1.0, 0.0, 0.25]])
+    phi = AffineMap(torch.stack([turn, torch.eye(2, 3)]))
+    points = torch.tensor([[0.2], [0.1]])[None]
+    torch.testing.assert_close(phi(points)[:, :, 0], torch.tensor([[0.4, 0.45], [0.2, 0.1]]))
+    first, second = phi.halves()
+    torch.testing.assert_close(first(points), phi(points)[:1])
+    torch.testing.assert_close(second.on_grid((3, 4)), identity_map((3, 4)))
 
 
 def test_on_grid_is_the_map_at_the_voxel_centres_of_any_grid():

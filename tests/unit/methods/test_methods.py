@@ -38,7 +38,7 @@ def moved(image: Image) -> tuple[Image, np.ndarray]:
 
 
 def test_identity_leaves_every_voxel_where_it_is(real):
-    registration = Identity()(real, real)
+    registration = Identity({}, 1, 1)(real, real)
     assert registration.forward.shape == (1, 3, *real.shape)
     assert not registration.forward.any() and not registration.inverse.any()
 
@@ -71,8 +71,3 @@ def test_affine_is_the_same_twice_and_better_than_nothing(real):
     warped = interpolate(moving, identity_map(real.shape) + first)[0, 0].numpy()
     before, after = (np.mean((image - fixed.array) ** 2) for image in (real.array, warped))
     assert after < 0.2 * before
-
-
-def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
-    with pytest.raises(UserError, match="demons9: no such method; there are identity, affine"):
-        open_method("demons9", Layout(tmp_path), 1, Fabric(accelerator="cpu", devices=1))

@@ -1,0 +1,206 @@
+"""Methods that learn: training of a stage, and registration with what was trained."""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from cohortreg.errors import UserError
+from cohortreg.files import digest, digest_file, read_json, whole, write_json
+from cohortreg.images.io import Image
+from cohortreg.layout import CARD, WEIGHTS, Layout
+from cohortreg.learning import weights
+from cohortreg.learning.checkpoints import TrainingState
+from cohortreg.learning.data import TrainingImages
+from cohortreg.learning.training import HISTORY, train
+from cohortreg.maps.grids import identity_map
+from cohortreg.methods.interface import Registration
+from cohortreg.provenance import git_commit, hardware, software
+
+
+class Learned:
+    """Registration by a trained model: both directions of a pair in one batch.
+
+    A method that learns says here how its registration is built and what its training minimises. A registration is
+    a module that takes a moving and a fixed image [batch, 1, *grid] and returns a map, see `icon.steps`. `model` is
+    the model's part of the configuration, or its card; of its `stages` the last is the one that is meant.
+
+    folder: has the model's weights.safetensors and model.json. optimisation: None, or steps and learning_rate of
+    Adam by which the networks are fitted to each pair first, under the loss of their last stage.
+    """
+
+    #: Schema of `models.{name}.settings`, as a method's own settings in `methods.interface`.
+    settings: ClassVar[dict[str, dict]] = {}
+    #: Changes when the results of the same weights would.
+    release = "learned-1"
+
+    @staticmethod
+    def similarity_in_words(model: dict) -> str:
+        """The similarity that training maximises, as the tables show it."""
+        raise NotImplementedError
+
+    @staticmethod
+    def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        """The registration up to the last stage, and the stages before it, inside of it, which it freezes."""
+        raise NotImplementedError
+
+    @staticmethod
+    def inherit(registration: nn.Module, before: nn.Module) -> None:
+        """Start what the last stage adds from what was learnt before it; where nothing can be, nothing."""
+
+    @staticmethod
+    def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
+        """What training of the last stage minimises, see `learning.training.Objective`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def ready(registration: nn.Module, model: dict, fabric: Fabric) -> nn.Module:
+        """A trained registration of images on the cohort's grid, on its device, in evaluation mode."""
+        return fabric.to_device(registration.eval().requires_grad_(False))
+
+    def __init__(self, folder: Path, fabric: Fabric, optimisation: dict | None = None):
+        path = folder / WEIGHTS
+        self.card = read_card(folder)
+        self.registration, _ = self.build(self.card, self.card["grid"])
+        tensors, _ = weights.load(path)
+        weights.load_into(self.registration, tensors, path)
+        self.registration = fabric.to_device(self.registration.eval().requires_grad_(False))
+        self.version = digest(self.release, digest_file(path), json.dumps(optimisation, sort_keys=True))
+        self.similarity = self.similarity_in_words(self.card)
+        self.grid = tuple(self.card["grid"])
+        self.fabric = fabric
+        self.optimisation = optimisation
+        self.prepared = self.ready(self.registration, self.card, fabric) if optimisation is None else None
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
+        registration = self.prepared
+        if self.optimisation is not None:
+            seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
+            fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT)
+            registration = self.ready(fitted, self.card, self.fabric)
+        with torch.inference_mode():
+            phi = registration(pair, pair.flip(0)).on_grid(self.grid)
+        displacement = (phi - identity_map(self.grid, phi.device)).cpu()
+        return Registration(displacement[:1], displacement[1:])
+
+    def _fitted(self, pair: Tensor, field_of_view: Tensor) -> nn.Module:
+        """A copy of the registration whose networks, all of them, were trained on this pair alone.
+
+        pair: [2, 1, *grid]. field_of_view: of each, [2, 2, dim], see `TrainingImages`.
+
+        Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
+        """
+        registration = copy.deepcopy(self.registration).requires_grad_(True)
+        objective = self.objective(registration, None, self.card).eval()
+        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
+        for step in range(self.optimisation["steps"]):
+            generator = torch.Generator().manual_seed(step)
+            with self.fabric.autocast():
+                similarity, regularity, _ = objective(*pair.split(1), *field_of_view.split(1), generator)
+            optimizer.zero_grad()
+            (similarity + self.card["final_weight"] * regularity).backward()
+            optimizer.step()
+        return registration
+
+    def _tensor(self, image: Image) -> Tensor:
+        if image.array.shape != self.grid:
+            raise UserError(
+                f"an image of {image.array.shape} voxels does not fit a model of {self.grid}; "
+                "preprocess it to the model's grid"
+            )
+        return self.fabric.to_device(torch.from_numpy(image.array)[None])
+
+
+def train_stage(
+    method: type[Learned],
+    layout: Layout,
+    name: str,
+    stage: int,
+    settings: dict,
+    seed: int,
+    fabric: Fabric,
+    progress: Callable[[TrainingState], None] = lambda state: None,
+) -> None:
+    """Train a stage of a model and write its weights, history and card.
+
+    settings: `model` and `training` of the configuration. A training that was stopped goes on from its last
+    checkpoint, as long as settings, seed, images and earlier stages are the same.
+    """
+    model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
+    images = TrainingImages(layout.packed, layout.packed_index, fabric.device)
+    objective = stage_objective(method, layout, name, model, images.grid, seed)
+    before = digest_file(layout.weights(name, stage - 1)) if stage > 1 else ""
+    made_from = digest(
+        json.dumps([model, settings["training"]["precision"], seed], sort_keys=True), images.sha256, before
+    )
+    started = time.perf_counter()
+    state = train(
+        objective,
+        images,
+        model["stages"][-1],
+        seed + stage,
+        fabric,
+        layout.checkpoints(name, stage) / made_from[:16],
+        settings["training"]["checkpoint_every"],
+        progress,
+    )
+    history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
+    with whole(layout.history(name, stage)) as beside:
+        history.to_csv(beside, index=False)
+    weights.save(layout.weights(name, stage), objective.registration.state_dict())
+    card = {
+        "model": name,
+        "stage": stage,
+        "steps": sum(each["steps"] for each in model["stages"]),
+        **model,
+        "training": settings["training"],
+        "seed": seed,
+        "final_weight": state.weight,
+        "training_seconds": float((1 / history["steps_per_second"]).sum()),
+        "wall_seconds": time.perf_counter() - started,
+    }
+    write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))
+
+
+def stage_objective(
+    method: type[Learned], layout: Layout, name: str, model: dict, grid: Sequence[int], seed: int
+) -> nn.Module:
+    """What training of the model's last stage minimises, with the weights of the stages before it."""
+    stage = len(model["stages"])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + stage)
+        registration, before = method.build(model, grid)
+    if before is not None:
+        path = layout.weights(name, stage - 1)
+        tensors, _ = weights.load(path)
+        weights.load_into(before, tensors, path)
+        method.inherit(registration, before)
+    return method.objective(registration, before, model)
+
+
+def _circumstances(images: TrainingImages, fabric: Fabric) -> dict:
+    """What a training ran on: the images, the hardware, the software."""
+    return {
+        "grid": list(images.grid),
+        "images": len(images),
+        "images_sha256": images.sha256,
+        "hardware": hardware(fabric.device.type),
+        "threads": torch.get_num_threads(),
+        "git_commit": git_commit(),
+        "software": software(),
+    }
+
+
+def read_card(folder: Path) -> dict:
+    """What a model's card, model.json, says of it."""
+    if not (folder / CARD).is_file():
+        raise UserError(f"{folder / CARD}: no such file; train the model, or import its weights, first")
+    return read_json(folder / CARD)

@@ -1,0 +1,133 @@
+"""VoxelMorph (Balakrishnan et al., TMI 2019): the network and the integration of the package `voxelmorph`."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cohortreg.config import complete
+from cohortreg.errors import UserError
+from cohortreg.icon.losses import LossTerms
+from cohortreg.icon.similarities import mean_squared_error
+from cohortreg.icon.steps import TwoSteps
+from cohortreg.maps.fields import DisplacementField
+from cohortreg.maps.grids import interpolate, voxel_size
+from cohortreg.maps.jacobian import folds
+from cohortreg.methods.avsm import AFFINE_SETTINGS, AffineObjective, affine_steps
+from cohortreg.methods.learned import Learned
+
+
+class VoxelMorphStep(nn.Module):
+    """The package's network, its velocity integrated by scaling and squaring."""
+
+    def __init__(self, dim: int, features: Sequence[int], integration_steps: int):
+        super().__init__()
+        from voxelmorph.nn.models import VxmPairwise  # seconds to import, and not installed everywhere
+
+        self.model = VxmPairwise(dim, 1, 1, features, integration_steps=integration_steps)
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> DisplacementField:
+        # Integrated in float32 also where the network is not, and in voxels along the axes of the array.
+        displacement = self.model(moving, fixed, return_field_type="velocity").float()
+        if self.model.integration_steps > 0:
+            displacement = self.model.velocity_field_integrator(displacement)
+        return DisplacementField(displacement * voxel_size(moving.shape[2:], displacement))
+
+
+class VoxelMorphObjective(nn.Module):
+    """MSE, and the mean squared difference of displacements, in voxels, between neighbouring voxels."""
+
+    def __init__(self, registration: nn.Module):
+        super().__init__()
+        self.registration = registration
+        if isinstance(registration, TwoSteps):
+            registration.first.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "VoxelMorphObjective":
+        super().train(mode)
+        if isinstance(self.registration, TwoSteps):
+            self.registration.first.eval()
+        return self
+
+    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator) -> LossTerms:
+        shape, moving, affine, step = images_a.shape[2:], images_a, None, self.registration
+        if isinstance(self.registration, TwoSteps):
+            affine, step = self.registration.first(images_a, images_b), self.registration.second
+            moving = interpolate(images_a, affine.on_grid(shape))
+        phi = step(moving, images_b)
+        warped = interpolate(moving, phi.on_grid(shape))
+        voxels = phi.displacement / voxel_size(shape, phi.displacement)
+        differences = [torch.diff(voxels, dim=axis).square().mean() for axis in range(2, voxels.dim())]
+        return LossTerms(
+            mean_squared_error(warped, images_b, torch.ones_like(images_b)),
+            sum(differences) / len(differences),
+            folds(phi.on_grid(shape)).float().mean(),
+        )
+
+
+class VoxelMorph(Learned):
+    """One stage, whose weight is that of the gradient penalty; with affine pre-registration, a stage for it before.
+
+    The affine network is AVSM's.
+    """
+
+    release = "voxelmorph-1"
+    settings = AFFINE_SETTINGS | {
+        "affine": {
+            "type": "boolean",
+            "default": False,
+            "description": "whether a first stage learns an affine pre-registration",
+        },
+        "features": {
+            "type": "array",
+            "minItems": 2,
+            "items": {"type": "integer", "minimum": 1},
+            "default": [16, 16, 16, 16],
+            "description": "channels of each level of the U-Net, the package's nb_features; each level halves the grid",
+        },
+        "integration_steps": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 5,
+            "description": "squarings of the velocity's integration; 0 takes it for the displacement",
+        },
+    }
+
+    @staticmethod
+    def similarity_in_words(model: dict) -> str:
+        return "MSE"
+
+    @staticmethod
+    def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        settings, stages = _complete(model), model["stages"]
+        if len(stages) != 1 and len(stages) != 1 + settings["affine"]:
+            raise UserError(
+                f"configuration: models: a model of voxelmorph has {1 + settings['affine']} stages where its setting "
+                f"affine is {settings['affine']}, and not {len(stages)}"
+            )
+        affine = affine_steps(grid, settings, stages[0]) if settings["affine"] else None
+        if _learns_affine(model):
+            return affine, None
+        halvings = len(settings["features"])
+        if any(size % 2**halvings for size in grid):
+            raise UserError(
+                f"configuration: models: voxelmorph halves the grid {list(grid)} {halvings} times, which leaves a "
+                "remainder; give settings.features fewer entries or change preprocess.grid"
+            )
+        step = VoxelMorphStep(len(grid), settings["features"], settings["integration_steps"])
+        return (step, None) if affine is None else (TwoSteps(affine, step), affine)
+
+    @staticmethod
+    def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
+        if _learns_affine(model):
+            return AffineObjective(registration, _complete(model), model["stages"][0]["training_steps"])
+        return VoxelMorphObjective(registration)
+
+
+def _learns_affine(model: dict) -> bool:
+    """Whether the model's last stage is that of the affine pre-registration."""
+    return _complete(model)["affine"] and len(model["stages"]) == 1
+
+
+def _complete(model: dict) -> dict:
+    return complete(VoxelMorph.settings, model.get("settings", {}), "models.voxelmorph.settings")

@@ -1,0 +1,129 @@
+"""vSVF-opt (Shen et al., CVPR 2019): a stationary velocity field by its momentum, optimised for each pair."""
+
+import json
+
+import torch
+from torch import Tensor
+
+from cohortreg.errors import UserError
+from cohortreg.files import digest
+from cohortreg.icon.similarities import MultiKernelCorrelation
+from cohortreg.icon.steps import halve
+from cohortreg.images.io import Image
+from cohortreg.maps.fields import Composition, DisplacementField
+from cohortreg.maps.grids import identity_map, interpolate, resize
+from cohortreg.maps.velocity import MultiGaussian, flow
+from cohortreg.methods.affine import Affine
+from cohortreg.methods.interface import Registration
+
+_NUMBERS = {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}}
+
+#: What vSVF-opt and AVSM share: the kernel K, the energy, the flow and the similarity.
+VELOCITY_SETTINGS = {
+    "deviations": _NUMBERS
+    | {
+        "default": [0.05, 0.10, 0.15, 0.20, 0.25],
+        "description": "standard deviations of the Gaussians that K sums up, as parts of the image's size",
+    },
+    "weights": _NUMBERS
+    | {
+        "default": [1 / 15, 2 / 15, 3 / 15, 4 / 15, 5 / 15],
+        "description": "their weights",
+    },
+    "momentum_weight": {
+        "type": "number",
+        "minimum": 0,
+        "default": 10,
+        "description": "weight of the energy, the mean over voxels of the product of momentum and velocity",
+    },
+    "flow_steps": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 10,
+        "description": "steps of the Runge-Kutta method along the velocity",
+    },
+    "windows": _NUMBERS
+    | {
+        "default": [1 / 16, 1 / 8, 1 / 4],
+        "description": "windows of the multi-kernel LNCC, as parts of the image's size",
+    },
+    "window_weights": _NUMBERS | {"default": [0.1, 0.3, 0.6], "description": "their weights"},
+}
+
+
+def energy(momentum: Tensor, velocity: Tensor) -> Tensor:
+    """<m, v> of each field: the mean over voxels of the product of momentum and velocity, [batch]."""
+    return (momentum * velocity).sum(1).flatten(1).mean(1)
+
+
+class VsvfOpt:
+    """After an affine registration, momenta at half the resolution of the images, from coarse to fine by L-BFGS.
+
+    The loss is the multi-kernel LNCC, plus the weighted energy <m, K * m>.
+    """
+
+    similarity = "LNCC"
+    settings = VELOCITY_SETTINGS | {
+        "scales": _NUMBERS
+        | {"default": [0.25, 0.5, 1], "description": "resolutions of the images, 1 the full one"},
+        "iterations": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 60,
+            "description": "iterations of L-BFGS at each scale",
+        },
+    }
+
+    def __init__(self, settings: dict, seed: int, threads: int):
+        self.given = settings
+        self.affine = Affine({name: part["default"] for name, part in Affine.settings.items()}, seed, threads)
+        self.version = digest("vsvf-opt-1", self.affine.version, json.dumps(settings, sort_keys=True))
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        affine = self.affine(moving, fixed)
+        source, target = (torch.from_numpy(image.array)[None, None] for image in (moving, fixed))
+        centres = identity_map(fixed.shape)
+        velocity = self._velocity(interpolate(source, centres + affine.forward), target)
+        if not velocity.isfinite().all():
+            raise UserError("vsvf-opt: the optimisation diverged; give momentum_weight a larger value")
+        there, back = (DisplacementField(flow(v, self.given["flow_steps"])) for v in (velocity, -velocity))
+        forward = Composition(DisplacementField(affine.forward), there).on_grid(fixed.shape)
+        inverse = Composition(back, DisplacementField(affine.inverse)).on_grid(fixed.shape)
+        return Registration(forward - centres, inverse - centres)
+
+    def _velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """The velocity that is best for the images [1, 1, *grid], on a grid of half their resolution."""
+        momentum = None
+        for scale in self.given["scales"]:
+            images = torch.cat([moving, fixed])
+            for _ in range(round(1 / scale).bit_length() - 1):
+                images = halve(images)
+            momentum, smooth = self._optimise(momentum, *images.split(1))
+        return smooth(momentum)
+
+    def _optimise(
+        self, momentum: Tensor | None, moving: Tensor, fixed: Tensor
+    ) -> tuple[Tensor, MultiGaussian]:
+        """The momentum that is best at a scale, starting from that of the scale before; and the K of its grid."""
+        shape = fixed.shape[2:]
+        grid = [(size + 1) // 2 for size in shape]
+        smooth = MultiGaussian(grid, self.given["deviations"], self.given["weights"])
+        similarity = MultiKernelCorrelation(shape, self.given["windows"], self.given["window_weights"])
+        start = torch.zeros(1, len(grid), *grid) if momentum is None else resize(momentum, grid)
+        momentum = start.clone().requires_grad_(True)
+        everywhere, centres = torch.ones_like(fixed), identity_map(shape)
+        optimizer = torch.optim.LBFGS(
+            [momentum], max_iter=self.given["iterations"], history_size=5, line_search_fn="strong_wolfe"
+        )
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            velocity = smooth(momentum)
+            phi = centres + resize(flow(velocity, self.given["flow_steps"]), shape)
+            value = similarity(interpolate(moving, phi), fixed, everywhere)
+            value = value + self.given["momentum_weight"] * energy(momentum, velocity).sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        return momentum.detach(), smooth

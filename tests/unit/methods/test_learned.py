@@ -1,0 +1,195 @@
+"""Methods that learn beside ICON: the maps of their networks by hand, and their training on real images."""
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning_fabric import Fabric
+from scipy.ndimage import gaussian_filter, zoom
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image
+from cohortreg.layout import Layout
+from cohortreg.learning import weights
+from cohortreg.learning.data import TrainingImages, pack
+from cohortreg.learning.devices import make_fabric
+from cohortreg.maps.grids import identity_map, interpolate
+from cohortreg.methods.avsm import AffineSteps, Avsm, VelocitySteps
+from cohortreg.methods.learned import stage_objective, train_stage
+from cohortreg.methods.registry import method_class, open_method
+
+GRID = (16, 16, 16)
+STAGE = {
+    "steps": 2,
+    "training_steps": 40,
+    "batch_size": 2,
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "weight": 1,
+    "weight_increment": 0,
+    "fold_threshold": 0,
+}
+LAST = STAGE | {"steps": 1, "training_steps": 150, "learning_rate": 3e-3, "weight": 0.02}
+MODELS = {
+    "avsm": {
+        "method": "avsm",
+        "settings": {"affine_channels": [8, 16], "down": [2, 8, 16, 32], "up": [8, 16], "flow_steps": 4},
+        "stages": [STAGE, STAGE],
+    },
+    "voxelmorph": {
+        "method": "voxelmorph",
+        "settings": {"features": [8, 8]},
+        "stages": [LAST],
+    },
+    "voxelmorph-affine": {
+        "method": "voxelmorph",
+        "settings": {"affine": True, "affine_channels": [8, 16], "features": [8, 8]},
+        "stages": [STAGE, LAST],
+    },
+}
+TRAINING = {"precision": "32-true", "accelerator": "cpu", "checkpoint_every": 20}
+
+
+def cpu(precision: str = "32-true") -> Fabric:
+    return make_fabric("cpu", precision)
+
+
+@pytest.fixture(scope="module")
+def arrays(hippocampus) -> list[np.ndarray]:
+    """Six real hippocampi on a small grid."""
+    found = []
+    for path in sorted((hippocampus / "imagesTr").glob("*.nii.gz"))[:6]:
+        array = gaussian_filter(nibabel.load(path).get_fdata(), 1)
+        array = zoom(array, np.array(GRID) / array.shape, order=1)
+        found.append(((array - array.min()) / np.ptp(array)).astype(np.float32))
+    return found
+
+
+@pytest.fixture
+def layout(arrays, tmp_path) -> Layout:
+    layout = Layout(tmp_path)
+    pack(
+        [str(number) for number in range(len(arrays))],
+        lambda name: (arrays[int(name)], [[0, size] for size in GRID]),
+        layout.packed,
+        layout.packed_index,
+    )
+    return layout
+
+
+def train(layout: Layout, name: str, model: dict, precision: str = "32-true") -> None:
+    method = method_class(model["method"])
+    for stage in range(1, len(model["stages"]) + 1):
+        settings = {"model": model, "training": TRAINING | {"precision": precision}}
+        train_stage(method, layout, name, stage, settings, 1, cpu(precision))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
+    pytest.importorskip("voxelmorph" if "voxelmorph" in name else "torch")
+    model = MODELS[name]
+    method = method_class(model["method"])
+    start, _ = method.build(model | {"stages": model["stages"][:1]}, GRID)
+    pair = torch.from_numpy(np.stack(arrays[:2]))[:, None]
+    with torch.no_grad():
+        assert (start(pair, pair.flip(0)).on_grid(GRID) - identity_map(GRID)).abs().max() < 1e-4
+    train(layout, name, model)
+    opened = open_method(name, layout, {}, 1, 1, cpu())
+    histories = [pd.read_csv(layout.history(name, stage)) for stage in range(1, len(model["stages"]) + 1)]
+    learnt = [
+        history["similarity"].iloc[-30:].mean() / history["similarity"].iloc[:10].mean()
+        for history in histories
+    ]
+    assert min(learnt) < 0.9
+    there, back = (opened(*(Image(arrays[n], np.eye(4)) for n in pair)) for pair in [(0, 1), (1, 0)])
+    assert there.forward.abs().max() > 0.01
+    torch.testing.assert_close(there.inverse, back.forward, atol=1e-5, rtol=0)
+
+
+def test_a_later_stage_leaves_the_affine_network_as_it_was(layout):
+    train(layout, "avsm", MODELS["avsm"])
+    first, _ = weights.load(layout.weights("avsm", 1))
+    second, _ = weights.load(layout.weights("avsm", 2))
+    assert len(second) > len(first)
+    for name, tensor in first.items():
+        assert torch.equal(second[f"first.{name}"], tensor), name
+
+
+def test_training_in_mixed_precision_stays_finite(layout):
+    train(layout, "avsm", MODELS["avsm"], "bf16-mixed")
+    tensors, _ = weights.load(layout.weights("avsm", 2))
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+class Constant(torch.nn.Module):
+    """Predicts the same affine step for whatever it sees."""
+
+    dim = 3
+
+    def __init__(self, step: torch.Tensor):
+        super().__init__()
+        self.step = step
+
+    def forward(self, moving, fixed):
+        return self.step.expand(len(moving), -1, -1)
+
+
+def test_affine_steps_compose_about_the_centre():
+    """Twice x -> c + 0.9 (x - c) + b is x -> c + 0.81 (x - c) + 1.9 b."""
+    step = torch.cat([-0.1 * torch.eye(3), torch.tensor([[0.01], [0.0], [0.02]])], 1)
+    phi = AffineSteps(Constant(step), 2)(torch.zeros(1, 1, *GRID), torch.zeros(1, 1, *GRID))
+    x = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1)
+    expected = 0.5 + 0.81 * (x - 0.5) + 1.9 * step[:, 3:]
+    torch.testing.assert_close(phi(x), expected)
+
+
+def test_the_departure_from_the_identity_costs_less_from_step_to_step(layout):
+    model = MODELS["avsm"] | {"stages": MODELS["avsm"]["stages"][:1]}
+    images = TrainingImages(layout.packed, layout.packed_index, torch.device("cpu"))
+    objective = stage_objective(Avsm, layout, "avsm", model, GRID, 1).train()
+    torch.nn.init.normal_(objective.registration.network.last.bias, std=0.05)
+    rows = np.array([0, 1]), np.array([2, 3])
+    batch = [images.batch(row) for row in rows] + [images.field_of_view(row) for row in rows]
+    terms = [objective(*batch, torch.Generator().manual_seed(0)) for _ in range(40)]
+    costs = [each.inverse_consistency.item() for each in terms]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.5 * costs[0]
+    assert objective.step == 40
+    objective.eval()(*batch, torch.Generator().manual_seed(0))
+    assert objective.step == 40
+
+
+def test_the_energy_of_the_steps_adds_up():
+    settings = {name: part["default"] for name, part in Avsm.settings.items()}
+    steps = VelocitySteps(GRID, settings | {"down": [2, 4, 8, 8], "up": [4, 8], "flow_steps": 2}, 2).eval()
+    images = torch.rand(2, 1, 1, *GRID, generator=torch.Generator().manual_seed(0))
+    _, nothing = steps.with_energy(*images)
+    assert nothing == 0
+    torch.nn.init.normal_(steps.network.last.weight, std=0.02)
+    _, spent = steps.with_energy(*images)
+    assert spent > 0
+
+
+def test_voxelmorphs_displacement_is_in_voxels_as_the_packages_own_warping_takes_it(arrays):
+    modules = pytest.importorskip("voxelmorph.nn.modules")
+    from cohortreg.methods.voxelmorph import VoxelMorphStep
+
+    step = VoxelMorphStep(3, [4, 4], 5)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(step.model.flow_layer.conv0.weight, std=3)
+    moving, fixed = (torch.from_numpy(array)[None, None] for array in arrays[:2])
+    with torch.no_grad():
+        phi = step(moving, fixed)
+        theirs = modules.SpatialTransformer()(moving, step.model(moving, fixed))
+        ours = interpolate(moving, phi.on_grid(GRID))
+    assert phi.displacement.abs().max() > 0.5 / 15
+    inside = ((phi.on_grid(GRID) > 0) & (phi.on_grid(GRID) < 1)).all(1, keepdim=True)
+    torch.testing.assert_close(ours[inside], theirs[inside], atol=5e-3, rtol=0)
+
+
+def test_voxelmorph_refuses_a_grid_that_its_levels_do_not_divide():
+    pytest.importorskip("voxelmorph")
+    model = MODELS["voxelmorph"] | {"settings": {"features": [4] * 5}}
+    with pytest.raises(UserError, match=r"halves the grid \[16, 16, 16\] 5 times"):
+        method_class("voxelmorph").build(model, GRID)

@@ -1,0 +1,97 @@
+"""Rows and their settings: what is refused, what is left out, and in which words."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from lightning_fabric import Fabric
+
+from cohortreg import config as configuration
+from cohortreg.errors import UserError
+from cohortreg.layout import Layout
+from cohortreg.methods import registry
+from cohortreg.methods.registry import LEARNED, PAIRWISE, Entry, check, method_class, missing, open_method, package
+
+CONFIG = Path(__file__).parents[3] / "config"
+STAGE = {"steps": 1, "training_steps": 9, "batch_size": 1, "learning_rate": 1e-3, "schedule": "cosine"}
+STAGE |= {"weight": 1, "weight_increment": 0, "fold_threshold": 0}
+
+
+@pytest.fixture
+def demo() -> dict:
+    return copy.deepcopy(configuration.load(CONFIG / "config.yaml"))
+
+
+@pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_of_the_repository_names_methods_and_settings_that_there_are(overlay):
+    check(configuration.load(CONFIG / "config.yaml", overlay))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"methods": ["identity", "demons9"]}, r"methods\[1\]: no method 'demons9'; known are identity, affine"),
+        ({"method_settings": {"afine": {}}}, "method_settings.afine: no method that needs no training has this name"),
+        ({"method_settings": {"identity": {"steps": 1}}}, "method_settings.identity.steps: has no settings"),
+        ({"method_settings": {"vsvf-opt": {"iteration": 1}}}, "vsvf-opt.iteration: unknown key; did you mean iterations"),
+        ({"method_settings": {"vsvf-opt": {"iterations": 0}}}, "vsvf-opt.iterations: 0 is less than the minimum of 1"),
+        ({"models": {"a": {"method": "cat", "stages": [STAGE]}}}, "models.a.method: no method 'cat' learns"),
+        (
+            {"models": {"a": {"method": "avsm", "settings": {"symetry": 1}, "stages": [STAGE]}}},
+            "models.a.settings.symetry: unknown key; did you mean symmetry",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_method_has_ends_in_one_sentence(demo, change, words):
+    config = configuration.validate(configuration.merge(demo, change))
+    with pytest.raises(UserError, match=words) as caught:
+        check(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"method": "avsm", "similarity": "mse", "stages": [STAGE]}, "models.a.similarity: only a model of icon has it"),
+        ({"method": "avsm", "stages": [STAGE | {"stride": 2}]}, r"models.a.stages\[0\].stride: only a model of icon"),
+        ({"stages": [STAGE]}, "models.a.network: missing"),
+    ],
+)  # fmt: skip
+def test_keys_of_icon_are_icons_alone(demo, model, words):
+    with pytest.raises(UserError, match=words):
+        configuration.validate(configuration.merge(demo, {"models": {"a": model}}))
+
+
+def test_settings_replace_their_defaults_one_by_one():
+    schema = {"a": {"type": "integer", "default": 1}, "b": {"type": "integer", "default": 2}}
+    assert configuration.complete(schema, {"b": 3}, "here") == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize("name", [*PAIRWISE, *LEARNED])
+def test_every_setting_has_a_default_of_its_own_kind_and_a_description(name):
+    settings = method_class(name).settings
+    defaults = {key: part["default"] for key, part in settings.items()}
+    assert configuration.complete(settings, defaults, name) == defaults
+    assert all(part["description"] for part in settings.values())
+
+
+def test_a_row_whose_software_is_missing_is_left_out_with_a_sentence(demo, monkeypatch):
+    monkeypatch.setitem(PAIRWISE, "absent", Entry("absent.Absent", package("no_such_package")))
+    config = configuration.merge(demo, {"methods": ["identity", "absent", "icon-2step"]})
+    check(config)
+    assert missing(config) == {
+        "absent": "absent is left out: the package no_such_package is not installed; run make baselines"
+    }
+
+
+def test_a_model_that_learns_by_another_method_has_one_row_of_its_name(demo):
+    models = {"avsm": {"method": "avsm", "stages": [STAGE, STAGE]}}
+    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2)}
+    models["avsm"]["optimisation"] = {"steps": 5, "learning_rate": 1e-3}
+    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2), "avsm-io": ("avsm", 2)}
+    assert registry.similarity_of("avsm-io", models, {}) == "LNCC"
+
+
+def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
+    with pytest.raises(UserError, match="demons9: no such method; there are identity, affine"):
+        open_method("demons9", Layout(tmp_path), {}, 1, 1, Fabric(accelerator="cpu", devices=1))

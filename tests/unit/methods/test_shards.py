@@ -1,0 +1,76 @@
+"""A shard of pairs: what is kept, and what a pair that cannot be registered leaves."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cohortreg.errors import UserError
+from cohortreg.files import write_json
+from cohortreg.images.io import Image, write_image
+from cohortreg.layout import Layout
+from cohortreg.methods.identity import Identity
+from cohortreg.methods.shards import register_shard
+
+PAIRS = pd.DataFrame({"moving": ["a", "b", "c"], "fixed": ["b", "c", "a"]})
+
+
+class Stumbles(Identity):
+    """Registers nothing, and cannot even that for images whose first voxel is 1."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, moving, fixed):
+        self.calls += 1
+        if moving.array.flat[0] == 1:
+            raise UserError("reg_f3d ended with code 1: no overlap")
+        return super().__call__(moving, fixed)
+
+
+@pytest.fixture
+def layout(tmp_path) -> Layout:
+    layout = Layout(tmp_path)
+    for name in "abc":
+        array = np.random.default_rng(ord(name)).random((6, 7, 8), np.float32)
+        array.flat[0] = name == "b"
+        write_image(layout.image(name), Image(array, np.eye(4)))
+        write_json(layout.sidecar(name), {"field_of_view": [[0, 6], [0, 7], [0, 8]]})
+    return layout
+
+
+def register(layout: Layout, method: Stumbles) -> tuple[pd.DataFrame, list[str]]:
+    said = []
+    register_shard(layout, "stumbles", method, PAIRS, 0, "cpu", said.append)
+    return pd.read_csv(layout.registered_shard("stumbles", 0), keep_default_na=False), said
+
+
+def test_a_pair_that_fails_is_a_row_with_the_reason_and_the_others_go_on(layout):
+    table, said = register(layout, Stumbles())
+    assert table["failure"].tolist() == ["", "reg_f3d ended with code 1: no overlap", ""]
+    assert [time != "" for time in table["time_s"]] == [True, False, True]
+    assert said == ["", "b to c could not be registered: reg_f3d ended with code 1: no overlap", ""]
+    assert layout.forward("stumbles", "a", "b").exists()
+    assert not layout.forward("stumbles", "b", "c").exists()
+
+
+def test_what_is_whole_is_kept_and_what_failed_is_tried_again(layout):
+    register(layout, Stumbles())
+    again = Stumbles()
+    register(layout, again)
+    assert again.calls == 1
+
+
+def test_a_failure_leaves_no_transform_of_an_earlier_result(layout):
+    array = np.random.default_rng(0).random((6, 7, 8), np.float32)
+    array.flat[0] = 0.5
+    good = layout.image("b").read_bytes()
+    write_image(layout.image("b"), Image(array, np.eye(4)))
+    register(layout, Stumbles())
+    assert layout.forward("stumbles", "b", "c").exists()
+    layout.image("b").write_bytes(good)
+    register(layout, Stumbles())
+    assert not layout.forward("stumbles", "b", "c").exists()
+    record = json.loads(layout.registration_record("stumbles", "b", "c").read_text())
+    assert record["failure"] == "reg_f3d ended with code 1: no overlap"
