@@ -114,7 +114,7 @@ class Layout(Results):
         return self.root / "transforms" / method / "records" / moving / f"{fixed}.json"
 
     def registered_shard(self, method: str, shard: int | str) -> Path:
-        """A row a pair: moving, fixed, time_s, hardware."""
+        """A row a pair: moving, fixed, time_s, hardware, failure (why it has no transforms; empty where it has)."""
         return self.root / "transforms" / method / "shards" / f"{shard}.csv"
 
     def evaluated_shard(self, method: str, shard: int | str) -> Path:
@@ -137,6 +137,10 @@ class Layout(Results):
     @property
     def methods_markdown(self) -> Path:
         return self.root / "tables" / "methods.md"
+
+    @property
+    def methods_latex(self) -> Path:
+        return self.root / "tables" / "methods.tex"
 
     @property
     def report(self) -> Path:

@@ -10,6 +10,18 @@ def dice(value: float) -> str:
     return MISSING if math.isnan(value) else f"{100 * value:.2f}"
 
 
+def dice_interval(mean: float, low: float, high: float) -> str:
+    """Dice in percent with its interval: 68.29 [67.80, 68.77]; without one just the mean."""
+    return dice(mean) if math.isnan(low) else f"{dice(mean)} [{dice(low)}, {dice(high)}]"
+
+
+def p_value(value: float) -> str:
+    """A p value with three decimals."""
+    if math.isnan(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def count(value: float) -> str:
     """A mean count: one decimal, none from a thousand on, and a whole number as it is."""
     if math.isnan(value):
@@ -31,9 +43,14 @@ def folds(number: float, share: float) -> str:
     return MISSING if math.isnan(number) else f"{count(number)} ({percent(share)} %)"
 
 
-def voxels(value: float) -> str:
-    """A distance in voxels."""
+def distance(value: float) -> str:
+    """A distance in voxels or millimetres, with two decimals."""
     return MISSING if math.isnan(value) else f"{value:.2f}"
+
+
+def spread(value: float) -> str:
+    """The standard deviation of the logarithm of the Jacobian determinant, with three decimals."""
+    return MISSING if math.isnan(value) else f"{value:.3f}"
 
 
 def seconds(value: float) -> str:

@@ -34,7 +34,7 @@ def write_report(layout: Layout, config: Mapping) -> None:
     )
     environment.filters |= {
         "dice": numbers.dice,
-        "voxels": numbers.voxels,
+        "distance": numbers.distance,
         "seconds": numbers.seconds,
         "duration": numbers.duration,
         "count": numbers.count,
@@ -85,7 +85,7 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
         text += "has folds in "
     text += f"{numbers.percent(row['folds_percent_mean'])} % of voxels"
     if pd.notna(row["inverse_consistency_voxels_mean"]):
-        error = numbers.voxels(row["inverse_consistency_voxels_mean"])
+        error = numbers.distance(row["inverse_consistency_voxels_mean"])
         text += f" and the maps of the two directions inverse to each other within {error} voxels on average"
     return f"{text}. A pair takes {numbers.seconds(row['time_s_mean'])} s."
 

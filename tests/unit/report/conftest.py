@@ -67,7 +67,7 @@ def make_results(root, labels: bool = True, models: bool = True) -> tuple[Layout
     _write_training(layout, config)
     similarities = dict.fromkeys(config["methods"], "") | {"affine": "MI"}
     pd.DataFrame(PAIRS, columns=["moving", "fixed"]).to_csv(layout.pairs, sep="\t", index=False)
-    write_tables(layout, config["methods"], config["models"], similarities, 1)
+    write_tables(layout, config["methods"], config["models"], similarities, 1, reference="affine", seed=1)
     return layout, config
 
 
