@@ -10,9 +10,9 @@ def dice(value: float) -> str:
     return MISSING if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def dice_interval(mean: float, low: float, high: float) -> str:
-    """Dice in percent with its interval: 68.29 [67.80, 68.77]; without one just the mean."""
-    return dice(mean) if math.isnan(low) else f"{dice(mean)} [{dice(low)}, {dice(high)}]"
+def dice_interval(low: float, high: float) -> str:
+    """The interval of a Dice in percent, [67.80, 68.77]; empty where there is none."""
+    return "" if math.isnan(low) else f"[{dice(low)}, {dice(high)}]"
 
 
 def p_value(value: float) -> str:
@@ -27,6 +27,11 @@ def count(value: float) -> str:
     if math.isnan(value):
         return MISSING
     return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.1f}"
+
+
+def exact(value: float) -> str:
+    """A number with the digits that it was published with."""
+    return MISSING if math.isnan(value) else f"{value:,.9g}"
 
 
 def percent(value: float) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from cohortreg.evaluation import names, numbers
 
 SIMILARITY = "L<sub>sim</sub>"
-PUBLISHED = ", published"
+PUBLISHED = "published"
 LATEX_HEADS = {SIMILARITY: r"$\mathcal{L}_{\mathrm{sim}}$", "p": "$p$"}
 LATEX_CHARACTERS = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
@@ -45,24 +45,32 @@ def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> 
 def cells(
     summary: pd.DataFrame, models: Mapping[str, dict], reference: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table in words; columns of published results only where there are such results."""
-    columns: dict[str, Callable[[dict], str]] = {
-        "Method": lambda row: names.description(row["method"], models),
-        SIMILARITY: lambda row: row["similarity"] or numbers.MISSING,
-        "Dice [95 % interval]": lambda row: numbers.dice_interval(
-            row["dice_mean"], row["dice_mean_low"], row["dice_mean_high"]
-        ),
-        f"Dice{PUBLISHED}": lambda row: numbers.dice(row["dice_published"]),
-        "Folds": lambda row: numbers.folds(row["folds_mean"], row["folds_percent_mean"]),
-        f"Folds{PUBLISHED}": lambda row: numbers.count(row["folds_published"]),
-        "Time [s]": lambda row: numbers.seconds(row["time_s_mean"]),
-        f"Time{PUBLISHED}": lambda row: numbers.seconds(row["time_s_published"]),
-        "p": lambda row: "reference" if row["method"] == reference else numbers.p_value(row["p_value"]),
-    }
+    """Heads and rows of the table in words; beside the measured the published results, where there are such."""
+    columns: list[tuple[str, Callable[[dict], str]]] = [
+        ("Method", lambda row: names.description(row["method"], models)),
+        (SIMILARITY, lambda row: row["similarity"] or numbers.MISSING),
+        ("Dice [95 %]", lambda row: f"{numbers.dice(row['dice_mean'])} {dice_interval(row)}".rstrip()),
+        (PUBLISHED, lambda row: numbers.dice(row["dice_published"])),
+        ("Folds", lambda row: numbers.folds(row["folds_mean"], row["folds_percent_mean"])),
+        (PUBLISHED, lambda row: numbers.exact(row["folds_published"])),
+        ("Time [s]", lambda row: numbers.seconds(row["time_s_mean"])),
+        (PUBLISHED, lambda row: numbers.seconds(row["time_s_published"])),
+        ("p", lambda row: p_value(row, reference)),
+    ]
     if "dice_published" not in summary:
-        columns = {head: cell for head, cell in columns.items() if not head.endswith(PUBLISHED)}
-    rows = [[cell(row) for cell in columns.values()] for row in summary.to_dict("records")]
-    return list(columns), rows
+        columns = [column for column in columns if column[0] != PUBLISHED]
+    rows = [[cell(row) for _, cell in columns] for row in summary.to_dict("records")]
+    return [head for head, _ in columns], rows
+
+
+def dice_interval(row: Mapping) -> str:
+    """The interval of a row's mean Dice."""
+    return numbers.dice_interval(row["dice_mean_low"], row["dice_mean_high"])
+
+
+def p_value(row: Mapping, reference: str) -> str:
+    """What the test of a row says."""
+    return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
 
 
 def notes(summary: pd.DataFrame, reference: str) -> list[str]:
@@ -76,6 +84,8 @@ def notes(summary: pd.DataFrame, reference: str) -> list[str]:
     ]
     if machines := hardware_in_words(summary):
         sentences.append(f"Time: registering a pair, without reading and writing, on {machines}.")
+    if "dice_published" in summary:
+        sentences.append("Published times are of other hardware.")
     if failed := failures_in_words(summary):
         sentences.append(f"Failed and left out: {failed}.")
     return sentences
