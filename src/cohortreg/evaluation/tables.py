@@ -110,8 +110,12 @@ def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
 
 
 def hardware(layout: Layout, method: str, shards: Sequence[int]) -> str:
-    """What the pairs of a method's shards were registered on; several machines are joined by "and"."""
-    tables = [read_table(layout.registered_shard(method, shard)) for shard in shards]
+    """What the pairs of a method's shards were registered on; several machines are joined by "and".
+
+    Empty where the transforms' folder, which says it, was removed.
+    """
+    paths = [layout.registered_shard(method, shard) for shard in shards]
+    tables = [read_table(path) for path in paths if path.exists()]
     return " and ".join(sorted({name for table in tables for name in table["hardware"] if name}))
 
 

@@ -1,6 +1,7 @@
 """Tables of the whole cohort, with means worked out by hand."""
 
 import math
+import shutil
 
 import pandas as pd
 import pytest
@@ -185,6 +186,12 @@ def test_tables_are_written(layout):
     assert summary["similarity"].tolist() == ["", "MSE"]
     assert summary["hardware"].tolist() == ["abacus", "GPU and abacus"]
     assert layout.pairs_table.read_text().splitlines()[1] == "identity,a,b,0.25,0.25,2.5,2.5,0,0,0,0,1,"
+
+
+def test_tables_outlive_the_transforms(layout):
+    shutil.rmtree(layout.registered_shard("identity", 0).parent)
+    write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS, "identity", 1)
+    assert read_table(layout.methods_table)["hardware"].tolist() == ["", "GPU and abacus"]
 
 
 def test_published_results_are_beside_the_rows_that_they_name(layout, tmp_path):
