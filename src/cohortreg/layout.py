@@ -6,7 +6,11 @@ The workflow's rules and the package's commands both use it, so that they cannot
 from dataclasses import dataclass
 from pathlib import Path
 
-FIGURES = ("pairs-best", "pairs-median", "pairs-worst", "dice", "folds", "training")
+FIGURES = (
+    *("pairs-best", "pairs-median", "pairs-worst"),
+    *("dice", "folds", "dice-folds", "dice-time"),
+    "training",
+)
 FIGURE_SUFFIXES = ("png", "svg")
 
 # A model, trained here or imported, is a folder with these two.
@@ -114,7 +118,7 @@ class Layout(Results):
         return self.root / "transforms" / method / "records" / moving / f"{fixed}.json"
 
     def registered_shard(self, method: str, shard: int | str) -> Path:
-        """A row a pair: moving, fixed, time_s, hardware."""
+        """A row a pair: moving, fixed, time_s, hardware, failure (why it has no transforms; empty where it has)."""
         return self.root / "transforms" / method / "shards" / f"{shard}.csv"
 
     def evaluated_shard(self, method: str, shard: int | str) -> Path:
@@ -137,6 +141,10 @@ class Layout(Results):
     @property
     def methods_markdown(self) -> Path:
         return self.root / "tables" / "methods.md"
+
+    @property
+    def methods_latex(self) -> Path:
+        return self.root / "tables" / "methods.tex"
 
     @property
     def report(self) -> Path:

@@ -12,7 +12,7 @@ import yaml
 from cohortreg.files import read_json
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 
-TIMES = {"time_s", "time_s_mean"}
+TIMES = {"time_s", "time_s_mean", "time_s_mean_low", "time_s_mean_high"}
 
 
 def without_times(path: Path) -> pd.DataFrame:

@@ -73,7 +73,8 @@ HISTORIES = [
 ]
 
 # Where `snakemake --report` shows a figure.
-CATEGORIES = {"training": "Training", "dice": "Comparison", "folds": "Comparison"}
+CATEGORIES = {"training": "Training"}
+CATEGORIES |= dict.fromkeys(("dice", "folds", "dice-folds", "dice-time"), "Comparison")
 
 
 def raw_files(rows):

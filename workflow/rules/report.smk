@@ -3,7 +3,10 @@
 
 rule tables:
     input:
-        [layout.evaluated_shard(method, shard) for method in config["methods"] for shard in PAIR_SHARDS],
+        shards=[
+            layout.evaluated_shard(method, shard) for method in config["methods"] for shard in PAIR_SHARDS
+        ],
+        published=config["report"]["published"] or [],
     output:
         report(
             layout.methods_table,
@@ -18,6 +21,7 @@ rule tables:
             labels={"what": "pairs", "as": "table"},
         ),
         layout.methods_markdown,
+        layout.methods_latex,
     log:
         layout.log("tables"),
     benchmark:
@@ -30,7 +34,7 @@ rule tables:
         runtime=60,
     params:
         results=results_folder,
-        settings=settings("methods", "models", "pretrained"),
+        settings=settings("methods", "models", "pretrained", "report", "seed"),
         shards=config["shards"]["pairs"],
     shell:
         "cohortreg tables {params.results} --settings {params.settings:q} --shards {params.shards}"

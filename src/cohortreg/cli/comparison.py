@@ -23,7 +23,7 @@ def evaluate_command(
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
     shards: Shards = 1,
 ) -> None:
-    """Measure Dice, folds and inverse consistency of a shard's registered pairs."""
+    """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
     if shard >= shards:
@@ -44,18 +44,28 @@ def evaluate_command(
 def tables_command(
     results: Results,
     settings: Annotated[
-        str, typer.Option(help='JSON: {"methods": [...], "models": {...}, "pretrained": {...}}.')
+        str,
+        typer.Option(help="JSON: of the configuration methods, models, pretrained, report, seed."),
     ],
     shards: Shards = 1,
 ) -> None:
-    """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv and methods.md."""
+    """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv, methods.md and methods.tex."""
     from cohortreg.evaluation.tables import write_tables
     from cohortreg.methods.registry import similarity_of
 
     layout, given = Layout(results), json.loads(settings)
-    methods, models = given["methods"], given["models"]
+    methods, models, compared = given["methods"], given["models"], given["report"]
     similarities = {method: similarity_of(method, models, given["pretrained"]) for method in methods}
-    write_tables(layout, methods, models, similarities, shards)
+    write_tables(
+        layout,
+        methods,
+        models,
+        similarities,
+        shards,
+        reference=compared["reference"],
+        seed=given["seed"],
+        published=compared["published"] and Path(compared["published"]),
+    )
     typer.echo(layout.methods_markdown.read_text("utf-8"), nl=False)
 
 

@@ -3,19 +3,22 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 import cohortreg
 from cohortreg.errors import UserError
-from cohortreg.evaluation.dice import mean_dice, structure_dice
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
+from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
+from cohortreg.evaluation.regularity import log_jacobian_std
+from cohortreg.evaluation.structures import structure_masks
 from cohortreg.evaluation.tables import read_table, write_table
 from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
-from cohortreg.maps.transforms import Grid, read_transform, to_unit
+from cohortreg.maps.transforms import Grid, Transform, read_transform, to_unit
 
 Structures = Mapping[str, Sequence[int]]
 
@@ -23,14 +26,11 @@ Structures = Mapping[str, Sequence[int]]
 def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> dict:
     """Everything that is measured on the transforms of one registered pair.
 
-    Returns dice_mean and dice_{structure} (0 to 1; NaN without labels), folds (voxels of the preprocessed grid
-    with a negative volume form) and their percentage, and inverse_consistency_voxels (NaN without an inverse).
+    Returns dice_mean and dice_{structure} (0 to 1), hd95_mean and hd95_{structure} (millimetres), all NaN without
+    labels; folds (voxels of the preprocessed grid with a negative volume form) and their percentage;
+    log_jacobian_std; and inverse_consistency_voxels (NaN without an inverse).
     """
-    dice = dict.fromkeys(structures, math.nan)
     forward = read_transform(layout.forward(method, moving, fixed))
-    labels = layout.label(moving), layout.label(fixed)
-    if all(path.exists() for path in labels):
-        dice = structure_dice(*(read_label(path) for path in labels), forward, structures)
     moving_image = read_image(layout.image(moving))
     phi = to_unit(forward, Grid(moving_image.shape, moving_image.affine))
     folded = int(folds(phi).item())
@@ -39,23 +39,40 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
         inverse = read_transform(layout.inverse(method, moving, fixed))
         error = inverse_consistency_error(phi, to_unit(inverse, forward.grid))
     return {
-        "dice_mean": mean_dice(dice),
-        **{f"dice_{name}": value for name, value in dice.items()},
+        **_overlaps(layout.label(moving), layout.label(fixed), forward, structures),
         "folds": folded,
         "folds_percent": 100 * folded / fold_sites(phi.shape[2:]),
+        "log_jacobian_std": log_jacobian_std(phi),
         "inverse_consistency_voxels": error,
     }
 
 
-def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
-    """What was registered in a shard: a row a pair with moving, fixed, time_s.
+def _overlaps(moving: Path, fixed: Path, transform: Transform, structures: Structures) -> dict[str, float]:
+    """Dice and 95 % Hausdorff distance of every structure and their means, of the labels at two paths."""
+    overlap, distance = (dict.fromkeys(structures, math.nan) for _ in range(2))
+    if moving.exists() and fixed.exists():
+        fixed_label = read_label(fixed)
+        for name, *masks in structure_masks(read_label(moving), fixed_label, transform, structures):
+            overlap[name] = dice(*masks)
+            distance[name] = hausdorff95(*masks, fixed_label.spacing)
+    measures = {}
+    for measure, values in (("dice", overlap), ("hd95", distance)):
+        measures[f"{measure}_mean"] = mean_of_structures(values)
+        measures |= {f"{measure}_{name}": value for name, value in values.items()}
+    return measures
 
+
+def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
+    """What was registered in a shard: a row a pair with moving, fixed, time_s and failure.
+
+    failure: why the pair has no transforms, empty where it has. A table without that column has no failures.
     Raises UserError where the shard was not registered.
     """
     path = layout.registered_shard(method, shard)
     if not path.exists():
         raise UserError(f"{path} is missing: run `cohortreg register` for shard {shard} of {method} first.")
-    return read_table(path)
+    table = read_table(path)
+    return table if "failure" in table else table.assign(failure="")
 
 
 def evaluate_shard(
@@ -68,20 +85,17 @@ def evaluate_shard(
 ) -> int:
     """Measure every registered pair of a shard and write its table; returns how many had to be measured.
 
-    A pair measured before is taken over as long as nothing that its numbers come from has changed.
+    A pair measured before is taken over as long as nothing that its numbers come from has changed. A pair whose
+    registration failed has no numbers but the reason.
     """
     rows, measured = [], 0
     for pair in pairs.itertuples(index=False):
-        ids = {"method": method, "moving": pair.moving, "fixed": pair.fixed}
-        path = layout.evaluated_pair(**ids)
-        inputs = _digest_inputs(layout, method, pair.moving, pair.fixed, structures)
-        record = read_json(path) if path.exists() else {}
-        if record.get("inputs") != inputs:
-            measures = measure_pair(layout, **ids, structures=structures)
-            record = {"inputs": inputs, "measures": _without_nan(measures)}
-            write_json(path, record)
-            measured += 1
-        rows.append({**ids, **record["measures"], "time_s": pair.time_s})
+        row = {"method": method, "moving": pair.moving, "fixed": pair.fixed, "failure": pair.failure}
+        if not pair.failure:
+            measures, anew = _measures(layout, method, pair.moving, pair.fixed, structures)
+            row |= {**measures, "time_s": pair.time_s}
+            measured += anew
+        rows.append(row)
         progress()
     write_table(layout.evaluated_shard(method, shard), pd.DataFrame(rows, columns=columns(structures)))
     return measured
@@ -89,9 +103,24 @@ def evaluate_shard(
 
 def columns(structures: Iterable[str]) -> list[str]:
     """Columns of the table of pairs, in order."""
-    dice = [f"dice_{name}" for name in structures]
-    measures = ["folds", "folds_percent", "inverse_consistency_voxels", "time_s"]
-    return ["method", "moving", "fixed", "dice_mean", *dice, *measures]
+    overlaps = [f"{measure}_{name}" for measure in ("dice", "hd95") for name in ("mean", *structures)]
+    regularity = ["folds", "folds_percent", "log_jacobian_std", "inverse_consistency_voxels"]
+    return ["method", "moving", "fixed", *overlaps, *regularity, "time_s", "failure"]
+
+
+def _measures(
+    layout: Layout, method: str, moving: str, fixed: str, structures: Structures
+) -> tuple[dict, bool]:
+    """What was measured on a pair, and whether that had to be done now."""
+    path = layout.evaluated_pair(method, moving, fixed)
+    inputs = _digest_inputs(layout, method, moving, fixed, structures)
+    record = read_json(path) if path.exists() else {}
+    outdated = record.get("inputs") != inputs
+    if outdated:
+        measures = measure_pair(layout, method, moving, fixed, structures)
+        record = {"inputs": inputs, "measures": _without_nan(measures)}
+        write_json(path, record)
+    return record["measures"], outdated
 
 
 def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> str:
@@ -103,7 +132,7 @@ def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structu
         layout.label(fixed),
     ]
     contents = [digest_file(path) if path.exists() else "" for path in files]
-    return digest(cohortreg.__version__, json.dumps(dict(structures)), *contents)
+    return digest(cohortreg.__version__, json.dumps(dict(structures)), *columns(structures), *contents)
 
 
 def _without_nan(row: dict) -> dict:

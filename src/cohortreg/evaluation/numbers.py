@@ -10,11 +10,28 @@ def dice(value: float) -> str:
     return MISSING if math.isnan(value) else f"{100 * value:.2f}"
 
 
+def dice_interval(low: float, high: float) -> str:
+    """The interval of a Dice in percent, [67.80, 68.77]; empty where there is none."""
+    return "" if math.isnan(low) else f"[{dice(low)}, {dice(high)}]"
+
+
+def p_value(value: float) -> str:
+    """A p value with three decimals."""
+    if math.isnan(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def count(value: float) -> str:
     """A mean count: one decimal, none from a thousand on, and a whole number as it is."""
     if math.isnan(value):
         return MISSING
     return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.1f}"
+
+
+def exact(value: float) -> str:
+    """A number with the digits that it was published with."""
+    return MISSING if math.isnan(value) else f"{value:,.9g}"
 
 
 def percent(value: float) -> str:
@@ -31,9 +48,14 @@ def folds(number: float, share: float) -> str:
     return MISSING if math.isnan(number) else f"{count(number)} ({percent(share)} %)"
 
 
-def voxels(value: float) -> str:
-    """A distance in voxels."""
+def distance(value: float) -> str:
+    """A distance in voxels or millimetres, with two decimals."""
     return MISSING if math.isnan(value) else f"{value:.2f}"
+
+
+def spread(value: float) -> str:
+    """The standard deviation of the logarithm of the Jacobian determinant, with three decimals."""
+    return MISSING if math.isnan(value) else f"{value:.3f}"
 
 
 def seconds(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The tables of the whole cohort: one row a method and pair, one row a method, and the form of the paper."""
+"""The tables of the whole cohort: one row a method and pair, one row a method."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,12 +7,15 @@ import pandas as pd
 
 from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
-from cohortreg.evaluation import names, numbers
+from cohortreg.evaluation import table2
+from cohortreg.evaluation.published import read_published
+from cohortreg.evaluation.statistics import mean_interval, paired_p_values
 from cohortreg.files import whole, write_text
 from cohortreg.layout import Layout
 
 IDS = ("method", "moving", "fixed")
-TEXT = dict.fromkeys((*IDS, "similarity"), str)
+WITH_INTERVAL = ("dice_mean", "folds", "time_s")
+TEXT = dict.fromkeys((*IDS, "similarity", "hardware", "failure"), str)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -24,10 +27,12 @@ def read_table(path: Path) -> pd.DataFrame:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV, whole or not at all.
 
-    With six digits, and nothing beyond the ninth decimal: what is left of zero by rounding errors is zero.
+    With six digits, and nothing beyond the ninth decimal: what is left of zero by rounding errors is zero, unless it
+    is a p value.
     """
+    decimals = {column: 9 for column in table if column != "p_value"}
     with whole(path) as beside:
-        table.round(9).to_csv(beside, index=False, float_format="%.6g", lineterminator="\n")
+        table.round(decimals).to_csv(beside, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
@@ -36,10 +41,9 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
     Raises UserError if a shard or a pair was not evaluated.
     """
     wanted = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
-    # A shard that no pair belongs to was never asked for.
-    asked = sorted({shard_of(pair.moving, pair.fixed, shards=shards) for pair in wanted.itertuples()})
     tables = []
     for method in methods:
+        asked = asked_shards(wanted, shards)
         evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in asked])
         # Pairs that the cohort no longer has may still lie in a shard.
         table = wanted.merge(evaluated, on=["moving", "fixed"])[evaluated.columns]
@@ -52,48 +56,67 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def asked_shards(pairs: pd.DataFrame, shards: int) -> list[int]:
+    """The shards that any pair belongs to; the others were never asked for."""
+    return sorted({shard_of(pair.moving, pair.fixed, shards=shards) for pair in pairs.itertuples()})
+
+
 def _read_shards(paths: Sequence[Path]) -> pd.DataFrame:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} is missing: run `cohortreg evaluate` for that shard and method first.")
     tables = [read_table(path) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        if "failure" not in table:
+            raise UserError(
+                f"{path} is of an earlier version: run `cohortreg evaluate` for that shard and method again."
+            )
     # An empty shard has columns without a type, which would spoil those of the others.
     return pd.concat([table for table in tables if len(table)] or tables[:1])
 
 
-def summarise(pairs: pd.DataFrame, similarities: Mapping[str, str]) -> pd.DataFrame:
-    """One row a method, in their order: means over its pairs, and the spread of Dice between pairs.
+def summarise(
+    pairs: pd.DataFrame, similarities: Mapping[str, str], reference: str, seed: int
+) -> pd.DataFrame:
+    """One row a method, in their order: means over the pairs that were registered.
 
-    similarities: method -> the similarity that it maximises, empty where it maximises none. A pair without a value
-    (no label, no inverse) does not count. dice_std is the sample standard deviation.
+    pairs: the table of pairs. similarities: method -> the similarity that it maximises, empty where it maximises none.
+    A pair without a value (no label, no inverse) does not count. `dice_std` is the sample standard deviation between
+    pairs; the means of `WITH_INTERVAL` have the ends of their 95 % bootstrap interval; `p_value` tests whether Dice
+    differs from the reference's, see `cohortreg.evaluation.statistics`.
     """
-    measures = [name for name in pairs.columns if name not in IDS]
-    grouped = pairs.groupby("method", sort=False)
-    means = (
-        grouped[measures].mean().rename(columns=lambda name: name if name == "dice_mean" else f"{name}_mean")
+    summary = pd.DataFrame(
+        {"method": method, "similarity": similarities[method], **_means(rows, seed)}
+        for method, rows in pairs.groupby("method", sort=False)
     )
-    means.insert(0, "pairs", grouped.size())
-    means.insert(means.columns.get_loc("dice_mean") + 1, "dice_std", grouped["dice_mean"].std())
-    means.insert(0, "similarity", [similarities[method] for method in means.index])
-    return means.reset_index()
+    dice = pairs.pivot(index=["moving", "fixed"], columns="method", values="dice_mean")
+    p_values = paired_p_values(dice, reference)
+    summary.insert(summary.columns.get_loc("dice_std") + 1, "p_value", summary["method"].map(p_values))
+    return summary
 
 
-def markdown(summary: pd.DataFrame, models: Mapping[str, dict]) -> str:
-    """The methods in the form of Table 2 of Greer et al. 2021: Dice in percent, mean folds a pair."""
-    lines = [
-        "| Method | L<sub>sim</sub> | Dice | Folds | Time [s] |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for row in summary.itertuples():
-        cells = [
-            names.description(row.method, models),
-            row.similarity or numbers.MISSING,
-            numbers.dice(row.dice_mean),
-            numbers.folds(row.folds_mean, row.folds_percent_mean),
-            numbers.seconds(row.time_s_mean),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Of one method: numbers of pairs, and the mean of every measure with what tells its spread."""
+    registered = rows[rows["failure"] == ""]
+    means = {"pairs": len(registered), "failed": len(rows) - len(registered)}
+    for measure in (column for column in rows if column not in (*IDS, "failure")):
+        mean = measure if measure.endswith("_mean") else f"{measure}_mean"
+        means[mean] = registered[measure].mean()
+        if measure in WITH_INTERVAL:
+            means[f"{mean}_low"], means[f"{mean}_high"] = mean_interval(registered[measure], seed)
+        if measure == "dice_mean":
+            means["dice_std"] = registered[measure].std()
+    return means
+
+
+def hardware(layout: Layout, method: str, shards: Sequence[int]) -> str:
+    """What the pairs of a method's shards were registered on; several machines are joined by "and".
+
+    Empty where the transforms' folder, which says it, was removed.
+    """
+    paths = [layout.registered_shard(method, shard) for shard in shards]
+    tables = [read_table(path) for path in paths if path.exists()]
+    return " and ".join(sorted({name for table in tables for name in table["hardware"] if name}))
 
 
 def write_tables(
@@ -102,10 +125,20 @@ def write_tables(
     models: Mapping[str, dict],
     similarities: Mapping[str, str],
     shards: int,
+    reference: str,
+    seed: int,
+    published: Path | None = None,
 ) -> None:
-    """Write `tables/pairs.csv`, `tables/methods.csv` and `tables/methods.md`."""
+    """Write `tables/pairs.csv` and `tables/methods.csv`, the latter also as `.md` and `.tex`.
+
+    reference: the method that the others are tested against. published: a table for `read_published`.
+    """
     pairs = merge(layout, methods, shards)
-    summary = summarise(pairs, similarities)
+    summary = summarise(pairs, similarities, reference, seed)
+    summary["hardware"] = [hardware(layout, method, asked_shards(pairs, shards)) for method in methods]
+    if published:
+        summary = summary.join(read_published(published), on="method")
     write_table(layout.pairs_table, pairs)
     write_table(layout.methods_table, summary)
-    write_text(layout.methods_markdown, markdown(summary, models))
+    write_text(layout.methods_markdown, table2.markdown(summary, models, reference))
+    write_text(layout.methods_latex, table2.latex(summary, models, reference))

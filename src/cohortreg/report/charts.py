@@ -1,9 +1,10 @@
 """Figures of numbers: Dice, folds, training curves."""
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,55 +20,68 @@ CURVES = {
     "weight": ("Weight λ", "linear"),
 }
 DOTS_AT_MOST = 400
+PANELS_ACROSS = 3
 
 
 def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
-    """Dice of every structure by method, a box over the pairs and a dot a pair; pairs is the table of pairs."""
-    columns = {f"dice_{name}": name.replace("_", " ") for name in structures}
-    long = pairs.rename(columns=columns).melt(
-        id_vars=["method"], value_vars=list(columns.values()), var_name="structure", value_name="dice"
-    )
-    long = long.dropna(subset=["dice"])
-    if long.empty:
+    """Dice by method, a panel a structure; pairs is the table of pairs."""
+    columns = [name for name in structures if pairs[f"dice_{name}"].notna().any()]
+    if not columns:
         return style.message("No pair has labels on both images, so there is no Dice to show.")
-    long["dice"] *= 100
-    figure, axes = plt.subplots(figsize=(style.WIDTH, 4.4))
-    _boxes(axes, long, x="structure", y="dice", methods=list(pairs["method"].unique()))
-    axes.set(xlabel="", ylabel="Dice [%]", ylim=(-2, 102))
-    handles, labels = axes.get_legend_handles_labels()
-    axes.get_legend().remove()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5))
+    methods = list(pairs["method"].unique())
+    rows = math.ceil(len(columns) / PANELS_ACROSS)
+    across = math.ceil(len(columns) / rows)
+    figure, grid = plt.subplots(
+        rows,
+        across,
+        figsize=(style.WIDTH, rows * _height(methods)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for axes, name in zip_longest(grid.flat, columns):
+        if name is None:
+            axes.set_axis_off()
+            continue
+        _boxes(axes, pairs.assign(percent=100 * pairs[f"dice_{name}"]), "percent", methods)
+        axes.set_title(name.replace("_", " "))
+        axes.xaxis.set_tick_params(labelbottom=True)
+    figure.supxlabel("Dice [%]", fontsize="medium")
     return figure
 
 
 def folds_figure(pairs: pd.DataFrame) -> Figure:
-    """Folds in percent of voxels by method, a box over the pairs and a dot a pair."""
+    """Folds in percent of voxels by method; pairs is the table of pairs."""
     methods = list(pairs["method"].unique())
-    figure, axes = plt.subplots(figsize=(style.WIDTH, 1.4 + 0.45 * len(methods)))
-    _boxes(axes, pairs, x="folds_percent", y="method", methods=methods)
+    figure, axes = plt.subplots(figsize=(style.WIDTH, _height(methods)))
+    _boxes(axes, pairs, "folds_percent", methods)
     axes.set_xscale("symlog", linthresh=0.001, linscale=0.5)
     axes.set_xlim(-0.0001, max(0.1, 2 * pairs["folds_percent"].max()))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set(xlabel="Folds, percent of voxels (logarithmic above 0.001)", ylabel="")
+    axes.set(xlabel="Folds, percent of voxels (logarithmic above 0.001)")
     return figure
 
 
-def _boxes(axes: Axes, table: pd.DataFrame, x: str, y: str, methods: Sequence[str]) -> None:
-    """Boxes in the methods' colours, and behind them the pairs as dots while they can be told apart."""
-    common = {"data": table, "x": x, "y": y, "hue": "method", "hue_order": methods, "ax": axes}
-    common["palette"] = style.colours(methods)
-    dodge = "method" not in (x, y)
-    if table.groupby("method").size().max() <= DOTS_AT_MOST:
-        # Seaborn scatters the dots by numpy's global generator; jitter off keeps the figure the same every time.
-        sns.stripplot(**common, dodge=dodge, jitter=False, size=3, alpha=0.5, legend=False)
-    shape = {
-        "dodge": dodge,
-        "gap": 0.15 if dodge else 0,
-        "fill": False,
-        "linewidth": 1.1,
-        "showfliers": False,
-    }
-    sns.boxplot(**common, **shape, legend="full" if dodge else False)
+def _height(methods: Sequence[str]) -> float:
+    """Inches of a panel in which every method has a line."""
+    return 1.2 + 0.32 * len(methods)
+
+
+def _boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
+    """A box over the pairs for each method, the first on top, and behind it the pairs as dots while they can be told
+    apart."""
+    for place, (method, colour) in enumerate(style.colours(methods).items()):
+        values = pairs.loc[pairs["method"] == method, column].dropna()
+        if len(values) <= DOTS_AT_MOST:
+            axes.plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.35, mew=0)
+        line = {"color": colour, "linewidth": 1.1}
+        parts = dict.fromkeys(("boxprops", "whiskerprops", "capprops"), line)
+        parts["medianprops"] = line | {"linewidth": 2}
+        axes.boxplot(
+            values, positions=[place], widths=0.6, orientation="horizontal", showfliers=False, **parts
+        )
+    axes.set_yticks(range(len(methods)), methods)
+    axes.set_ylim(len(methods) - 0.4, -0.6)
 
 
 def read_histories(layout: Layout, models: Mapping[str, dict]) -> dict[str, list[pd.DataFrame]]:
@@ -112,7 +126,7 @@ def join_stages(stages: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[floa
     return pd.concat(shifted, ignore_index=True), starts
 
 
-def _curve(axes: Axes, joined: pd.DataFrame, column: str, colour: tuple, model: str) -> None:
+def _curve(axes: Axes, joined: pd.DataFrame, column: str, colour: str, model: str) -> None:
     """Every step thinly, and its running median within the stage."""
     for stage, history in joined.groupby("stage"):
         axes.plot(history["step"], history[column], color=colour, linewidth=0.6, alpha=0.35)

@@ -9,18 +9,19 @@ from cohortreg.evaluation import numbers
 from cohortreg.evaluation.names import main_method
 from cohortreg.evaluation.tables import read_table
 from cohortreg.layout import Layout
-from cohortreg.report import charts, style
+from cohortreg.report import charts, style, tradeoffs
 from cohortreg.report.pairs import pair_figure, read_pair
 
 Structures = Mapping[str, Sequence[int]]
+NONE = "Registration by {} failed for every pair, so there is none to show."
 
 
 def rank(pairs: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The rows of one method from the best pair to the worst.
+    """The pairs that a method registered, from the best to the worst.
 
     By mean Dice; without labels by folds, then by the inverse consistency error. Ties go by the pair's names.
     """
-    rows = pairs[pairs["method"] == method]
+    rows = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
     if rows["dice_mean"].notna().any():
         rows = rows[rows["dice_mean"].notna()]
         order = {"dice_mean": False}
@@ -31,8 +32,10 @@ def rank(pairs: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def shown_pairs(pairs: pd.DataFrame, method: str) -> dict[str, pd.Series]:
-    """The best, the median (the better of two) and the worst pair of a method, by name."""
+    """The best, the median (the better of two) and the worst pair of a method, by name; none if all failed."""
     ranked = rank(pairs, method)
+    if ranked.empty:
+        return {}
     places = {"best": 0, "median": (len(ranked) - 1) // 2, "worst": len(ranked) - 1}
     return {name: ranked.iloc[place] for name, place in places.items()}
 
@@ -40,12 +43,16 @@ def shown_pairs(pairs: pd.DataFrame, method: str) -> dict[str, pd.Series]:
 def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], structures: Structures) -> None:
     """Write every figure of `FIGURES` as PNG and SVG, from the tables, transforms and training histories."""
     style.apply()
-    pairs = read_table(layout.pairs_table)
+    pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
     method = main_method(methods, models)
-    for name, row in shown_pairs(pairs, method).items():
-        style.save(_pair(layout, name, row, structures), layout, f"pairs-{name}")
+    shown = shown_pairs(pairs, method)
+    for name in ("best", "median", "worst"):
+        figure = _pair(layout, name, shown[name], structures) if shown else style.message(NONE.format(method))
+        style.save(figure, layout, f"pairs-{name}")
     style.save(charts.dice_figure(pairs, list(structures)), layout, "dice")
     style.save(charts.folds_figure(pairs), layout, "folds")
+    style.save(tradeoffs.dice_against_folds(summary), layout, "dice-folds")
+    style.save(tradeoffs.dice_against_time(summary), layout, "dice-time")
     histories = charts.read_histories(layout, models)
     style.save(charts.training_figure(histories), layout, "training")
 

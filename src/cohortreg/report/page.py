@@ -1,6 +1,7 @@
 """report.html: a cohort's results on one page that needs nothing beside it."""
 
 import base64
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,14 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import cohortreg
 from cohortreg.config import OPTIMISED, trained_methods
-from cohortreg.evaluation import names, numbers
+from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import read_json, write_text
-from cohortreg.layout import Layout
+from cohortreg.layout import FIGURES, Layout
 from cohortreg.report.figures import rank, shown_pairs
 
 PAIRS_AT_MOST = 1000
 PAIRS_AT_FIRST = 100
+FAILURES_AT_MOST = 50
 
 
 def write_report(layout: Layout, config: Mapping) -> None:
@@ -34,7 +36,8 @@ def write_report(layout: Layout, config: Mapping) -> None:
     )
     environment.filters |= {
         "dice": numbers.dice,
-        "voxels": numbers.voxels,
+        "distance": numbers.distance,
+        "spread": numbers.spread,
         "seconds": numbers.seconds,
         "duration": numbers.duration,
         "count": numbers.count,
@@ -50,6 +53,7 @@ def _content(layout: Layout, config: Mapping) -> dict:
     pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
     method = names.main_method(config["methods"], config["models"])
     ranked = rank(pairs, method)[::-1]
+    failures = pairs[pairs["failure"] != ""]
     excluded = pd.read_csv(layout.excluded, sep="\t", dtype=str, keep_default_na=False)
     return {
         "cohort": read_json(layout.cohort),
@@ -57,13 +61,18 @@ def _content(layout: Layout, config: Mapping) -> dict:
         "structures": list(config["structures"]),
         "summary": sentences(summary, method, config["report"]["reference"]),
         "excluded": excluded.to_dict("records"),
-        "methods": _methods(summary, config["models"]),
+        "methods": [_in_words(row, config) for row in summary.to_dict("records")],
+        "reference": config["report"]["reference"],
+        "published": config["report"]["published"],
+        "hardware": table2.hardware_in_words(summary),
+        "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
+        "all_failures": len(failures),
         "figures": _figures(layout, shown_pairs(pairs, method)),
+        "ranked": len(ranked) > 0,
         "pairs": ranked.head(PAIRS_AT_MOST).to_dict("records"),
-        "all_pairs": int((pairs["method"] == method).sum()),
+        "all_pairs": len(ranked),
         "at_first": PAIRS_AT_FIRST,
         "models": _models(layout, config["models"]),
-        "registered_on": _hardware(layout, config["methods"]),
         "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
         "version": cohortreg.__version__,
     }
@@ -73,43 +82,55 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
     """The result in words: Dice of the main method beside that of the reference and of doing nothing, folds, time."""
     rows = summary.set_index("method")
     row = rows.loc[method]
+    if not row["pairs"]:
+        return f"Registration by {method} failed for all {int(row['failed']):,} pairs."
     text = f"On {int(row['pairs']):,} pairs, {method} "
     if pd.notna(row["dice_mean"]):
         text += f"reaches a mean Dice of {numbers.dice(row['dice_mean'])} %"
         others = [
             name for name in dict.fromkeys((reference, "identity")) if name in rows.index and name != method
         ]
-        beside = [f"{_in_words(name)} {numbers.dice(rows.loc[name, 'dice_mean'])} %" for name in others]
+        beside = [
+            f"{'unregistered' if name == 'identity' else name} {numbers.dice(rows.loc[name, 'dice_mean'])} %"
+            for name in others
+        ]
         text += f" ({', '.join(beside)}), with folds in " if beside else ", with folds in "
     else:
         text += "has folds in "
     text += f"{numbers.percent(row['folds_percent_mean'])} % of voxels"
     if pd.notna(row["inverse_consistency_voxels_mean"]):
-        error = numbers.voxels(row["inverse_consistency_voxels_mean"])
+        error = numbers.distance(row["inverse_consistency_voxels_mean"])
         text += f" and the maps of the two directions inverse to each other within {error} voxels on average"
-    return f"{text}. A pair takes {numbers.seconds(row['time_s_mean'])} s."
+    text += f". A pair takes {numbers.seconds(row['time_s_mean'])} s."
+    return f"{text} {int(row['failed']):,} more failed." if row["failed"] else text
 
 
-def _in_words(method: str) -> str:
-    return "unregistered" if method == "identity" else method
+def _in_words(row: Mapping, config: Mapping) -> dict:
+    """A row of the table of methods, and what of it the template does not word itself."""
+    return {
+        **row,
+        "steps": names.steps_in_words(row["method"], config["models"]),
+        "similarity": row["similarity"] or numbers.MISSING,
+        "interval": table2.dice_interval(row),
+        "folds_percent": numbers.percent(row["folds_percent_mean"]) + " %" if row["pairs"] else "",
+        "p": table2.p_value(row, config["report"]["reference"]),
+        "published": _published(row),
+    }
 
 
-def _methods(summary: pd.DataFrame, models: Mapping[str, dict]) -> list[dict]:
-    rows = summary.to_dict("records")
-    return [
-        row
-        | {
-            "steps": names.steps_in_words(row["method"], models),
-            "folds": numbers.folds(row["folds_mean"], row["folds_percent_mean"]),
-            "similarity": row["similarity"] or numbers.MISSING,
-        }
-        for row in rows
-    ]
+def _published(row: Mapping) -> dict[str, str]:
+    """The published results beside a row, empty where there is none."""
+    writers = {"dice": numbers.dice, "folds": numbers.exact, "time_s": numbers.seconds}
+    values = {measure: row.get(f"{measure}_published", math.nan) for measure in writers}
+    return {
+        measure: "" if math.isnan(value) else writers[measure](value) for measure, value in values.items()
+    }
 
 
 def _figures(layout: Layout, shown: Mapping[str, pd.Series]) -> dict[str, dict]:
     """Name -> the PNG as a data URL, and for a pair's figure its row of the table of pairs."""
-    figures = {name: {"source": _data_url(layout.figure(name))} for name in ("dice", "folds", "training")}
+    of_numbers = [name for name in FIGURES if not name.startswith("pairs-")]
+    figures = {name: {"source": _data_url(layout.figure(name))} for name in of_numbers}
     for name, row in shown.items():
         figures[f"pairs-{name}"] = {"source": _data_url(layout.figure(f"pairs-{name}")), **row.to_dict()}
     return figures
@@ -136,11 +157,3 @@ def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
                 }
             )
     return cards
-
-
-def _hardware(layout: Layout, methods: list[str]) -> list[str]:
-    """What the times were measured on; more than one entry where shards ran on different machines."""
-    paths = [
-        path for method in methods for path in sorted(layout.registered_shard(method, 0).parent.glob("*.csv"))
-    ]
-    return sorted({name for path in paths for name in read_table(path)["hardware"].unique()})

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cohortreg.evaluation.dice import HALF, crop, structure_mask
 from cohortreg.evaluation.sampling import displace, sample
+from cohortreg.evaluation.structures import HALF, crop, structure_mask
 from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate

@@ -14,6 +14,8 @@ from cohortreg.layout import FIGURE_SUFFIXES, Results
 WIDTH = 8.0  # inches, of every figure
 INK = "#222222"
 MUTED = "#767676"
+# Seaborn's colours for colour-blind readers, without the two that are too pale for a line on white.
+ON_WHITE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9")
 # Okabe and Ito's colours, those that stand out from every grey first.
 ON_GREY = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#009e73", "#d55e00")
 
@@ -41,9 +43,10 @@ def apply() -> None:
     )
 
 
-def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each name, by its position, so that a method has one colour in all figures."""
-    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name, by its position, so that a method has one colour in all figures; they repeat after
+    eight."""
+    return dict(zip(names, cycle(ON_WHITE), strict=False))
 
 
 def colours_on_grey(names: Sequence[str]) -> dict[str, str]:

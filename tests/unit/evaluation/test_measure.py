@@ -62,8 +62,18 @@ def layout(tmp_path) -> Layout:
 def test_the_right_translation(layout):
     row = measure_pair(layout, "shift", "a", "b", STRUCTURES)
     assert row["dice_mean"] == row["dice_core"] == row["dice_rim"] == 1
+    assert row["hd95_mean"] == row["hd95_core"] == row["hd95_rim"] == 0
     assert row["folds"] == row["folds_percent"] == 0
+    assert row["log_jacobian_std"] == pytest.approx(0, abs=1e-6)
     assert row["inverse_consistency_voxels"] == pytest.approx(0, abs=1e-5)
+
+
+def test_distances_are_in_millimetres_of_the_fixed_label(layout):
+    write_maps(layout, "shift", moved((0, 1, 1)), None)
+    row = measure_pair(layout, "shift", "a", "b", STRUCTURES | {"nothing": [9]})
+    assert row["hd95_mean"] == row["hd95_core"] == row["hd95_rim"] == pytest.approx(3)
+    assert math.isnan(row["hd95_nothing"])
+    assert row["dice_mean"] == pytest.approx(2 / 3)
 
 
 def test_inverse_consistency_is_in_voxels_whatever_their_size(layout):
@@ -82,7 +92,8 @@ def test_a_mirrored_map_folds_everywhere_and_without_inverse_has_no_error(layout
 def test_without_labels_the_rest_is_measured(layout):
     layout.label("a").unlink()
     row = measure_pair(layout, "shift", "a", "b", STRUCTURES)
-    assert all(math.isnan(row[name]) for name in ("dice_mean", "dice_core", "dice_rim"))
+    names = [f"{measure}_{name}" for measure in ("dice", "hd95") for name in ("mean", "core", "rim")]
+    assert all(math.isnan(row[name]) for name in names)
     assert row["folds"] == 0
 
 
@@ -107,10 +118,28 @@ def test_columns_of_a_shard_and_missing_values(layout):
     table = read_table(layout.evaluated_shard("mirror", 0))
     assert table.columns.tolist() == [
         *("method", "moving", "fixed", "dice_mean", "dice_core", "dice_rim"),
-        *("folds", "folds_percent", "inverse_consistency_voxels", "time_s"),
+        *("hd95_mean", "hd95_core", "hd95_rim"),
+        *("folds", "folds_percent", "log_jacobian_std", "inverse_consistency_voxels", "time_s", "failure"),
     ]
+    assert table["log_jacobian_std"].isna().all()
     assert table["inverse_consistency_voxels"].isna().all()
     assert table["time_s"].tolist() == [1.25]
+
+
+def test_a_failed_pair_has_its_reason_and_no_numbers(layout):
+    path = layout.registered_shard("shift", 0)
+    failed = {"moving": "b", "fixed": "a", "time_s": "", "hardware": "x", "failure": "demons, exit 1"}
+    pd.concat([pd.read_csv(path), pd.DataFrame([failed])]).to_csv(path, index=False)
+    assert evaluate(layout) == 1
+    table = read_table(layout.evaluated_shard("shift", 0)).set_index("moving")
+    assert table["failure"].to_dict() == {"a": "", "b": "demons, exit 1"}
+    assert table.loc["a", "dice_mean"] == 1
+    assert table.loc["b"].drop(["method", "fixed", "failure"]).isna().all()
+    # Where a later run failed, what was measured before is not taken for its result.
+    table = pd.read_csv(path).assign(failure="out of memory")
+    table.to_csv(path, index=False)
+    assert evaluate(layout) == 0
+    assert read_table(layout.evaluated_shard("shift", 0))["dice_mean"].isna().all()
 
 
 def test_a_shard_that_was_not_registered_is_named(layout):

@@ -1,13 +1,14 @@
 """Tables of the whole cohort, with means worked out by hand."""
 
 import math
+import shutil
 
 import pandas as pd
 import pytest
 
 from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
-from cohortreg.evaluation.tables import markdown, merge, read_table, summarise, write_table, write_tables
+from cohortreg.evaluation.tables import merge, read_table, summarise, write_table, write_tables
 from cohortreg.layout import Layout
 
 MODELS = {"icon": {"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]}}
@@ -16,18 +17,30 @@ METHODS = ["identity", "icon-2step"]
 SHARDS = 7
 
 
-def row(method, moving, fixed, dice, folds=0, time=1.0, error=0.0):
+def row(method, moving, fixed, dice, folds=0, time=1.0, error=0.0, failure=""):
     return {
         "method": method,
         "moving": moving,
         "fixed": fixed,
         "dice_mean": dice,
         "dice_core": dice,
+        "hd95_mean": 10 * dice,
+        "hd95_core": 10 * dice,
         "folds": folds,
         "folds_percent": folds / 10,
+        "log_jacobian_std": folds / 100,
         "inverse_consistency_voxels": error,
         "time_s": time,
+        "failure": failure,
     }
+
+
+def failed(method, moving, fixed, reason):
+    return row(method, moving, fixed, math.nan, math.nan, math.nan, math.nan, reason)
+
+
+def summary_of(rows) -> pd.DataFrame:
+    return summarise(pd.DataFrame(rows), SIMILARITIES, "identity", 1)
 
 
 @pytest.fixture
@@ -45,6 +58,12 @@ def layout(tmp_path) -> Layout:
         shard = shard_of(one["moving"], one["fixed"], shards=SHARDS)
         gone = row(one["method"], f"gone-{one['moving']}", "b", 0.1)
         write_table(layout.evaluated_shard(one["method"], shard), pd.DataFrame([one, gone]))
+        hardware = "abacus" if one["method"] == "identity" or one["fixed"] == "b" else "GPU"
+        registered = pd.DataFrame([one | {"hardware": hardware}])[["moving", "fixed", "time_s", "hardware"]]
+        write_table(layout.registered_shard(one["method"], shard), registered)
+    # Left behind by a run with more shards.
+    stale = pd.DataFrame({"moving": ["a"], "fixed": ["b"], "time_s": [1.0], "hardware": ["slide rule"]})
+    write_table(layout.registered_shard("identity", SHARDS), stale)
     return layout
 
 
@@ -80,57 +99,119 @@ def _to_one_shard(layout) -> None:
         write_table(layout.evaluated_shard(method, 0), pd.concat([read_table(path) for path in paths]))
 
 
+def test_a_shard_of_an_earlier_version_is_named(layout):
+    _to_one_shard(layout)
+    path = layout.evaluated_shard("identity", 0)
+    write_table(path, read_table(path).drop(columns="failure"))
+    with pytest.raises(
+        UserError, match=r"identity/0\.csv is of an earlier version: run `cohortreg evaluate`"
+    ):
+        merge(layout, METHODS, 1)
+
+
 def test_means_and_spread(layout):
-    summary = summarise(merge(layout, METHODS, SHARDS), SIMILARITIES).set_index("method")
+    summary = summary_of(merge(layout, METHODS, SHARDS)).set_index("method")
     assert summary.index.tolist() == METHODS
     icon = summary.loc["icon-2step"]
     assert icon["pairs"] == 2
     assert icon["dice_mean"] == icon["dice_core_mean"] == pytest.approx(0.7)
     assert icon["dice_std"] == pytest.approx(math.sqrt(0.02))
+    assert icon["hd95_mean"] == icon["hd95_core_mean"] == pytest.approx(7)
     assert icon["folds_mean"] == 1.5
     assert icon["folds_percent_mean"] == pytest.approx(0.15)
+    assert icon["log_jacobian_std_mean"] == pytest.approx(0.015)
     assert icon["time_s_mean"] == 2
     # The pair without an inverse does not count.
     assert summary.loc["identity", "inverse_consistency_voxels_mean"] == 0
 
 
 def test_columns_of_the_methods(layout):
-    assert summarise(merge(layout, METHODS, SHARDS), SIMILARITIES).columns.tolist() == [
-        "method",
-        "similarity",
-        "pairs",
-        "dice_mean",
-        "dice_std",
-        "dice_core_mean",
-        "folds_mean",
-        "folds_percent_mean",
-        "inverse_consistency_voxels_mean",
-        "time_s_mean",
+    assert summary_of(merge(layout, METHODS, SHARDS)).columns.tolist() == [
+        *("method", "similarity", "pairs", "failed"),
+        *("dice_mean", "dice_mean_low", "dice_mean_high", "dice_std", "p_value", "dice_core_mean"),
+        *("hd95_mean", "hd95_core_mean"),
+        *("folds_mean", "folds_mean_low", "folds_mean_high", "folds_percent_mean"),
+        *("log_jacobian_std_mean", "inverse_consistency_voxels_mean"),
+        *("time_s_mean", "time_s_mean_low", "time_s_mean_high"),
     ]
 
 
-def test_without_labels_there_is_no_dice_and_everything_else(layout):
-    rows = [row(method, "a", "b", math.nan, folds=2) for method in METHODS]
-    summary = summarise(pd.DataFrame(rows), SIMILARITIES)
-    assert summary["dice_mean"].isna().all()
-    assert markdown(summary, MODELS).splitlines()[2:] == [
-        "| identity | – | – | 2 (0.200 %) | 1.00 |",
-        "| icon-2step (2 step 1/2 res.) | MSE | – | 2 (0.200 %) | 1.00 |",
-    ]
+def test_intervals_and_the_test_against_the_reference():
+    # On each of six pairs the row is better: of 2^6 signs two are as extreme.
+    dice = [0.50, 0.52, 0.55, 0.61, 0.48, 0.57]
+    rows = [row("identity", str(i), "f", value) for i, value in enumerate(dice)]
+    rows += [row("icon-2step", str(i), "f", value + 0.01 * i + 0.1, folds=i) for i, value in enumerate(dice)]
+    summary = summary_of(rows).set_index("method")
+    icon, identity = summary.loc["icon-2step"], summary.loc["identity"]
+    assert icon["p_value"] == pytest.approx(2 / 64)
+    assert math.isnan(identity["p_value"])
+    for mean in ("dice_mean", "folds_mean"):
+        assert icon[f"{mean}_low"] < icon[mean] < icon[f"{mean}_high"]
+    # Every pair of identity folds nowhere and takes as long.
+    assert math.isnan(identity["folds_mean_low"])
+    assert math.isnan(identity["time_s_mean_high"])
+    # A row's interval does not depend on the other rows.
+    alone = summarise(pd.DataFrame(rows[6:]), SIMILARITIES, "icon-2step", 1)
+    assert alone["dice_mean_low"].item() == icon["dice_mean_low"]
 
 
-def test_tables_are_written_in_the_form_of_the_paper(layout):
-    write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS)
-    assert layout.methods_markdown.read_text("utf-8").splitlines() == [
-        "| Method | L<sub>sim</sub> | Dice | Folds | Time [s] |",
-        "| --- | --- | ---: | ---: | ---: |",
-        "| identity | – | 37.50 | 0 (0 %) | 1.00 |",
-        "| icon-2step (2 step 1/2 res.) | MSE | 70.00 | 1.5 (0.150 %) | 2.00 |",
-    ]
-    assert read_table(layout.methods_table)["similarity"].tolist() == ["", "MSE"]
-    assert layout.pairs_table.read_text().splitlines()[1] == "identity,a,b,0.25,0.25,0,0,0,1"
+def test_failed_pairs_are_counted_and_leave_the_means_alone():
+    rows = [row("identity", "a", "b", 0.5), row("identity", "b", "c", 0.7)]
+    rows += [failed("icon-2step", "a", "b", "exit 1"), row("icon-2step", "b", "c", 0.8, folds=3)]
+    icon = summary_of(rows).set_index("method").loc["icon-2step"]
+    assert (icon["pairs"], icon["failed"], icon["dice_mean"], icon["folds_mean"]) == (1, 1, 0.8, 3)
+    # Compared on the one pair that both have.
+    assert icon["p_value"] == 1
+
+
+def test_a_method_that_always_failed_has_a_row(layout):
+    for path in sorted(layout.evaluated_shard("icon-2step", 0).parent.glob("*.csv")):
+        table = read_table(path)
+        empty = table.select_dtypes("number").columns
+        write_table(path, table.assign(failure="exit 1, no field").assign(**dict.fromkeys(empty, math.nan)))
+    write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS, "identity", 1)
+    summary = read_table(layout.methods_table).set_index("method")
+    assert summary["pairs"].to_dict() == {"identity": 2, "icon-2step": 0}
+    assert summary["failed"].to_dict() == {"identity": 0, "icon-2step": 2}
+    assert summary.loc["icon-2step", ["dice_mean", "folds_mean", "time_s_mean", "p_value"]].isna().all()
+    pairs = read_table(layout.pairs_table)
+    assert pairs["failure"].tolist() == ["", "", "exit 1, no field", "exit 1, no field"]
+
+
+def test_tables_are_written(layout):
+    write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS, "identity", 1)
+    assert "| icon-2step (2 step 1/2 res.) | MSE | 70.00 |" in layout.methods_markdown.read_text("utf-8")
+    assert r"\begin{tabular}" in layout.methods_latex.read_text("utf-8")
+    summary = read_table(layout.methods_table)
+    assert summary["similarity"].tolist() == ["", "MSE"]
+    assert summary["hardware"].tolist() == ["abacus", "GPU and abacus"]
+    assert layout.pairs_table.read_text().splitlines()[1] == "identity,a,b,0.25,0.25,2.5,2.5,0,0,0,0,1,"
+
+
+def test_tables_outlive_the_transforms(layout):
+    shutil.rmtree(layout.registered_shard("identity", 0).parent)
+    write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS, "identity", 1)
+    assert read_table(layout.methods_table)["hardware"].tolist() == ["", "GPU and abacus"]
+
+
+def test_published_results_are_beside_the_rows_that_they_name(layout, tmp_path):
+    (tmp_path / "published.csv").write_text(
+        "row,dice,folds,time_s\nicon-2step,59.36,49.35,0.09\nsyn,65.71,0,1330\n"
+    )
+    write_tables(
+        layout, METHODS, MODELS, SIMILARITIES, SHARDS, "identity", 1, published=tmp_path / "published.csv"
+    )
+    summary = read_table(layout.methods_table).set_index("method")
+    columns = ["dice_published", "folds_published", "time_s_published"]
+    assert summary.loc["icon-2step", columns].tolist() == [0.5936, 49.35, 0.09]
+    assert summary.loc["identity", columns].isna().all()
 
 
 def test_rounding_errors_of_zero_are_zero(tmp_path):
     write_table(tmp_path / "t.csv", pd.DataFrame({"method": ["m"], "folds": [3], "error": [4.3e-15]}))
     assert (tmp_path / "t.csv").read_text() == "method,folds,error\nm,3,0\n"
+
+
+def test_p_values_are_written_however_small(tmp_path):
+    write_table(tmp_path / "t.csv", pd.DataFrame({"p_value": [3.21e-18]}))
+    assert (tmp_path / "t.csv").read_text() == "p_value\n3.21e-18\n"

@@ -31,12 +31,17 @@ def configuration(labels: bool = True, models: bool = True) -> dict:
         "methods": methods,
         "models": {"icon": {"similarity": "mse", "stages": stages}} if models else {},
         "structures": {"core": [1], "outer_rim": [2]} if labels else {},
-        "report": {"reference": "affine"},
+        "report": {"reference": "affine", "published": None},
     }
 
 
-def make_results(root, labels: bool = True, models: bool = True) -> tuple[Layout, dict]:
-    """Write the results of a cohort of three images and three pairs below `root`."""
+def make_results(
+    root, labels: bool = True, models: bool = True, failures: dict[str, list[str]] | None = None
+) -> tuple[Layout, dict]:
+    """Write the results of a cohort of three images and three pairs below `root`.
+
+    failures: method -> for each of the pairs why it failed, empty where it did not.
+    """
     layout, config = Layout(root), configuration(labels, models)
     rng = np.random.default_rng(1)
     affine = np.diag([2.0, 1.0, 1.5, 1.0])
@@ -58,6 +63,8 @@ def make_results(root, labels: bool = True, models: bool = True) -> tuple[Layout
         table = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(
             time_s=0.5, hardware="abacus, 7 beads"
         )
+        if failures and method in failures:
+            table["failure"] = failures[method]
         layout.registered_shard(method, 0).parent.mkdir(parents=True)
         table.to_csv(layout.registered_shard(method, 0), index=False)
         evaluate_shard(
@@ -67,7 +74,7 @@ def make_results(root, labels: bool = True, models: bool = True) -> tuple[Layout
     _write_training(layout, config)
     similarities = dict.fromkeys(config["methods"], "") | {"affine": "MI"}
     pd.DataFrame(PAIRS, columns=["moving", "fixed"]).to_csv(layout.pairs, sep="\t", index=False)
-    write_tables(layout, config["methods"], config["models"], similarities, 1)
+    write_tables(layout, config["methods"], config["models"], similarities, 1, reference="affine", seed=1)
     return layout, config
 
 
@@ -112,6 +119,17 @@ def drawn(results) -> tuple[Layout, dict]:
     from cohortreg.report.figures import draw
 
     layout, config = results
+    draw(layout, config["methods"], config["models"], config["structures"])
+    return layout, config
+
+
+@pytest.fixture(scope="session")
+def failing(tmp_path_factory) -> tuple[Layout, dict]:
+    """A cohort on which affine failed for one pair and the main method for all, with its figures."""
+    from cohortreg.report.figures import draw
+
+    failures = {"affine": ["", "<exit 1>", ""], "icon-3step": ["out of memory"] * 3}
+    layout, config = make_results(tmp_path_factory.mktemp("failing"), failures=failures)
     draw(layout, config["methods"], config["models"], config["structures"])
     return layout, config
 

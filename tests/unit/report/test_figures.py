@@ -18,7 +18,7 @@ from cohortreg.report.pairs import Pair, choose_slice, read_pair
 
 def table(rows) -> pd.DataFrame:
     columns = ["method", "moving", "fixed", "dice_mean", "folds_percent", "inverse_consistency_voxels"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(failure="")
 
 
 def test_pairs_are_ranked_by_dice_of_the_method():
@@ -52,7 +52,16 @@ def test_a_single_pair_is_best_median_and_worst():
     assert [row["moving"] for row in shown.values()] == ["a", "a", "a"]
 
 
-@pytest.mark.parametrize("cohort", ["drawn", "bare"])
+def test_failed_pairs_are_not_shown():
+    pairs = table([["m", "a", "b", 0.5, 0, 0], ["m", "b", "c", math.nan, math.nan, math.nan]])
+    pairs["failure"] = ["", "exit 1"]
+    assert rank(pairs, "m")["moving"].tolist() == ["a"]
+    without_labels = pairs.assign(dice_mean=math.nan)
+    assert rank(without_labels, "m")["moving"].tolist() == ["a"]
+    assert shown_pairs(pairs.assign(failure="exit 1"), "m") == {}
+
+
+@pytest.mark.parametrize("cohort", ["drawn", "bare", "failing"])
 def test_every_figure_is_there_as_png_and_svg(cohort, request):
     layout, _ = request.getfixturevalue(cohort)
     for name in FIGURES:

@@ -2,13 +2,14 @@
 
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from cohortreg.layout import FIGURES
+from cohortreg.layout import FIGURES, Layout
 from cohortreg.report.page import PAIRS_AT_FIRST, sentences, write_report
 
 from .conftest import EVIL
@@ -96,7 +97,7 @@ def test_names_are_text_and_never_markup(page):
 def test_pairs_are_listed_the_worst_first(page, drawn):
     layout, config = drawn
     rows = re.findall(r'<td class="number" data-value="([\d.]+)">', layout.report.read_text("utf-8"))
-    per_row = 1 + len(config["structures"]) + 4
+    per_row = 1 + len(config["structures"]) + 6
     dice = [float(value) for value in rows[::per_row]]
     assert len(dice) == 3
     assert dice == sorted(dice)
@@ -131,11 +132,12 @@ def test_the_result_in_words():
         "folds_percent_mean",
         "inverse_consistency_voxels_mean",
         "time_s_mean",
+        "failed",
     ]
     rows = [
-        ["identity", 1200, 0.55, 0, 0.0, 0.0],
-        ["affine", 1200, 0.63, 0, 0.0, 2.0],
-        ["icon-4step", 1200, 0.7612, 0.0423, math.nan, 0.25],
+        ["identity", 1200, 0.55, 0, 0.0, 0.0, 0],
+        ["affine", 1200, 0.63, 0, 0.0, 2.0, 0],
+        ["icon-4step", 1200, 0.7612, 0.0423, math.nan, 0.25, 0],
     ]
     summary = pd.DataFrame(rows, columns=columns)
     assert sentences(summary, "icon-4step", "affine") == (
@@ -145,6 +147,49 @@ def test_the_result_in_words():
     assert sentences(summary, "identity", "identity").startswith(
         "On 1,200 pairs, identity reaches a mean Dice of 55.00 %, with folds in 0 % of voxels and the maps"
     )
+
+
+def test_the_methods_with_interval_test_and_distance(page):
+    text = " ".join(page.text.split())
+    assert "Wilcoxon signed-rank test of the pairs' Dice against affine" in text
+    assert "affineMI" in text
+    assert re.search(r"\d\d\.\d\d\[\d\d\.\d\d, \d\d\.\d\d\]", text)
+    assert "reference" in text
+    assert "HD95 [mm]" in text
+    assert "abacus, 7 beads" in text
+    # Nothing failed, and nothing published was given.
+    for absent in ("Published", "Failed"):
+        assert absent not in text
+
+
+def test_published_results_are_below_the_measured(drawn, tmp_path):
+    layout, config = drawn
+    methods = pd.read_csv(layout.methods_table)
+    changed = Layout(tmp_path)
+    for folder in ("tables", "figures", "models"):
+        shutil.copytree(layout.root / folder, tmp_path / folder)
+    for path in (layout.cohort, layout.excluded):
+        shutil.copy(path, tmp_path)
+    beside = {"dice_published": [math.nan, 0.6829], "folds_published": [math.nan, 49.35]}
+    rows = methods["method"].isin(["identity", "icon-3step"])
+    for column, values in (beside | {"time_s_published": [math.nan, 0.09]}).items():
+        methods.loc[rows, column] = values
+    methods.to_csv(changed.methods_table, index=False)
+    report = config["report"] | {"published": "table2.csv"}
+    text = read(changed, config | {"report": report}).text
+    assert [text.count(f"published {value}") for value in ("68.29", "49.35", "0.09")] == [1, 1, 1]
+    assert "published –" not in text
+    assert "Published: the numbers of table2.csv" in " ".join(text.split())
+
+
+def test_failures_are_listed_and_a_method_that_always_failed_is_said_so(failing):
+    text = " ".join(read(*failing).text.split())
+    assert "Registration by icon-3step failed for all 3 pairs." in text
+    assert "4 pairs of a method failed and are in none of the means" in text
+    assert text.count("out of memory") == 3
+    assert "<exit 1>" in text
+    assert "The best pair" not in text
+    assert "nan" not in text.lower().split()
 
 
 def test_every_figure_and_table_has_a_caption_for_snakemake():

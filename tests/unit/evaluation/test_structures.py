@@ -1,4 +1,4 @@
-"""Dice through displacement fields, against cases worked out by hand, MONAI and SimpleITK."""
+"""Masks through displacement fields, by their Dice, against cases worked out by hand, MONAI and SimpleITK."""
 
 import math
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from monai.metrics import compute_dice
 
 from cohortreg.evaluation import sampling
-from cohortreg.evaluation.dice import mean_dice, structure_dice
+from cohortreg.evaluation.overlap import dice
+from cohortreg.evaluation.structures import structure_masks
 from cohortreg.images.io import Image, read_label
 from cohortreg.maps.transforms import Grid, Transform
 
@@ -41,9 +42,29 @@ def oblique() -> np.ndarray:
     return affine
 
 
+def structure_dice(moving, fixed, transform, structures) -> dict[str, float]:
+    """Dice of every structure."""
+    return {name: dice(*masks) for name, *masks in structure_masks(moving, fixed, transform, structures)}
+
+
+def test_masks_lie_in_the_box_around_both():
+    [(name, warped, target)] = structure_masks(cube((3, 3, 3)), cube((1, 3, 4)), constant((0, 0, 0)), CUBE)
+    assert name == "cube"
+    assert warped.shape == target.shape == (6, 4, 5)
+    assert warped[2:, :, :4].all() and warped.sum() == 64
+    assert target[:4, :, 1:].all() and target.sum() == 64
+
+
+def test_a_mask_of_nothing_is_a_voxel():
+    [(_, warped, target)] = structure_masks(
+        cube((3, 3, 3)), cube((1, 3, 4)), constant((0, 0, 0)), {"no": [9]}
+    )
+    assert warped.tolist() == target.tolist() == [[[False]]]
+
+
 def test_half_of_a_shifted_cube_overlaps():
-    dice = structure_dice(cube((3, 3, 3)), cube((5, 3, 3)), constant((0, 0, 0)), CUBE)
-    assert dice["cube"] == pytest.approx(0.5)
+    overlap = structure_dice(cube((3, 3, 3)), cube((5, 3, 3)), constant((0, 0, 0)), CUBE)
+    assert overlap["cube"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("affine", [np.eye(4), np.diag([0.5, 1.0, 3.0, 1.0]), oblique()])
@@ -75,15 +96,15 @@ def test_labels_may_have_twice_the_resolution_of_the_field(affine):
 @pytest.mark.parametrize(("shift", "expected"), [(0.49, 1.0), (0.5, 128 / 144), (0.51, 96 / 128)])
 def test_half_a_voxel_belongs_to_the_structure(shift, expected):
     # At 0.5 both end planes are half covered: five planes of 16 voxels against four. At 0.51 four planes, one off.
-    dice = structure_dice(cube((3, 3, 3)), cube((3, 3, 3)), constant((shift, 0, 0)), CUBE)
-    assert dice["cube"] == pytest.approx(expected)
+    overlap = structure_dice(cube((3, 3, 3)), cube((3, 3, 3)), constant((shift, 0, 0)), CUBE)
+    assert overlap["cube"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("shift", "planes"), [(0.4, 8), (0.6, 7), (3, 5), (-3, 5), (8, 0)])
 def test_outside_the_moving_label_is_background(shift, planes):
     full = Image(np.ones((8, 8, 8), np.uint8), np.eye(4))
-    dice = structure_dice(full, full, constant((shift, 0, 0), shape=(8, 8, 8)), CUBE)
-    assert dice["cube"] == pytest.approx(2 * planes / (planes + 8))
+    overlap = structure_dice(full, full, constant((shift, 0, 0), shape=(8, 8, 8)), CUBE)
+    assert overlap["cube"] == pytest.approx(2 * planes / (planes + 8))
 
 
 def test_beyond_the_field_the_displacement_is_that_of_its_border():
@@ -95,15 +116,9 @@ def test_beyond_the_field_the_displacement_is_that_of_its_border():
 def test_structures_of_several_values_and_absent_ones():
     moving, fixed = cube((3, 3, 3), value=7), cube((3, 3, 3), value=2)
     structures = {"both": [2, 7], "fixed only": [2], "moving only": [7], "neither": [5]}
-    dice = structure_dice(moving, fixed, constant((0, 0, 0)), structures)
-    assert math.isnan(dice.pop("neither"))
-    assert dice == {"both": 1, "fixed only": 0, "moving only": 0}
-
-
-def test_mean_leaves_out_what_neither_label_has():
-    assert mean_dice({"a": 0.5, "b": 1.0, "c": math.nan}) == 0.75
-    assert math.isnan(mean_dice({"a": math.nan}))
-    assert math.isnan(mean_dice({}))
+    overlap = structure_dice(moving, fixed, constant((0, 0, 0)), structures)
+    assert math.isnan(overlap.pop("neither"))
+    assert overlap == {"both": 1, "fixed only": 0, "moving only": 0}
 
 
 @settings(max_examples=20, deadline=None)
@@ -118,10 +133,10 @@ def test_agrees_with_monai_in_slabs_of_any_size(seed, slab):
     before, sampling.VOXELS_AT_ONCE = sampling.VOXELS_AT_ONCE, slab
     try:
         images = [Image(label, oblique()) for label in (moving, fixed)]
-        dice = structure_dice(*images, constant((0, 0, 0), oblique(), (5, 6, 7)), {"one": [1], "two": [2]})
+        overlap = structure_dice(*images, constant((0, 0, 0), oblique(), (5, 6, 7)), {"one": [1], "two": [2]})
     finally:
         sampling.VOXELS_AT_ONCE = before
-    assert list(dice.values()) == pytest.approx(expected)
+    assert list(overlap.values()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("strength", [0.5, 4])
@@ -148,7 +163,7 @@ def test_agrees_with_simpleitk_on_real_labels(hippocampus):
     transform = Transform(displacement, Grid(shape, affine))
     field = _itk(displacement.transpose(3, 2, 1, 0), affine, vector=True)
     warp = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
-    dice = structure_dice(moving, fixed, transform, {"anterior": [1], "posterior": [2]})
+    overlap = structure_dice(moving, fixed, transform, {"anterior": [1], "posterior": [2]})
     for value, name in ((1, "anterior"), (2, "posterior")):
         mask = _itk((moving.array == value).astype(np.float32).T, moving.affine)
         target = (fixed.array == value).T
@@ -157,7 +172,7 @@ def test_agrees_with_simpleitk_on_real_labels(hippocampus):
         expected = 2 * (warped & target).sum() / (warped.sum() + target.sum())
         assert expected > 0.1
         # ITK is strict about the outer half voxel of the moving label, where no structure lies.
-        assert dice[name] == pytest.approx(expected, abs=2e-3)
+        assert overlap[name] == pytest.approx(expected, abs=2e-3)
 
 
 def _itk(array: np.ndarray, affine: np.ndarray, vector: bool = False) -> sitk.Image:

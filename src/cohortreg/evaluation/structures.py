@@ -1,11 +1,11 @@
-"""Dice of structures after registration, at the resolution of the labels."""
+"""Structures of a registered pair as masks, the moving ones warped, at the resolution of the labels."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
 import torch
+from scipy.ndimage import find_objects
 from torch import Tensor
 
 from cohortreg.evaluation.sampling import displace, sample, slab_points, slabs
@@ -16,63 +16,64 @@ from cohortreg.maps.transforms import Grid, Transform
 HALF = 0.5 - 1e-4
 
 
-def structure_dice(
+def structure_masks(
     moving: Image, fixed: Image, transform: Transform, structures: Mapping[str, Sequence[int]]
-) -> dict[str, float]:
-    """Dice of every structure between the warped moving label and the fixed label.
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Of every structure its name, the warped moving label's mask and the fixed label's mask.
 
     moving, fixed: labels [i, j, k], each on a grid of its own, which need not be that of the transform.
     transform: from the fixed to the moving image. structures: name -> label values that make it up.
+    The masks are boolean, on the fixed label's grid, in the box around both of them.
 
     Each structure of the moving label is warped as a linear image and cut at one half (Greer et al. 2021, 5);
-    what lies outside the moving label's field of view is background. NaN for a structure absent in both labels.
+    what lies outside the moving label's field of view is background.
+    """
+    warped = _warp(moving, fixed, transform, structures)
+    for name, values in structures.items():
+        mask, target = warped.pop(name), structure_mask(fixed, values)
+        box = bounding_box(mask | target)
+        yield name, mask[box], target[box]
 
-    Dice = 2 |A ∩ B| / (|A| + |B|) is summed up slab by slab, where a structure can arrive at all. MONAI's
-    `compute_dice` agrees with it, but wants all masks in memory at once, and is NaN where only the fixed label lacks
-    the structure: that is a Dice of 0.
+
+def _warp(
+    moving: Image, fixed: Image, transform: Transform, structures: Mapping[str, Sequence[int]]
+) -> dict[str, np.ndarray]:
+    """Name -> where on the fixed label's grid the warped structure is, in memory one byte a voxel and structure.
+
+    Points are displaced once for all structures, slab by slab, and only where any structure can arrive.
     """
     masks = {name: crop(structure_mask(moving, values), moving.affine) for name, values in structures.items()}
-    sizes = {name: int(structure_mask(fixed, values).sum()) for name, values in structures.items()}
-    both = dict.fromkeys(structures, 0)
-    everything = crop(
-        structure_mask(moving, [v for values in structures.values() for v in values]), moving.affine
-    )
-    near = reachable(everything[1], transform, Grid(fixed.array.shape, fixed.affine))
-    part = Image(fixed.array[near], shifted(fixed.affine, [side.start for side in near]))
-    grid = Grid(part.array.shape, part.affine)
-    for start, stop in slabs(grid.shape):
+    anything = structure_mask(moving, [value for values in structures.values() for value in values])
+    near = reachable(crop(anything, moving.affine)[1], transform, Grid(fixed.shape, fixed.affine))
+    warped = {name: np.zeros(fixed.shape, dtype=bool) for name in structures}
+    shape = tuple(side.stop - side.start for side in near)
+    grid = Grid(shape, shifted(fixed.affine, [side.start for side in near]))
+    for start, stop in slabs(shape):
         points = displace(slab_points(grid, start, stop), transform)
-        slab = Image(part.array[start:stop], part.affine)
-        for name, values in structures.items():
-            warped = sample(*masks[name], points, outside="zeros")[0, 0] >= HALF
-            both[name] += int((warped & structure_mask(slab, values)).sum())
-            sizes[name] += int(warped.sum())
-    return {name: 2 * both[name] / sizes[name] if sizes[name] else math.nan for name in structures}
+        for name, mask in masks.items():
+            warped[name][near][start:stop] = sample(*mask, points, outside="zeros")[0, 0].numpy() >= HALF
+    return warped
 
 
-def mean_dice(dice: Mapping[str, float]) -> float:
-    """Mean over the structures that at least one of the two labels has; NaN if there is none."""
-    present = [value for value in dice.values() if not math.isnan(value)]
-    return sum(present) / len(present) if present else math.nan
-
-
-def structure_mask(label: Image, values: Sequence[int]) -> Tensor:
+def structure_mask(label: Image, values: Sequence[int]) -> np.ndarray:
     """Boolean mask [i, j, k] of the voxels that have one of the values."""
-    return torch.from_numpy(np.isin(label.array, list(values)))
+    return np.isin(label.array, list(values))
 
 
-def crop(mask: Tensor, affine: np.ndarray) -> tuple[Tensor, Grid]:
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around a boolean mask [i, j, k]; a single voxel where the mask is empty."""
+    found = find_objects(mask.view(np.uint8))
+    return found[0] if found else (slice(0, 1),) * mask.ndim
+
+
+def crop(mask: np.ndarray, affine: np.ndarray) -> tuple[Tensor, Grid]:
     """The box around a mask [i, j, k], as values [1, 1, *box] float32, and where that box lies.
 
     Sampled with zeros outside it equals the whole mask, at a fraction of the memory.
     """
-    found = mask.nonzero()
-    if not len(found):
-        box = (1,) * mask.dim()
-        return torch.zeros(1, 1, *box), Grid(box, affine)
-    low, high = found.amin(0).tolist(), (found.amax(0) + 1).tolist()
-    values = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    return values[None, None].float(), Grid(tuple(values.shape), shifted(affine, low))
+    box = bounding_box(mask)
+    values = torch.from_numpy(mask[box])[None, None].float()
+    return values, Grid(tuple(values.shape[2:]), shifted(affine, [side.start for side in box]))
 
 
 def shifted(affine: np.ndarray, start: Sequence[int]) -> np.ndarray:

@@ -1,0 +1,22 @@
+"""How regular a map is: the spread of the volume changes it makes."""
+
+import math
+
+from torch import Tensor
+
+from cohortreg.maps.jacobian import volume_form
+
+
+def log_jacobian_std(phi: Tensor) -> float:
+    """Standard deviation over a grid of the logarithm of the Jacobian determinant of the physical map.
+
+    phi: map [1, dim, *grid] in unit coordinates, from the fixed to the moving image. Its volume form is the
+    determinant in millimetres times a constant, and the logarithm of a constant has no spread. Folded voxels, whose
+    determinant is not positive, have no logarithm and are left out; NaN where all are folded.
+
+    SimpleITK's `DisplacementFieldJacobianDeterminant` differs between neighbours on both sides, so that it misses
+    folds that the volume form counts.
+    """
+    form = volume_form(phi)
+    logarithms = form[form > 0].log()
+    return logarithms.std(correction=0).item() if logarithms.numel() else math.nan

@@ -1,0 +1,111 @@
+"""The methods in the form of Table 2 of Greer et al. 2021, as Markdown and as LaTeX."""
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from cohortreg.evaluation import names, numbers
+
+SIMILARITY = "L<sub>sim</sub>"
+PUBLISHED = "published"
+LATEX_HEADS = {SIMILARITY: r"$\mathcal{L}_{\mathrm{sim}}$", "p": "$p$"}
+LATEX_CHARACTERS = {
+    **{character: rf"\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+}
+
+
+def markdown(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> str:
+    """The table of methods, and below it what its numbers are.
+
+    summary: the table that `tables/methods.csv` has. reference: the method that the others are tested against.
+    """
+    heads, rows = cells(summary, models, reference)
+    aligned = ["---", "---", *["---:"] * (len(heads) - 2)]
+    lines = [f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)]
+    return "\n".join([*lines, "", *notes(summary, reference)]) + "\n"
+
+
+def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> str:
+    r"""The same, for \input into a document that uses booktabs."""
+    heads, rows = cells(summary, models, reference)
+    heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
+    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}", r"\toprule"]
+    lines += [" & ".join(heads) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
+    return "\n".join([*lines, r"{\footnotesize", *map(_escape, notes(summary, reference)), r"\par}"]) + "\n"
+
+
+def cells(
+    summary: pd.DataFrame, models: Mapping[str, dict], reference: str
+) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table in words; beside the measured the published results, where there are such."""
+    columns: list[tuple[str, Callable[[dict], str]]] = [
+        ("Method", lambda row: names.description(row["method"], models)),
+        (SIMILARITY, lambda row: row["similarity"] or numbers.MISSING),
+        ("Dice [95 %]", lambda row: f"{numbers.dice(row['dice_mean'])} {dice_interval(row)}".rstrip()),
+        (PUBLISHED, lambda row: numbers.dice(row["dice_published"])),
+        ("Folds", lambda row: numbers.folds(row["folds_mean"], row["folds_percent_mean"])),
+        (PUBLISHED, lambda row: numbers.exact(row["folds_published"])),
+        ("Time [s]", lambda row: numbers.seconds(row["time_s_mean"])),
+        (PUBLISHED, lambda row: numbers.seconds(row["time_s_published"])),
+        ("p", lambda row: p_value(row, reference)),
+    ]
+    if "dice_published" not in summary:
+        columns = [column for column in columns if column[0] != PUBLISHED]
+    rows = [[cell(row) for _, cell in columns] for row in summary.to_dict("records")]
+    return [head for head, _ in columns], rows
+
+
+def dice_interval(row: Mapping) -> str:
+    """The interval of a row's mean Dice."""
+    return numbers.dice_interval(row["dice_mean_low"], row["dice_mean_high"])
+
+
+def p_value(row: Mapping, reference: str) -> str:
+    """What the test of a row says."""
+    return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
+
+
+def notes(summary: pd.DataFrame, reference: str) -> list[str]:
+    """What the numbers are, on how many pairs, on what hardware, and what failed: a sentence each."""
+    pairs = int((summary["pairs"] + summary["failed"]).max())
+    sentences = [
+        f"Means over {pairs:,} pairs.",
+        "Dice in percent, over the structures, with its 95 % bootstrap interval.",
+        "Folds: voxels with a negative volume form, and percent of all.",
+        f"p: two-sided Wilcoxon signed-rank test of the pairs' Dice against {reference}, Holm-corrected over the rows.",
+    ]
+    if machines := hardware_in_words(summary):
+        sentences.append(f"Time: registering a pair, without reading and writing, on {machines}.")
+    if "dice_published" in summary:
+        sentences.append("Published times are of other hardware.")
+    if failed := failures_in_words(summary):
+        sentences.append(f"Failed and left out: {failed}.")
+    return sentences
+
+
+def hardware_in_words(summary: pd.DataFrame) -> str:
+    """The hardware of the rows, each with its rows where it is not the same for all; empty if unknown."""
+    rows = summary[summary["hardware"] != ""].groupby("hardware", sort=False)["method"].agg(list)
+    if len(rows) == 1:
+        return rows.index[0]
+    return "; ".join(f"{machine} ({', '.join(methods)})" for machine, methods in rows.items())
+
+
+def failures_in_words(summary: pd.DataFrame) -> str:
+    """How many pairs of which rows failed; empty if none."""
+    rows = summary[summary["failed"] > 0]
+    return ", ".join(
+        f"{row.failed:,} of {row.pairs + row.failed:,} pairs of {row.method}" for row in rows.itertuples()
+    )
+
+
+def _escape(text: str) -> str:
+    return "".join(LATEX_CHARACTERS.get(character, character) for character in text)

@@ -1,0 +1,88 @@
+"""Dice and the 95 % Hausdorff distance of masks, worked out by hand."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
+
+SHAPE = (14, 15, 16)
+NOTHING = np.zeros(SHAPE, dtype=bool)
+
+
+def cuboid(start, size=(4, 4, 4)) -> np.ndarray:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = True
+    return mask
+
+
+def test_dice():
+    assert dice(cuboid((3, 3, 3)), cuboid((4, 3, 3))) == 0.75
+    assert dice(cuboid((3, 3, 3)), cuboid((3, 3, 3), (4, 4, 2))) == pytest.approx(2 / 3)
+    assert dice(cuboid((3, 3, 3)), NOTHING) == dice(NOTHING, cuboid((3, 3, 3))) == 0
+    assert math.isnan(dice(NOTHING, NOTHING))
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(0, 6.0), (1, 1.0), (2, 3.0)])
+def test_a_shifted_cube_is_as_far_as_it_was_shifted(axis, expected):
+    # Two voxels of 3 x 0.5 x 1.5 mm. Of the 56 voxels on a cube's surface the 16 of one end are that far.
+    start = [3, 3, 3]
+    start[axis] += 2
+    assert hausdorff95(cuboid((3, 3, 3)), cuboid(start), (3, 0.5, 1.5)) == pytest.approx(expected)
+
+
+def test_both_directions_count():
+    # A voxel and a rod of eleven that begins there: no distance one way, 0 to 10 voxels of 2 mm the other.
+    voxel, rod = cuboid((0, 0, 0), (1, 1, 1)), cuboid((0, 0, 0), (1, 1, 11))
+    assert hausdorff95(voxel, rod, (1, 1, 2)) == hausdorff95(rod, voxel, (1, 1, 2)) == pytest.approx(19)
+
+
+def test_one_voxel_in_a_hundred_does_not_count():
+    plate, outlier = cuboid((0, 0, 0), (14, 10, 1)), cuboid((0, 0, 15), (1, 1, 1))
+    assert hausdorff95(plate | outlier, plate, (1, 1, 1)) == 0
+
+
+def test_a_mask_that_touches_the_border_has_a_surface_there():
+    # A voxel everywhere; at edges of the block the nearest is a diagonal away.
+    distance = hausdorff95(~NOTHING, cuboid((1, 1, 1), (12, 13, 14)), (1, 1, 1))
+    assert 1 <= distance <= math.sqrt(2)
+
+
+def test_without_one_of_the_masks_there_is_no_distance():
+    assert math.isnan(hausdorff95(cuboid((3, 3, 3)), NOTHING, (1, 1, 1)))
+    assert math.isnan(hausdorff95(NOTHING, NOTHING, (1, 1, 1)))
+
+
+def test_agrees_with_distance_maps_of_simpleitk():
+    rng = np.random.default_rng(5)
+    spacing = (0.7, 0.36, 1.1)
+    first, second = (cuboid((2, 3, 2), (8, 9, 10)) & (rng.random(SHAPE) > 0.3) for _ in range(2))
+    images = []
+    for mask in (first, second):
+        image = sitk.GetImageFromArray(mask.astype(np.uint8))
+        image.SetSpacing(spacing[::-1])
+        images.append(image)
+    surfaces = [
+        sitk.GetArrayFromImage(sitk.BinaryContour(image, fullyConnected=False)) > 0 for image in images
+    ]
+    directed = []
+    for here, there in ((0, 1), (1, 0)):
+        contour = sitk.BinaryContour(images[there], fullyConnected=False)
+        distances = sitk.SignedMaurerDistanceMap(contour, squaredDistance=False, useImageSpacing=True)
+        directed.append(np.quantile(np.abs(sitk.GetArrayFromImage(distances))[surfaces[here]], 0.95))
+    assert hausdorff95(first, second, spacing) == pytest.approx(max(directed), rel=1e-5)
+
+
+def test_nothing_is_said_on_the_way():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hausdorff95(cuboid((3, 3, 3)), cuboid((4, 3, 3)), (1, 1, 1))
+
+
+def test_mean_leaves_out_structures_without_a_value():
+    assert mean_of_structures({"a": 0.5, "b": 1.0, "c": math.nan}) == 0.75
+    assert math.isnan(mean_of_structures({"a": math.nan}))
+    assert math.isnan(mean_of_structures({}))

@@ -1,0 +1,100 @@
+"""The table of methods as Markdown and LaTeX."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from cohortreg.evaluation.table2 import hardware_in_words, latex, markdown
+
+MODELS = {"icon": {"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]}}
+NAN = math.nan
+COLUMNS = [
+    *("method", "similarity", "pairs", "failed", "dice_mean", "dice_mean_low", "dice_mean_high", "p_value"),
+    *("folds_mean", "folds_percent_mean", "time_s_mean", "hardware"),
+]
+NOTES = [
+    "Means over 10 pairs.",
+    "Dice in percent, over the structures, with its 95 % bootstrap interval.",
+    "Folds: voxels with a negative volume form, and percent of all.",
+    "p: two-sided Wilcoxon signed-rank test of the pairs' Dice against affine, Holm-corrected over the rows.",
+]
+
+
+@pytest.fixture
+def summary() -> pd.DataFrame:
+    rows = [
+        ["affine", "MI", 10, 0, 0.375, NAN, NAN, NAN, 0.0, 0.0, 1330.0, "abacus_2 & more"],
+        ["icon-2step", "MSE", 10, 0, 0.6829, 0.678, 0.6877, 0.0004, 118.4, 0.0411, 0.09, "abacus_2 & more"],
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_markdown_in_the_form_of_the_paper(summary):
+    assert markdown(summary, MODELS, "affine").splitlines() == [
+        "| Method | L<sub>sim</sub> | Dice [95 %] | Folds | Time [s] | p |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| affine | MI | 37.50 | 0 (0 %) | 1,330 | reference |",
+        "| icon-2step (2 step 1/2 res.) | MSE | 68.29 [67.80, 68.77] | 118.4 (0.041 %) | 0.09 | < 0.001 |",
+        "",
+        *NOTES,
+        "Time: registering a pair, without reading and writing, on abacus_2 & more.",
+    ]
+
+
+def test_published_results_have_columns_beside_the_measured(summary):
+    published = {
+        "dice_published": [NAN, 0.5936],
+        "folds_published": [NAN, 49.35],
+        "time_s_published": [NAN, 0.09],
+    }
+    lines = markdown(summary.assign(**published), MODELS, "affine").splitlines()
+    assert lines[0] == (
+        "| Method | L<sub>sim</sub> | Dice [95 %] | published | Folds | published | Time [s] | published | p |"
+    )
+    assert lines[2] == "| affine | MI | 37.50 | – | 0 (0 %) | – | 1,330 | – | reference |"
+    assert lines[-1] == "Published times are of other hardware."
+    assert "| 68.29 [67.80, 68.77] | 59.36 | 118.4 (0.041 %) | 49.35 | 0.09 | 0.09 |" in lines[3]
+
+
+def test_latex_with_what_it_reserves_escaped(summary):
+    summary["method"] = ["affine", "my_knees"]
+    assert latex(summary, MODELS, "affine").splitlines() == [
+        r"% \usepackage{booktabs}",
+        r"\begin{tabular}{llrrrr}",
+        r"\toprule",
+        r"Method & $\mathcal{L}_{\mathrm{sim}}$ & Dice [95 \%] & Folds & Time [s] & $p$ \\",
+        r"\midrule",
+        r"affine & MI & 37.50 & 0 (0 \%) & 1,330 & reference \\",
+        r"my\_knees & MSE & 68.29 [67.80, 68.77] & 118.4 (0.041 \%) & 0.09 & \textless{} 0.001 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\par\smallskip",
+        r"{\footnotesize",
+        *(note.replace("%", r"\%") for note in NOTES),
+        r"Time: registering a pair, without reading and writing, on abacus\_2 \& more.",
+        r"\par}",
+    ]
+
+
+def test_rows_of_different_hardware_are_told_apart(summary):
+    summary["hardware"] = ["abacus", "GPU"]
+    assert hardware_in_words(summary) == "abacus (affine); GPU (icon-2step)"
+    summary["hardware"] = ["abacus", ""]
+    assert hardware_in_words(summary) == "abacus"
+    summary["hardware"] = ["", ""]
+    assert hardware_in_words(summary) == ""
+    assert "Time:" not in markdown(summary, MODELS, "affine")
+
+
+def test_failures_are_told(summary):
+    summary.loc[1, ["pairs", "failed"]] = [8, 2]
+    assert markdown(summary, MODELS, "affine").splitlines()[-1] == (
+        "Failed and left out: 2 of 10 pairs of icon-2step."
+    )
+
+
+def test_without_labels_there_is_no_dice_and_everything_else(summary):
+    summary.loc[1, ["dice_mean", "dice_mean_low", "dice_mean_high", "p_value"]] = NAN
+    row = markdown(summary, MODELS, "affine").splitlines()[3]
+    assert row == "| icon-2step (2 step 1/2 res.) | MSE | – | 118.4 (0.041 %) | 0.09 | – |"
