@@ -98,6 +98,6 @@ rule report:
         runtime=30,
     params:
         results=results_folder,
-        settings=settings(*config),
+        settings=json.dumps(config | {"left_out": list(MISSING.values())}),
     shell:
         "cohortreg report {params.results} --settings {params.settings:q} 2>&1 | tee {log}"

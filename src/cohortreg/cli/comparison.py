@@ -93,5 +93,7 @@ def report_command(
     from cohortreg.report.page import write_report
 
     layout = Layout(results)
-    write_report(layout, json.loads(settings))
+    config = json.loads(settings)
+    left_out = config.pop("left_out", [])
+    write_report(layout, config, left_out)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.resolve()}")

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import cohortreg
-from cohortreg.config import OPTIMISED, trained_methods
+from cohortreg.config import is_icon, trained_methods
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import read_json, write_text
@@ -22,10 +22,11 @@ PAIRS_AT_FIRST = 100
 FAILURES_AT_MOST = 50
 
 
-def write_report(layout: Layout, config: Mapping) -> None:
+def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) -> None:
     """Write `report.html` from the tables, figures and model cards.
 
-    config: of the configuration at least methods, models, structures, report; all of it is shown.
+    config: of the configuration at least methods, models, structures, report; all of it is shown. left_out: a sentence
+    for each row whose software is missing.
     """
     environment = Environment(
         loader=PackageLoader("cohortreg", "report"),
@@ -45,7 +46,7 @@ def write_report(layout: Layout, config: Mapping) -> None:
         "number_of": lambda count, what: f"{count:,} {what}" + ("" if count == 1 else "s"),
         "words": lambda name: name.replace("_", " "),
     }
-    write_text(layout.report, environment.get_template("page.html.j2").render(_content(layout, config)))
+    write_text(layout.report, environment.get_template("page.html.j2").render(_content(layout, config) | {"left_out": left_out}))
 
 
 def _content(layout: Layout, config: Mapping) -> dict:
@@ -141,19 +142,17 @@ def _data_url(path: Path) -> str:
 
 
 def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
-    """The card of every trained stage, and the method's name that it stands for."""
+    """The card of every trained stage, and the row that it stands for."""
+    rows = {stage: row for row, stage in reversed(trained_methods(models).items())}
     cards = []
-    for method, (model, stage) in trained_methods(models).items():
-        path = layout.model_card(model, stage)
-        if path.exists() and not method.endswith(OPTIMISED):  # the same stage, fitted to each pair
-            card = read_json(path)
-            settings = card["stages"][-1]
-            cards.append(
-                card
-                | {
-                    "method": method,
-                    "settings": settings,
-                    "resolution": names.resolution(settings["downsample"]),
-                }
-            )
+    for name, model in models.items():
+        for stage in range(1, len(model["stages"]) + 1):
+            path = layout.model_card(name, stage)
+            if path.exists():
+                card = read_json(path)
+                settings = card["stages"][-1]
+                resolution = names.resolution(settings["downsample"]) if is_icon(card) else ""
+                similarity = names.similarity_in_words(card["similarity"]) if is_icon(card) else ""
+                more = {"row": rows.get((name, stage), ""), "settings": settings, "resolution": resolution}
+                cards.append(card | more | {"similarity": similarity})
     return cards

@@ -1,0 +1,51 @@
+"""docs/methods.md: the table of settings is the methods' own, and its example of a new method works."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from cohortreg.images.io import Image
+from cohortreg.layout import Layout
+from cohortreg.methods.registry import LEARNED, PAIRWISE, Entry, method_class, open_method
+
+PAGE = (Path(__file__).parents[3] / "docs" / "methods.md").read_text("utf-8")
+
+
+def rows() -> list[str]:
+    """A row for each setting; methods whose settings are the same share one."""
+    methods: dict[str, list[str]] = {}
+    for name in [*PAIRWISE, *LEARNED]:
+        for setting, part in method_class(name).settings.items():
+            default = json.dumps(part["default"], default=str)
+            default = re.sub(r"\d+\.\d{5,}", lambda found: f"{float(found[0]):.4g}", default)
+            methods.setdefault(f"| `{setting}` | `{default}` | {part['description']} |", []).append(name)
+    return [f"| {', '.join(names)} {row}" for row, names in methods.items()]
+
+
+def test_the_table_of_settings_is_the_methods_own():
+    """Printed where it fails, so that it can be pasted."""
+    expected = "\n".join(rows())
+    assert expected in PAGE, expected
+
+
+def test_the_example_of_a_new_method_works(tmp_path, monkeypatch):
+    """Two balls whose centres of mass are known."""
+    code = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    module = ModuleType("cohortreg.methods.centre")
+    exec(compile(code[0], "docs/methods.md", "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entry = eval(f"{{{code[1]}}}", {"Entry": Entry})
+    monkeypatch.setitem(PAIRWISE, "centre", entry["centre"])
+    method = open_method("centre", Layout(tmp_path), {}, 1, 1, Fabric(accelerator="cpu", devices=1))
+    i, j, k = np.indices((20, 21, 22))
+    moving, fixed = (
+        Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4)) for a in (7, 10)
+    )
+    forward = method(moving, fixed).forward
+    torch.testing.assert_close(forward[0, :, 5, 5, 5], torch.tensor([-3 / 19, 0, 0]), atol=1e-5, rtol=0)
