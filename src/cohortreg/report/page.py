@@ -46,7 +46,10 @@ def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) 
         "number_of": lambda count, what: f"{count:,} {what}" + ("" if count == 1 else "s"),
         "words": lambda name: name.replace("_", " "),
     }
-    write_text(layout.report, environment.get_template("page.html.j2").render(_content(layout, config) | {"left_out": left_out}))
+    write_text(
+        layout.report,
+        environment.get_template("page.html.j2").render(_content(layout, config) | {"left_out": left_out}),
+    )
 
 
 def _content(layout: Layout, config: Mapping) -> dict:

@@ -45,7 +45,8 @@ def test_the_example_of_a_new_method_works(tmp_path, monkeypatch):
     method = open_method("centre", Layout(tmp_path), {}, 1, 1, Fabric(accelerator="cpu", devices=1))
     i, j, k = np.indices((20, 21, 22))
     moving, fixed = (
-        Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4)) for a in (7, 10)
+        Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4))
+        for a in (7, 10)
     )
     forward = method(moving, fixed).forward
     torch.testing.assert_close(forward[0, :, 5, 5, 5], torch.tensor([-3 / 19, 0, 0]), atol=1e-5, rtol=0)

@@ -4,17 +4,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from cohortreg.errors import UserError
 from cohortreg.images.io import Image
-from cohortreg.layout import Layout
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.affine import Affine
 from cohortreg.methods.identity import Identity
-from cohortreg.methods.registry import open_method
 
 
 @pytest.fixture(scope="module")

