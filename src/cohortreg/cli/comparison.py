@@ -65,6 +65,7 @@ def tables_command(
         reference=compared["reference"],
         seed=given["seed"],
         published=compared["published"] and Path(compared["published"]),
+        note=compared["note"] or "",
     )
     typer.echo(layout.methods_markdown.read_text("utf-8"), nl=False)
 

@@ -20,18 +20,19 @@ LATEX_CHARACTERS = {
 }
 
 
-def markdown(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> str:
+def markdown(summary: pd.DataFrame, models: Mapping[str, dict], reference: str, note: str = "") -> str:
     """The table of methods, and below it what its numbers are.
 
-    summary: the table that `tables/methods.csv` has. reference: the method that the others are tested against.
+    summary: the table that `tables/methods.csv` has. reference: the method that the others are tested against. note:
+    a sentence of the configuration's.
     """
     heads, rows = cells(summary, models, reference)
     aligned = ["---", "---", *["---:"] * (len(heads) - 2)]
     lines = [f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)]
-    return "\n".join([*lines, "", *notes(summary, reference)]) + "\n"
+    return "\n".join([*lines, "", *notes(summary, reference, note)]) + "\n"
 
 
-def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> str:
+def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str, note: str = "") -> str:
     r"""The same, for \input into a document that uses booktabs."""
     heads, rows = cells(summary, models, reference)
     heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
@@ -39,7 +40,7 @@ def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> 
     lines += [" & ".join(heads) + r" \\", r"\midrule"]
     lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
-    return "\n".join([*lines, r"{\footnotesize", *map(_escape, notes(summary, reference)), r"\par}"]) + "\n"
+    return "\n".join([*lines, r"{\footnotesize", *map(_escape, notes(summary, reference, note)), r"\par}"]) + "\n"
 
 
 def cells(
@@ -73,7 +74,7 @@ def p_value(row: Mapping, reference: str) -> str:
     return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
 
 
-def notes(summary: pd.DataFrame, reference: str) -> list[str]:
+def notes(summary: pd.DataFrame, reference: str, note: str = "") -> list[str]:
     """What the numbers are, on how many pairs, on what hardware, and what failed: a sentence each."""
     pairs = int((summary["pairs"] + summary["failed"]).max())
     sentences = [
@@ -88,7 +89,7 @@ def notes(summary: pd.DataFrame, reference: str) -> list[str]:
         sentences.append("Published times are of other hardware.")
     if failed := failures_in_words(summary):
         sentences.append(f"Failed and left out: {failed}.")
-    return sentences
+    return [*filter(None, [note]), *sentences]
 
 
 def hardware_in_words(summary: pd.DataFrame) -> str:

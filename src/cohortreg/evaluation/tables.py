@@ -128,10 +128,12 @@ def write_tables(
     reference: str,
     seed: int,
     published: Path | None = None,
+    note: str = "",
 ) -> None:
     """Write `tables/pairs.csv` and `tables/methods.csv`, the latter also as `.md` and `.tex`.
 
     reference: the method that the others are tested against. published: a table for `read_published`.
+    note: a sentence of the configuration's, below the table.
     """
     pairs = merge(layout, methods, shards)
     summary = summarise(pairs, similarities, reference, seed)
@@ -140,5 +142,5 @@ def write_tables(
         summary = summary.join(read_published(published), on="method")
     write_table(layout.pairs_table, pairs)
     write_table(layout.methods_table, summary)
-    write_text(layout.methods_markdown, table2.markdown(summary, models, reference))
-    write_text(layout.methods_latex, table2.latex(summary, models, reference))
+    write_text(layout.methods_markdown, table2.markdown(summary, models, reference, note))
+    write_text(layout.methods_latex, table2.latex(summary, models, reference, note))

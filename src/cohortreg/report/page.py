@@ -68,6 +68,7 @@ def _content(layout: Layout, config: Mapping) -> dict:
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
         "reference": config["report"]["reference"],
         "published": config["report"]["published"],
+        "note": config["report"]["note"],
         "hardware": table2.hardware_in_words(summary),
         "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
         "all_failures": len(failures),

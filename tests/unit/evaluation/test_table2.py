@@ -98,3 +98,9 @@ def test_without_labels_there_is_no_dice_and_everything_else(summary):
     summary.loc[1, ["dice_mean", "dice_mean_low", "dice_mean_high", "p_value"]] = NAN
     row = markdown(summary, MODELS, "affine").splitlines()[3]
     assert row == "| icon-2step (2 step 1/2 res.) | MSE | – | 118.4 (0.041 %) | 0.09 | – |"
+
+
+def test_the_configurations_note_comes_first_below_the_table(summary):
+    note = "Few iterations; no comparison."
+    assert markdown(summary, MODELS, "affine", note).split("\n\n")[1].startswith(note)
+    assert note in latex(summary, MODELS, "affine", note)

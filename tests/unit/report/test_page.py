@@ -227,3 +227,9 @@ def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
     assert "<h3>stage 1 of avsm</h3>" in text
     assert "of avsm, its regularity with a weight from" in text
     layout.model_card("avsm", 1).unlink()
+
+
+def test_the_configurations_note_is_there(drawn):
+    layout, config = drawn
+    write_report(layout, config | {"report": config["report"] | {"note": "Few iterations; no comparison."}})
+    assert "<p>Few iterations; no comparison.</p>" in layout.report.read_text()
