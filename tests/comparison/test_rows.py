@@ -44,5 +44,9 @@ def test_rows_without_training_are_better_than_nothing(methods, method):
 
 def test_the_note_is_on_the_table_and_on_the_page():
     note = CONFIG["report"]["note"]
-    for path in (RESULTS / "tables" / "methods.md", RESULTS / "tables" / "methods.tex", RESULTS / "report.html"):
+    for path in (
+        RESULTS / "tables" / "methods.md",
+        RESULTS / "tables" / "methods.tex",
+        RESULTS / "report.html",
+    ):
         assert note in path.read_text("utf-8")

@@ -40,7 +40,10 @@ def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str, not
     lines += [" & ".join(heads) + r" \\", r"\midrule"]
     lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
-    return "\n".join([*lines, r"{\footnotesize", *map(_escape, notes(summary, reference, note)), r"\par}"]) + "\n"
+    return (
+        "\n".join([*lines, r"{\footnotesize", *map(_escape, notes(summary, reference, note)), r"\par}"])
+        + "\n"
+    )
 
 
 def cells(

@@ -47,6 +47,14 @@ def within(points: Tensor, bounds: Tensor) -> Tensor:
     return ((points >= first) & (points <= last)).all(1, keepdim=True).to(points.dtype)
 
 
+def both_imaged(phi: Tensor, moving_bounds: Tensor, fixed_bounds: Tensor) -> Tensor:
+    """1 at voxels of the fixed image that were imaged, and that a map takes to where the moving image was, else 0.
+
+    phi: values of the map on the grid, [batch, dim, *grid]. Bounds as for `within`. Returns [batch, 1, *grid].
+    """
+    return within(phi, moving_bounds) * within(identity_map(phi.shape[2:], phi.device), fixed_bounds)
+
+
 def unit_bounds(
     field_of_view: Tensor, shape: Sequence[int], downsample: int = 1, beyond_grid: bool = True
 ) -> Tensor:
@@ -155,8 +163,7 @@ def icon_loss(
     warped = interpolate(moving, on_grid)
     weight = torch.ones_like(fixed)
     if bounds is not None:
-        centres = identity_map(shape, moving.device)
-        weight = within(on_grid, bounds) * within(centres, swap(bounds))
+        weight = both_imaged(on_grid, bounds, swap(bounds))
     return LossTerms(
         similarity=2 * similarity(warped, fixed, weight),
         inverse_consistency=regularity(phi, points, noise),

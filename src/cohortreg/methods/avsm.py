@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from cohortreg.config import complete
-from cohortreg.icon.losses import LossTerms, inverse_consistency, sample_points
+from cohortreg.icon.losses import (
+    LossTerms,
+    both_imaged,
+    inverse_consistency,
+    sample_points,
+    swap,
+    unit_bounds,
+)
 from cohortreg.icon.networks import UNet
 from cohortreg.icon.similarities import MultiKernelCorrelation, normalised_cross_correlation
 from cohortreg.icon.steps import TwoSteps
@@ -144,9 +151,9 @@ class AffineObjective(nn.Module):
         moving, fixed = both_directions(images_a, images_b)
         phi = self.registration(moving, fixed)
         on_grid = phi.on_grid(moving.shape[2:])
-        similarity = 2 * normalised_cross_correlation(
-            interpolate(moving, on_grid), fixed, torch.ones_like(fixed)
-        )
+        bounds = unit_bounds(torch.cat([field_of_view_a, field_of_view_b]), moving.shape[2:])
+        weight = both_imaged(on_grid, bounds, swap(bounds))
+        similarity = 2 * normalised_cross_correlation(interpolate(moving, on_grid), fixed, weight)
         dim = phi.matrix.shape[1]
         departure = (
             2 * (phi.matrix - torch.eye(dim, dim + 1, device=moving.device)).square().sum((1, 2)).mean()
@@ -184,7 +191,9 @@ class VelocityObjective(nn.Module):
         phi = Composition(affine, velocity)
         on_grid = phi.on_grid(shape)
         similarity = MultiKernelCorrelation(shape, self.settings["windows"], self.settings["window_weights"])
-        similarity = 2 * similarity(interpolate(moving, on_grid), fixed, torch.ones_like(fixed))
+        bounds = unit_bounds(torch.cat([field_of_view_a, field_of_view_b]), shape)
+        weight = both_imaged(on_grid, bounds, swap(bounds))
+        similarity = 2 * similarity(interpolate(moving, on_grid), fixed, weight)
         points = sample_points(shape, 2, generator, moving)
         regularity = self.settings["momentum_weight"] * 2 * spent.mean() + self.settings[
             "symmetry"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cohortreg.config import complete
 from cohortreg.errors import UserError
-from cohortreg.icon.losses import LossTerms
+from cohortreg.icon.losses import LossTerms, both_imaged, unit_bounds
 from cohortreg.icon.similarities import mean_squared_error
 from cohortreg.icon.steps import TwoSteps
 from cohortreg.maps.fields import DisplacementField
@@ -55,13 +55,16 @@ class VoxelMorphObjective(nn.Module):
             affine, step = self.registration.first(images_a, images_b), self.registration.second
             moving = interpolate(images_a, affine.on_grid(shape))
         phi = step(moving, images_b)
-        warped = interpolate(moving, phi.on_grid(shape))
+        on_grid = phi.on_grid(shape)
+        total = on_grid if affine is None else affine(on_grid)
+        bounds = (unit_bounds(field, shape) for field in (field_of_view_a, field_of_view_b))
+        weight = both_imaged(total, *bounds)
         voxels = phi.displacement / voxel_size(shape, phi.displacement)
         differences = [torch.diff(voxels, dim=axis).square().mean() for axis in range(2, voxels.dim())]
         return LossTerms(
-            mean_squared_error(warped, images_b, torch.ones_like(images_b)),
+            mean_squared_error(interpolate(moving, on_grid), images_b, weight),
             sum(differences) / len(differences),
-            folds(phi.on_grid(shape)).float().mean(),
+            folds(total).float().mean(),
         )
 
 

@@ -81,9 +81,10 @@ class VsvfOpt:
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         affine = self.affine(moving, fixed)
-        source, target = (torch.from_numpy(image.array)[None, None] for image in (moving, fixed))
         centres = identity_map(fixed.shape)
-        velocity = self._velocity(interpolate(source, centres + affine.forward), target)
+        velocity = self._velocity(
+            interpolate(_with_mask(moving), centres + affine.forward), _with_mask(fixed)
+        )
         if not velocity.isfinite().all():
             raise UserError("vsvf-opt: the optimisation diverged; give momentum_weight a larger value")
         there, back = (DisplacementField(flow(v, self.given["flow_steps"])) for v in (velocity, -velocity))
@@ -92,7 +93,7 @@ class VsvfOpt:
         return Registration(forward - centres, inverse - centres)
 
     def _velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """The velocity that is best for the images [1, 1, *grid], on a grid of half their resolution."""
+        """The velocity that is best for images with masks [1, 2, *grid], on a grid of half their resolution."""
         momentum = None
         for scale in self.given["scales"]:
             images = torch.cat([moving, fixed])
@@ -111,7 +112,7 @@ class VsvfOpt:
         similarity = MultiKernelCorrelation(shape, self.given["windows"], self.given["window_weights"])
         start = torch.zeros(1, len(grid), *grid) if momentum is None else resize(momentum, grid)
         momentum = start.clone().requires_grad_(True)
-        everywhere, centres = torch.ones_like(fixed), identity_map(shape)
+        centres, (target, target_mask) = identity_map(shape), fixed.split(1, 1)
         optimizer = torch.optim.LBFGS(
             [momentum], max_iter=self.given["iterations"], history_size=5, line_search_fn="strong_wolfe"
         )
@@ -120,10 +121,19 @@ class VsvfOpt:
             optimizer.zero_grad()
             velocity = smooth(momentum)
             phi = centres + resize(flow(velocity, self.given["flow_steps"]), shape)
-            value = similarity(interpolate(moving, phi), fixed, everywhere)
+            warped, mask = interpolate(moving, phi).split(1, 1)
+            value = similarity(warped, target, mask * target_mask)
             value = value + self.given["momentum_weight"] * energy(momentum, velocity).sum()
             value.backward()
             return value
 
         optimizer.step(loss)
         return momentum.detach(), smooth
+
+
+def _with_mask(image: Image) -> Tensor:
+    """The image, and 1 where it was imaged, [1, 2, *grid]; what preprocessing added does not count."""
+    mask = torch.zeros(image.shape)
+    box = image.field_of_view or [[0, size] for size in image.shape]
+    mask[tuple(slice(start, stop) for start, stop in box)] = 1
+    return torch.stack([torch.from_numpy(image.array), mask])[None]
