@@ -15,7 +15,8 @@ from torch import Tensor
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
-from cohortreg.maps.grids import identity_map
+from cohortreg.images.io import Image
+from cohortreg.maps.grids import identity_map, voxel_size
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -29,6 +30,11 @@ class Grid:
 
     shape: tuple[int, ...]
     affine: np.ndarray
+
+    @classmethod
+    def of(cls, image: Image) -> "Grid":
+        """The grid of an image."""
+        return cls(image.shape, image.affine)
 
     @property
     def voxel_to_lps(self) -> np.ndarray:
@@ -84,15 +90,64 @@ def to_unit(transform: Transform, target: Grid) -> Tensor:
     return apply_affine(np.linalg.inv(target.unit_to_lps), points)
 
 
+def displacement_in_unit(transform: Transform, target: Grid) -> Tensor:
+    """What a method returns of a physical transform: phi - Id, [1, dim, *transform.grid.shape], float32.
+
+    target: grid of the image that the transform leads to, see `to_unit`.
+    """
+    centres = identity_map(transform.grid.shape, dtype=torch.float64)
+    return (to_unit(transform, target) - centres).float()
+
+
+def voxels_to_unit(displacement: Tensor) -> Tensor:
+    """A displacement field in voxels as one in unit coordinates, both [batch, dim, *grid].
+
+    In voxels as VoxelMorph has it: component d along axis d of the array, from a voxel of the fixed image to the
+    matching point of the moving image, which lies on the same grid.
+    """
+    return displacement * voxel_size(displacement.shape[2:], like=displacement)
+
+
+def itk_geometry(grid: Grid) -> tuple[list[float], list[float], np.ndarray]:
+    """Origin and spacing in LPS millimetres, and direction cosines [3, 3], one column an axis: ITK's, and ANTs'."""
+    matrix = grid.voxel_to_lps
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    return matrix[:3, 3].tolist(), spacing.tolist(), matrix[:3, :3] / spacing
+
+
+def to_sitk(array: np.ndarray, grid: Grid) -> sitk.Image:
+    """An image [i, j, k], or vectors [dim, i, j, k] in LPS, as SimpleITK's image of float32."""
+    is_vector = array.ndim == 4
+    pixels = np.moveaxis(array, 0, -1).transpose(2, 1, 0, 3) if is_vector else array.transpose(2, 1, 0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(pixels, dtype=np.float32), isVector=is_vector)
+    origin, spacing, direction = itk_geometry(grid)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction.flatten().tolist())
+    return image
+
+
+def from_sitk(field: sitk.Image) -> Transform:
+    """SimpleITK's displacement field as a transform."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
+    matrix[:3, 3] = field.GetOrigin()
+    displacement = sitk.GetArrayFromImage(field).transpose(3, 2, 1, 0).astype(np.float32)
+    return Transform(np.ascontiguousarray(displacement), Grid(tuple(field.GetSize()), _RAS_TO_LPS @ matrix))
+
+
+def field_of(transform: sitk.Transform, grid: Grid) -> Transform:
+    """The displacement field on a grid of any map of SimpleITK's between points in LPS millimetres."""
+    origin, spacing, direction = itk_geometry(grid)
+    field = sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, grid.shape, origin, spacing, direction.flatten().tolist()
+    )
+    return from_sitk(field)
+
+
 def write_transform(path: Path, transform: Transform) -> None:
     """Write a transform as NIfTI through SimpleITK, whole or not at all."""
-    vectors = np.moveaxis(transform.displacement, 0, -1).astype(np.float32)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors.transpose(2, 1, 0, 3)), isVector=True)
-    matrix = transform.grid.voxel_to_lps
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((matrix[:3, :3] / spacing).flatten().tolist())
-    image.SetOrigin(matrix[:3, 3].tolist())
+    image = to_sitk(transform.displacement, transform.grid)
     with whole(path) as beside:
         # Compressing random mantissas takes longer than registering and saves a tenth: the lowest level.
         sitk.WriteImage(image, str(beside), useCompression=True, compressionLevel=1)
@@ -111,8 +166,4 @@ def read_transform(path: Path) -> Transform:
         raise UserError(f"{path}: not a displacement field; delete it and register the pair again") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
         raise UserError(f"{path}: not a field of three-dimensional vectors; register the pair again")
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    matrix[:3, 3] = image.GetOrigin()
-    displacement = np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(3, 2, 1, 0))
-    return Transform(displacement, Grid(tuple(image.GetSize()), _RAS_TO_LPS @ matrix))
+    return from_sitk(image)

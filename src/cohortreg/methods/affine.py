@@ -1,60 +1,105 @@
 """Affine registration with SimpleITK: mutual information (Mattes), multi-resolution."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import SimpleITK as sitk
-import torch
 
+from cohortreg.errors import UserError
+from cohortreg.files import digest
 from cohortreg.images.io import Image
-from cohortreg.maps.grids import identity_map
-from cohortreg.maps.transforms import Grid, apply_affine
+from cohortreg.maps.imaged import imaged
+from cohortreg.maps.transforms import Grid, displacement_in_unit, field_of, to_sitk
 from cohortreg.methods.interface import Registration
+from cohortreg.methods.programs import last_line
+
+SETTINGS = {
+    "levels": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 3,
+        "description": "resolutions, each twice that before, the last the images' own",
+    },
+    "iterations": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 200,
+        "description": "most steps of the optimiser at each resolution",
+    },
+    "bins": {
+        "type": "integer",
+        "minimum": 5,
+        "default": 32,
+        "description": "bins of each image's histogram",
+    },
+    "sampling": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": 1,
+        "default": 0.5,
+        "description": "part of the voxels that the similarity is computed from",
+    },
+}
 
 
 class Affine:
-    """Mattes mutual information over three resolutions, from the images' centres.
+    """Regular-step gradient descent on Mattes mutual information, coarse to fine.
 
-    It runs in the images' voxels scaled by their spacing, without origin and direction, so that it starts where
-    every method starts: voxel on voxel.
+    The same pair and seed give the same map whatever the number of threads: ITK's metric sums over threads in the
+    order in which they finish, so that it gets one.
     """
 
-    version = "affine-2"
     similarity = "MI"
+    settings = SETTINGS
 
-    def __init__(self, seed: int):
+    def __init__(self, settings: dict, seed: int, threads: int):
+        self.given = settings
         self.seed = seed
+        self.version = digest("affine-3", json.dumps([settings, seed], sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
-        with _one_thread():
-            transform = self._optimise(_scaled(moving), _scaled(fixed))
-        matrix = np.eye(4)
-        linear = np.reshape(transform.GetMatrix(), (3, 3))
-        centre = np.array(transform.GetCenter())
-        matrix[:3, :3] = linear
-        matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - linear @ centre
-        return Registration(
-            _displacement(matrix, moving, fixed), _displacement(np.linalg.inv(matrix), fixed, moving)
+        parts = (imaged(image, fixed.affine) for image in (moving, fixed))
+        affine = self.optimise(*(to_sitk(part.array, Grid.of(part)) for part in parts))
+        grid = Grid.of(fixed)
+        forward, inverse = (
+            displacement_in_unit(field_of(transform, grid), grid)
+            for transform in (affine, affine.GetInverse())
         )
+        return Registration(forward, inverse)
 
-    def _optimise(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.AffineTransform:
+    def optimise(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.AffineTransform:
+        """The map from the fixed to the moving image, LPS millimetres, from voxel on voxel.
+
+        Raises UserError where ITK gives up, for instance because nothing of the images overlaps any more.
+        """
         method = sitk.ImageRegistrationMethod()
-        method.SetMetricAsMattesMutualInformation(32)
+        method.SetMetricAsMattesMutualInformation(self.given["bins"])
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(0.5, self.seed)
+        method.SetMetricSamplingPercentage(self.given["sampling"], self.seed)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=1.0, minStep=1e-4, numberOfIterations=200, gradientMagnitudeTolerance=1e-8
+            learningRate=1.0,
+            minStep=1e-4,
+            numberOfIterations=self.given["iterations"],
+            gradientMagnitudeTolerance=1e-8,
         )
         method.SetOptimizerScalesFromPhysicalShift()
-        method.SetShrinkFactorsPerLevel([4, 2, 1])
-        method.SetSmoothingSigmasPerLevel([2, 1, 0])
-        start = sitk.AffineTransform(3)
-        start.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()]))
-        method.SetInitialTransform(start, inPlace=True)
-        method.Execute(fixed, moving)
-        return start
+        coarse_to_fine = range(self.given["levels"] - 1, -1, -1)
+        method.SetShrinkFactorsPerLevel([2**level for level in coarse_to_fine])
+        method.SetSmoothingSigmasPerLevel(list(coarse_to_fine))
+        method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
+        affine = sitk.AffineTransform(3)
+        affine.SetCenter(
+            fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()])
+        )
+        method.SetInitialTransform(affine, inPlace=True)
+        with _one_thread():
+            try:
+                method.Execute(fixed, moving)
+            except RuntimeError as error:
+                raise UserError(f"SimpleITK found no affine map: {last_line(str(error))}") from error
+        return affine
 
 
 @contextmanager
@@ -66,27 +111,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-
-
-def _spacing(image: Image) -> np.ndarray:
-    """Size of a voxel along each axis of the array, millimetres."""
-    return np.linalg.norm(image.affine[:3, :3], axis=0)
-
-
-def _scaled(image: Image) -> sitk.Image:
-    """The image in voxels times spacing."""
-    scaled = sitk.GetImageFromArray(np.ascontiguousarray(image.array.T, dtype=np.float32))
-    scaled.SetSpacing(_spacing(image).tolist())
-    return scaled
-
-
-def _displacement(matrix: np.ndarray, moving: Image, fixed: Image) -> torch.Tensor:
-    """Displacement in unit coordinates of a matrix between voxels times spacing."""
-    moving_grid, fixed_grid = (
-        Grid(image.array.shape, np.diag([*_spacing(image), 1.0])) for image in (moving, fixed)
-    )
-    # The turn from RAS to LPS is on both sides and cancels.
-    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    unit = np.linalg.inv(moving_grid.unit_to_lps) @ to_lps @ matrix @ to_lps @ fixed_grid.unit_to_lps
-    centres = identity_map(fixed.array.shape, dtype=torch.float64)
-    return (apply_affine(unit, centres) - centres).float()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cohortreg.config import OPTIMISED, complete, is_icon, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.layout import Layout
+from cohortreg.methods.programs import niftyreg_missing
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -45,8 +46,8 @@ PAIRWISE = {
     "affine": Entry("affine.Affine"),
     "demons": Entry("demons.Demons"),
     "syn": Entry("syn.Syn", package("ants")),
-    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi"),
-    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc"),
+    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi", niftyreg_missing),
+    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc", niftyreg_missing),
     "vsvf-opt": Entry("vsvf.VsvfOpt"),
 }
 

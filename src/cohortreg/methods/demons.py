@@ -1,0 +1,125 @@
+"""Demons with SimpleITK: mean squared difference, symmetric forces, multi-resolution, after an affine map."""
+
+import json
+
+import numpy as np
+import SimpleITK as sitk
+
+from cohortreg.errors import UserError
+from cohortreg.files import digest
+from cohortreg.images.io import Image
+from cohortreg.maps.imaged import continued, imaged
+from cohortreg.maps.transforms import Grid, displacement_in_unit, field_of, to_sitk
+from cohortreg.methods.affine import Affine
+from cohortreg.methods.interface import Registration
+from cohortreg.methods.programs import last_line
+
+SETTINGS = {
+    "affine": {
+        "type": "boolean",
+        "default": True,
+        "description": "begin with the affine registration of the row affine, at its default settings",
+    },
+    "match_histograms": {
+        "type": "boolean",
+        "default": True,
+        "description": "first make the moving image's histogram the fixed image's, since MSE takes the same tissue to "
+        "be as bright in both",
+    },
+    "iterations": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0},
+        "minItems": 1,
+        "default": [200, 100, 50],
+        "description": "iterations at each resolution, each twice that before, the last the images' own",
+    },
+    "sigma": {
+        "type": "number",
+        "minimum": 0,
+        "default": 1.2,
+        "description": "standard deviation of the Gaussian that smooths the field after each iteration, voxels of the "
+        "resolution",
+    },
+    "update_sigma": {
+        "type": "number",
+        "minimum": 0,
+        "default": 0,
+        "description": "the same for each iteration's update, before it is added",
+    },
+}
+
+
+class Demons:
+    """Fast symmetric forces demons (Thirion 1998; Vercauteren et al. 2009) of images that an affine map brought close.
+
+    The map is A(x + u(x)): demons find u between the fixed image and the moving one resampled by A. So the smoothing of
+    the displacement never touches A. It has no inverse of its own. The same pair and seed give the same map whatever
+    the number of threads.
+    """
+
+    similarity = "MSE"
+    settings = SETTINGS
+
+    def __init__(self, settings: dict, seed: int, threads: int):
+        self.given = settings
+        self.threads = threads
+        defaults = {name: setting["default"] for name, setting in Affine.settings.items()}
+        self.affine = Affine(defaults, seed, threads) if settings["affine"] else None
+        parts = [settings, self.affine.version if self.affine else None]
+        self.version = digest("demons-1", json.dumps(parts, sort_keys=True))
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        parts = (imaged(image, fixed.affine) for image in (moving, fixed))
+        moving_image, fixed_image = (to_sitk(part.array, Grid.of(part)) for part in parts)
+        affine = sitk.Transform(3, sitk.sitkIdentity)
+        if self.affine:
+            affine = self.affine.optimise(moving_image, fixed_image)
+        try:
+            if self.given["match_histograms"]:
+                moving_image = sitk.HistogramMatching(
+                    moving_image, fixed_image, numberOfHistogramLevels=256, numberOfMatchPoints=15
+                )
+            moved = _resample(moving_image, fixed_image, affine)
+            field = sitk.DisplacementFieldTransform(self._demons(moved, fixed_image))
+        except RuntimeError as error:
+            raise UserError(f"SimpleITK's demons failed: {last_line(str(error))}") from error
+        # The one added last comes first.
+        found = field_of(sitk.CompositeTransform([affine, field]), Grid.of(imaged(fixed, fixed.affine)))
+        if not np.isfinite(found.displacement).all():
+            raise UserError("SimpleITK's demons gave a field that is not finite; raise sigma")
+        grid = Grid.of(fixed)
+        return Registration(displacement_in_unit(continued(found, grid), grid), None)
+
+    def _demons(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.Image:
+        """Displacement field between images of one grid, resolution by resolution."""
+        filter_ = sitk.FastSymmetricForcesDemonsRegistrationFilter()
+        filter_.SetNumberOfThreads(self.threads)
+        filter_.SetSmoothDisplacementField(self.given["sigma"] > 0)
+        filter_.SetStandardDeviations(self.given["sigma"])
+        filter_.SetSmoothUpdateField(self.given["update_sigma"] > 0)
+        filter_.SetUpdateFieldStandardDeviations(self.given["update_sigma"])
+        # Sums over threads differ in their last digits, so no sum may decide when to stop.
+        filter_.SetMaximumRMSError(0)
+        levels = len(self.given["iterations"])
+        field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat64)
+        field.CopyInformation(fixed)
+        for level, iterations in zip(range(levels - 1, -1, -1), self.given["iterations"], strict=True):
+            coarse_moving, coarse_fixed = (_coarse(image, 2**level) for image in (moving, fixed))
+            field = _resample(field, coarse_fixed)
+            filter_.SetNumberOfIterations(iterations)
+            field = filter_.Execute(coarse_fixed, coarse_moving, field)
+        return field
+
+
+def _coarse(image: sitk.Image, factor: int) -> sitk.Image:
+    """The image at a part of its resolution, smoothed before by half a new voxel."""
+    if factor == 1:
+        return image
+    smooth = sitk.DiscreteGaussian(image, variance=(factor / 2) ** 2, useImageSpacing=False)
+    return sitk.Shrink(smooth, [min(factor, size) for size in image.GetSize()])
+
+
+def _resample(image: sitk.Image, like: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
+    """Linear interpolation on another grid; outside the image, the value at its border."""
+    transform = transform or sitk.Transform(3, sitk.sitkIdentity)
+    return sitk.Resample(image, like, transform, sitk.sitkLinear, 0.0, image.GetPixelID(), True)

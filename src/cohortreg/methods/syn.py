@@ -1,0 +1,133 @@
+"""SyN (Avants et al. 2008) by ANTs: cross-correlation, with its own affine registration before."""
+
+import json
+import os
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from cohortreg.errors import UserError
+from cohortreg.files import digest
+from cohortreg.images.io import Image
+from cohortreg.maps.imaged import continued, imaged
+from cohortreg.maps.transforms import Grid, Transform, displacement_in_unit, itk_geometry, read_transform
+from cohortreg.methods.interface import Registration
+from cohortreg.methods.programs import last_line
+
+SETTINGS = {
+    "iterations": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0},
+        "minItems": 1,
+        "default": [80, 50, 20],
+        "description": "most iterations at each resolution, each twice that before, the last the images' own",
+    },
+    "radius": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 4,
+        "description": "radius of the cube that correlation is taken in, voxels of the resolution",
+    },
+    "gradient_step": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 0.2,
+        "description": "step along the gradient",
+    },
+    "flow_sigma": {
+        "type": "number",
+        "minimum": 0,
+        "default": 3,
+        "description": "variance of the Gaussian that smooths each update, squared voxels of the resolution",
+    },
+    "total_sigma": {
+        "type": "number",
+        "minimum": 0,
+        "default": 0.1,
+        "description": "the same for the whole field, after each iteration",
+    },
+    "affine_metric": {
+        "enum": ["GC", "mattes"],
+        "default": "GC",
+        "description": "what the affine part maximises: GC, global correlation, or mattes, mutual information",
+    },
+}
+
+
+class Syn:
+    """Symmetric normalisation on local cross-correlation, after ANTs' own affine registration of the same images.
+
+    The affine part starts with the images' centres of mass, as ANTs does. The same pair and seed give the same map on
+    the same number of threads, and nearly the same on another; with `affine_metric: mattes` only one thread does, since
+    ANTs sums that up in the order in which threads finish. ANTs takes the number of threads at its first use in a
+    process and keeps it.
+    """
+
+    similarity = "CC"
+    settings = SETTINGS
+
+    def __init__(self, settings: dict, seed: int, threads: int):
+        if find_spec("ants") is None:
+            raise UserError("the package ants is not installed; run make baselines")
+        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+        import ants
+
+        self.ants = ants
+        self.given = settings
+        self.seed = seed
+        parts = [settings, seed, version("antspyx")]
+        self.version = digest("syn-1", json.dumps(parts, sort_keys=True))
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        fixed_part, moving_part = (self._to_ants(imaged(image, fixed.affine)) for image in (fixed, moving))
+        with TemporaryDirectory() as folder:
+            try:
+                found = self._register(fixed_part, moving_part, folder)
+                # One file has the affine map, for both directions: forward it comes after the warp, back before.
+                forward = self._composed(
+                    fixed_part, moving_part, found["fwdtransforms"], [False, False], folder
+                )
+                inverse = self._composed(
+                    moving_part, fixed_part, found["invtransforms"], [True, False], folder
+                )
+            except RuntimeError as error:
+                raise UserError(f"ANTs failed: {last_line(str(error))}") from error
+        if not all(np.isfinite(transform.displacement).all() for transform in (forward, inverse)):
+            raise UserError("ANTs gave a field that is not finite; lower gradient_step")
+        grid = Grid.of(fixed)
+        return Registration(
+            *(displacement_in_unit(continued(transform, grid), grid) for transform in (forward, inverse))
+        )
+
+    def _register(self, fixed, moving, folder: str) -> dict:
+        """Register ANTs' images; the files of the transforms, as `ants.registration` names them."""
+        # ANTs reads it at each registration.
+        os.environ["ANTS_RANDOM_SEED"] = str(self.seed)
+        return self.ants.registration(
+            fixed,
+            moving,
+            type_of_transform="SyN",
+            outprefix=str(Path(folder) / "syn"),
+            aff_metric=self.given["affine_metric"],
+            syn_metric="CC",
+            syn_sampling=self.given["radius"],
+            reg_iterations=tuple(self.given["iterations"]),
+            grad_step=self.given["gradient_step"],
+            flow_sigma=self.given["flow_sigma"],
+            total_sigma=self.given["total_sigma"],
+        )
+
+    def _composed(self, like, image, files: list[str], inverted: list[bool], folder: str) -> Transform:
+        """A sequence of ANTs' transforms as one displacement field on the grid of the image `like`."""
+        prefix = str(Path(folder) / "whole")
+        path = self.ants.apply_transforms(like, image, files, whichtoinvert=inverted, compose=prefix)
+        return read_transform(Path(path))
+
+    def _to_ants(self, image: Image):
+        """ANTs' image, of float32."""
+        origin, spacing, direction = itk_geometry(Grid.of(image))
+        array = np.ascontiguousarray(image.array, dtype=np.float32)
+        return self.ants.from_numpy(array, origin, spacing, direction=direction)

@@ -1,0 +1,50 @@
+"""Affine registration by SimpleITK."""
+
+import numpy as np
+import pytest
+import torch
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image
+from cohortreg.maps.fields import DisplacementField
+from cohortreg.methods.affine import Affine
+
+
+def affine(**settings) -> Affine:
+    defaults = {name: setting["default"] for name, setting in Affine.settings.items()}
+    return Affine(defaults | settings, seed=1, threads=2)
+
+
+def test_it_finds_a_known_map_in_oblique_anisotropic_voxels(known):
+    assert known.error(affine()(known.moving, known.fixed)) < 0.2
+
+
+def test_its_inverse_leads_back(known):
+    registration = affine()(known.moving, known.fixed)
+    forward, inverse = DisplacementField(registration.forward), DisplacementField(registration.inverse)
+    inside = 0.35 + 0.3 * torch.rand(1, 3, 500, 1, 1)
+    torch.testing.assert_close(forward(inverse(inside)), inside, atol=1e-5, rtol=0)
+
+
+def test_it_is_the_same_every_time(known):
+    first, *others = (affine()(known.moving, known.fixed).forward for _ in range(3))
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_it_brings_two_subjects_closer(subjects):
+    forward = affine()(subjects.moving, subjects.fixed).forward
+    assert subjects.dice(forward) > subjects.dice(torch.zeros_like(forward)) + 0.05
+
+
+def test_settings_and_seed_are_part_of_the_version():
+    defaults = affine().given
+    versions = {affine().version, affine(bins=20).version, Affine(defaults, seed=2, threads=2).version}
+    assert len(versions) == 3
+    assert Affine(defaults, seed=1, threads=1).version == affine().version
+
+
+def test_what_itk_cannot_register_ends_in_one_sentence(known):
+    empty = Image(np.zeros_like(known.fixed.array), known.fixed.affine)
+    with pytest.raises(UserError, match="SimpleITK found no affine map: ") as caught:
+        affine()(empty, empty)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,9 @@
+"""The identity: what every method starts from."""
+
+from cohortreg.methods.identity import Identity
+
+
+def test_it_leaves_every_voxel_where_it_is(known):
+    registration = Identity({}, 1, 1)(known.moving, known.fixed)
+    assert registration.forward.shape == (1, 3, *known.fixed.shape)
+    assert not registration.forward.any() and not registration.inverse.any()

@@ -1,0 +1,41 @@
+"""SyN by ANTs."""
+
+import pytest
+import torch
+
+from cohortreg.maps.fields import DisplacementField
+from cohortreg.methods.syn import Syn
+
+pytest.importorskip("ants", reason="ANTsPy is not installed; make baselines installs it")
+
+
+def syn(**settings) -> Syn:
+    defaults = {name: setting["default"] for name, setting in Syn.settings.items()}
+    return Syn(defaults | {"iterations": [20, 5], "radius": 2} | settings, seed=1, threads=1)
+
+
+def test_it_finds_a_known_map_in_oblique_anisotropic_voxels(known):
+    assert known.error(syn()(known.moving, known.fixed)) < 0.3
+
+
+def test_its_inverse_leads_back(subjects):
+    registration = syn()(subjects.moving, subjects.fixed)
+    forward, inverse = DisplacementField(registration.forward), DisplacementField(registration.inverse)
+    inside = 0.35 + 0.3 * torch.rand(1, 3, 500, 1, 1)
+    assert (forward(inside) - inside).abs().max() > 0.02
+    torch.testing.assert_close(forward(inverse(inside)), inside, atol=5e-3, rtol=0)
+
+
+def test_it_is_the_same_every_time(subjects):
+    first, second = (syn()(subjects.moving, subjects.fixed) for _ in range(2))
+    assert torch.equal(first.forward, second.forward)
+    assert torch.equal(first.inverse, second.inverse)
+
+
+def test_it_brings_two_subjects_closer(subjects):
+    forward = syn()(subjects.moving, subjects.fixed).forward
+    assert subjects.dice(forward) > subjects.dice(torch.zeros_like(forward)) + 0.1
+
+
+def test_settings_are_part_of_the_version():
+    assert len({syn().version, syn(radius=3).version}) == 2
