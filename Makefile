@@ -1,10 +1,10 @@
-# make demo     from nothing to the report of the embedded demo
-# make baselines  ANTs, NiftyReg and VoxelMorph into .venv, for their rows of a comparison
-# make comparison every row on the demo's knees, with few iterations, to see that it runs
-# make test     every test that needs nothing but Python
-# make lint     formatting and lint, of Python and of the workflow
-# make format   put them right
-# make clean    remove what the demo made; `make clean-all` removes .venv too
+# make demo        from nothing to the report of the embedded demo
+# make baselines   ANTs, NiftyReg and VoxelMorph into .venv, for their rows of a comparison
+# make comparison  every row on the demo's knees, with few iterations, to see that it runs
+# make test        every test that needs nothing but Python; of the software of make baselines, where it is there
+# make lint        formatting and lint, of Python and of the workflow
+# make format      put them right
+# make clean       remove what the demo made; `make clean-all` removes .venv too
 
 PYTHON ?= python3
 CORES ?= all
