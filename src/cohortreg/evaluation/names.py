@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cohortreg.config import OPTIMISED, trained_methods
+from cohortreg.config import OPTIMISED, is_icon, trained_methods
 
 #: Similarities whose name in words is more than their name in capitals.
 SIMILARITIES = {"squared_lncc": "squared LNCC", "mse_interpolated": "MSE, interpolated points"}
@@ -32,6 +32,8 @@ def steps_in_words(method: str, models: Mapping[str, dict]) -> str:
     if method not in trained:
         return ""
     model, last = trained[method]
+    if not is_icon(models[model]):
+        return ""
     steps: dict[int, int] = {}
     for stage in models[model]["stages"][:last]:
         steps[stage["downsample"]] = steps.get(stage["downsample"], 0) + stage["steps"]

@@ -28,3 +28,8 @@ def test_the_last_trained_method_is_the_main_one():
 def test_similarities_in_words():
     words = [similarity_in_words(name) for name in ("mse", "squared_lncc", "mse_interpolated")]
     assert words == ["MSE", "squared LNCC", "MSE, interpolated points"]
+
+
+def test_a_model_that_is_not_of_icon_has_its_name_alone():
+    models = {"avsm": {"method": "avsm", "stages": [{"steps": 7}, {"steps": 3}]}}
+    assert description("avsm", models) == "avsm"
