@@ -17,6 +17,8 @@ from cohortreg.learning.data import TrainingImages, draw_pairs
 
 HISTORY = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
 
+RISE_FROM = 1 / 16
+
 
 class Objective(Protocol):
     """A module of images_a, images_b [batch, 1, *grid], the field of view of each [batch, 2, dim] in voxels, and a
@@ -46,6 +48,16 @@ def learning_rate(settings: dict, step: int) -> float:
     return rate * warm_up * 0.5 * (1 + math.cos(math.pi * step / settings["training_steps"]))
 
 
+def rise(settings: dict, step: int) -> float:
+    """The part of the weight of inverse consistency that a step has: 1, or while it rises from 1/16 to 1, 16^(s - 1).
+
+    s goes from 0 to 1 over the part `weight_rise` of the stage's steps, the first ones. A map learns to follow the
+    images fast under a small weight and slowly under a large one; what it learnt lasts when the weight grows.
+    """
+    rising = settings.get("weight_rise", 0) * settings["training_steps"]
+    return RISE_FROM ** (1 - step / rising) if step < rising else 1.0
+
+
 def train(
     objective: nn.Module,
     images: TrainingImages,
@@ -59,7 +71,7 @@ def train(
     """Train the objective's parameters that require a gradient, from its last checkpoint if there is one.
 
     settings: of the stage: training_steps, batch_size (pairs), learning_rate, schedule, weight,
-    weight_increment, fold_threshold. What a step sees depends on the seed and the step's number alone, so a
+    weight_increment, fold_threshold and, where it rises, weight_rise (see `rise`). What a step sees depends on the seed and the step's number alone, so a
     training that was killed and goes on from a checkpoint ends with the same weights.
 
     The weight of inverse consistency rises by `weight_increment` after every step whose mean folds per map exceed
@@ -75,7 +87,8 @@ def train(
     while state.step < settings["training_steps"]:
         started = time.perf_counter()
         terms = training_step(fabric, module, optimizer, images, settings, seed, state)
-        state.history.append([state.step + 1, *terms, state.weight, 1 / (time.perf_counter() - started)])
+        weight = rise(settings, state.step) * state.weight
+        state.history.append([state.step + 1, *terms, weight, 1 / (time.perf_counter() - started)])
         state.step += 1
         if terms[-1] > settings["fold_threshold"]:
             state.weight += settings["weight_increment"]
@@ -109,7 +122,7 @@ def training_step(
         images.field_of_view(rows_b),
         generator,
     )
-    loss = similarity + state.weight * inverse_consistency
+    loss = similarity + rise(settings, state.step) * state.weight * inverse_consistency
     optimizer.zero_grad()
     fabric.backward(loss)
     optimizer.step()

@@ -98,6 +98,7 @@ def run_cell(
         "training_images": len(images),
         "training_steps": stage["training_steps"],
         "batch_size": stage["batch_size"],
+        "weight_rise": stage["weight_rise"],
         "seed": seed,
         "training_seconds": round(time.perf_counter() - started, 1),
         "precision": settings["precision"],
@@ -116,7 +117,7 @@ def run_cell(
 
 
 def _stage(cell: Cell, settings: dict) -> dict:
-    """The settings of the only stage: the weight stays as it is."""
+    """The settings of the only stage: the weight rises to the cell's, and stays there."""
     network = settings["networks"][cell.network]
     return {
         "training_steps": network["training_steps"],
@@ -124,6 +125,7 @@ def _stage(cell: Cell, settings: dict) -> dict:
         "batch_size": network["batch_size"],
         "schedule": "cosine",
         "weight": cell.weight,
+        "weight_rise": settings["weight_rise"],
         "weight_increment": 0,
         "fold_threshold": 0,
     }

@@ -60,7 +60,7 @@ from cohortreg.learning.devices import use_processor
 if sys.argv[1] == "use": use_processor(1)
 torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10): torch.ones(2**24)
+for _ in range(40): torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -75,5 +75,5 @@ def test_large_tensors_take_the_memory_of_those_before_them():
         )
         for which in ("use", "plain")
     }
-    # Room for one tensor more is taken where something small came to lie in between.
-    assert faults["use"] < 0.2 * faults["plain"]
+    # Room for a few tensors more is taken where something small came to lie in between.
+    assert faults["use"] < 0.5 * faults["plain"]

@@ -14,7 +14,7 @@ from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs, pack
 from cohortreg.learning.devices import make_fabric
-from cohortreg.learning.training import HISTORY, learning_rate, train, training_step
+from cohortreg.learning.training import HISTORY, learning_rate, rise, train, training_step
 
 SETTINGS = {
     "steps": 1,
@@ -123,6 +123,17 @@ def test_weight_rises_by_its_increment_after_each_step_that_folds(images, tmp_pa
     np.testing.assert_allclose(used, 5 + 0.5 * np.arange(7))
     assert state.weight == pytest.approx(5 + 0.5 * 7)
     _, state = run(images, tmp_path / "b", SETTINGS | {"fold_threshold": 1e6}, scale=2.0)
+    assert state.weight == 5
+
+
+def test_weight_rises_over_a_part_of_the_steps_by_the_same_factor_each(images, tmp_path):
+    settings = {"training_steps": 10, "weight_rise": 0.4}
+    assert [rise(settings, step) for step in range(10)] == pytest.approx([1 / 16, 1 / 8, 1 / 4, 1 / 2] + [1] * 6)
+    assert rise({"training_steps": 10}, 0) == 1
+    settings = SETTINGS | {"training_steps": 5, "weight_rise": 0.8, "fold_threshold": 1e6}
+    _, state = run(images, tmp_path, settings)
+    used = np.array(state.history)[:, HISTORY.index("weight")]
+    np.testing.assert_allclose(used, 5 * 2.0 ** np.array([-4, -3, -2, -1, 0]))
     assert state.weight == 5
 
 
