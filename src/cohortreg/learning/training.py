@@ -70,9 +70,9 @@ def train(
 ) -> TrainingState:
     """Train the objective's parameters that require a gradient, from its last checkpoint if there is one.
 
-    settings: of the stage: training_steps, batch_size (pairs), learning_rate, schedule, weight,
-    weight_increment, fold_threshold and, where it rises, weight_rise (see `rise`). What a step sees depends on the seed and the step's number alone, so a
-    training that was killed and goes on from a checkpoint ends with the same weights.
+    settings: of the stage: training_steps, batch_size (pairs), learning_rate, schedule, weight, weight_increment,
+    fold_threshold and, where the weight rises, weight_rise (see `rise`). What a step sees depends on the seed and the
+    step's number alone, so a training that was killed and goes on from a checkpoint ends with the same weights.
 
     The weight of inverse consistency rises by `weight_increment` after every step whose mean folds per map exceed
     `fold_threshold`.

@@ -28,6 +28,12 @@ SETTINGS = {
         "default": 3,
         "description": "resolutions of the affine and of the spline part, each twice that before",
     },
+    "affine_iterations": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 5,
+        "description": "most iterations of the affine part at each resolution; twice as many at the coarsest",
+    },
     "iterations": {
         "type": "integer",
         "minimum": 1,
@@ -98,10 +104,11 @@ class _NiftyReg:
         # Voxels, as the sign says; NiftyReg takes what is positive for millimetres.
         spline = ["-sx", str(-self.given["spacing"]), "-be", str(self.given["bending"])]
         spline += ["-maxit", str(self.given["iterations"]), *self.similarity_options()]
+        # -nac: start where the headers have the images, not at their centres.
+        blocks = ["-nac", "-maxit", str(self.given["affine_iterations"])]
         affine, threads = ["-aff", "affine.txt"], ["-omp", str(self.threads)]
         return [
-            # -nac: start where the header has the images, not at their centres.
-            ["reg_aladin", *images, "-nac", *affine, "-res", "affine.nii", *threads],
+            ["reg_aladin", *images, *blocks, *affine, "-res", "affine.nii", *threads],
             ["reg_f3d", *images, *spline, *affine, "-cpp", "spline.nii", "-res", "warped.nii", *threads],
             ["reg_transform", "-ref", "fixed.nii", "-def", "spline.nii", "deformation.nii", *threads],
         ]

@@ -31,6 +31,8 @@ def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
         done = subprocess.run(
             [str(part) for part in command],
             cwd=folder,
+            # Threads that have nothing to do would else spin, and take the processor from other jobs.
+            env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
             timeout=time_limit,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

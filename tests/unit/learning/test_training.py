@@ -128,7 +128,9 @@ def test_weight_rises_by_its_increment_after_each_step_that_folds(images, tmp_pa
 
 def test_weight_rises_over_a_part_of_the_steps_by_the_same_factor_each(images, tmp_path):
     settings = {"training_steps": 10, "weight_rise": 0.4}
-    assert [rise(settings, step) for step in range(10)] == pytest.approx([1 / 16, 1 / 8, 1 / 4, 1 / 2] + [1] * 6)
+    assert [rise(settings, step) for step in range(10)] == pytest.approx(
+        [1 / 16, 1 / 8, 1 / 4, 1 / 2] + [1] * 6
+    )
     assert rise({"training_steps": 10}, 0) == 1
     settings = SETTINGS | {"training_steps": 5, "weight_rise": 0.8, "fold_threshold": 1e6}
     _, state = run(images, tmp_path, settings)

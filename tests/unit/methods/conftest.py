@@ -51,6 +51,10 @@ class Subjects:
         masks = structure_masks(*self.labels, transform, structures)
         return mean_of_structures({name: dice(warped, fixed) for name, warped, fixed in masks})
 
+    def gain(self, registration: Registration) -> float:
+        """What registration adds to it."""
+        return self.dice(registration.forward) - self.dice(torch.zeros_like(registration.forward))
+
 
 def affine_of(angle: float, spacing: tuple[float, ...], origin: tuple[float, ...]) -> np.ndarray:
     """Anisotropic voxels, turned about two axes, the second axis of the array from left to right."""
