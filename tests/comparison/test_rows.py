@@ -37,9 +37,10 @@ def test_every_row_but_the_identity_moved_something(pairs):
         assert dice != spread["identity"], method
 
 
-@pytest.mark.parametrize("method", ["affine", "demons", "syn", "niftyreg-nmi", "niftyreg-lncc", "vsvf-opt"])
-def test_rows_without_training_are_better_than_nothing(methods, method):
-    assert methods.loc[method, "dice_mean"] > methods.loc["identity", "dice_mean"]
+@pytest.mark.parametrize("method", ["demons", "syn", "niftyreg-nmi", "niftyreg-lncc", "vsvf-opt"])
+def test_deformable_rows_without_training_are_far_better_than_nothing(methods, method):
+    """0.20 and 0.62 to 0.73 when this was written."""
+    assert methods.loc[method, "dice_mean"] > methods.loc["identity", "dice_mean"] + 0.2
 
 
 def test_the_note_is_on_the_table_and_on_the_page():
