@@ -1,0 +1,243 @@
+"""A real Slurm of one node on this machine: munged, mariadbd, slurmdbd, slurmctld and slurmd, without systemd.
+
+Everything lies in one folder, ports are free ones, and each daemon is stopped by the process that was started. It needs
+root and Debian's packages, see install.sh.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd")
+NODE = "node1"
+# Where Slurm looks for its configuration; jobs of Snakemake's executor have no SLURM_CONF.
+CONFIGURED = Path("/etc/slurm/slurm.conf")
+SECONDS_TO_START = 60
+
+SLURM_CONF = """
+ClusterName=cohortreg
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={slurmctld_port}
+SlurmdPort={slurmd_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+JobRequeue=1
+KillWait=5
+ReturnToService=2
+SchedulerParameters=sched_min_interval=100000
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={slurmdbd_port}
+AccountingStoragePass={folder}/munge.socket
+AccountingStorageTRES=gres/gpu
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=5
+GresTypes={gres_types}
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} {gres} State=UNKNOWN
+PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
+"""
+
+SLURMDBD_CONF = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={slurmdbd_port}
+SlurmUser=root
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={mariadb_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+"""
+
+
+def missing() -> str:
+    """Why no cluster can be started here; empty where it can."""
+    if os.geteuid() != 0:
+        return "a Slurm of one node is started as root"
+    if os.path.lexists(CONFIGURED):
+        return f"{CONFIGURED}: this machine has a Slurm of its own"
+    absent = [program for program in PROGRAMS if shutil.which(program) is None]
+    return (
+        f"{', '.join(absent)}: not installed; tests/slurm/install.sh installs Slurm on Debian"
+        if absent
+        else ""
+    )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster, and the folder of its logs."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True, **options) -> str:
+        """What a command prints on this cluster."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def jobs(self) -> list[dict[str, str]]:
+        """Jobs that Slurm's accounting knows, oldest first: a name, a state and what each asked for."""
+        fields = ("JobID", "JobName", "Comment", "State", "ReqTRES", "Timelimit", "NodeList")
+        rows = self.run("sacct", "--allocations", "--parsable2", "--noheader", f"--format={','.join(fields)}")
+        return [dict(zip(fields, row.split("|"), strict=True)) for row in rows.splitlines()]
+
+
+@contextlib.contextmanager
+def started(folder: Path, gpus: int = 1) -> Iterator[Cluster]:
+    """A cluster in an empty folder, with that many plain files in the place of GPUs; stopped at the end."""
+    ports = _free_ports("slurmctld", "slurmd", "slurmdbd", "mariadb")
+    values = {
+        "folder": folder,
+        "host": socket.gethostname(),
+        "node": NODE,
+        "cpus": os.cpu_count(),
+        "megabytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 - 1024,
+        "gres_types": "gpu" if gpus else "",
+        "gres": f"Gres=gpu:{gpus}" if gpus else "",
+        **{f"{name}_port": port for name, port in ports.items()},
+    }
+    _write(folder / "slurm.conf", SLURM_CONF.format(**values))
+    _write(folder / "slurmdbd.conf", SLURMDBD_CONF.format(**values))
+    files = [folder / f"gpu{n}" for n in range(gpus)]
+    for file in files:
+        file.touch()
+    _write(folder / "gres.conf", "\n".join(["AutoDetect=off", *(f"Name=gpu File={file}" for file in files)]))
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    # Daemons look for their other files beside this one.
+    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+    cluster = Cluster(folder)
+    with contextlib.ExitStack() as daemons:
+        CONFIGURED.parent.mkdir(exist_ok=True)
+        CONFIGURED.symlink_to(folder / "slurm.conf")
+        daemons.callback(CONFIGURED.unlink)
+        daemons.enter_context(_munge(folder))
+        daemons.enter_context(_mariadb(folder, ports["mariadb"]))
+        daemons.enter_context(_daemon(["slurmdbd", "-D"], folder, environment))
+        _wait(
+            lambda: cluster.run("sacctmgr", "--immediate", "add", "cluster", "cohortreg"), "slurmdbd", folder
+        )
+        cluster.run("sacctmgr", "--immediate", "add", "account", "knees", "cluster=cohortreg")
+        cluster.run("sacctmgr", "--immediate", "add", "user", "root", "account=knees")
+        daemons.enter_context(_daemon(["slurmctld", "-D"], folder, environment))
+        daemons.enter_context(_daemon(["slurmd", "-D", "-N", NODE], folder, environment))
+        _wait(lambda: _idle(cluster), "slurmd", folder)
+        try:
+            yield cluster
+        finally:
+            cluster.run("scancel", "--user=root", "--full", "--signal=KILL", check=False)
+
+
+def _munge(folder: Path) -> contextlib.AbstractContextManager:
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o400)
+    files = {
+        "socket": "munge.socket",
+        "key-file": "munge.key",
+        "log-file": "munge.log",
+        "pid-file": "munge.pid",
+    }
+    files |= {"seed-file": "munge.seed"}
+    options = [f"--{option}={folder / file}" for option, file in files.items()]
+    # Where temporary folders lie, others may write; munged would refuse that.
+    return _daemon(["munged", "--foreground", "--force", *options], folder, os.environ)
+
+
+@contextlib.contextmanager
+def _mariadb(folder: Path, port: int) -> Iterator[None]:
+    data = folder / "mariadb"
+    options = ["--no-defaults", f"--datadir={data}"]
+    install = ["mariadb-install-db", *options, "--user=root", "--auth-root-authentication-method=normal"]
+    subprocess.run(install, check=True, capture_output=True)
+    files = [f"--socket={folder}/mariadb.socket", f"--pid-file={folder}/mariadb.pid"]
+    network = ["--bind-address=127.0.0.1", f"--port={port}"]
+    with _daemon(["mariadbd", *options, "--user=root", *files, *network], folder, os.environ):
+        client = ["mariadb", "--no-defaults", f"--socket={folder}/mariadb.socket", "--user=root", "--execute"]
+        user = "'slurm'@'127.0.0.1'"
+        grant = f"create user {user} identified by 'slurm'; grant all on slurm.* to {user};"
+        _wait(lambda: subprocess.run([*client, grant], check=True, capture_output=True), "mariadbd", folder)
+        yield
+
+
+@contextlib.contextmanager
+def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A program that stays in the foreground, until the end."""
+    with (folder / f"{command[0]}.out").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=folder)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _idle(cluster: Cluster) -> None:
+    if cluster.run("sinfo", "--noheader", "--format=%T").strip() != "idle":
+        raise RuntimeError("the node is not idle yet")
+
+
+def _wait(attempt, daemon: str, folder: Path) -> None:
+    """Until an attempt raises nothing; what the daemon said where that takes too long."""
+    end = time.monotonic() + SECONDS_TO_START
+    while True:
+        try:
+            attempt()
+            return
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            if time.monotonic() > end:
+                said = [
+                    (folder / file).read_text("utf-8", "replace")[-2000:] for file in _logs(daemon, folder)
+                ]
+                raise RuntimeError(f"{daemon} did not start: {error}\n{''.join(said)}") from None
+        time.sleep(0.5)
+
+
+def _logs(daemon: str, folder: Path) -> list[str]:
+    return [file for file in (f"{daemon}.out", f"{daemon}.log") if (folder / file).exists()]
+
+
+def _free_ports(*names: str) -> dict[str, int]:
+    with contextlib.ExitStack() as sockets:
+        opened = [sockets.enter_context(socket.socket()) for _ in names]
+        for each in opened:
+            each.bind(("127.0.0.1", 0))
+        return {name: each.getsockname()[1] for name, each in zip(names, opened, strict=True)}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+    # slurmdbd refuses a file that others may read: it holds a password.
+    path.chmod(0o600)
