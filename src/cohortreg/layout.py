@@ -77,19 +77,37 @@ class Layout(Results):
         """JSON: name, counts, warnings, a digest of the preprocessed images."""
         return self.root / "cohort.json"
 
-    # Training.
-    @property
-    def packed(self) -> Path:
+    def pair_shard(self, shard: int | str) -> Path:
+        """A row a pair of the shard: moving, fixed, and the SHA-256 of the sidecar of each."""
+        return self.root / "pairs" / f"{shard}.tsv"
+
+    # Training. A training set is named by a digest of its images.
+    def training_images(self, training_set: str) -> Path:
+        """A row an image of the training set: image_id, sidecar (its SHA-256)."""
+        return self.root / "training" / training_set / "images.tsv"
+
+    def packed(self, training_set: str) -> Path:
         """The training images as one array [images, *grid], memory-mapped."""
-        return self.root / "training" / "images.npy"
+        return self.root / "training" / training_set / "images.npy"
+
+    def packed_index(self, training_set: str) -> Path:
+        """JSON: ids in the array's order, grid, SHA-256 of the array."""
+        return self.root / "training" / training_set / "images.json"
 
     @property
-    def packed_index(self) -> Path:
-        """JSON: ids in the array's order, grid, SHA-256 of the array."""
-        return self.root / "training" / "images.json"
+    def models(self) -> Path:
+        return self.root / "models"
+
+    def model_training(self, model: str) -> Path:
+        """JSON: the model's training_set, the number of its images, a digest of the weights that it starts with."""
+        return self.models / model / "training.json"
+
+    def start_weights(self, model: str, stage: int | str) -> Path:
+        """A stage's weights of an earlier training, which the next one starts with."""
+        return self.models / model / "start" / f"stage-{stage}.safetensors"
 
     def stage(self, model: str, stage: int | str) -> Path:
-        return self.root / "models" / model / f"stage-{stage}"
+        return self.models / model / f"stage-{stage}"
 
     def weights(self, model: str, stage: int | str) -> Path:
         return self.stage(model, stage) / WEIGHTS

@@ -55,7 +55,7 @@ rule preprocess:
         " --on-bad-image {params.on_bad_image} 2>&1 | tee {log}"
 
 
-rule cohort:
+checkpoint cohort:
     input:
         images=config["images"],
         pairs=config["pairs"],
@@ -65,6 +65,10 @@ rule cohort:
         pairs=layout.pairs,
         excluded=layout.excluded,
         summary=layout.cohort,
+        # One that did not change starts no registration: Snakemake compares the content of what a checkpoint wrote.
+        shards=[layout.pair_shard(shard) for shard in PAIR_SHARDS],
+        # What is there says on what a model was trained, and is kept until retraining is asked for.
+        training=[update(layout.model_training(model)) for model in MODELS],
     log:
         layout.log("cohort"),
     benchmark:
@@ -78,7 +82,7 @@ rule cohort:
     params:
         results=results_folder,
         name=config["cohort"],
-        shards=config["shards"]["images"],
+        settings=json.dumps({"shards": config["shards"], "models": MODELS, "retrain": config["retrain"]}),
     shell:
         "cohortreg cohort {params.results} --name {params.name} --images {input.images}"
-        " --pairs {input.pairs} --shards {params.shards} 2>&1 | tee {log}"
+        " --pairs {input.pairs} --settings {params.settings:q} 2>&1 | tee {log}"

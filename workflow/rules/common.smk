@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from cohortreg import config as configuration
-from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.shards import pair_shards, shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs
 from cohortreg.errors import UserError
-from cohortreg.files import digest
+from cohortreg.files import digest, read_json
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
 from cohortreg.methods import registry
 
@@ -18,6 +18,7 @@ wildcard_constraints:
     model="[^/]+",
     shard=r"\d+",
     stage=r"\d+",
+    training_set="[0-9a-f]+",
 
 
 # The commands of this very installation, also where its environment is not activated.
@@ -51,12 +52,8 @@ layout = Layout(Path("results") / config["cohort"])
 root = configuration.expand_root(config["root"])
 
 images["shard"] = [shard_of(image, shards=config["shards"]["images"]) for image in images["image_id"]]
-pairs["shard"] = [
-    shard_of(moving, fixed, shards=config["shards"]["pairs"])
-    for moving, fixed in zip(pairs["moving"], pairs["fixed"])
-]
 IMAGE_SHARDS = sorted(images["shard"].unique())
-PAIR_SHARDS = sorted(pairs["shard"].unique())
+PAIR_SHARDS = sorted(pair_shards(pairs, config["shards"]["pairs"]).unique())
 
 # Methods of the configuration that need training, each with its model and stage.
 TRAINED = {
@@ -64,6 +61,9 @@ TRAINED = {
     for method, stage in configuration.trained_methods(config["models"]).items()
     if method in config["methods"]
 }
+
+# Models to train.
+MODELS = sorted({model for model, _ in TRAINED.values()})
 
 # Training curves that the figures show: of every stage up to the last that a method needs.
 HISTORIES = [
@@ -98,10 +98,19 @@ def image_rows(wildcards):
     return digest(*rows.to_numpy().ravel())
 
 
-def pair_rows(wildcards):
-    """Digest of a shard's pairs."""
-    rows = pairs.loc[pairs["shard"] == int(wildcards.shard), ["moving", "fixed"]]
-    return digest(*rows.to_numpy().ravel())
+def pair_shard(wildcards):
+    """A shard's pairs, as they are once the cohort was gathered."""
+    checkpoints.cohort.get()
+    return layout.pair_shard(wildcards.shard)
+
+
+def training_input(wildcards):
+    """What a model is trained on, as it is once the cohort was gathered; an array made anew is the same."""
+    checkpoints.cohort.get()
+    training = layout.model_training(wildcards.model)
+    training_set = read_json(training)["training_set"]
+    packed = {"packed": layout.packed(training_set), "index": layout.packed_index(training_set)}
+    return {"training": training} | {name: ancient(path) for name, path in packed.items()}
 
 
 def previous_weights(wildcards):

@@ -3,8 +3,7 @@
 
 rule register:
     input:
-        pairs=layout.pairs,
-        summary=layout.cohort,
+        pairs=pair_shard,
         model=method_model,
     output:
         layout.registered_shard("{method}", "{shard}"),
@@ -20,20 +19,18 @@ rule register:
         runtime=720,
     params:
         results=results_folder,
-        rows=pair_rows,
         settings=method_settings,
         seed=config["seed"],
-        shards=config["shards"]["pairs"],
     shell:
         "cohortreg register {params.results} --method {wildcards.method} --settings {params.settings:q}"
-        " --shard {wildcards.shard} --shards {params.shards} --seed {params.seed}"
-        " --threads {threads} 2>&1 | tee {log}"
+        " --shard {wildcards.shard} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
 
 
 rule evaluate:
     input:
+        # Their digests, too, so that Snakemake looks again once the cohort was gathered.
+        pairs=pair_shard,
         registered=rules.register.output,
-        summary=layout.cohort,
     output:
         layout.evaluated_shard("{method}", "{shard}"),
     log:
@@ -49,7 +46,6 @@ rule evaluate:
     params:
         results=results_folder,
         settings=settings("structures"),
-        shards=config["shards"]["pairs"],
     shell:
         "cohortreg evaluate {params.results} --method {wildcards.method} --settings {params.settings:q}"
-        " --shard {wildcards.shard} --shards {params.shards} 2>&1 | tee {log}"
+        " --shard {wildcards.shard} 2>&1 | tee {log}"

@@ -3,15 +3,14 @@
 
 rule pack:
     input:
-        images=layout.images,
-        summary=layout.cohort,
+        ancient(layout.training_images("{training_set}")),
     output:
-        packed=layout.packed,
-        index=layout.packed_index,
+        packed=layout.packed("{training_set}"),
+        index=layout.packed_index("{training_set}"),
     log:
-        layout.log("pack"),
+        layout.log("pack", "{training_set}"),
     benchmark:
-        layout.benchmark("pack")
+        layout.benchmark("pack", "{training_set}")
     conda:
         ENVIRONMENT
     threads: 1
@@ -21,13 +20,12 @@ rule pack:
     params:
         results=results_folder,
     shell:
-        "cohortreg pack {params.results} 2>&1 | tee {log}"
+        "cohortreg pack {params.results} --training-set {wildcards.training_set} 2>&1 | tee {log}"
 
 
 rule train:
     input:
-        packed=rules.pack.output.packed,
-        index=rules.pack.output.index,
+        unpack(training_input),
         previous=previous_weights,
     output:
         weights=layout.weights("{model}", "{stage}"),

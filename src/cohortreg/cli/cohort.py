@@ -189,13 +189,17 @@ def cohort_command(
     name: Annotated[str, typer.Option(help="The cohort's name.")],
     images: Annotated[Path, typer.Option(help="The cohort's images.tsv.")],
     pairs: Annotated[Path, typer.Option(help="The cohort's pairs.tsv.")],
-    shards: Annotated[int, typer.Option(min=1, help="How many shards were preprocessed.")] = 1,
+    settings: Annotated[
+        str,
+        typer.Option(help='JSON: {"shards": {...}, "models": [names of those to train], "retrain": null}.'),
+    ] = '{"shards": {"images": 1, "pairs": 1}, "models": [], "retrain": null}',
 ) -> None:
-    """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv, excluded.tsv, cohort.json."""
+    """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""
     from cohortreg.cohort.preprocessing import merge_cohort
     from cohortreg.layout import Layout
 
-    summary = merge_cohort(Layout(results), name, images, pairs, shards)
+    given = _parsed(settings, "shards", "models", "retrain")
+    summary = merge_cohort(Layout(results), name, images, pairs, *given)
     typer.echo(
         f"{name}: {summary['images']} images ({summary['train']} train, {summary['test']} test), "
         f"{summary['pairs']} pairs; "

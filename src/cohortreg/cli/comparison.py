@@ -8,7 +8,6 @@ import typer
 
 from cohortreg.cli import app
 from cohortreg.cli.progress import progress_bar
-from cohortreg.errors import UserError
 from cohortreg.layout import FIGURES, Layout
 
 Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
@@ -21,15 +20,9 @@ def evaluate_command(
     method: Annotated[str, typer.Option(help="The method that registered the pairs, such as affine.")],
     settings: Annotated[str, typer.Option(help='JSON: {"structures": {name: [values]}}.')],
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
-    shards: Shards = 1,
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
-
-    if shard >= shards:
-        raise UserError(
-            f"--shard {shard}: of {shards} shards the last is {shards - 1}; give one from 0 to that."
-        )
 
     layout, given = Layout(results), json.loads(settings)
     pairs = registered_pairs(layout, method, shard)

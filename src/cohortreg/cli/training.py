@@ -18,17 +18,21 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
 
 
 @app.command("pack")
-def pack_command(results: Results) -> None:
-    """Pack the training images into one memory-mapped file."""
-    from cohortreg.cohort.tables import read_images
+def pack_command(
+    results: Results,
+    training_set: Annotated[
+        str, typer.Option(help="The training set, as models/{model}/training.json names it.")
+    ],
+) -> None:
+    """Pack the images of a training set into one memory-mapped file."""
+    from cohortreg.cohort.training_sets import training_images
     from cohortreg.files import read_json
     from cohortreg.images.io import read_image
     from cohortreg.layout import Layout
     from cohortreg.learning.data import pack
 
     layout = Layout(results)
-    images = read_images(layout.images)
-    training = images.loc[images["split"] == "train", "image_id"].tolist()
+    training = training_images(layout, training_set)
     with progress_bar("Packing", len(training)) as advance:
 
         def read(image_id: str):
@@ -37,7 +41,7 @@ def pack_command(results: Results) -> None:
                 "field_of_view"
             ]
 
-        pack(training, read, layout.packed, layout.packed_index)
+        pack(training, read, layout.packed(training_set), layout.packed_index(training_set))
 
 
 @app.command("train")
@@ -83,24 +87,16 @@ def register_command(
     method: Annotated[str, typer.Option(help="Row of the tables: identity, affine, icon-2step, ...")],
     settings: Settings = '{"training": {"precision": "32-true", "accelerator": "auto"}}',
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
-    shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
-    from cohortreg.cohort.shards import shard_of
-    from cohortreg.cohort.tables import read_images, read_pairs
     from cohortreg.layout import Layout
     from cohortreg.methods.registry import open_method
-    from cohortreg.methods.shards import register_shard
+    from cohortreg.methods.shards import pairs_of, register_shard
 
     layout = Layout(results)
-    pairs = read_pairs(layout.pairs, read_images(layout.images))
-    mine = [
-        shard_of(moving, fixed, shards=shards) == shard
-        for moving, fixed in zip(pairs.moving, pairs.fixed, strict=True)
-    ]
-    pairs = pairs[mine]
+    pairs = pairs_of(layout, shard)
     given = json.loads(settings)
     fabric = _fabric(given["training"], threads)
     opened = open_method(method, layout, given, seed, threads, fabric)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.shards import pair_shards, shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
+from cohortreg.cohort.training_sets import assign_training_sets
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import write_image
@@ -113,15 +114,25 @@ def _remove(layout: Layout, image_id: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path, shards: int) -> dict:
-    """Write what is left of the cohort: `images.tsv`, `pairs.tsv`, `excluded.tsv`, `cohort.json`.
+def merge_cohort(
+    layout: Layout,
+    name: str,
+    images_path: Path,
+    pairs_path: Path,
+    shards: Mapping[str, int],
+    models: Sequence[str] = (),
+    retrain: str | None = None,
+) -> dict:
+    """Write what is left of the cohort: `images.tsv`, `pairs.tsv` and its shards, `excluded.tsv`, `cohort.json`.
+
+    shards: how many of images and of pairs. models, retrain: see `assign_training_sets`.
 
     Returns what `cohort.json` holds. Raises UserError where a shard's index is missing or of another table,
     or where no image or no pair is left.
     """
     images = read_images(images_path)
     pairs = read_pairs(pairs_path, images)
-    index = _index(layout, images, shards)
+    index = _index(layout, images, shards["images"])
     reasons = {image_id: reason for image_id, status, reason, _ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
     excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
@@ -134,6 +145,8 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
             raise UserError(f"every {what} of {name} is excluded, the first of them because {excluded[0][2]}")
     write_table(layout.excluded, pd.DataFrame(excluded, columns=["kind", "id", "reason"], dtype=str))
     good, good_pairs = images[~bad], pairs[~bad_pairs]
+    sidecars = {image_id: sidecar for image_id, _, _, sidecar in index}
+    behind = assign_training_sets(layout, good[good["split"] == "train"], sidecars, models, retrain)
     summary = {
         "name": name,
         "images": len(good),
@@ -142,14 +155,28 @@ def merge_cohort(layout: Layout, name: str, images_path: Path, pairs_path: Path,
         "pairs": len(good_pairs),
         "excluded_images": int(bad.sum()),
         "excluded_pairs": int(bad_pairs.sum()),
-        "warnings": leak_warnings(good, good_pairs),
+        "warnings": [*leak_warnings(good, good_pairs), *behind],
         # Changes when an image does, so that what depends on the images is made again.
         "digest": digest(*(cell for row in index for cell in row)),
     }
     write_table(layout.images, good)
     write_table(layout.pairs, good_pairs)
+    _write_pair_shards(layout, pairs, good_pairs, sidecars, shards["pairs"])
     write_json(layout.cohort, summary)
     return summary
+
+
+def _write_pair_shards(
+    layout: Layout, pairs: pd.DataFrame, good: pd.DataFrame, sidecars: Mapping[str, str], shards: int
+) -> None:
+    """Each shard's good pairs with what their images were made from: a shard's file changes when one of them does.
+
+    A shard whose pairs are all excluded has an empty table.
+    """
+    for shard, rows in pairs.groupby(pair_shards(pairs, shards)):
+        rows = rows.loc[rows.index.intersection(good.index), ["moving", "fixed"]]
+        columns = {f"{column}_sidecar": rows[column].map(sidecars) for column in ("moving", "fixed")}
+        write_table(layout.pair_shard(shard), rows.assign(**columns))
 
 
 def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]:

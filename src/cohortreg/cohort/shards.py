@@ -1,5 +1,7 @@
 """Which shard an image or a pair belongs to."""
 
+import pandas as pd
+
 from cohortreg.files import digest
 
 
@@ -9,3 +11,9 @@ def shard_of(*ids: str, shards: int) -> int:
     It follows from the ids alone, so that rows added elsewhere in a table move nothing.
     """
     return int(digest(*ids)[:16], 16) % shards
+
+
+def pair_shards(pairs: pd.DataFrame, shards: int) -> pd.Series:
+    """The shard of each row of a table of pairs, with the table's index."""
+    found = [shard_of(*pair, shards=shards) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
+    return pd.Series(found, index=pairs.index, dtype=int)

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cohortreg.cohort.training_sets import training_of
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.images.io import Image
@@ -135,11 +136,16 @@ def train_stage(
     checkpoint, as long as settings, seed, images and earlier stages are the same.
     """
     model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
-    images = TrainingImages(layout.packed, layout.packed_index, fabric.device)
-    objective = stage_objective(method, layout, name, model, images.grid, seed)
+    training = training_of(layout, name)
+    files = (part(training["training_set"]) for part in (layout.packed, layout.packed_index))
+    images = TrainingImages(*files, fabric.device)
+    objective = stage_objective(method, layout, name, model, images.grid, seed, training["start"] is not None)
     before = digest_file(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
-        json.dumps([model, settings["training"]["precision"], seed], sort_keys=True), images.sha256, before
+        json.dumps([model, settings["training"]["precision"], seed], sort_keys=True),
+        images.sha256,
+        before,
+        training["start"] or "",
     )
     started = time.perf_counter()
     state = train(
@@ -163,6 +169,8 @@ def train_stage(
         **model,
         "training": settings["training"],
         "seed": seed,
+        "training_set": training["training_set"],
+        "start": training["start"],
         "final_weight": state.weight,
         "training_seconds": float((1 / history["steps_per_second"]).sum()),
         "wall_seconds": time.perf_counter() - started,
@@ -171,9 +179,18 @@ def train_stage(
 
 
 def stage_objective(
-    method: type[Learned], layout: Layout, name: str, model: dict, grid: Sequence[int], seed: int
+    method: type[Learned],
+    layout: Layout,
+    name: str,
+    model: dict,
+    grid: Sequence[int],
+    seed: int,
+    goes_on: bool = False,
 ) -> nn.Module:
-    """What training of the model's last stage minimises, with the weights of the stages before it."""
+    """What training of the model's last stage minimises, with the weights of the stages before it.
+
+    goes_on: start with the stage's weights of an earlier training, where there are any.
+    """
     stage = len(model["stages"])
     with torch.random.fork_rng():
         torch.manual_seed(seed + stage)
@@ -183,6 +200,12 @@ def stage_objective(
         tensors, _ = weights.load(path)
         weights.load_into(before, tensors, path)
         method.inherit(registration, before)
+    path = layout.start_weights(name, stage)
+    if goes_on and path.is_file():
+        earlier = copy.deepcopy(before.state_dict()) if before is not None else {}
+        weights.load_into(registration, weights.load(path)[0], path)
+        if before is not None:
+            before.load_state_dict(earlier)
     return method.objective(registration, before, model)
 
 

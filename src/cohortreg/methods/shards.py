@@ -17,6 +17,14 @@ from cohortreg.provenance import hardware
 COLUMNS = ["moving", "fixed", "time_s", "hardware", "failure"]
 
 
+def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
+    """The pairs of a shard, columns moving and fixed. Raises UserError where the cohort has no such shard."""
+    path = layout.pair_shard(shard)
+    if not path.is_file():
+        raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+
+
 def register_shard(
     layout: Layout,
     name: str,
