@@ -13,6 +13,7 @@ SETTINGS = json.dumps(
         "structures": {"femur": [1], "tibia": [3]},
     }
 )
+MERGING = json.dumps({"shards": {"images": 2, "pairs": 1}, "models": [], "retrain": None})
 
 
 def cohortreg(*arguments, code=0) -> subprocess.CompletedProcess:
@@ -41,7 +42,7 @@ def demo(tmp_path_factory):
         for shard in range(2)
     ]  # fmt: skip
     merged = cohortreg("cohort", results, "--name", "tiny", "--images", tables / "images.tsv",
-                       "--pairs", tables / "pairs.tsv", "--shards", 2)  # fmt: skip
+                       "--pairs", tables / "pairs.tsv", "--settings", MERGING)  # fmt: skip
     return {"tables": tables, "raw": raw, "results": results, "imported": imported, "shards": shards,
             "merged": merged}  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cohortreg.files import write_json
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
 from cohortreg.learning.data import pack
@@ -47,9 +48,10 @@ def packed(folder) -> Layout:
     pack(
         list(images),
         lambda name: (images[name], [[0, size] for size in images[name].shape]),
-        layout.packed,
-        layout.packed_index,
+        layout.packed("set"),
+        layout.packed_index("set"),
     )
+    write_json(layout.model_training("icon"), {"training_set": "set", "images": 3, "start": None})
     return layout
 
 
@@ -92,7 +94,7 @@ def test_the_models_card_says_what_made_it(tmp_path):
     assert card["steps"] == 1
     assert card["stages"] == settings["model"]["stages"]
     assert card["images"] == 3 and card["seed"] == 1
-    assert card["images_sha256"] == json.loads(layout.packed_index.read_text())["sha256"]
+    assert card["images_sha256"] == json.loads(layout.packed_index("set").read_text())["sha256"]
     assert card["software"]["torch"].startswith("2.13.0")
 
 
@@ -106,5 +108,9 @@ def test_what_is_missing_is_one_sentence(tmp_path, what):
     result = subprocess.run(call, capture_output=True, text=True)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    sentence = "run cohortreg pack first" if what == "packed" else "train the stage that makes them first"
+    sentence = (
+        "run cohortreg cohort with this model first"
+        if what == "packed"
+        else "train the stage that makes them first"
+    )
     assert sentence in result.stderr

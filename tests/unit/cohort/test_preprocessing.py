@@ -49,7 +49,7 @@ def run(cohort, settings=SETTINGS, fail=False, structures=STRUCTURES):
 
 def merge(cohort):
     table, pairs, _, layout = cohort
-    return merge_cohort(layout, "small", table, pairs, SHARDS)
+    return merge_cohort(layout, "small", table, pairs, {"images": SHARDS, "pairs": 2})
 
 
 def test_whole_cohort(cohort):

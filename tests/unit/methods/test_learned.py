@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from scipy.ndimage import gaussian_filter, zoom
 
 from cohortreg.errors import UserError
+from cohortreg.files import write_json
 from cohortreg.images.io import Image
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
@@ -72,9 +73,11 @@ def layout(arrays, tmp_path) -> Layout:
     pack(
         [str(number) for number in range(len(arrays))],
         lambda name: (arrays[int(name)], [[0, size] for size in GRID]),
-        layout.packed,
-        layout.packed_index,
+        layout.packed("set"),
+        layout.packed_index("set"),
     )
+    for name in MODELS:
+        write_json(layout.model_training(name), {"training_set": "set", "images": len(arrays), "start": None})
     return layout
 
 
@@ -146,7 +149,7 @@ def test_affine_steps_compose_about_the_centre():
 
 def test_the_departure_from_the_identity_costs_less_from_step_to_step(layout):
     model = MODELS["avsm"] | {"stages": MODELS["avsm"]["stages"][:1]}
-    images = TrainingImages(layout.packed, layout.packed_index, torch.device("cpu"))
+    images = TrainingImages(layout.packed("set"), layout.packed_index("set"), torch.device("cpu"))
     objective = stage_objective(Avsm, layout, "avsm", model, GRID, 1).train()
     torch.nn.init.normal_(objective.registration.network.last.bias, std=0.05)
     rows = np.array([0, 1]), np.array([2, 3])

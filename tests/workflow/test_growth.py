@@ -1,0 +1,138 @@
+"""A cohort that grows or changes: which jobs run, and what the commands in them do."""
+
+import re
+import shutil
+from collections import Counter
+
+import pytest
+import yaml
+
+from cohortreg.files import read_json
+from cohortreg.layout import Layout
+
+GATHER = {"cohort": 1, "tables": 1, "figures": 1, "report": 1}
+
+
+@pytest.fixture
+def grown(finished, tmp_path):
+    """A copy of the finished project, for a test to change."""
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    return type(finished)(tmp_path)
+
+
+def jobs(project, *arguments) -> Counter:
+    """How many jobs of each rule a run of the workflow started."""
+    run = project.snakemake(*arguments)
+    assert run.returncode == 0, run.stdout
+    names = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", run.stdout, flags=re.MULTILINE)
+    return Counter(name for name in names if name != "all")
+
+
+def records(project) -> dict:
+    """When each pair was registered by each method."""
+    return {
+        path.relative_to(project.results): path.stat().st_mtime_ns
+        for path in project.results.glob("transforms/*/records/*/*.json")
+    }
+
+
+def add(project, table: str, *rows: tuple[str, ...], at: int | None = None) -> None:
+    """Insert rows into a table, after that many lines; at its end where None."""
+    path = project.folder / "tables" / table
+    lines = path.read_text().splitlines()
+    at = len(lines) if at is None else at
+    lines[at:at] = ["\t".join(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def change(project, edit) -> None:
+    path = project.folder / "tiny.yaml"
+    configuration = yaml.safe_load(path.read_text())
+    edit(configuration)
+    path.write_text(yaml.safe_dump(configuration))
+
+
+@pytest.mark.parametrize("at", [None, 3])
+def test_an_image_and_pairs_appended_or_inserted(grown, at):
+    """Only that image is preprocessed, only those pairs are registered, each by every method."""
+    before, images = (
+        records(grown),
+        {path: path.stat().st_mtime_ns for path in grown.results.glob("images/*")},
+    )
+    add(grown, "images.tsv", ("s7", "s7", "left", "test", "s0_image.nii.gz", "s0_label.nii.gz"), at=at)
+    add(grown, "pairs.tsv", ("s7", "s4"), ("s5", "s7"), at=at and 2)
+    ran = jobs(grown)
+    assert ran["train"] == ran["pack"] == 0 and ran["preprocess"] == 1
+    after = records(grown)
+    assert {path: after[path] for path in before} == before
+    new = {str(path.parent.name) + " " + path.stem for path in set(after) - set(before)}
+    assert new == {"s7 s4", "s5 s7"} and len(after) == len(before) + 3 * 2
+    for path, written in images.items():
+        if path.suffix != ".tsv":
+            assert path.stat().st_mtime_ns == written, path
+
+
+def test_a_shard_without_a_new_pair_starts_no_job(grown):
+    """The tiny cohort's pairs lie in one of two shards; the new one falls into the other."""
+    add(grown, "pairs.tsv", ("s4", "s6"))
+    ran = jobs(grown)
+    assert ran == Counter(GATHER | {"register": 3, "evaluate": 3})
+
+
+def test_tables_in_another_order(grown):
+    path = grown.folder / "tables" / "images.tsv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *rows[::-1]]) + "\n")
+    assert set(jobs(grown)) <= set(GATHER) | {"preprocess"}
+
+
+def test_a_pair_removed(grown):
+    path = grown.folder / "tables" / "pairs.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    before = records(grown)
+    ran = jobs(grown)
+    assert ran["train"] == ran["preprocess"] == 0
+    assert records(grown) == before
+    assert len(Layout(grown.results).pairs_table.read_text().splitlines()) == 1 + 3 * 2
+
+
+def test_a_raw_test_image_replaced(grown):
+    """Its two pairs are registered again by the three methods, the third pair is not."""
+    before = records(grown)
+    shutil.copy(grown.folder / "raw" / "s0_image.nii.gz", grown.folder / "raw" / "s4_image.nii.gz")
+    ran = jobs(grown)
+    assert ran["train"] == ran["pack"] == 0 and ran["preprocess"] == 1
+    after = records(grown)
+    again = {f"{path.parent.name} {path.stem}" for path in after if after[path] != before[path]}
+    assert again == {"s4 s5", "s6 s4"}
+
+
+def test_a_training_image_added_and_models_trained_again_when_asked(grown):
+    layout = Layout(grown.results)
+    cards = [read_json(layout.model_card("icon", stage)) for stage in (1, 2)]
+    add(grown, "images.tsv", ("s7", "s7", "left", "train", "s0_image.nii.gz", "s0_label.nii.gz"))
+    assert jobs(grown) == Counter(GATHER | {"preprocess": 1})
+    assert "earlier set of 4 images, now there are 5" in layout.report.read_text("utf-8")
+    assert jobs(grown) == Counter()
+    ran = jobs(grown, "--config", "retrain=last")
+    assert ran == Counter(GATHER | {"pack": 1, "train": 2, "register": 1, "evaluate": 1})
+    for stage, card in zip((1, 2), cards, strict=True):
+        new = read_json(layout.model_card("icon", stage))
+        assert (card["images"], new["images"]) == (4, 5)
+        assert card["start"] is None and new["start"]
+    assert "earlier set" not in layout.report.read_text("utf-8")
+    # The key is gone again: the cohort is gathered anew, and nothing follows but what shows it.
+    assert jobs(grown) == Counter(GATHER)
+    assert jobs(grown) == Counter()
+
+
+def test_a_method_added(grown):
+    change(grown, lambda configuration: configuration["methods"].append("icon-2step"))
+    ran = jobs(grown)
+    assert ran == Counter({"register": 1, "evaluate": 1, "tables": 1, "figures": 1, "report": 1})
+
+
+def test_a_parameter_of_the_second_stage_changed(grown):
+    change(grown, lambda configuration: configuration["models"]["icon"]["stages"][1].update(training_steps=7))
+    ran = jobs(grown)
+    assert ran == Counter({"train": 1, "register": 1, "evaluate": 1, "tables": 1, "figures": 1, "report": 1})
