@@ -73,7 +73,9 @@ def dry_run(folder: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
-    parser.add_argument("sizes", nargs="+", help="images:pairs, the smallest first, since peaks are of all so far")
+    parser.add_argument(
+        "sizes", nargs="+", help="images:pairs, the smallest first, since peaks are of all so far"
+    )
     arguments = parser.parse_args()
     rows = []
     for size in arguments.sizes:
@@ -82,7 +84,11 @@ def main() -> None:
             project = Path(folder) / "project"
             write_project(project, images, pairs)
             measured = dry_run(project)
-        facts = {"hardware": hardware("cpu"), "snakemake": software().get("snakemake"), "git_commit": git_commit()}
+        facts = {
+            "hardware": hardware("cpu"),
+            "snakemake": software().get("snakemake"),
+            "git_commit": git_commit(),
+        }
         rows.append({"images": images, "pairs": pairs} | measured | facts)
         print(rows[-1], flush=True)
     with arguments.output.open("w", newline="") as stream:

@@ -54,6 +54,7 @@ def train_command(
     threads: Threads = 2,
 ) -> None:
     """Train a stage of a model, or go on where a training of it stopped."""
+    from cohortreg.cli.signals import asked_to_end
     from cohortreg.layout import Layout
     from cohortreg.methods.learned import train_stage
     from cohortreg.methods.registry import method_class, method_of
@@ -75,7 +76,8 @@ def train_command(
             advance(note, completed=state.step)
 
         method = method_class(method_of(given["model"]))
-        train_stage(method, layout, model, stage, given, seed, fabric, report)
+        with asked_to_end() as asked:
+            train_stage(method, layout, model, stage, given, seed, fabric, report, stop=asked)
     typer.echo(
         f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
     )

@@ -67,6 +67,7 @@ def train(
     checkpoint_folder: Path,
     checkpoint_every: int,
     progress: Callable[[TrainingState], None] = lambda state: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrainingState:
     """Train the objective's parameters that require a gradient, from its last checkpoint if there is one.
 
@@ -76,6 +77,9 @@ def train(
 
     The weight of inverse consistency rises by `weight_increment` after every step whose mean folds per map exceed
     `fold_threshold`.
+
+    stop: asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
+    step.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], fused=True)
@@ -92,9 +96,12 @@ def train(
         state.step += 1
         if terms[-1] > settings["fold_threshold"]:
             state.weight += settings["weight_increment"]
-        if state.step % checkpoint_every == 0 or state.step == settings["training_steps"]:
+        stopped = stop()
+        if stopped or state.step % checkpoint_every == 0 or state.step == settings["training_steps"]:
             checkpoints.save(checkpoint_folder, state, module, optimizer)
         progress(state)
+        if stopped:
+            break
     return state
 
 

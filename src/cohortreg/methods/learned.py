@@ -129,6 +129,7 @@ def train_stage(
     seed: int,
     fabric: Fabric,
     progress: Callable[[TrainingState], None] = lambda state: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a stage of a model and write its weights, history and card.
 
@@ -157,7 +158,12 @@ def train_stage(
         layout.checkpoints(name, stage) / made_from[:16],
         settings["training"]["checkpoint_every"],
         progress,
+        stop,
     )
+    if state.step < model["stages"][-1]["training_steps"]:
+        raise UserError(
+            f"training of {name} stage {stage} was stopped after step {state.step}; the same command goes on from there"
+        )
     history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
     with whole(layout.history(name, stage)) as beside:
         history.to_csv(beside, index=False)

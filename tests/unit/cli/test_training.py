@@ -1,6 +1,7 @@
 """The training command, killed for real."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -60,27 +61,35 @@ def command(layout, settings=SETTINGS):
     return [*COMMAND, "train", str(layout.root), *options]
 
 
-def test_a_training_killed_in_the_middle_and_started_again_ends_with_the_same_weights(tmp_path):
-    whole, killed = packed(tmp_path / "whole"), packed(tmp_path / "killed")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+def test_a_training_that_was_ended_and_started_again_ends_with_the_same_weights(tmp_path, number):
+    """Asked to end, as a cluster does before it takes a node, it writes a checkpoint first and says so."""
+    whole, ended = packed(tmp_path / "whole"), packed(tmp_path / "ended")
     subprocess.run(command(whole), check=True, capture_output=True)
 
-    process = subprocess.Popen(command(killed), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command(ended), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
-    while not list(killed.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
-        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+    while not list(ended.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not killed.weights("icon", 1).exists()
-    subprocess.run(command(killed), check=True, capture_output=True)
+    process.send_signal(number)
+    said, _ = process.communicate()
+    assert not ended.weights("icon", 1).exists()
+    if number != signal.SIGKILL:
+        assert process.returncode == 1 and "Traceback" not in said
+        step = re.search(r"stage 1 was stopped after step (\d+); the same command goes on from there", said)[
+            1
+        ]
+        assert list(ended.checkpoints("icon", 1).glob(f"*/step-{int(step):08d}.safetensors"))
+    subprocess.run(command(ended), check=True, capture_output=True)
 
     expected, _ = weights.load(whole.weights("icon", 1))
-    found, _ = weights.load(killed.weights("icon", 1))
+    found, _ = weights.load(ended.weights("icon", 1))
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         assert tensor.equal(found[name]), name
     columns = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight"]
-    histories = [pd.read_csv(layout.history("icon", 1))[columns] for layout in (whole, killed)]
+    histories = [pd.read_csv(layout.history("icon", 1))[columns] for layout in (whole, ended)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     assert histories[0]["step"].tolist() == list(range(1, 61))
 

@@ -1,0 +1,30 @@
+"""Signals that ask a command to end: before a time limit, when a node is wanted for another job, on Ctrl-C."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: What Slurm sends first (its own, and what `--signal` is often set to), and Ctrl-C.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+@contextmanager
+def asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Whether such a signal came since the block was entered; within it, none ends the process.
+
+    A second one ends it as ever.
+    """
+    came = []
+    before = {}
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        signal.signal(number, before[number])
+
+    for number in SIGNALS:
+        before[number] = signal.signal(number, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
