@@ -2,6 +2,7 @@
 # make baselines   ANTs, NiftyReg and VoxelMorph into .venv, for their rows of a comparison
 # make comparison  every row on the demo's knees, with few iterations, to see that it runs
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
+# make test-slurm  on a Slurm cluster of one node, which it starts and stops; root on Debian
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
 # make clean       remove what the demo made; `make clean-all` removes .venv too
@@ -10,7 +11,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test lint format clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test lint format clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +30,10 @@ comparison: .venv/installed-baselines
 # What `make comparison` left.
 test-comparison: .venv/installed-test comparison
 	$(BIN)/python -m pytest tests/comparison
+
+test-slurm: .venv/installed-test
+	tests/slurm/install.sh
+	$(BIN)/python -m pytest tests/slurm
 
 # Each test gets one thread; two run at a time.
 test: .venv/installed-test

@@ -1,27 +1,51 @@
 """Files that appear whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from cohortreg.errors import UserError
+
+# Bytes; where writing failed for no reason that was given, a file system with less than this left is full.
+FULL = 2**16
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it becomes `path` when the block ends without an error.
 
-    The temporary name keeps every suffix, since the image libraries choose the format by it.
+    The temporary name keeps every suffix, since the image libraries choose the format by it. Raises UserError where
+    no space is left.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    beside = path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.replace(path)
+    except UserError:
+        raise
+    except Exception as error:
+        # Asked before the part that was written is deleted, which makes room.
+        if _full(path.parent, error):
+            reason = "no space is left to write it; make room and run again, what was finished is kept"
+            raise UserError(f"{path}: {reason}") from error
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _full(folder: Path, error: Exception) -> bool:
+    """Whether the folder's file system, or the user's part of it, is full; libraries say so by number, in words, or not."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    said = getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers)
+    return said or (folder.is_dir() and shutil.disk_usage(folder).free < FULL)
 
 
 def write_text(path: Path, text: str) -> None:

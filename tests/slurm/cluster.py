@@ -51,6 +51,7 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={slurmdbd_port}
 AccountingStoragePass={folder}/munge.socket
 AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
 GresTypes={gres_types}
@@ -91,6 +92,39 @@ def missing() -> str:
 
 
 @dataclass(frozen=True)
+class Job:
+    """What Slurm's accounting says about a job; `array` where it is one of an array. Memory in MB, time in minutes."""
+
+    number: str
+    array: bool
+    rule: str
+    state: str
+    memory: int
+    minutes: int
+    cpus: int
+    gpus: int
+
+    @classmethod
+    def of(cls, row: dict[str, str]) -> "Job":
+        """From a row of sacct."""
+        asked = dict(part.split("=") for part in row["ReqTRES"].split(","))
+        return cls(
+            number=row["JobID"],
+            array="_" in row["JobID"],
+            rule=row["Comment"].removeprefix("rule_").partition("_wildcards_")[0],
+            state=row["State"].split()[0],
+            memory=_megabytes(asked["mem"]),
+            minutes=int(row["TimelimitRaw"]),
+            cpus=int(asked["cpu"]),
+            gpus=int(asked.get("gres/gpu", 0)),
+        )
+
+
+def _megabytes(text: str) -> int:
+    return round(float(text[:-1]) * {"M": 1, "G": 1024, "T": 1024**2}[text[-1]])
+
+
+@dataclass(frozen=True)
 class Cluster:
     """A running cluster, and the folder of its logs."""
 
@@ -103,11 +137,14 @@ class Cluster:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def jobs(self) -> list[dict[str, str]]:
-        """Jobs that Slurm's accounting knows, oldest first: a name, a state and what each asked for."""
-        fields = ("JobID", "JobName", "Comment", "State", "ReqTRES", "Timelimit", "NodeList")
-        rows = self.run("sacct", "--allocations", "--parsable2", "--noheader", f"--format={','.join(fields)}")
-        return [dict(zip(fields, row.split("|"), strict=True)) for row in rows.splitlines()]
+    def jobs(self, folder: Path) -> list["Job"]:
+        """Jobs submitted from a folder, oldest first, as Slurm's accounting knows them."""
+        fields = ("JobID", "Comment", "State", "ReqTRES", "TimelimitRaw", "WorkDir")
+        listed = self.run(
+            "sacct", "--allocations", "--parsable2", "--noheader", f"--format={','.join(fields)}"
+        )
+        rows = [dict(zip(fields, row.split("|"), strict=True)) for row in listed.splitlines()]
+        return [Job.of(row) for row in rows if row["WorkDir"] == str(folder)]
 
 
 @contextlib.contextmanager

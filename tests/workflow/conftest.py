@@ -1,100 +1,10 @@
-"""A tiny cohort, and real Snakemake runs on it in a folder of their own."""
+"""Projects for the tests to run."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import nibabel
-import numpy as np
 import pytest
 import yaml
-
-REPOSITORY = Path(__file__).parents[2]
-
-CONFIGURATION = {
-    "cohort": "tiny",
-    "images": "tables/images.tsv",
-    "pairs": "tables/pairs.tsv",
-    "root": "raw",
-    "phantom": None,
-    "preprocess": {"grid": [16, 16, 16], "fit": "resample", "mirror": "left"},
-    "structures": {"shell": [1], "core": [2]},
-    "models": {
-        "icon": {
-            "network": {"down": [2, 4, 8], "up": [4, 4]},
-            "stages": [
-                {
-                    "steps": steps,
-                    "downsample": downsample,
-                    "training_steps": 6,
-                    "batch_size": 2,
-                    "learning_rate": 0.001,
-                    "schedule": "constant",
-                    "weight": 10,
-                    "weight_increment": 0.1,
-                    "fold_threshold": 1,
-                    "stride": 1,
-                    "window": 2,
-                }
-                for steps, downsample in [(2, 2), (1, 1)]
-            ],
-        }
-    },
-    "training": {"accelerator": "cpu", "checkpoint_every": 4},
-    "methods": ["identity", "affine", "icon-3step"],
-    "shards": {"images": 3, "pairs": 2},
-    "threads": {"train": 1, "register": 1},
-}
-
-
-def write_cohort(folder: Path) -> None:
-    """Seven subjects, each a shell around a core, of one size and place each: four train, three are tested."""
-    rows = ["image_id\tsubject_id\tside\tsplit\timage\tlabel"]
-    points = np.stack(np.meshgrid(*[np.arange(20.0)] * 3, indexing="ij"))
-    random = np.random.default_rng(1)
-    for number in range(7):
-        name = f"s{number}"
-        centre = random.uniform(8, 12, (3, 1, 1, 1))
-        distance = np.linalg.norm((points - centre) / random.uniform(0.8, 1.2, (3, 1, 1, 1)), axis=0)
-        label = (distance < 7).astype(np.uint8) + (distance < 4)
-        image = label * 100 + random.normal(0, 5, label.shape)
-        for kind, array in (("image", image.astype(np.float32)), ("label", label)):
-            path = folder / "raw" / f"{name}_{kind}.nii.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
-        split = "train" if number < 4 else "test"
-        rows.append(
-            f"{name}\t{name}\t{'left' if number % 2 else 'right'}\t{split}\t{name}_image.nii.gz\t{name}_label.nii.gz"
-        )
-    tables = folder / "tables"
-    tables.mkdir()
-    (tables / "images.tsv").write_text("\n".join(rows) + "\n")
-    (tables / "pairs.tsv").write_text("moving\tfixed\ns4\ts5\ns5\ts6\ns6\ts4\n")
-
-
-class Project:
-    """A folder with the workflow's defaults and a tiny cohort."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.results = folder / "results" / "tiny"
-
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run the repository's workflow in this folder, two jobs at a time; output and errors in `stdout`."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "workflow" / "Snakefile"]
-        command += ["--configfile", "tiny.yaml", "--cores", "2", *arguments]
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+from projects import REPOSITORY, Project, new_project
 
 
 @pytest.fixture
@@ -115,15 +25,6 @@ def demo(tmp_path) -> Project:
     overlay = {"cohort": "tiny", "phantom": {"grid": [24, 48, 48], "spacing": [4.6, 2.92, 2.92]}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(overlay))
     return Project(tmp_path)
-
-
-def new_project(folder: Path) -> Project:
-    """Make a project in an empty folder."""
-    (folder / "config").mkdir()
-    shutil.copy(REPOSITORY / "config" / "config.yaml", folder / "config")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIGURATION))
-    write_cohort(folder)
-    return Project(folder)
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,11 @@ def grown(finished, tmp_path):
 
 
 def jobs(project, target: str = "tables", *arguments: str) -> Counter:
-    """How many jobs of each rule a run of the workflow up to a target started."""
+    """How many jobs of each rule a run of the workflow up to a target started; register stands for its two rules."""
     run = project.snakemake(target, *arguments)
     assert run.returncode == 0, run.stdout
     names = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", run.stdout, flags=re.MULTILINE)
-    return Counter(name for name in names if name != "all")
+    return Counter(name.removesuffix("_networks") for name in names if name != "all")
 
 
 def records(project) -> dict:

@@ -14,8 +14,8 @@ rule phantom:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         root=lambda wildcards: root,
         settings=json.dumps(config["phantom"]),
@@ -40,8 +40,8 @@ rule preprocess:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=more(4000),
+        runtime=more(240),
     params:
         results=results_folder,
         root=config["root"],
@@ -77,8 +77,8 @@ checkpoint cohort:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         results=results_folder,
         name=config["cohort"],

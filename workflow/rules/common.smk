@@ -1,6 +1,7 @@
 # Everything that the rules share: the validated configuration and tables, and the functions of their inputs.
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -65,6 +66,9 @@ TRAINED = {
 # Models to train.
 MODELS = sorted({model for model, _ in TRAINED.values()})
 
+# Methods that run networks.
+NETWORKS = [*TRAINED, *(method for method in config["methods"] if method in config["pretrained"])]
+
 # Training curves that the figures show: of every stage up to the last that a method needs.
 HISTORIES = [
     layout.history(model, stage)
@@ -75,6 +79,16 @@ HISTORIES = [
 # Where `snakemake --report` shows a figure.
 CATEGORIES = {"training": "Training"}
 CATEGORIES |= dict.fromkeys(("dice", "folds", "dice-folds", "dice-time"), "Comparison")
+
+
+def one_of(names):
+    """A wildcard's pattern: one of these names, or none where there is none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def more(amount):
+    """A resource that a job was too short of asks for more at each retry."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def raw_files(rows):

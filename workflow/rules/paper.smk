@@ -51,8 +51,8 @@ rule paper_data:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         results=paper_results,
         mnist=PAPER["mnist"],
@@ -77,8 +77,8 @@ rule paper_cell:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=16000 if PRESET == "full" else 2000,
-        runtime=2880 if PRESET == "full" else 30,
+        mem_mb=more(16000 if PRESET == "full" else 2000),
+        runtime=more(2880 if PRESET == "full" else 30),
     params:
         results=paper_results,
         settings=cell_settings,
@@ -105,8 +105,8 @@ rule paper_table1:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         results=paper_results,
         preset=PRESET,
@@ -130,8 +130,8 @@ rule paper_figure:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=more(4000),
+        runtime=more(240),
     params:
         results=paper_results,
         preset=PRESET,

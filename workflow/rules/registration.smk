@@ -11,12 +11,14 @@ rule register:
         layout.log("register", "{method}-{shard}"),
     benchmark:
         layout.benchmark("register", "{method}-{shard}")
+    wildcard_constraints:
+        method=one_of(method for method in config["methods"] if method not in NETWORKS),
     conda:
         ENVIRONMENT
     threads: config["threads"]["register"]
     resources:
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=more(8000),
+        runtime=more(720),
     params:
         results=results_folder,
         settings=method_settings,
@@ -26,11 +28,17 @@ rule register:
         " --shard {wildcards.shard} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
 
 
+# A rule of its own, since a cluster gives all jobs of an array the same, and only these are faster with a GPU.
+use rule register as register_networks with:
+    wildcard_constraints:
+        method=one_of(NETWORKS),
+
+
 rule evaluate:
     input:
         # Their digests, too, so that Snakemake looks again once the cohort was gathered.
         pairs=pair_shard,
-        registered=rules.register.output,
+        registered=layout.registered_shard("{method}", "{shard}"),
     output:
         layout.evaluated_shard("{method}", "{shard}"),
     log:
@@ -41,8 +49,8 @@ rule evaluate:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=more(4000),
+        runtime=more(240),
     params:
         results=results_folder,
         settings=settings("structures"),

@@ -30,8 +30,8 @@ rule tables:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         results=results_folder,
         settings=settings("methods", "models", "pretrained", "report", "seed"),
@@ -64,8 +64,8 @@ rule figures:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         results=results_folder,
         settings=settings("methods", "models", "structures"),
@@ -94,8 +94,8 @@ rule report:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         results=results_folder,
         settings=json.dumps(config | {"left_out": list(MISSING.values())}),

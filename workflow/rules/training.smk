@@ -15,8 +15,8 @@ rule pack:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=more(4000),
+        runtime=more(240),
     params:
         results=results_folder,
     shell:
@@ -41,8 +41,9 @@ rule train:
         ENVIRONMENT
     threads: config["threads"]["train"]
     resources:
-        mem_mb=8000,
-        runtime=2880,
+        mem_mb=more(8000),
+        # No more at a retry: it goes on from the last checkpoint.
+        runtime=1440,
     params:
         results=results_folder,
         settings=stage_settings,

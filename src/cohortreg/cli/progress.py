@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
@@ -23,16 +23,21 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
 
+        def say(text: str) -> None:
+            # Who listened may be gone, ended by the signal that asks a training to write a checkpoint.
+            with suppress(BrokenPipeError):
+                console.out(text, highlight=False)
+
         def advance(note: str = "", completed: int | None = None) -> None:
             nonlocal done, printed
             if note and completed is None:
-                console.out(note, highlight=False)
+                say(note)
             state = note if completed is not None else ""
             done = done + 1 if completed is None else completed
             progress.update(task, completed=done, description=f"{what} {state}".rstrip())
             late = time.monotonic() - printed > SECONDS_BETWEEN_LINES
             if not console.is_terminal and (late or done == total):
-                console.out(f"{what}: {done} of {total}. {state}".rstrip(), highlight=False)
+                say(f"{what}: {done} of {total}. {state}".rstrip())
                 printed = time.monotonic()
 
         yield advance

@@ -29,14 +29,13 @@ def pack(
         )
     first, _ = read(image_ids[0])
     fields_of_view = []
-    with whole(array_path) as beside:
-        packed = np.lib.format.open_memmap(
-            beside, mode="w+", dtype=np.float16, shape=(len(image_ids), *first.shape)
-        )
-        for row, image_id in enumerate(image_ids):
-            packed[row], field_of_view = read(image_id)
+    header = {"descr": "<f2", "fortran_order": False, "shape": (len(image_ids), *first.shape)}
+    with whole(array_path) as beside, beside.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for image_id in image_ids:
+            array, field_of_view = read(image_id)
+            stream.write(array.astype("<f2").tobytes())
             fields_of_view.append(field_of_view)
-        packed.flush()
     index = {"images": image_ids, "grid": first.shape, "fields_of_view": fields_of_view}
     write_json(index_path, index | {"sha256": digest_file(array_path)})
 

@@ -1,0 +1,28 @@
+"""A Slurm cluster for the tests of this folder."""
+
+import pytest
+from projects import REPOSITORY, Project, new_project
+from slurm.cluster import missing, started
+
+# Slurm is asked every second, not every half minute: jobs take seconds here.
+PROFILE = (
+    f"--profile={REPOSITORY / 'workflow' / 'profiles' / 'slurm'}",
+    "--slurm-init-seconds-before-status-checks=1",
+    "--latency-wait=5",
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, request):
+    """A Slurm of one node with one GPU, or as many as the module's GPUS says."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    with started(tmp_path_factory.mktemp("slurm"), getattr(request.module, "GPUS", 1)) as running:
+        yield running
+
+
+@pytest.fixture
+def project(cluster, tmp_path) -> Project:
+    """The tiny cohort, whose jobs run on the cluster."""
+    return Project(new_project(tmp_path).folder, PROFILE)

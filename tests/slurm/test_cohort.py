@@ -1,0 +1,41 @@
+"""A cohort from nothing to its report on a Slurm cluster, and what its jobs asked for."""
+
+from collections import Counter
+
+# What the rules and the profile say: memory in MB, minutes, cores, GPUs.
+ASKED = {
+    "preprocess": (4000, 240, 1, 0),
+    "pack": (4000, 240, 1, 0),
+    "train": (8000, 1440, 1, 1),
+    "register": (8000, 720, 1, 0),
+    "register_networks": (8000, 720, 1, 1),
+    "evaluate": (4000, 240, 1, 0),
+    # Three rules, one after the other in one job: the most memory, the sum of times.
+    "report_figures_report_tables": (4000, 150, 1, 0),
+}
+
+# What the plugin adds to the memory of an array, for the commands that it hands over.
+ARRAY = 1
+
+
+def test_a_cohort_runs_from_nothing_to_its_report(project, cluster):
+    """GPUs are asked for where networks run, shards are arrays, and the last three rules share a job."""
+    run = project.snakemake()
+    assert run.returncode == 0, run.stdout
+    assert (project.results / "report.html").is_file()
+    jobs = cluster.jobs(project.folder)
+    assert Counter(job.rule for job in jobs) == {
+        "preprocess": 3,
+        "pack": 1,
+        "train": 2,
+        "register": 2,
+        "register_networks": 1,
+        "evaluate": 3,
+        "report_figures_report_tables": 1,
+    }
+    for job in jobs:
+        memory, minutes, cpus, gpus = ASKED[job.rule]
+        asked = (memory + ARRAY * job.array, minutes, cpus, gpus)
+        assert (job.memory, job.minutes, job.cpus, job.gpus) == asked, job
+        assert job.state == "COMPLETED", job
+    assert {job.rule for job in jobs if job.array} == {"preprocess", "register", "evaluate"}
