@@ -42,7 +42,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def _full(folder: Path, error: Exception) -> bool:
-    """Whether the folder's file system, or the user's part of it, is full; libraries say so by number, in words, or not."""
+    """Whether the folder's file system, or the user's quota, is full: libraries say so by number, in words, or not."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
     said = getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers)
     return said or (folder.is_dir() and shutil.disk_usage(folder).free < FULL)

@@ -29,6 +29,7 @@ PAPER = {
                 "conv_only": {"channels": 2, "layers": 2} | STEPS,
             },
             "direct": {"steps": 5, "learning_rate": 0.001},
+            "weight_from": 64,
             "weight_rise": 0.5,
             "checkpoint_every": 2,
         }

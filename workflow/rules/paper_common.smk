@@ -48,7 +48,8 @@ def cell_settings(wildcards):
     """What of the preset a cell depends on: of the networks only its own."""
     network = {wildcards.network: PAPER_SETTINGS["networks"][wildcards.network]}
     return json.dumps(
-        preset_part("pairs", "precision", "weight_rise", "checkpoint_every") | {"networks": network}
+        preset_part("pairs", "precision", "weight_from", "weight_rise", "checkpoint_every")
+        | {"networks": network}
     )
 
 

@@ -17,8 +17,6 @@ from cohortreg.learning.data import TrainingImages, draw_pairs
 
 HISTORY = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
 
-RISE_FROM = 1 / 16
-
 
 class Objective(Protocol):
     """A module of images_a, images_b [batch, 1, *grid], the field of view of each [batch, 2, dim] in voxels, and a
@@ -49,13 +47,15 @@ def learning_rate(settings: dict, step: int) -> float:
 
 
 def rise(settings: dict, step: int) -> float:
-    """The part of the weight of inverse consistency that a step has: 1, or while it rises from 1/16 to 1, 16^(s - 1).
+    """The part of the weight of inverse consistency that a step has: 1, or while it rises, (from / weight)^(1 - s).
 
-    s goes from 0 to 1 over the part `weight_rise` of the stage's steps, the first ones. A map learns to follow the
-    images fast under a small weight and slowly under a large one; what it learnt lasts when the weight grows.
+    s goes from 0 to 1 over the part `weight_rise` of the stage's steps, the first ones, and the weight from
+    `weight_from` to its own. A map learns to follow the images fast under a small weight and slowly under a large one;
+    what it learnt lasts when the weight grows. Under too small a weight it learns folds, which last as well.
     """
     rising = settings.get("weight_rise", 0) * settings["training_steps"]
-    return RISE_FROM ** (1 - step / rising) if step < rising else 1.0
+    start, weight = settings.get("weight_from", settings["weight"]), settings["weight"]
+    return (start / weight) ** (1 - step / rising) if start < weight and step < rising else 1.0
 
 
 def train(
@@ -72,8 +72,9 @@ def train(
     """Train the objective's parameters that require a gradient, from its last checkpoint if there is one.
 
     settings: of the stage: training_steps, batch_size (pairs), learning_rate, schedule, weight, weight_increment,
-    fold_threshold and, where the weight rises, weight_rise (see `rise`). What a step sees depends on the seed and the
-    step's number alone, so a training that was killed and goes on from a checkpoint ends with the same weights.
+    fold_threshold and, where the weight rises, weight_from and weight_rise (see `rise`). What a step sees depends on
+    the seed and the step's number alone, so a training that was killed and goes on from a checkpoint ends with the
+    same weights.
 
     The weight of inverse consistency rises by `weight_increment` after every step whose mean folds per map exceed
     `fold_threshold`.

@@ -127,16 +127,27 @@ def test_weight_rises_by_its_increment_after_each_step_that_folds(images, tmp_pa
 
 
 def test_weight_rises_over_a_part_of_the_steps_by_the_same_factor_each(images, tmp_path):
-    settings = {"training_steps": 10, "weight_rise": 0.4}
+    settings = {"training_steps": 10, "weight": 32, "weight_from": 2, "weight_rise": 0.4}
     assert [rise(settings, step) for step in range(10)] == pytest.approx(
         [1 / 16, 1 / 8, 1 / 4, 1 / 2] + [1] * 6
     )
-    assert rise({"training_steps": 10}, 0) == 1
-    settings = SETTINGS | {"training_steps": 5, "weight_rise": 0.8, "fold_threshold": 1e6}
+    assert rise({"training_steps": 10, "weight": 32}, 0) == 1
+    settings = SETTINGS | {
+        "training_steps": 5,
+        "weight_from": 5 / 16,
+        "weight_rise": 0.8,
+        "fold_threshold": 1e6,
+    }
     _, state = run(images, tmp_path, settings)
     used = np.array(state.history)[:, HISTORY.index("weight")]
     np.testing.assert_allclose(used, 5 * 2.0 ** np.array([-4, -3, -2, -1, 0]))
     assert state.weight == 5
+
+
+@pytest.mark.parametrize("weight", [0, 2, 8])
+def test_weight_does_not_rise_from_more_than_it_is(weight):
+    settings = {"training_steps": 10, "weight": weight, "weight_from": 8, "weight_rise": 0.5}
+    assert [rise(settings, step) for step in range(10)] == [1] * 10
 
 
 def test_loss_is_similarity_plus_weighted_inverse_consistency(images, tmp_path):

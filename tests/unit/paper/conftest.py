@@ -24,6 +24,7 @@ def preset() -> dict:
             "conv_only": {"channels": 2, "layers": 2} | STEPS,
         },
         "direct": {"steps": 5, "learning_rate": 1e-3},
+        "weight_from": 64,
         "weight_rise": 0.5,
         "checkpoint_every": 2,
     }
