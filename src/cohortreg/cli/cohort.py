@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cohortreg.cli import app
+from cohortreg.cli.options import Results, Seed
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 
@@ -15,9 +16,6 @@ importers = typer.Typer(
     no_args_is_help=True, help="Write images.tsv and pairs.tsv for a cohort, or import a model."
 )
 app.add_typer(importers, name="import")
-
-Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
-Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
 
 
 class OnBadImage(StrEnum):

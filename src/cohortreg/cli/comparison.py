@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from cohortreg.cli import app
+from cohortreg.cli.options import Results
 from cohortreg.cli.progress import progress_bar
 from cohortreg.layout import FIGURES, Layout
 
-Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
 Shards = Annotated[int, typer.Option(min=1, help="How many shards of pairs there are.")]
 
 

@@ -7,15 +7,14 @@ from typing import Annotated
 import typer
 
 from cohortreg.cli import app
+from cohortreg.cli.options import Results, Seed, Threads
 from cohortreg.cli.progress import progress_bar
 
 paper = typer.Typer(no_args_is_help=True, help="The experiments of Greer et al., 2021.")
 app.add_typer(paper, name="paper")
 
-Results = Annotated[Path, typer.Argument(help="The folder of results, results/paper-{preset}.")]
 Settings = Annotated[str, typer.Option(help="JSON: the preset, an entry of paper.presets.")]
 Preset = Annotated[str, typer.Option(help="The preset's name, which every output says.")]
-Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
 
 
 @paper.command("data")
@@ -47,7 +46,7 @@ def cell_command(
     variant: Annotated[str, typer.Option(help="table1, swapped-on-grid or swapped-off-grid.")] = "table1",
     accelerator: Annotated[str, typer.Option(help="Device, in Lightning Fabric's terms.")] = "auto",
     seed: Seed = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    threads: Threads = 1,
 ) -> None:
     """Train a network on a data set with one weight, and measure it on held-out pairs."""
     from cohortreg.layout import PaperLayout
@@ -95,7 +94,7 @@ def figure_command(
     preset: Preset,
     settings: Settings,
     seed: Seed = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    threads: Threads = 1,
 ) -> None:
     """Draw a figure of the paper, as PNG and as SVG."""
     from cohortreg.layout import PaperLayout

@@ -1,20 +1,17 @@
 """Commands for packing, training, registering."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cohortreg.cli import app
+from cohortreg.cli.options import Results, Seed, Threads
 from cohortreg.cli.progress import progress_bar
 
-Results = Annotated[Path, typer.Argument(help="The cohort's folder of results, results/{cohort}.")]
 Settings = Annotated[
     str, typer.Option(help="JSON: the sections of the configuration that the command needs.")
 ]
-Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
 
 
 @app.command("pack")

@@ -132,6 +132,8 @@ def merge_cohort(
     """
     images = read_images(images_path)
     pairs = read_pairs(pairs_path, images)
+    for path in (images_path, pairs_path):
+        digest_file(path)  # notes it as what the cohort comes from
     index = _index(layout, images, shards["images"])
     reasons = {image_id: reason for image_id, status, reason, _ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
@@ -186,6 +188,7 @@ def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]
         path = layout.image_shard(shard)
         if not path.is_file():
             raise UserError(f"{path} does not exist; run `cohortreg preprocess` for shard {shard} first.")
+        digest_file(path)
         index += [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     unknown = set(images["image_id"]) - {row[0] for row in index}
     if unknown:

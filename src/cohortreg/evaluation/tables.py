@@ -10,7 +10,7 @@ from cohortreg.errors import UserError
 from cohortreg.evaluation import table2
 from cohortreg.evaluation.published import read_published
 from cohortreg.evaluation.statistics import mean_interval, paired_p_values
-from cohortreg.files import whole, write_text
+from cohortreg.files import digest_file, whole, write_text
 from cohortreg.layout import Layout
 
 IDS = ("method", "moving", "fixed")
@@ -20,6 +20,7 @@ TEXT = dict.fromkeys((*IDS, "similarity", "hardware", "failure"), str)
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV with identifiers as text; only empty cells are missing, since an image may well be called NA."""
+    digest_file(path)  # notes it as what a result comes from
     table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
     return table.fillna({column: "" for column in TEXT if column in table})
 

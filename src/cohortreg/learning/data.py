@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cohortreg import files
 from cohortreg.errors import UserError
 from cohortreg.files import digest_file, read_json, whole, write_json
 
@@ -51,7 +52,7 @@ class TrainingImages:
         if not index_path.is_file():
             raise UserError(f"{index_path}: the training images are not packed yet; run cohortreg pack first")
         index = read_json(index_path)
-        self.sha256 = index["sha256"]
+        self.sha256 = files.read[Path(array_path)] = index["sha256"]
         self._fields_of_view = np.array(index["fields_of_view"]).swapaxes(1, 2)
         self.device = device
         array = np.load(array_path, mmap_mode="r", allow_pickle=False)

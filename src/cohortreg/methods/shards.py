@@ -22,6 +22,7 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
     path = layout.pair_shard(shard)
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
+    digest_file(path)  # notes it as what the results come from
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
-from cohortreg.files import read_json
+from cohortreg.files import digest_file, read_json
 from cohortreg.layout import PaperLayout
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
@@ -60,6 +60,12 @@ def finish(figure: Figure, title: str, footer: str) -> Figure:
     return figure
 
 
+def _examples(layout: PaperLayout, cell: Cell) -> Mapping[str, np.ndarray]:
+    """A cell's held-out pairs as it registered them."""
+    digest_file(layout.examples(*cell))  # notes it as what the figure comes from
+    return np.load(layout.examples(*cell), allow_pickle=False)
+
+
 def figure2(layout: PaperLayout, run: Run) -> Figure:
     """The one-dimensional pair, a minimiser of the squared error, and one of optimal transport."""
     x, moving, fixed = matching.example_pair()
@@ -95,7 +101,7 @@ def figure3(layout: PaperLayout, run: Run) -> Figure:
     figure, panels = plt.subplots(2, 3, figsize=(style.WIDTH, 6.4))
     trained = zip(panels, FIGURE3, ("on the grid", "off the grid"), (ON_GRID, OFF_GRID), strict=True)
     for row, cell, name, colour in trained:
-        examples = np.load(layout.examples(*cell), allow_pickle=False)
+        examples = _examples(layout, cell)
         phi = examples["phi"][0]
         for axes, key in zip(row, ("moving", "fixed"), strict=False):
             draw_image(axes, examples[key][0])
@@ -193,7 +199,7 @@ def register_directly(moving: np.ndarray, fixed: np.ndarray, noise: float, run: 
 
 def figure5(layout: PaperLayout, run: Run) -> Figure:
     """Direct optimisation of both maps without and with noise against the U-Net."""
-    examples = np.load(layout.examples(*FIGURE5), allow_pickle=False)
+    examples = _examples(layout, FIGURE5)
     shown = typical(examples["moving"], examples["fixed"], PAIRS)
     figure, panels = plt.subplots(2 * PAIRS, 4, figsize=(style.WIDTH, 4.4 * PAIRS))
     for number, pair in enumerate(shown):
@@ -255,7 +261,7 @@ def figure6(name: str) -> Callable[[PaperLayout, Run], Figure]:
 
 def _draw_cell(panels: np.ndarray, layout: PaperLayout, cell: Cell) -> None:
     """Moving above fixed in the first column, warped above map in the second, of a typical pair."""
-    examples = np.load(layout.examples(*cell), allow_pickle=False)
+    examples = _examples(layout, cell)
     (pair,) = typical(examples["moving"], examples["fixed"], 1)
     for axes, key in zip(panels.flat, ("moving", "warped", "fixed"), strict=False):
         draw_image(axes, examples[key][pair])

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.tables import write_table
-from cohortreg.files import read_json, write_text
+from cohortreg.files import digest_file, read_json, write_text
 from cohortreg.layout import PaperLayout
 from cohortreg.paper.plan import DATASETS, NETWORKS, Cell, Run, table1_cells
 
@@ -17,7 +17,10 @@ NEAR, UP_TO = 0.03, 512  # what MLP and U-Net are held to on MNIST
 
 def gather(layout: PaperLayout, cells: Sequence[Cell], published: Path) -> pd.DataFrame:
     """A row a cell: what was measured, what was published, and the first less the second."""
-    cells = [read_json(layout.measured(*cell)) for cell in cells]
+    paths = [layout.measured(*cell) for cell in cells]
+    for path in paths:
+        digest_file(path)  # notes it as what the table comes from
+    cells = [read_json(path) for path in paths]
     table = pd.DataFrame(cells).drop(columns="variant")
     beside = read_published(published)
     table = table.merge(beside, on=["dataset", "lambda", "network"], how="left", validate="one_to_one")

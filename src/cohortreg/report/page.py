@@ -13,7 +13,7 @@ import cohortreg
 from cohortreg.config import is_icon, trained_methods
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.tables import read_table
-from cohortreg.files import read_json, write_text
+from cohortreg.files import digest_file, read_json, write_text
 from cohortreg.layout import FIGURES, Layout
 from cohortreg.report.figures import rank, shown_pairs
 
@@ -54,6 +54,8 @@ def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) 
 
 def _content(layout: Layout, config: Mapping) -> dict:
     """Everything that the template shows."""
+    for path in (layout.cohort, layout.excluded):
+        digest_file(path)  # notes it as what the report comes from
     pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
     method = names.main_method(config["methods"], config["models"])
     ranked = rank(pairs, method)[::-1]

@@ -1,0 +1,63 @@
+"""Where a result of a finished run comes from."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import cohortreg
+from cohortreg.files import digest_file
+from cohortreg.layout import Layout
+from cohortreg.provenance import git_commit
+
+
+def provenance(project, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "from cohortreg.cli import main; main()", "provenance", *arguments]
+    return subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
+
+
+def test_a_table_goes_back_to_the_raw_images(finished):
+    """Every command on the way, once; a raw image with the hash of its content."""
+    told = provenance(finished, "results/tiny/tables/methods.csv", "--all")
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    commands = [line.split()[2] for line in lines if line.startswith("  command   ")]
+    assert commands[0] == "tables"
+    counts = {name: commands.count(name) for name in set(commands)}
+    made = {"preprocess": 3, "cohort": 1, "pack": 1, "train": 2, "register": 3, "evaluate": 3, "tables": 1}
+    assert counts == made
+    inputs = {line.split()[1]: line.split()[3] for line in lines if line.startswith("  input")}
+    raw = finished.folder / "raw" / "s4_image.nii.gz"
+    assert inputs[str(raw.relative_to(finished.folder))] == digest_file(raw)
+    assert any("--seed 1" in line for line in lines) and any('"training_steps": 6' in line for line in lines)
+    assert f"cohortreg {cohortreg.__version__}" in told.stdout and git_commit() in told.stdout
+
+
+def test_a_picture_of_the_whole_is_short(finished):
+    told = provenance(finished, "results/tiny/report.html")
+    assert told.returncode == 0, told.stderr
+    assert "... and 1 more of cohortreg evaluate; --all shows them" in told.stdout
+    assert "cohortreg cohort" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("raw/s4_image.nii.gz", "not in a folder of results"),
+        ("results/tiny/nothing.csv", "no record in"),
+    ],
+)
+def test_what_nobody_made(finished, path, reason):
+    told = provenance(finished, path)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith(f"cohortreg: {path}: {reason}") and told.stderr.count("\n") == 1
+
+
+def test_a_command_that_failed_leaves_no_record(project):
+    layout = Layout(project.results)
+    command = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+    tables = ["tables", project.results, "--settings", "{}"]
+    environment = os.environ | {"PYTHONPATH": str(project.folder)}
+    assert subprocess.run([*command, *tables], env=environment, capture_output=True, check=False).returncode
+    assert not (layout.root / "provenance").exists()
