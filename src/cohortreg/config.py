@@ -78,6 +78,7 @@ def validate(config: Mapping) -> dict:
     _check_preprocess(config["preprocess"])
     for name, model in config["models"].items():
         _check_model(f"models.{name}", model, config["preprocess"]["grid"])
+        _check_batches(f"models.{name}", model, config["training"])
     if config["report"]["reference"] not in config["methods"]:
         _fail(
             "report.reference",
@@ -207,6 +208,18 @@ def _check_preprocess(preprocess: Mapping) -> None:
     low, high = preprocess["percentiles"]
     if low >= high:
         _fail("preprocess.percentiles", f"the first, {low}, must be below the second, {high}")
+
+
+def _check_batches(where: str, model: Mapping, training: Mapping) -> None:
+    """Each device, and each part that it computes at a time, gets as many pairs as the others."""
+    parts = training["devices"] * training["nodes"] * training["accumulate"]
+    for number, stage in enumerate(model["stages"]):
+        if stage["batch_size"] % parts:
+            reason = f"{stage['batch_size']} pairs cannot be divided into {parts} equal parts"
+            _fail(
+                f"{where}.stages[{number}].batch_size",
+                f"{reason}, as training.devices, nodes and accumulate ask; change one of them",
+            )
 
 
 def _check_model(where: str, model: Mapping, grid: list[int]) -> None:

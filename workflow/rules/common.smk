@@ -169,6 +169,21 @@ def stage_settings(wildcards):
     return json.dumps({"model": model | {"stages": stages}, "training": config["training"]}, sort_keys=True)
 
 
+def launcher(wildcards, resources):
+    """What starts a training: on several devices torchrun, a process each; on several nodes torchrun on each of them."""
+    devices, nodes = config["training"]["devices"], config["training"]["nodes"]
+    if devices * nodes == 1:
+        return ""
+    if nodes == 1:
+        return f"torchrun --standalone --nproc-per-node={devices} --no-python "
+    # The shell runs on the first node, where the others find each other.
+    meeting = (
+        f"--rdzv-backend=c10d --rdzv-endpoint=$(hostname):29400 --rdzv-id={wildcards.model}-{wildcards.stage}"
+    )
+    each = f"--nnodes={nodes} --nproc-per-node={devices}"
+    return f"{resources.get('mpi', 'mpiexec')} torchrun {each} {meeting} --no-python "
+
+
 def results_folder(wildcards):
     """The cohort's folder of results."""
     return layout.root

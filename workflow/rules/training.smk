@@ -48,6 +48,7 @@ rule train:
         results=results_folder,
         settings=stage_settings,
         seed=config["seed"],
+        launcher=launcher,
     shell:
-        "cohortreg train {params.results} --model {wildcards.model} --stage {wildcards.stage}"
+        "{params.launcher}cohortreg train {params.results} --model {wildcards.model} --stage {wildcards.stage}"
         " --settings {params.settings:q} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"

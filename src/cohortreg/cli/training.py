@@ -50,7 +50,10 @@ def train_command(
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
-    """Train a stage of a model, or go on where a training of it stopped."""
+    """Train a stage of a model, or go on where a training of it stopped.
+
+    On several devices torchrun starts it once for each; they share the threads.
+    """
     from cohortreg.cli.signals import asked_to_end
     from cohortreg.layout import Layout
     from cohortreg.methods.learned import train_stage
@@ -59,10 +62,13 @@ def train_command(
     given = json.loads(settings)
     total = given["model"]["stages"][stage - 1]["training_steps"]
     layout = Layout(results)
-    fabric = _fabric(given["training"], threads)
+    devices, nodes = (given["training"].get(key, 1) for key in ("devices", "nodes"))
+    fabric = _fabric(given["training"], max(1, threads // devices), devices, nodes)
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
 
         def report(state) -> None:
+            if not fabric.is_global_zero:
+                return
             note = ""
             if state.history:
                 _, similarity, consistency, _, folds, weight, speed = state.history[-1]
@@ -75,9 +81,10 @@ def train_command(
         method = method_class(method_of(given["model"]))
         with asked_to_end() as asked:
             train_stage(method, layout, model, stage, given, seed, fabric, report, stop=asked)
-    typer.echo(
-        f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
-    )
+    if fabric.is_global_zero:
+        typer.echo(
+            f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
+        )
 
 
 @app.command("register")
@@ -103,12 +110,12 @@ def register_command(
         register_shard(layout, method, opened, pairs, shard, fabric.device.type, advance)
 
 
-def _fabric(training: dict, threads: int):
-    """Device and precision as configured, and as many threads as the rule was given."""
+def _fabric(training: dict, threads: int, devices: int = 1, nodes: int = 1):
+    """Devices and precision as configured, and as many threads for this process."""
     import os
 
     from cohortreg.learning.devices import make_fabric, use_processor
 
     use_processor(threads)
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
-    return make_fabric(training["accelerator"], training["precision"])
+    return make_fabric(training["accelerator"], training["precision"], devices, nodes)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 
 class NetworksInHalfPrecision(MixedPrecision):
@@ -39,12 +40,26 @@ def use_processor(threads: int) -> None:
         allocator.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-def make_fabric(accelerator: str, precision: str) -> Fabric:
-    """One device, in Lightning Fabric's terms; where its precision is mixed, images and maps stay float32."""
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int = 1) -> Fabric:
+    """The devices of a command, in Lightning Fabric's terms; in mixed precision images and maps stay float32.
+
+    devices: on each node. More than one need a process each, which torchrun has started.
+    """
+    together = devices * nodes > 1
+    options = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": nodes,
+        "strategy": "ddp" if together else "auto",
+    }
+    # Named, or Lightning would take a command in a job of Slurm for one of several that srun started.
+    started_by = TorchElasticEnvironment() if together else LightningEnvironment()
+    fabric = Fabric(**options, precision=precision, plugins=[started_by])
     # Fabric may choose another precision than asked for: bfloat16 on processors, which have no float16.
     mixed = fabric.strategy.precision
-    if not isinstance(mixed, MixedPrecision):
-        return fabric
-    plugin = NetworksInHalfPrecision(mixed.precision, mixed.device, mixed.scaler)
-    return Fabric(accelerator=accelerator, devices=1, plugins=[plugin])
+    if isinstance(mixed, MixedPrecision):
+        plugin = NetworksInHalfPrecision(mixed.precision, mixed.device, mixed.scaler)
+        fabric = Fabric(**options, plugins=[plugin, started_by])
+    if together:
+        fabric.launch()
+    return fabric

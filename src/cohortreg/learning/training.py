@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cohortreg.errors import UserError
 from cohortreg.learning import checkpoints
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
@@ -68,6 +70,7 @@ def train(
     checkpoint_every: int,
     progress: Callable[[TrainingState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
+    accumulate: int = 1,
 ) -> TrainingState:
     """Train the objective's parameters that require a gradient, from its last checkpoint if there is one.
 
@@ -80,7 +83,7 @@ def train(
     `fold_threshold`.
 
     stop: asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
-    step.
+    step. accumulate: see `training_step`.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], fused=True)
@@ -91,14 +94,16 @@ def train(
     progress(state)
     while state.step < settings["training_steps"]:
         started = time.perf_counter()
-        terms = training_step(fabric, module, optimizer, images, settings, seed, state)
+        terms = training_step(fabric, module, optimizer, images, settings, seed, state, accumulate)
         weight = rise(settings, state.step) * state.weight
         state.history.append([state.step + 1, *terms, weight, 1 / (time.perf_counter() - started)])
         state.step += 1
         if terms[-1] > settings["fold_threshold"]:
             state.weight += settings["weight_increment"]
-        stopped = stop()
-        if stopped or state.step % checkpoint_every == 0 or state.step == settings["training_steps"]:
+        # A process that is asked to end takes the others with it, at the same step.
+        stopped = bool(fabric.all_reduce(torch.tensor(float(stop()), device=fabric.device), reduce_op="sum"))
+        due = stopped or state.step % checkpoint_every == 0 or state.step == settings["training_steps"]
+        if due and fabric.is_global_zero:
             checkpoints.save(checkpoint_folder, state, module, optimizer)
         progress(state)
         if stopped:
@@ -114,24 +119,43 @@ def training_step(
     settings: dict,
     seed: int,
     state: TrainingState,
+    accumulate: int = 1,
 ) -> tuple[float, float, float, float]:
-    """One step of Adam on one batch of pairs; similarity, inverse consistency, loss and folds before it."""
+    """One step of Adam on one batch of pairs; similarity, inverse consistency, loss and folds before it.
+
+    The processes of the fabric share the batch equally, and each divides its share into `accumulate` parts: the mean
+    of the parts' gradients is that of the batch, since every loss is a mean over pairs.
+    """
     rows_a, rows_b = draw_pairs(len(images), settings["batch_size"], seed, state.step)
-    # Noise is drawn on the CPU, so that every device sees the same.
-    generator = torch.Generator().manual_seed(
-        int(np.random.default_rng([seed, state.step, 1]).integers(2**63))
-    )
+    parts = fabric.world_size * accumulate
+    if settings["batch_size"] % parts:
+        raise UserError(
+            f"a batch of {settings['batch_size']} pairs cannot be divided into {parts} equal parts"
+        )
+    weight = rise(settings, state.step) * state.weight
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, state.step)
-    similarity, inverse_consistency, folds = module(
-        images.batch(rows_a),
-        images.batch(rows_b),
-        images.field_of_view(rows_a),
-        images.field_of_view(rows_b),
-        generator,
-    )
-    loss = similarity + rise(settings, state.step) * state.weight * inverse_consistency
     optimizer.zero_grad()
-    fabric.backward(loss)
+    sums = torch.zeros(3, device=fabric.device)
+    for part in range(fabric.global_rank, parts, fabric.world_size):
+        here_a, here_b = rows_a[part::parts], rows_b[part::parts]
+        # Drawn on the CPU, so that every device sees the same, and every part the points of the whole batch.
+        generator = torch.Generator().manual_seed(
+            int(np.random.default_rng([seed, state.step, 1]).integers(2**63))
+        )
+        # Processes exchange gradients once a step.
+        last = part + fabric.world_size >= parts
+        with nullcontext() if last else fabric.no_backward_sync(module):
+            terms = module(
+                images.batch(here_a),
+                images.batch(here_b),
+                images.field_of_view(here_a),
+                images.field_of_view(here_b),
+                generator,
+            )
+            similarity, inverse_consistency, _ = terms
+            fabric.backward((similarity + weight * inverse_consistency) / accumulate)
+        sums += torch.stack([term.detach().float() for term in terms])
     optimizer.step()
-    return similarity.item(), inverse_consistency.item(), loss.item(), folds.item()
+    similarity, inverse_consistency, folds = fabric.all_reduce(sums / accumulate, reduce_op="mean").tolist()
+    return similarity, inverse_consistency, similarity + weight * inverse_consistency, folds

@@ -134,7 +134,8 @@ def train_stage(
     """Train a stage of a model and write its weights, history and card.
 
     settings: `model` and `training` of the configuration. A training that was stopped goes on from its last
-    checkpoint, as long as settings, seed, images and earlier stages are the same.
+    checkpoint, as long as settings, seed, images and earlier stages are the same. Of several processes that train
+    together, the first writes.
     """
     model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
     training = training_of(layout, name)
@@ -159,7 +160,10 @@ def train_stage(
         settings["training"]["checkpoint_every"],
         progress,
         stop,
+        settings["training"].get("accumulate", 1),
     )
+    if not fabric.is_global_zero:
+        return
     if state.step < model["stages"][-1]["training_steps"]:
         raise UserError(
             f"training of {name} stage {stage} was stopped after step {state.step}; the same command goes on from there"

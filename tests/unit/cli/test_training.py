@@ -123,3 +123,58 @@ def test_what_is_missing_is_one_sentence(tmp_path, what):
         else "train the stage that makes them first"
     )
     assert sentence in result.stderr
+
+
+CONV_ONLY = {"architecture": "conv_only", "channels": 4, "layers": 3}
+
+
+def together(devices: int) -> list[str]:
+    """What torchrun runs, as the workflow starts it."""
+    options = ["--standalone", f"--nproc-per-node={devices}", "--no-python"]
+    return [sys.executable, "-m", "torch.distributed.run", *options]
+
+
+def trained(folder, run=(), **training) -> tuple[pd.DataFrame, dict]:
+    """History and weights of a network without batch normalisation, trained on four pairs a step."""
+    stage = STAGE | {"batch_size": 4, "training_steps": 8, "schedule": "constant"}
+    model = SETTINGS["model"] | {"network": CONV_ONLY, "stages": [stage]}
+    layout = packed(folder)
+    line = command(layout, {"model": model, "training": SETTINGS["training"] | training})
+    result = subprocess.run([*run, *line], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    history = pd.read_csv(layout.history("icon", 1)).drop(columns="steps_per_second")
+    return history, weights.load(layout.weights("icon", 1))[0]
+
+
+@pytest.mark.parametrize(
+    ("devices", "accumulate"), [(1, 2), (2, 1), (2, 2)], ids=["parts", "processes", "parts of processes"]
+)
+def test_a_batch_that_is_divided_trains_the_same_weights(tmp_path, devices, accumulate):
+    """Over two processes of this machine, which exchange gradients by gloo, and over parts one after the other.
+
+    Adam makes more of rounding errors where a gradient is next to nothing; steps move a weight by up to 8e-3.
+    """
+    run = together(devices) if devices > 1 else []
+    expected_history, expected = trained(tmp_path / "whole")
+    history, divided = trained(tmp_path / "divided", run, devices=devices, accumulate=accumulate)
+    np.testing.assert_allclose(history, expected_history, rtol=1e-3, atol=1e-7)
+    assert divided.keys() == expected.keys()
+    for name, tensor in expected.items():
+        np.testing.assert_allclose(divided[name], tensor, atol=4e-4, err_msg=name)
+        assert np.isclose(divided[name], tensor, atol=1e-5).mean() > 0.98, name
+
+
+def test_processes_that_are_asked_to_end_stop_at_the_same_step(tmp_path):
+    layout = packed(tmp_path)
+    model = SETTINGS["model"] | {"network": CONV_ONLY, "stages": [STAGE | {"batch_size": 2}]}
+    line = command(layout, {"model": model, "training": SETTINGS["training"] | {"devices": 2}})
+    with subprocess.Popen([*together(2), *line], stderr=subprocess.PIPE, text=True) as process:
+        while not list(layout.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    stopped = re.findall(r"stage 1 was stopped after step (\d+); the same command goes on from there", said)
+    assert len(stopped) == 1, said
+    *_, last = sorted(layout.checkpoints("icon", 1).glob("*/step-*.safetensors"))
+    assert last.name == f"step-{int(stopped[0]):08d}.safetensors"
