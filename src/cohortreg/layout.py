@@ -125,11 +125,11 @@ class Layout(Results):
     # Registration and evaluation.
     def forward(self, method: str, moving: str, fixed: str) -> Path:
         """Displacement field from the fixed to the moving image: warps the moving image onto the fixed one."""
-        return self.root / "transforms" / method / "forward" / moving / f"{fixed}.nii.gz"
+        return self.root / "transforms" / method / "forward" / moving / f"{fixed}.nii"
 
     def inverse(self, method: str, moving: str, fixed: str) -> Path:
         """Displacement field from the moving to the fixed image."""
-        return self.root / "transforms" / method / "inverse" / moving / f"{fixed}.nii.gz"
+        return self.root / "transforms" / method / "inverse" / moving / f"{fixed}.nii"
 
     def registration_record(self, method: str, moving: str, fixed: str) -> Path:
         """JSON: how long the pair took and what its transforms were made from; written after them."""

@@ -50,11 +50,10 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={slurmdbd_port}
 AccountingStoragePass={folder}/munge.socket
-AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
-GresTypes={gres_types}
+{gres_types}
 NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} {gres} State=UNKNOWN
 PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
 """
@@ -157,7 +156,7 @@ def started(folder: Path, gpus: int = 1) -> Iterator[Cluster]:
         "node": NODE,
         "cpus": os.cpu_count(),
         "megabytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 - 1024,
-        "gres_types": "gpu" if gpus else "",
+        "gres_types": "GresTypes=gpu\nAccountingStorageTRES=gres/gpu" if gpus else "",
         "gres": f"Gres=gpu:{gpus}" if gpus else "",
         **{f"{name}_port": port for name, port in ports.items()},
     }

@@ -149,8 +149,7 @@ def write_transform(path: Path, transform: Transform) -> None:
     """Write a transform as NIfTI through SimpleITK, whole or not at all."""
     image = to_sitk(transform.displacement, transform.grid)
     with whole(path) as beside:
-        # Compressing random mantissas takes longer than registering and saves a tenth: the lowest level.
-        sitk.WriteImage(image, str(beside), useCompression=True, compressionLevel=1)
+        sitk.WriteImage(image, str(beside))
 
 
 def read_transform(path: Path) -> Transform:

@@ -1,8 +1,12 @@
 """Registration of a shard of pairs by one method: a model is loaded once, whole results are kept."""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TypeVar
 
 import pandas as pd
 
@@ -11,8 +15,10 @@ from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Grid, to_physical, write_transform
-from cohortreg.methods.interface import Method
+from cohortreg.methods.interface import Method, Registration
 from cohortreg.provenance import hardware
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 COLUMNS = ["moving", "fixed", "time_s", "hardware", "failure"]
 
@@ -24,6 +30,21 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
     digest_file(path)  # notes it as what the results come from
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+
+
+@dataclass
+class Pair:
+    """A pair on its way: read, registered, written.
+
+    made_from: a digest of the method and the images. record: what is known of the registration, once there is one.
+    """
+
+    moving_id: str
+    fixed_id: str
+    made_from: str
+    record: dict
+    images: tuple[Image, Image] | None = None
+    registration: Registration | None = None
 
 
 def register_shard(
@@ -38,48 +59,80 @@ def register_shard(
     """Register each pair that has no up-to-date transforms yet, then write the shard's table of times.
 
     name: the method's row. device: the kind that it runs on, such as "cpu". A pair that the method cannot register
-    has the reason as its `failure` and no time; it is tried again when the shard is.
+    has the reason as its `failure` and no time; it is tried again when the shard is. While a pair is registered, the
+    next one is read and the one before is written.
     """
+    digest_once = cache(digest_file)
+
+    def read(ids: tuple[str, str]) -> Pair:
+        made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
+        path = layout.registration_record(name, *ids)
+        record = read_json(path) if path.is_file() else {}
+        whole_already = record.get("made_from") == made_from and layout.forward(name, *ids).is_file()
+        if whole_already and not record.get("failure"):
+            return Pair(*ids, made_from, record)
+        return Pair(*ids, made_from, {}, tuple(_preprocessed(layout, image) for image in ids))
+
+    def write(pair: Pair) -> Pair:
+        if pair.images is not None:
+            _write(layout, name, pair)
+        return pair
+
+    ids = list(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
     rows = []
-    for moving, fixed in pairs[["moving", "fixed"]].itertuples(index=False):
-        made_from = digest(method.version, *(digest_file(layout.image(image)) for image in (moving, fixed)))
-        record_path = layout.registration_record(name, moving, fixed)
-        record = read_json(record_path) if record_path.is_file() else {}
-        if record.get("made_from") != made_from or record.get("failure"):
-            record = _register(layout, name, method, moving, fixed, device) | {"made_from": made_from}
-            write_json(record_path, record)
-        rows.append({"moving": moving, "fixed": fixed, **record})
-        said = record.get("failure")
-        progress(f"{moving} to {fixed} could not be registered: {said}" if said else "")
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        registered = (_register(method, pair, device) for pair in _ahead(reader, read, ids))
+        for pair in _ahead(writer, write, registered):
+            rows.append({"moving": pair.moving_id, "fixed": pair.fixed_id, **pair.record})
+            said = pair.record.get("failure")
+            progress(f"{pair.moving_id} to {pair.fixed_id} could not be registered: {said}" if said else "")
     with whole(layout.registered_shard(name, shard)) as beside:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(beside, index=False)
 
 
-def _register(layout: Layout, name: str, method: Method, moving_id: str, fixed_id: str, device: str) -> dict:
-    """Register one pair and write its transforms; how long the method took, without reading and writing."""
-    moving, fixed = (_preprocessed(layout, image_id) for image_id in (moving_id, fixed_id))
-    forward, inverse = (path(name, moving_id, fixed_id) for path in (layout.forward, layout.inverse))
+def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The function of each item, in order; another thread computes that of the next one meanwhile."""
+    coming: deque[Future[Result]] = deque()
+    for item in items:
+        coming.append(executor.submit(function, item))
+        if len(coming) > 1:
+            yield coming.popleft().result()
+    for last in coming:
+        yield last.result()
+
+
+def _register(method: Method, pair: Pair, device: str) -> Pair:
+    """Register a pair that was read for it, and note how long the method took."""
+    if pair.images is None:
+        return pair
+    pair.record = {"hardware": hardware(device), "made_from": pair.made_from}
     started = time.perf_counter()
     try:
         # The result is in the processor's memory, so an accelerator has finished when the call returns.
-        registration = method(moving, fixed)
+        pair.registration = method(*pair.images)
     except UserError as error:
-        for path in (forward, inverse):
+        pair.record["failure"] = str(error)
+    else:
+        pair.record["time_s"] = time.perf_counter() - started
+    return pair
+
+
+def _write(layout: Layout, name: str, pair: Pair) -> None:
+    """Write a registration and then its record; of one that failed, the record alone is there."""
+    ids = pair.moving_id, pair.fixed_id
+    moving, fixed = (Grid(image.array.shape, image.affine) for image in pair.images)
+    paths = layout.forward(name, *ids), layout.inverse(name, *ids)
+    if pair.registration is None:
+        for path in paths:
             path.unlink(missing_ok=True)
-        return {"failure": str(error), "hardware": hardware(device)}
-    seconds = time.perf_counter() - started
-    moving_grid, fixed_grid = _grid(moving), _grid(fixed)
-    write_transform(forward, to_physical(registration.forward, moving_grid, fixed_grid))
-    if registration.inverse is not None:
-        write_transform(inverse, to_physical(registration.inverse, fixed_grid, moving_grid))
-    return {"time_s": seconds, "hardware": hardware(device)}
+    else:
+        write_transform(paths[0], to_physical(pair.registration.forward, moving, fixed))
+        if pair.registration.inverse is not None:
+            write_transform(paths[1], to_physical(pair.registration.inverse, fixed, moving))
+    write_json(layout.registration_record(name, *ids), pair.record)
 
 
 def _preprocessed(layout: Layout, image_id: str) -> Image:
     """An image on the cohort's grid, and what of it was imaged."""
     field_of_view = read_json(layout.sidecar(image_id))["field_of_view"]
     return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)
-
-
-def _grid(image: Image) -> Grid:
-    return Grid(image.array.shape, image.affine)
