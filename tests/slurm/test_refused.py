@@ -25,4 +25,4 @@ def test_a_gpu_on_a_cluster_without_one(project, cluster):
     run = project.snakemake("tables", *without)
     assert run.returncode == 0, run.stdout
     later = {job.rule for job in cluster.jobs(project.folder)[before:]}
-    assert later == {"train", "register_networks", "evaluate", "tables"}
+    assert later == {"train", "register_networks", "evaluate", "report_tables"}

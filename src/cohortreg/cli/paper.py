@@ -50,7 +50,8 @@ def cell_command(
 ) -> None:
     """Train a network on a data set with one weight, and measure it on held-out pairs."""
     from cohortreg.layout import PaperLayout
-    from cohortreg.learning.devices import make_fabric, use_processor
+    from cohortreg.learning.devices import use_processor
+    from cohortreg.learning.fabric import make_fabric
     from cohortreg.paper.cells import run_cell
     from cohortreg.paper.plan import Cell
 

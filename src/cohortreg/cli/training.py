@@ -56,6 +56,7 @@ def train_command(
     """
     from cohortreg.cli.signals import asked_to_end
     from cohortreg.layout import Layout
+    from cohortreg.learning.fabric import make_fabric
     from cohortreg.methods.learned import train_stage
     from cohortreg.methods.registry import method_class, method_of
 
@@ -63,7 +64,9 @@ def train_command(
     total = given["model"]["stages"][stage - 1]["training_steps"]
     layout = Layout(results)
     devices, nodes = (given["training"].get(key, 1) for key in ("devices", "nodes"))
-    fabric = _fabric(given["training"], max(1, threads // devices), devices, nodes)
+    _use_processor(max(1, threads // devices))
+    training = given["training"]
+    fabric = make_fabric(training["accelerator"], training["precision"], devices, nodes)
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
 
         def report(state) -> None:
@@ -98,24 +101,25 @@ def register_command(
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
     from cohortreg.layout import Layout
+    from cohortreg.learning.devices import Device
     from cohortreg.methods.registry import open_method
     from cohortreg.methods.shards import pairs_of, register_shard
 
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
     given = json.loads(settings)
-    fabric = _fabric(given["training"], threads)
-    opened = open_method(method, layout, given, seed, threads, fabric)
+    _use_processor(threads)
+    device = Device(given["training"]["accelerator"], given["training"]["precision"])
+    opened = open_method(method, layout, given, seed, threads, device)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
-        register_shard(layout, method, opened, pairs, shard, fabric.device.type, advance)
+        register_shard(layout, method, opened, pairs, shard, device.device.type, advance)
 
 
-def _fabric(training: dict, threads: int, devices: int = 1, nodes: int = 1):
-    """Devices and precision as configured, and as many threads for this process."""
+def _use_processor(threads: int) -> None:
+    """As many threads as the rule was given, in every library."""
     import os
 
-    from cohortreg.learning.devices import make_fabric, use_processor
+    from cohortreg.learning.devices import use_processor
 
     use_processor(threads)
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
-    return make_fabric(training["accelerator"], training["precision"], devices, nodes)

@@ -1,25 +1,13 @@
-"""The device that a training or a registration runs on, and the precision that its networks compute in."""
+"""The device that a registration runs on, and the precision that its networks compute in."""
 
 import ctypes
 import platform
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from torch import nn
 
-
-class NetworksInHalfPrecision(MixedPrecision):
-    """Mixed precision that leaves images as they are: bfloat16 resolves only 1/256 of an intensity or a coordinate.
-
-    What gains from half precision, convolutions and products of matrices, PyTorch converts on its own.
-    """
-
-    def convert_input(self, data: Any) -> Any:
-        """The inputs of a module, as they are."""
-        return data
-
+from cohortreg.errors import UserError
 
 # What glibc's malloc.h calls them.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -40,26 +28,31 @@ def use_processor(threads: int) -> None:
         allocator.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int = 1) -> Fabric:
-    """The devices of a command, in Lightning Fabric's terms; in mixed precision images and maps stay float32.
+class Device:
+    """Where and how precisely a registration computes: as a training by Lightning Fabric would, in its terms.
 
-    devices: on each node. More than one need a process each, which torchrun has started.
+    It loads in half the time of Fabric, which counts where a job registers few pairs.
+
+    Raises UserError where there is no such accelerator.
     """
-    together = devices * nodes > 1
-    options = {
-        "accelerator": accelerator,
-        "devices": devices,
-        "num_nodes": nodes,
-        "strategy": "ddp" if together else "auto",
-    }
-    # Named, or Lightning would take a command in a job of Slurm for one of several that srun started.
-    started_by = TorchElasticEnvironment() if together else LightningEnvironment()
-    fabric = Fabric(**options, precision=precision, plugins=[started_by])
-    # Fabric may choose another precision than asked for: bfloat16 on processors, which have no float16.
-    mixed = fabric.strategy.precision
-    if isinstance(mixed, MixedPrecision):
-        plugin = NetworksInHalfPrecision(mixed.precision, mixed.device, mixed.scaler)
-        fabric = Fabric(**options, plugins=[plugin, started_by])
-    if together:
-        fabric.launch()
-    return fabric
+
+    def __init__(self, accelerator: str, precision: str):
+        there = [kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()]
+        wanted = {"auto": [*there, "cpu"], "gpu": there}.get(accelerator, [accelerator])
+        if not wanted or wanted[0] not in (*there, "cpu"):
+            raise UserError(
+                f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what there is"
+            )
+        self.device = torch.device(wanted[0])
+        self._precision = precision
+
+    def to_device(self, what: nn.Module | torch.Tensor) -> nn.Module | torch.Tensor:
+        """The same, there."""
+        return what.to(self.device)
+
+    def autocast(self) -> AbstractContextManager:
+        """A context in which networks compute in half precision, if they should. Processors have no float16."""
+        if self._precision == "32-true":
+            return nullcontext()
+        on_accelerator = self.device.type != "cpu" and self._precision == "16-mixed"
+        return torch.autocast(self.device.type, torch.float16 if on_accelerator else torch.bfloat16)

@@ -5,17 +5,19 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from cohortreg.errors import UserError
 from cohortreg.learning import checkpoints
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 HISTORY = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
 
@@ -65,7 +67,7 @@ def train(
     images: TrainingImages,
     settings: dict,
     seed: int,
-    fabric: Fabric,
+    fabric: "Fabric",
     checkpoint_folder: Path,
     checkpoint_every: int,
     progress: Callable[[TrainingState], None] = lambda state: None,
@@ -112,7 +114,7 @@ def train(
 
 
 def training_step(
-    fabric: Fabric,
+    fabric: "Fabric",
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: TrainingImages,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from cohortreg.evaluation.names import similarity_in_words
@@ -16,6 +15,7 @@ from cohortreg.icon.stages import build_registration, full_resolution, inherit, 
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
+from cohortreg.learning.devices import Device
 from cohortreg.methods.learned import Learned
 
 
@@ -51,22 +51,22 @@ class Icon(Learned):
         )
 
     @staticmethod
-    def ready(registration: nn.Module, model: dict, fabric: Fabric) -> nn.Module:
-        return for_registration(full_resolution(registration, model["stages"]), fabric)
+    def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
+        return for_registration(full_resolution(registration, model["stages"]), device)
 
 
-def for_registration(registration: nn.Module, fabric: Fabric) -> nn.Module:
-    """A trained registration on its device, in evaluation mode, its networks in the precision of the fabric.
+def for_registration(registration: nn.Module, device: Device) -> nn.Module:
+    """A trained registration on its device, in evaluation mode, its networks in its precision.
 
     Where training mixes precisions, its networks keep no float32 at all: their activations take half the memory.
     Maps and images stay float32.
     """
-    registration = fabric.to_device(registration.eval().requires_grad_(False))
-    with fabric.autocast():
-        if torch.is_autocast_enabled(fabric.device.type):
+    registration = device.to_device(registration.eval().requires_grad_(False))
+    with device.autocast():
+        if torch.is_autocast_enabled(device.device.type):
             for module in registration.modules():
                 if isinstance(module, DisplacementNetwork):
-                    module.to(torch.get_autocast_dtype(fabric.device.type))
+                    module.to(torch.get_autocast_dtype(device.device.type))
     return registration
 
 

@@ -5,11 +5,10 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from cohortreg.cohort.training_sets import training_of
@@ -20,10 +19,14 @@ from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
+from cohortreg.learning.devices import Device
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.maps.grids import identity_map
 from cohortreg.methods.interface import Registration
 from cohortreg.provenance import git_commit, hardware, software
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Learned:
@@ -62,23 +65,23 @@ class Learned:
         raise NotImplementedError
 
     @staticmethod
-    def ready(registration: nn.Module, model: dict, fabric: Fabric) -> nn.Module:
+    def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
         """A trained registration of images on the cohort's grid, on its device, in evaluation mode."""
-        return fabric.to_device(registration.eval().requires_grad_(False))
+        return device.to_device(registration.eval().requires_grad_(False))
 
-    def __init__(self, folder: Path, fabric: Fabric, optimisation: dict | None = None):
+    def __init__(self, folder: Path, device: Device, optimisation: dict | None = None):
         path = folder / WEIGHTS
         self.card = read_card(folder)
         self.registration, _ = self.build(self.card, self.card["grid"])
         tensors, _ = weights.load(path)
         weights.load_into(self.registration, tensors, path)
-        self.registration = fabric.to_device(self.registration.eval().requires_grad_(False))
+        self.registration = device.to_device(self.registration.eval().requires_grad_(False))
         self.version = digest(self.release, digest_file(path), json.dumps(optimisation, sort_keys=True))
         self.similarity = self.similarity_in_words(self.card)
         self.grid = tuple(self.card["grid"])
-        self.fabric = fabric
+        self.device = device
         self.optimisation = optimisation
-        self.prepared = self.ready(self.registration, self.card, fabric) if optimisation is None else None
+        self.prepared = self.ready(self.registration, self.card, device) if optimisation is None else None
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
@@ -86,7 +89,7 @@ class Learned:
         if self.optimisation is not None:
             seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
             fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT)
-            registration = self.ready(fitted, self.card, self.fabric)
+            registration = self.ready(fitted, self.card, self.device)
         with torch.inference_mode():
             phi = registration(pair, pair.flip(0)).on_grid(self.grid)
         displacement = (phi - identity_map(self.grid, phi.device)).cpu()
@@ -104,7 +107,7 @@ class Learned:
         optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
         for step in range(self.optimisation["steps"]):
             generator = torch.Generator().manual_seed(step)
-            with self.fabric.autocast():
+            with self.device.autocast():
                 similarity, regularity, _ = objective(*pair.split(1), *field_of_view.split(1), generator)
             optimizer.zero_grad()
             (similarity + self.card["final_weight"] * regularity).backward()
@@ -117,7 +120,7 @@ class Learned:
                 f"an image of {image.array.shape} voxels does not fit a model of {self.grid}; "
                 "preprocess it to the model's grid"
             )
-        return self.fabric.to_device(torch.from_numpy(image.array)[None])
+        return self.device.to_device(torch.from_numpy(image.array)[None])
 
 
 def train_stage(
@@ -127,7 +130,7 @@ def train_stage(
     stage: int,
     settings: dict,
     seed: int,
-    fabric: Fabric,
+    fabric: "Fabric",
     progress: Callable[[TrainingState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -219,7 +222,7 @@ def stage_objective(
     return method.objective(registration, before, model)
 
 
-def _circumstances(images: TrainingImages, fabric: Fabric) -> dict:
+def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
     """What a training ran on: the images, the hardware, the software."""
     return {
         "grid": list(images.grid),

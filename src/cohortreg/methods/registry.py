@@ -17,8 +17,7 @@ from cohortreg.layout import Layout
 from cohortreg.methods.programs import niftyreg_missing
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
+    from cohortreg.learning.devices import Device
     from cohortreg.methods.interface import Method
 
 
@@ -115,7 +114,7 @@ def missing(config: Mapping) -> dict[str, str]:
 
 
 def open_method(
-    row: str, layout: Layout, settings: Mapping, seed: int, threads: int, fabric: "Fabric"
+    row: str, layout: Layout, settings: Mapping, seed: int, threads: int, device: "Device"
 ) -> "Method":
     """The method of a row, ready to register.
 
@@ -135,7 +134,7 @@ def open_method(
         raise UserError(
             f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )
-    return method_class(method_of(read_card(folder)))(folder, fabric, settings.get("optimisation"))
+    return method_class(method_of(read_card(folder)))(folder, device, settings.get("optimisation"))
 
 
 def _trained_folder(layout: Layout, row: str) -> Path | None:

@@ -13,7 +13,7 @@ from cohortreg.icon.stages import build_registration
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs, pack
-from cohortreg.learning.devices import make_fabric
+from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import HISTORY, learning_rate, rise, train, training_step
 
 SETTINGS = {

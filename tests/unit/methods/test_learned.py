@@ -14,7 +14,7 @@ from cohortreg.images.io import Image
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
 from cohortreg.learning.data import TrainingImages, pack
-from cohortreg.learning.devices import make_fabric
+from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.avsm import AffineSteps, Avsm, VelocitySteps
 from cohortreg.methods.learned import stage_objective, train_stage
