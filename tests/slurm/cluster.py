@@ -143,6 +143,11 @@ class Cluster:
             "sacct", "--allocations", "--parsable2", "--noheader", f"--format={','.join(fields)}"
         )
         rows = [dict(zip(fields, row.split("|"), strict=True)) for row in listed.splitlines()]
+        # The accounting has the comments of jobs that ended, the queue those of the others.
+        queued = self.run("squeue", "--noheader", "--array", "--format=%i|%k").splitlines()
+        comments = dict(row.split("|", 1) for row in queued)
+        for row in rows:
+            row["Comment"] = row["Comment"] or comments.get(row["JobID"], "")
         return [Job.of(row) for row in rows if row["WorkDir"] == str(folder)]
 
 

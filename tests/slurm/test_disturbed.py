@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from projects import Project, new_project
 from cohortreg.layout import Layout
 
 PATIENCE = 300
+# A fourth attempt asks for four times as much, which this machine must have.
+LITTLE = ("--set-resources", "train:mem_mb=1000*attempt")
 WEIGHTS = "results/tiny/models/icon/stage-1/weights.safetensors"
 
 
@@ -32,7 +35,7 @@ def long_training(project: Project) -> Project:
     configuration = yaml.safe_load(path.read_text())
     model = configuration["models"]["icon"]
     model["stages"] = [model["stages"][0] | {"training_steps": 6000}]
-    configuration["methods"] = ["icon-2step"]
+    configuration["methods"][-1] = "icon-2step"
     configuration["training"]["checkpoint_every"] = 100
     path.write_text(yaml.safe_dump(configuration))
     return project
@@ -42,10 +45,11 @@ def trainings(cluster, project) -> list:
     return [job for job in cluster.jobs(project.folder) if job.rule == "train"]
 
 
-def next_checkpoint(cluster, project, attempt: int, after: set[Path]):
+def next_checkpoint(cluster, project, running: subprocess.Popen, attempt: int, after: set[Path]):
     """The job of an attempt, once it has written a checkpoint."""
 
     def look():
+        assert running.poll() is None, running.communicate()[0]
         jobs = trainings(cluster, project)
         if len(jobs) == attempt and jobs[-1].state == "RUNNING" and checkpoints(project) - after:
             return jobs[-1]
@@ -63,7 +67,7 @@ def training_processes(folder: Path) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             arguments = (process / "cmdline").read_bytes().split(b"\0")
-            if b"train" in arguments and (process / "cwd").resolve() == folder:
+            if {b"train", b"--stage"} <= set(arguments) and (process / "cwd").resolve() == folder:
                 found.append(int(process.name))
         except OSError:
             continue
@@ -73,17 +77,17 @@ def training_processes(folder: Path) -> list[int]:
 def test_a_training_that_is_cancelled_killed_and_out_of_time(project, cluster, tmp_path_factory):
     """Three retries later its weights are those of a training that nothing disturbed."""
     undisturbed = long_training(new_project(tmp_path_factory.mktemp("undisturbed")))
-    with undisturbed.started(WEIGHTS) as other, long_training(project).started(WEIGHTS) as running:
-        job = next_checkpoint(cluster, project, 1, set())
+    with undisturbed.started(WEIGHTS) as other, long_training(project).started(WEIGHTS, *LITTLE) as running:
+        job = next_checkpoint(cluster, project, running, 1, set())
         before = checkpoints(project)
         cluster.run("scancel", job.number)
 
-        next_checkpoint(cluster, project, 2, before)
+        next_checkpoint(cluster, project, running, 2, before)
         before = checkpoints(project)
         for process in training_processes(project.folder):
             os.kill(process, signal.SIGKILL)
 
-        job = next_checkpoint(cluster, project, 3, before)
+        job = next_checkpoint(cluster, project, running, 3, before)
         before = checkpoints(project)
         cluster.run("scontrol", "update", f"jobid={job.number}", "timelimit=2")
 
