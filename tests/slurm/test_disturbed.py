@@ -45,16 +45,19 @@ def trainings(cluster, project) -> list:
     return [job for job in cluster.jobs(project.folder) if job.rule == "train"]
 
 
-def next_checkpoint(cluster, project, running: subprocess.Popen, attempt: int, after: set[Path]):
-    """The job of an attempt, once it has written a checkpoint."""
+def next_checkpoint(cluster, project, running: subprocess.Popen, attempt: int):
+    """The job of an attempt, once it trains and has written a checkpoint."""
 
-    def look():
+    def trains():
         assert running.poll() is None, running.communicate()[0]
         jobs = trainings(cluster, project)
-        if len(jobs) == attempt and jobs[-1].state == "RUNNING" and checkpoints(project) - after:
+        if len(jobs) == attempt and jobs[-1].state == "RUNNING" and training_processes(project.folder):
             return jobs[-1]
 
-    return until(look)
+    job = until(trains)
+    before = checkpoints(project)
+    until(lambda: checkpoints(project) - before)
+    return job
 
 
 def checkpoints(project) -> set[Path]:
@@ -78,17 +81,14 @@ def test_a_training_that_is_cancelled_killed_and_out_of_time(project, cluster, t
     """Three retries later its weights are those of a training that nothing disturbed."""
     undisturbed = long_training(new_project(tmp_path_factory.mktemp("undisturbed")))
     with undisturbed.started(WEIGHTS) as other, long_training(project).started(WEIGHTS, *LITTLE) as running:
-        job = next_checkpoint(cluster, project, running, 1, set())
-        before = checkpoints(project)
+        job = next_checkpoint(cluster, project, running, 1)
         cluster.run("scancel", job.number)
 
-        next_checkpoint(cluster, project, running, 2, before)
-        before = checkpoints(project)
+        next_checkpoint(cluster, project, running, 2)
         for process in training_processes(project.folder):
             os.kill(process, signal.SIGKILL)
 
-        job = next_checkpoint(cluster, project, running, 3, before)
-        before = checkpoints(project)
+        job = next_checkpoint(cluster, project, running, 3)
         cluster.run("scontrol", "update", f"jobid={job.number}", "timelimit=2")
 
         output, _ = running.communicate()
