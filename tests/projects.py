@@ -1,5 +1,6 @@
 """A tiny cohort, and real Snakemake runs on it in a folder of their own."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -49,12 +50,12 @@ CONFIGURATION = {
 }
 
 
-def write_cohort(folder: Path) -> None:
-    """Seven subjects, each a shell around a core, of one size and place each: four train, three are tested."""
+def write_cohort(folder: Path, training: int, tested: int) -> None:
+    """Subjects, each a shell around a core, of one size and place each; each tested one is a pair with the next."""
     rows = ["image_id\tsubject_id\tside\tsplit\timage\tlabel"]
     points = np.stack(np.meshgrid(*[np.arange(20.0)] * 3, indexing="ij"))
     random = np.random.default_rng(1)
-    for number in range(7):
+    for number in range(training + tested):
         name = f"s{number}"
         centre = random.uniform(8, 12, (3, 1, 1, 1))
         distance = np.linalg.norm((points - centre) / random.uniform(0.8, 1.2, (3, 1, 1, 1)), axis=0)
@@ -64,14 +65,16 @@ def write_cohort(folder: Path) -> None:
             path = folder / "raw" / f"{name}_{kind}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
-        split = "train" if number < 4 else "test"
+        split = "train" if number < training else "test"
         rows.append(
             f"{name}\t{name}\t{'left' if number % 2 else 'right'}\t{split}\t{name}_image.nii.gz\t{name}_label.nii.gz"
         )
     tables = folder / "tables"
     tables.mkdir()
     (tables / "images.tsv").write_text("\n".join(rows) + "\n")
-    (tables / "pairs.tsv").write_text("moving\tfixed\ns4\ts5\ns5\ts6\ns6\ts4\n")
+    names = [f"s{training + number % tested}" for number in range(tested + 1)]
+    pairs = [f"{moving}\t{fixed}" for moving, fixed in itertools.pairwise(names)]
+    (tables / "pairs.tsv").write_text("\n".join(["moving\tfixed", *pairs]) + "\n")
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,10 @@ class Project:
         )
 
 
-def new_project(folder: Path) -> Project:
-    """Make a project in an empty folder."""
+def new_project(folder: Path, training: int = 4, tested: int = 3) -> Project:
+    """Make a project in an empty folder, of that many subjects."""
     (folder / "config").mkdir()
     shutil.copy(REPOSITORY / "config" / "config.yaml", folder / "config")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIGURATION))
-    write_cohort(folder)
+    write_cohort(folder, training, tested)
     return Project(folder)

@@ -18,6 +18,8 @@ PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld",
 NODE = "node1"
 # Where Slurm looks for its configuration; jobs of Snakemake's executor have no SLURM_CONF.
 CONFIGURED = Path("/etc/slurm/slurm.conf")
+# Beside the configuration: the process of the tests that wrote it.
+OWNER = "owner.pid"
 SECONDS_TO_START = 60
 
 SLURM_CONF = """
@@ -43,6 +45,8 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 JobRequeue=1
+# The node claims more memory than this machine may have: the profile's jobs ask for it, and need little.
+SlurmdParameters=config_overrides
 KillWait=5
 ReturnToService=2
 SchedulerParameters=sched_min_interval=100000
@@ -54,7 +58,7 @@ AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
 {gres_types}
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} {gres} State=UNKNOWN
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=100000 {gres} State=UNKNOWN
 PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -80,7 +84,7 @@ def missing() -> str:
     """Why no cluster can be started here; empty where it can."""
     if os.geteuid() != 0:
         return "a Slurm of one node is started as root"
-    if os.path.lexists(CONFIGURED):
+    if os.path.lexists(CONFIGURED) and not _left_over(CONFIGURED):
         return f"{CONFIGURED}: this machine has a Slurm of its own"
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     return (
@@ -88,6 +92,17 @@ def missing() -> str:
         if absent
         else ""
     )
+
+
+def _left_over(link: Path) -> bool:
+    """Whether it belongs to a run of these tests that was killed."""
+    try:
+        owner = (link.readlink().parent / OWNER).read_text()
+    except FileNotFoundError:
+        return link.is_symlink() and not link.exists()
+    except OSError:
+        return False
+    return not Path(f"/proc/{owner}").exists()
 
 
 @dataclass(frozen=True)
@@ -160,7 +175,6 @@ def started(folder: Path, gpus: int = 1) -> Iterator[Cluster]:
         "host": socket.gethostname(),
         "node": NODE,
         "cpus": os.cpu_count(),
-        "megabytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 - 1024,
         "gres_types": "GresTypes=gpu\nAccountingStorageTRES=gres/gpu" if gpus else "",
         "gres": f"Gres=gpu:{gpus}" if gpus else "",
         **{f"{name}_port": port for name, port in ports.items()},
@@ -176,8 +190,10 @@ def started(folder: Path, gpus: int = 1) -> Iterator[Cluster]:
     # Daemons look for their other files beside this one.
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
     cluster = Cluster(folder)
+    _write(folder / OWNER, str(os.getpid()))
     with contextlib.ExitStack() as daemons:
         CONFIGURED.parent.mkdir(exist_ok=True)
+        CONFIGURED.unlink(missing_ok=True)
         CONFIGURED.symlink_to(folder / "slurm.conf")
         daemons.callback(CONFIGURED.unlink)
         daemons.enter_context(_munge(folder))

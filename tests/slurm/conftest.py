@@ -1,5 +1,7 @@
 """A Slurm cluster for the tests of this folder."""
 
+import shutil
+
 import pytest
 from projects import REPOSITORY, Project, new_project
 from slurm.cluster import missing, started
@@ -26,3 +28,11 @@ def cluster(tmp_path_factory, request):
 def project(cluster, tmp_path) -> Project:
     """The tiny cohort, whose jobs run on the cluster."""
     return Project(new_project(tmp_path).folder, PROFILE)
+
+
+@pytest.fixture
+def demo(cluster, tmp_path) -> Project:
+    """The demo cohort as it is, whose jobs run on the cluster."""
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    (tmp_path / "tiny.yaml").write_text("cohort: tiny\n")
+    return Project(tmp_path, PROFILE)

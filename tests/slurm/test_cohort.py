@@ -1,4 +1,4 @@
-"""A cohort from nothing to its report on a Slurm cluster, and what its jobs asked for."""
+"""The demo from nothing to its report on a Slurm cluster, and what its jobs asked for."""
 
 from collections import Counter
 
@@ -6,9 +6,9 @@ from collections import Counter
 ASKED = {
     "preprocess": (4000, 240, 1, 0),
     "pack": (4000, 240, 1, 0),
-    "train": (8000, 1440, 1, 1),
-    "register": (8000, 720, 1, 0),
-    "register_networks": (8000, 720, 1, 1),
+    "train": (8000, 1440, 2, 1),
+    "register": (8000, 720, 2, 0),
+    "register_networks": (8000, 720, 2, 1),
     "evaluate": (4000, 240, 1, 0),
     # Three rules, one after the other in one job: the most memory, the sum of times.
     "report_figures_report_tables": (4000, 150, 1, 0),
@@ -18,19 +18,19 @@ ASKED = {
 ARRAY = 1
 
 
-def test_a_cohort_runs_from_nothing_to_its_report(project, cluster):
+def test_the_demo_runs_from_nothing_to_its_report(demo, cluster):
     """GPUs are asked for where networks run, shards are arrays, and the last three rules share a job."""
-    run = project.snakemake()
+    run = demo.snakemake()
     assert run.returncode == 0, run.stdout
-    assert (project.results / "report.html").is_file()
-    jobs = cluster.jobs(project.folder)
+    assert (demo.results / "report.html").is_file()
+    jobs = cluster.jobs(demo.folder)
     assert Counter(job.rule for job in jobs) == {
-        "preprocess": 3,
+        "preprocess": 2,
         "pack": 1,
-        "train": 2,
+        "train": 3,
         "register": 2,
-        "register_networks": 1,
-        "evaluate": 3,
+        "register_networks": 3,
+        "evaluate": 5,
         "report_figures_report_tables": 1,
     }
     for job in jobs:

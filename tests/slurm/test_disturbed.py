@@ -13,8 +13,6 @@ from projects import Project, new_project
 from cohortreg.layout import Layout
 
 PATIENCE = 300
-# A fourth attempt asks for four times as much, which this machine must have.
-LITTLE = ("--set-resources", "train:mem_mb=1000*attempt")
 WEIGHTS = "results/tiny/models/icon/stage-1/weights.safetensors"
 
 
@@ -80,7 +78,7 @@ def training_processes(folder: Path) -> list[int]:
 def test_a_training_that_is_cancelled_killed_and_out_of_time(project, cluster, tmp_path_factory):
     """Three retries later its weights are those of a training that nothing disturbed."""
     undisturbed = long_training(new_project(tmp_path_factory.mktemp("undisturbed")))
-    with undisturbed.started(WEIGHTS) as other, long_training(project).started(WEIGHTS, *LITTLE) as running:
+    with undisturbed.started(WEIGHTS) as other, long_training(project).started(WEIGHTS) as running:
         job = next_checkpoint(cluster, project, running, 1)
         cluster.run("scancel", job.number)
 

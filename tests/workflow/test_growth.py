@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import yaml
+from projects import Project, new_project
 
 from cohortreg.files import read_json
 from cohortreg.layout import Layout
@@ -14,11 +15,20 @@ GATHER = {"cohort": 1, "tables": 1}
 SHOW = {"figures": 1, "report": 1}
 
 
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory) -> Project:
+    """A finished cohort of twelve images, s0 to s11, of which the last four are tested in four pairs."""
+    project = new_project(tmp_path_factory.mktemp("twelve"), training=8, tested=4)
+    run = project.snakemake()
+    assert run.returncode == 0, run.stdout
+    return project
+
+
 @pytest.fixture
-def grown(finished, tmp_path):
-    """A copy of the finished project, for a test to change."""
-    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
-    return type(finished)(tmp_path)
+def grown(twelve, tmp_path) -> Project:
+    """A copy of that cohort, for a test to change."""
+    shutil.copytree(twelve.folder, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)
 
 
 def jobs(project, target: str = "tables", *arguments: str) -> Counter:
@@ -54,27 +64,29 @@ def change(project, edit) -> None:
 
 
 @pytest.mark.parametrize("at", [None, 3])
-def test_an_image_and_pairs_appended_or_inserted(grown, at):
+def test_an_image_and_five_pairs_appended_or_inserted(grown, at):
     """Only that image is preprocessed, only those pairs are registered, each by every method."""
     before, images = (
         records(grown),
         {path: path.stat().st_mtime_ns for path in grown.results.glob("images/*.*")},
     )
-    add(grown, "images.tsv", ("s7", "s7", "left", "test", "s0_image.nii.gz", "s0_label.nii.gz"), at=at)
-    add(grown, "pairs.tsv", ("s7", "s4"), ("s5", "s7"), at=at and 2)
-    ran = jobs(grown)
+    pairs = [("s12", "s8"), ("s12", "s9"), ("s10", "s12"), ("s11", "s12"), ("s8", "s10")]
+    add(grown, "images.tsv", ("s12", "s12", "left", "test", "s0_image.nii.gz", "s0_label.nii.gz"), at=at)
+    add(grown, "pairs.tsv", *pairs, at=at and 2)
+    ran = jobs(grown, "all")
     assert ran["train"] == ran["pack"] == 0 and ran["preprocess"] == 1
+    assert all(ran[rule] == 1 for rule in (*GATHER, *SHOW))
     after = records(grown)
     assert {path: after[path] for path in before} == before
-    new = {str(path.parent.name) + " " + path.stem for path in set(after) - set(before)}
-    assert new == {"s7 s4", "s5 s7"} and len(after) == len(before) + 3 * 2
+    new = Counter(f"{path.parent.name} {path.stem}" for path in set(after) - set(before))
+    assert new == Counter({f"{moving} {fixed}": 3 for moving, fixed in pairs})
     for path, written in images.items():
         assert path.stat().st_mtime_ns == written, path
 
 
 def test_a_shard_without_a_new_pair_starts_no_job(grown):
     """The tiny cohort's pairs lie in one of two shards; the new one falls into the other."""
-    add(grown, "pairs.tsv", ("s4", "s6"))
+    add(grown, "pairs.tsv", ("s8", "s10"))
     ran = jobs(grown)
     assert ran == Counter(GATHER | {"register": 3, "evaluate": 3})
 
@@ -93,32 +105,44 @@ def test_a_pair_removed(grown):
     ran = jobs(grown)
     assert ran["train"] == ran["preprocess"] == 0
     assert records(grown) == before
+    assert len(Layout(grown.results).pairs_table.read_text().splitlines()) == 1 + 3 * 3
+
+
+def test_an_image_removed_with_its_pairs(grown):
+    for table in ("images.tsv", "pairs.tsv"):
+        path = grown.folder / "tables" / table
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if "s11" not in line.split()))
+    before = records(grown)
+    ran = jobs(grown)
+    assert ran["train"] == ran["preprocess"] == 0
+    assert records(grown) == before
     assert len(Layout(grown.results).pairs_table.read_text().splitlines()) == 1 + 3 * 2
 
 
 def test_a_raw_test_image_replaced(grown):
-    """Its two pairs are registered again by the three methods, the third pair is not."""
+    """Its two pairs are registered again by the three methods, the other two are not."""
     before = records(grown)
-    shutil.copy(grown.folder / "raw" / "s0_image.nii.gz", grown.folder / "raw" / "s4_image.nii.gz")
+    shutil.copy(grown.folder / "raw" / "s0_image.nii.gz", grown.folder / "raw" / "s8_image.nii.gz")
     ran = jobs(grown)
     assert ran["train"] == ran["pack"] == 0 and ran["preprocess"] == 1
     after = records(grown)
     again = {f"{path.parent.name} {path.stem}" for path in after if after[path] != before[path]}
-    assert again == {"s4 s5", "s6 s4"}
+    assert again == {"s8 s9", "s11 s8"}
 
 
 def test_a_training_image_added_and_models_trained_again_when_asked(grown):
     layout = Layout(grown.results)
     cards = [read_json(layout.model_card("icon", stage)) for stage in (1, 2)]
-    add(grown, "images.tsv", ("s7", "s7", "left", "train", "s0_image.nii.gz", "s0_label.nii.gz"))
+    add(grown, "images.tsv", ("s12", "s12", "left", "train", "s0_image.nii.gz", "s0_label.nii.gz"))
     assert jobs(grown, "all") == Counter(GATHER | SHOW | {"preprocess": 1})
-    assert "earlier set of 4 images, now there are 5" in layout.report.read_text("utf-8")
+    assert "earlier set of 8 images, now there are 9" in layout.report.read_text("utf-8")
     assert jobs(grown, "all") == Counter()
     ran = jobs(grown, "all", "--config", "retrain=last")
     assert ran == Counter(GATHER | SHOW | {"pack": 1, "train": 2, "register": 1, "evaluate": 1})
     for stage, card in zip((1, 2), cards, strict=True):
         new = read_json(layout.model_card("icon", stage))
-        assert (card["images"], new["images"]) == (4, 5)
+        assert (card["images"], new["images"]) == (8, 9)
         assert card["start"] is None and new["start"]
     assert "earlier set" not in layout.report.read_text("utf-8")
     # The key is gone again: the cohort is gathered anew, and nothing follows but what shows it.
