@@ -7,7 +7,7 @@
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
 # make constraints the versions installed now, as those that everyone gets
-# make clean       remove what the demo made; `make clean-all` removes .venv too
+# make clean       remove what demo and comparison made; `make clean-all` .venv and Snakemake's records of all cohorts too
 
 PYTHON ?= python3
 CORES ?= all
@@ -71,10 +71,10 @@ constraints: .venv/installed-baselines .venv/installed-test
 	@mv .constraints constraints.txt
 
 clean:
-	rm -rf results/demo results/comparison resources/demo .snakemake
+	rm -rf results/demo results/comparison resources/demo
 
 clean-all: clean
-	rm -rf .venv
+	rm -rf .venv .snakemake
 
 # Each stamp appears when its step is done, so that an interrupted one is done again.
 .venv/made:

@@ -189,7 +189,9 @@ def cohort_command(
     pairs: Annotated[Path, typer.Option(help="The cohort's pairs.tsv.")],
     settings: Annotated[
         str,
-        typer.Option(help='JSON: {"shards": {...}, "models": [names of those to train], "retrain": null}.'),
+        typer.Option(
+            help='JSON: {"shards": {...}, "models": [...], "retrain": null}; models: those to train.'
+        ),
     ] = '{"shards": {"images": 1, "pairs": 1}, "models": [], "retrain": null}',
 ) -> None:
     """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""

@@ -18,7 +18,7 @@ Shards = Annotated[int, typer.Option(min=1, help="How many shards of pairs there
 def evaluate_command(
     results: Results,
     method: Annotated[str, typer.Option(help="The method that registered the pairs, such as affine.")],
-    settings: Annotated[str, typer.Option(help='JSON: {"structures": {name: [values]}}.')],
+    settings: Annotated[str, typer.Option(help='JSON: {"structures": {name: [...]}}; its label values.')],
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""

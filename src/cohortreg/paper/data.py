@@ -52,8 +52,8 @@ def _idx_file(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise UserError(
-        f"{folder}: no {name} nor {name}.gz; get the four files of MNIST from http://yann.lecun.com/exdb/mnist "
-        "and name their folder as paper.mnist in the configuration."
+        f"{folder}: no {name} nor {name}.gz; get the four files of MNIST from "
+        "https://ossci-datasets.s3.amazonaws.com/mnist and name their folder as paper.mnist in the configuration."
     )
 
 

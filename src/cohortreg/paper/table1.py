@@ -12,7 +12,8 @@ from cohortreg.layout import PaperLayout
 from cohortreg.paper.plan import DATASETS, NETWORKS, Cell, Run, table1_cells
 
 MEASURES = ("dice", "folds")
-NEAR, UP_TO = 0.03, 512  # what MLP and U-Net are held to on MNIST
+# What the Dice of these networks is held to on MNIST.
+BEST, NEAR, UP_TO = ("mlp", "unet"), 0.03, 512
 
 
 def gather(layout: PaperLayout, cells: Sequence[Cell], published: Path) -> pd.DataFrame:
@@ -76,15 +77,18 @@ def _triple(row: pd.Series, measure: str) -> str:
 
 def _findings(rows: pd.DataFrame, networks: Sequence[str]) -> list[str]:
     """What this half of the table shows of what the paper says: how near Dice is, and whether folds fall."""
-    best = rows[rows["network"].isin(["mlp", "unet"]) & (rows["lambda"] <= UP_TO)]
-    far = best["dice_difference"].abs().max()
-    near = (
-        f"Dice of MLP and U-Net up to λ = {UP_TO} differs from the published by at most {far:.3f} "
-        f"({'within' if far <= NEAR else 'not within'} {NEAR})."
-    )
+    findings = []
+    best = [network for network in networks if network in BEST]
+    if best:
+        far = rows[rows["network"].isin(best) & (rows["lambda"] <= UP_TO)]["dice_difference"].abs().max()
+        findings.append(
+            f"Dice of {' and '.join(NETWORKS[network] for network in best)} up to λ = {UP_TO} differs from the "
+            f"published by at most {far:.3f} ({'within' if far <= NEAR else 'not within'} {NEAR})."
+        )
     falling, not_falling = [], []
     for network in networks:
         folds = rows[rows["network"] == network].sort_values("lambda")["folds"]
         (falling if folds.is_monotonic_decreasing else not_falling).append(NETWORKS[network])
     words = f"Folds fall with every step of λ for {', '.join(falling) or 'no network'}"
-    return [near, f"{words}; not for {', '.join(not_falling)}." if not_falling else f"{words}."]
+    findings.append(f"{words}; not for {', '.join(not_falling)}." if not_falling else f"{words}.")
+    return findings

@@ -57,7 +57,7 @@ def test_a_broken_file_ends_in_one_sentence(tmp_path, name, content, words):
 
 
 def test_without_mnist_a_sentence_says_where_to_get_it(tmp_path):
-    with pytest.raises(UserError, match=r"http://yann\.lecun\.com.*paper\.mnist"):
+    with pytest.raises(UserError, match=r"https://ossci-datasets.*paper\.mnist"):
         read_fives(tmp_path, "train")
 
 
