@@ -56,7 +56,8 @@ class Layout(Results):
         return self.root / "labels" / f"{image_id}.nii.gz"
 
     def image_shard(self, shard: int | str) -> Path:
-        """A row an image of the shard: image_id, status (ok or excluded), reason, sidecar (its SHA-256)."""
+        """A row an image of the shard: image_id, status (ok or excluded), reason, sidecar (its SHA-256), digest (of
+        what the image was made from, and how)."""
         return self.root / "images" / "shards" / f"{shard}.tsv"
 
     # What is left of the cohort after preprocessing.
@@ -83,7 +84,7 @@ class Layout(Results):
 
     # Training. A training set is named by a digest of its images.
     def training_images(self, training_set: str) -> Path:
-        """A row an image of the training set: image_id, sidecar (its SHA-256)."""
+        """A row an image of the training set: image_id, digest (of what it was made from, and how)."""
         return self.root / "training" / training_set / "images.tsv"
 
     def packed(self, training_set: str) -> Path:

@@ -50,7 +50,7 @@ def git_commit() -> str:
 
 def hardware(device: str = "cpu") -> str:
     """The processor or accelerator in words, such as "Intel(R) Xeon(R) Processor, 2 cores"."""
-    if device != "cpu":
+    if device == "cuda":
         import torch
 
         return torch.cuda.get_device_name()
@@ -59,7 +59,7 @@ def hardware(device: str = "cpu") -> str:
     if info.is_file():
         names = [line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")]
         name = names[0] if names else name
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {os.cpu_count()} cores" + ("" if device == "cpu" else f", {device}")
 
 
 #: Below a folder of results, a record for each command that wrote into it.
@@ -76,12 +76,13 @@ class Command:
 
     def record(self, root: Path) -> None:
         """Write what made the files that the command wrote below a folder of results; nothing if there are none."""
-        outputs = sorted({str(path.relative_to(root)) for path in files.written if path.is_relative_to(root)})
+        written = set(files.written)
+        outputs = sorted(str(path.relative_to(root)) for path in written if path.is_relative_to(root))
         if not outputs:
             return
         torch = sys.modules.get("torch")
         on_accelerator = torch is not None and torch.cuda.is_initialized()
-        inputs = {path: sha for path, sha in files.read.items() if path not in files.written}
+        inputs = {path: sha for path, sha in files.read.items() if path not in written}
         when = self.started.strftime("%Y%m%dT%H%M%S")
         name = f"{when}-{self.name}-{socket.gethostname()}-{os.getpid()}.json"
         write_json(

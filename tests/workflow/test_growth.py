@@ -4,6 +4,7 @@ import re
 import shutil
 from collections import Counter
 
+import pandas as pd
 import pytest
 import yaml
 from projects import Project, new_project
@@ -160,3 +161,37 @@ def test_a_parameter_of_the_second_stage_changed(grown):
     change(grown, lambda configuration: configuration["models"]["icon"]["stages"][1].update(training_steps=7))
     ran = jobs(grown)
     assert ran == Counter({"train": 1, "register": 1, "evaluate": 1, "tables": 1})
+
+
+def test_images_preprocessed_in_another_way(grown):
+    """Models are trained again from scratch, of images as they are now."""
+    change(grown, lambda configuration: configuration["preprocess"].update(grid=[12, 16, 16]))
+    ran = jobs(grown)
+    assert ran == Counter(GATHER | {"preprocess": 3, "pack": 1, "train": 2, "register": 6, "evaluate": 6})
+    pairs = pd.read_csv(Layout(grown.results).pairs_table, keep_default_na=False)
+    assert (pairs["failure"] == "").all()
+
+
+def test_labels_in_another_way(grown):
+    """Nothing is trained again: images are the same."""
+    change(grown, lambda configuration: configuration["structures"].pop("core"))
+    ran = jobs(grown)
+    assert ran["preprocess"] == 3 and ran["train"] == ran["pack"] == 0
+    assert not read_json(Layout(grown.results).cohort)["warnings"]
+
+
+def test_stages_joined_to_one(grown):
+    """The row of three steps is the new stage, not the one of before, which is still there."""
+    layout = Layout(grown.results)
+
+    def join(configuration):
+        first, _ = configuration["models"]["icon"]["stages"]
+        configuration["models"]["icon"]["stages"] = [first | {"steps": 3}]
+
+    change(grown, join)
+    before = records(grown)
+    assert jobs(grown)["train"] == 1
+    after = records(grown)
+    again = {path.parts[1] for path in after if after[path] != before[path]}
+    assert again == {"icon-3step"}
+    assert layout.weights("icon", 2).is_file()

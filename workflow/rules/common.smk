@@ -133,12 +133,17 @@ def previous_weights(wildcards):
     return layout.weights(wildcards.model, before) if before else []
 
 
+def model_folder(method):
+    """Folder of the trained stage or the imported model that a method needs; None for a method without one."""
+    if method in config["pretrained"]:
+        return Path(config["pretrained"][method])
+    return layout.stage(*TRAINED[method]) if method in TRAINED else None
+
+
 def method_model(wildcards):
-    """The trained stage or the imported model that a method needs; nothing for a method without one."""
-    if wildcards.method in config["pretrained"]:
-        return [Path(config["pretrained"][wildcards.method]) / file for file in (WEIGHTS, CARD)]
-    stage = TRAINED.get(wildcards.method)
-    return [layout.weights(*stage), layout.model_card(*stage)] if stage else []
+    """What a method loads."""
+    folder = model_folder(wildcards.method)
+    return [folder / WEIGHTS, folder / CARD] if folder else []
 
 
 def settings(*keys):
@@ -147,18 +152,17 @@ def settings(*keys):
 
 
 def method_settings(wildcards):
-    """Where and how precisely networks compute, and what else a method needs to know.
+    """What a method needs to know: of networks which, where and how precisely they compute; of others their settings.
 
     How networks were trained changes no registration but by their weights.
     """
     method = wildcards.method
+    if method not in NETWORKS:
+        return json.dumps({"method_settings": config["method_settings"].get(method, {})})
     given = {"training": {key: config["training"][key] for key in ("accelerator", "precision")}}
-    if method in config["pretrained"]:
-        given["pretrained"] = config["pretrained"][method]
-    elif method.endswith(configuration.OPTIMISED):
+    given["model"] = str(model_folder(method))
+    if method in TRAINED and method.endswith(configuration.OPTIMISED):
         given["optimisation"] = config["models"][TRAINED[method][0]]["optimisation"]
-    elif method in config["method_settings"]:
-        given["method_settings"] = config["method_settings"][method]
     return json.dumps(given)
 
 

@@ -1,6 +1,5 @@
 """Commands for importing, making, preprocessing a cohort."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Results, Seed
+from cohortreg.cli.options import Results, Seed, parsed
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 
@@ -97,9 +96,9 @@ def phantom_command(
     from cohortreg.cohort.phantom import make_phantoms
     from cohortreg.cohort.tables import read_images
 
-    table, (grid, spacing) = read_images(images), _parsed(settings, "grid", "spacing")
+    table, given = read_images(images), parsed(settings)
     with progress_bar("Phantoms", len(table)) as advance:
-        make_phantoms(table, output, grid, spacing, seed, report=lambda image_id: advance())
+        make_phantoms(table, output, given["grid"], given["spacing"], seed, report=lambda image_id: advance())
 
 
 @app.command("phantom-anatomy")
@@ -162,7 +161,8 @@ def preprocess_command(
     from cohortreg.layout import Layout
 
     layout = Layout(results)
-    section, structures = _parsed(settings, "preprocess", "structures")
+    given = parsed(settings)
+    section, structures = given["preprocess"], given["structures"]
     try:
         section = Settings(**section)
     except TypeError as error:
@@ -198,8 +198,10 @@ def cohort_command(
     from cohortreg.cohort.preprocessing import merge_cohort
     from cohortreg.layout import Layout
 
-    given = _parsed(settings, "shards", "models", "retrain")
-    summary = merge_cohort(Layout(results), name, images, pairs, *given)
+    given = parsed(settings)
+    summary = merge_cohort(
+        Layout(results), name, images, pairs, given["shards"], given["models"], given["retrain"]
+    )
     typer.echo(
         f"{name}: {summary['images']} images ({summary['train']} train, {summary['test']} test), "
         f"{summary['pairs']} pairs; "
@@ -207,17 +209,6 @@ def cohort_command(
     )
     for warning in summary["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
-
-
-def _parsed(settings: str, *keys: str) -> list:
-    """The values of the keys in --settings."""
-    try:
-        given = json.loads(settings)
-        return [given[key] for key in keys]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"--settings must be JSON with {' and '.join(keys)} ({error}); correct it."
-        ) from error
 
 
 def _write_tables(output: Path, images, pairs) -> None:

@@ -1,13 +1,12 @@
 """Commands for evaluating, tables, figures, the report."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Results
+from cohortreg.cli.options import Results, parsed
 from cohortreg.cli.progress import progress_bar
 from cohortreg.layout import FIGURES, Layout
 
@@ -24,7 +23,7 @@ def evaluate_command(
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
-    layout, given = Layout(results), json.loads(settings)
+    layout, given = Layout(results), parsed(settings)
     pairs = registered_pairs(layout, method, shard)
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
         measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
@@ -46,7 +45,7 @@ def tables_command(
     from cohortreg.evaluation.tables import write_tables
     from cohortreg.methods.registry import similarity_of
 
-    layout, given = Layout(results), json.loads(settings)
+    layout, given = Layout(results), parsed(settings)
     methods, models, compared = given["methods"], given["models"], given["report"]
     similarities = {method: similarity_of(method, models, given["pretrained"]) for method in methods}
     write_tables(
@@ -73,7 +72,7 @@ def figures_command(
     """Draw every figure, as PNG and as SVG."""
     from cohortreg.report.figures import draw
 
-    layout, given = Layout(results), json.loads(settings)
+    layout, given = Layout(results), parsed(settings)
     draw(layout, given["methods"], given["models"], given["structures"])
     typer.echo(f"{len(FIGURES)} figures in {layout.figure(FIGURES[0]).parent}.")
 
@@ -87,7 +86,7 @@ def report_command(
     from cohortreg.report.page import write_report
 
     layout = Layout(results)
-    config = json.loads(settings)
+    config = parsed(settings)
     left_out = config.pop("left_out", [])
     write_report(layout, config, left_out)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.resolve()}")

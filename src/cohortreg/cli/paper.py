@@ -1,13 +1,12 @@
 """Commands for the paper's experiments."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Results, Seed, Threads
+from cohortreg.cli.options import Results, Seed, Threads, parsed
 from cohortreg.cli.progress import progress_bar
 
 paper = typer.Typer(no_args_is_help=True, help="The experiments of Greer et al., 2021.")
@@ -30,7 +29,7 @@ def data_command(
     from cohortreg.layout import PaperLayout
     from cohortreg.paper.data import pack_dataset
 
-    given = json.loads(settings)
+    given = parsed(settings)
     total = given["train_images"] + given["test_images"]
     with progress_bar(f"Packing {dataset}", total) as advance:
         pack_dataset(PaperLayout(results), dataset, given, expand_root(mnist), seed, advance)
@@ -56,7 +55,7 @@ def cell_command(
     from cohortreg.paper.plan import Cell
 
     use_processor(threads)
-    given = json.loads(settings)
+    given = parsed(settings)
     fabric = make_fabric(accelerator, given["precision"])
     cell = Cell(dataset, network, weight, variant)
     total = given["networks"][network]["training_steps"]
@@ -84,7 +83,7 @@ def table1_command(
     from cohortreg.paper import table1
     from cohortreg.paper.plan import Run
 
-    run = Run(preset, json.loads(settings), seed)
+    run = Run(preset, parsed(settings), seed)
     typer.echo(table1.write(PaperLayout(results), published, run), nl=False)
 
 
@@ -105,5 +104,5 @@ def figure_command(
 
     use_processor(threads)
     layout = PaperLayout(results)
-    draw(layout, name, Run(preset, json.loads(settings), seed))
+    draw(layout, name, Run(preset, parsed(settings), seed))
     typer.echo(f"{layout.figure(name)}: the figure.")

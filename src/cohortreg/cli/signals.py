@@ -12,14 +12,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 def asked_to_end() -> Iterator[Callable[[], bool]]:
     """Whether such a signal came since the block was entered; within it, none ends the process.
 
-    A second one ends it as ever.
+    Nor do more of them: Slurm sends them to torchrun and to its processes alike, and torchrun hands its own on. Only a
+    second Ctrl-C ends it as ever.
     """
     came = []
     before = {}
 
     def note(number: int, frame: object) -> None:
         came.append(number)
-        signal.signal(number, before[number])
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
 
     for number in SIGNALS:
         before[number] = signal.signal(number, note)

@@ -1,13 +1,13 @@
 """Commands for packing, training, registering."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Results, Seed, Threads
+from cohortreg.cli.options import Results, Seed, Threads, parsed
 from cohortreg.cli.progress import progress_bar
+from cohortreg.errors import UserError
 
 Settings = Annotated[
     str, typer.Option(help="JSON: the sections of the configuration that the command needs.")
@@ -60,8 +60,11 @@ def train_command(
     from cohortreg.methods.learned import train_stage
     from cohortreg.methods.registry import method_class, method_of
 
-    given = json.loads(settings)
-    total = given["model"]["stages"][stage - 1]["training_steps"]
+    given = parsed(settings)
+    stages = given["model"]["stages"]
+    if stage > len(stages):
+        raise UserError(f"{model} has {len(stages)} stages, and no stage {stage}")
+    total = stages[stage - 1]["training_steps"]
     layout = Layout(results)
     devices, nodes = (given["training"].get(key, 1) for key in ("devices", "nodes"))
     _use_processor(max(1, threads // devices))
@@ -101,18 +104,21 @@ def register_command(
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
     from cohortreg.layout import Layout
-    from cohortreg.learning.devices import Device
-    from cohortreg.methods.registry import open_method
+    from cohortreg.methods.registry import PAIRWISE, open_method
     from cohortreg.methods.shards import pairs_of, register_shard
 
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
-    given = json.loads(settings)
+    given = parsed(settings)
     _use_processor(threads)
-    device = Device(given["training"]["accelerator"], given["training"]["precision"])
+    device = None
+    if method not in PAIRWISE:
+        from cohortreg.learning.devices import Device
+
+        device = Device(given["training"]["accelerator"], given["training"]["precision"])
     opened = open_method(method, layout, given, seed, threads, device)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
-        register_shard(layout, method, opened, pairs, shard, device.device.type, advance)
+        register_shard(layout, method, opened, pairs, shard, device.device.type if device else "cpu", advance)
 
 
 def _use_processor(threads: int) -> None:

@@ -9,13 +9,14 @@ import pandas as pd
 
 from cohortreg.cohort.shards import pair_shards, shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
-from cohortreg.cohort.training_sets import assign_training_sets
+from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.layout import Layout
 
+INDEX = ["image_id", "status", "reason", "sidecar", "digest"]
 Structures = Mapping[str, Sequence[int]]
 
 
@@ -40,8 +41,8 @@ def preprocess_shard(
     report: called after each image with its id and the reason why it is excluded, or "".
 
     Returns the shard's index: image_id, status (ok or excluded), reason, sidecar (SHA-256 of the sidecar, so that
-    the index changes when an image does). Images that are there already, made from the same files with the same
-    settings, are kept.
+    the index changes when an image does), digest (see `image_digest`). Images that are there already, made from the
+    same files with the same settings, are kept.
     """
     if not root.is_dir():
         raise UserError(
@@ -58,9 +59,10 @@ def preprocess_shard(
             reason = " ".join(str(error).split())  # a cell of a table
             _remove(layout, row["image_id"])
         report(row["image_id"], reason)
-        sidecar = _sha256(layout.sidecar(row["image_id"]))
-        index.append([row["image_id"], "excluded" if reason else "ok", reason, sidecar])
-    return pd.DataFrame(index, columns=["image_id", "status", "reason", "sidecar"], dtype=str)
+        sidecar = layout.sidecar(row["image_id"])
+        made_from = "" if reason else image_digest(read_json(sidecar))
+        index.append([row["image_id"], "excluded" if reason else "ok", reason, _sha256(sidecar), made_from])
+    return pd.DataFrame(index, columns=INDEX, dtype=str)
 
 
 def _preprocess_row(
@@ -135,7 +137,7 @@ def merge_cohort(
     for path in (images_path, pairs_path):
         digest_file(path)  # notes it as what the cohort comes from
     index = _index(layout, images, shards["images"])
-    reasons = {image_id: reason for image_id, status, reason, _ in index if status == "excluded"}
+    reasons = {image_id: reason for image_id, status, reason, *_ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
     excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
     bad_pairs = pairs["moving"].isin(reasons) | pairs["fixed"].isin(reasons)
@@ -147,8 +149,10 @@ def merge_cohort(
             raise UserError(f"every {what} of {name} is excluded, the first of them because {excluded[0][2]}")
     write_table(layout.excluded, pd.DataFrame(excluded, columns=["kind", "id", "reason"], dtype=str))
     good, good_pairs = images[~bad], pairs[~bad_pairs]
-    sidecars = {image_id: sidecar for image_id, _, _, sidecar in index}
-    behind = assign_training_sets(layout, good[good["split"] == "train"], sidecars, models, retrain)
+    sidecars = {image_id: sidecar for image_id, _, _, sidecar, _ in index}
+    digests = {image_id: made_from for image_id, *_, made_from in index}
+    behind = assign_training_sets(layout, good[good["split"] == "train"], digests, models, retrain)
+    leaks = leak_warnings(good, good_pairs, trained_on(layout, models))
     summary = {
         "name": name,
         "images": len(good),
@@ -157,7 +161,7 @@ def merge_cohort(
         "pairs": len(good_pairs),
         "excluded_images": int(bad.sum()),
         "excluded_pairs": int(bad_pairs.sum()),
-        "warnings": [*leak_warnings(good, good_pairs), *behind],
+        "warnings": [*leaks, *behind],
         # Changes when an image does, so that what depends on the images is made again.
         "digest": digest(*(cell for row in index for cell in row)),
     }

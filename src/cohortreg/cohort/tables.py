@@ -4,6 +4,7 @@ The schema files are the one truth for columns, allowed values and what each mea
 columns at once, since tables of fifty thousand rows are checked at the start of every job.
 """
 
+from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -52,10 +53,14 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
     write_text(Path(path), "".join("\t".join(row) + "\n" for row in rows))
 
 
-def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """A sentence with the number of subjects that are tested (split test, or in a pair) and trained on."""
+def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection[str] = ()) -> list[str]:
+    """A sentence with the number of subjects that are tested (split test, or in a pair) and trained on.
+
+    trained: images that models learnt from, whatever their split is now.
+    """
     tested = images["split"].eq("test") | images["image_id"].isin([*pairs["moving"], *pairs["fixed"]])
-    both = sorted(set(images["subject_id"][tested]) & set(images["subject_id"][images["split"] == "train"]))
+    learnt = images["split"].eq("train") | images["image_id"].isin(trained)
+    both = sorted(set(images["subject_id"][tested]) & set(images["subject_id"][learnt]))
     if not both:
         return []
     named = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")

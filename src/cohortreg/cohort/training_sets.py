@@ -1,9 +1,10 @@
 """Which images each model learns from: those there when it was first trained, until retraining is asked for.
 
-A training set is a list of images and of what was preprocessed from them, and is named after its content. A cohort that
-grows has a new set; its models keep theirs.
+A training set is a list of images and of what they were preprocessed from, and is named after its content; labels are
+no part of it. A cohort that grows has a new set; its models keep theirs, unless images are preprocessed in another way.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 
@@ -18,17 +19,29 @@ from cohortreg.layout import Layout
 RETRAIN = ("scratch", "last")
 
 
+def image_digest(sidecar: Mapping) -> str:
+    """A digest of what a preprocessed image was made from, and how: of its sidecar but for what is the label's."""
+    return digest(sidecar["image_sha256"], str(sidecar["mirrored"]), _preprocessing(sidecar))
+
+
+def _preprocessing(sidecar: Mapping) -> str:
+    """A digest of how images are preprocessed."""
+    settings = {key: value for key, value in sidecar["settings"].items() if key != "labels"}
+    return digest(json.dumps(settings, sort_keys=True))
+
+
 def assign_training_sets(
     layout: Layout,
     images: pd.DataFrame,
-    sidecars: Mapping[str, str],
+    digests: Mapping[str, str],
     models: Sequence[str],
     retrain: str | None,
 ) -> list[str]:
     """Write the cohort's training set, and give it to every model that has none or is to be trained again.
 
-    images: rows of the training images. sidecars: SHA-256 of the sidecar of each image. retrain: see `RETRAIN`, None to
-    leave models that have a training set with theirs. Returns a sentence for each model whose set is not the cohort's.
+    images: rows of the training images. digests: `image_digest` of each image. retrain: see `RETRAIN`, None to leave
+    models with the training set that they have; a model of images that were preprocessed in another way is trained
+    again in any case. Returns a sentence for each model whose set is not the cohort's.
     """
     if not models:
         return []
@@ -36,7 +49,10 @@ def assign_training_sets(
         raise UserError(
             f"{layout.images}: no training images; mark images with split 'train', or use no models"
         )
-    current = images[["image_id"]].assign(sidecar=[sidecars[image_id] for image_id in images["image_id"]])
+    if len(images) < 2:
+        raise UserError(f"{layout.images}: one training image makes no pair; mark more with split 'train'")
+    current = images[["image_id"]].assign(digest=[digests[image_id] for image_id in images["image_id"]])
+    preprocessing = _preprocessing(read_json(layout.sidecar(images["image_id"].iloc[0])))
     name = digest(*current.to_numpy().ravel())[:16]
     if not layout.training_images(
         name
@@ -46,9 +62,14 @@ def assign_training_sets(
     for model in models:
         path = layout.model_training(model)
         given = read_json(path) if path.is_file() else None
-        if given is None or (retrain and given["training_set"] != name):
-            start = None if given is None or retrain == "scratch" else _keep_weights(layout, model)
-            given = {"training_set": name, "images": len(current), "start": start}
+        if given is None or _outdated(given, name, preprocessing, retrain):
+            start = _keep_weights(layout, model) if given is not None and retrain == "last" else None
+            given = {
+                "training_set": name,
+                "images": len(current),
+                "preprocessing": preprocessing,
+                "start": start,
+            }
         if given["training_set"] != name:
             behind.append(
                 f"{model} was trained on an earlier set of {given['images']} images, now there are {len(current)}; "
@@ -56,6 +77,24 @@ def assign_training_sets(
             )
         write_json(path, given)
     return behind
+
+
+def _outdated(given: Mapping, name: str, preprocessing: str, retrain: str | None) -> bool:
+    """Whether a model's training has to begin anew; after one that began with weights, from scratch can too."""
+    if given["preprocessing"] != preprocessing:
+        return True
+    new_images = retrain is not None and given["training_set"] != name
+    return new_images or (retrain == "scratch" and given["start"] is not None)
+
+
+def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
+    """The images that any of the models learns from."""
+    sets = {training_of(layout, model)["training_set"] for model in models}
+    return {image_id for each in sets for image_id in _read_set(layout, each)["image_id"]}
+
+
+def _read_set(layout: Layout, training_set: str) -> pd.DataFrame:
+    return pd.read_csv(layout.training_images(training_set), sep="\t", dtype=str, keep_default_na=False)
 
 
 def _keep_weights(layout: Layout, model: str) -> str | None:
@@ -77,10 +116,10 @@ def training_of(layout: Layout, model: str) -> dict:
 
 def training_images(layout: Layout, training_set: str) -> list[str]:
     """The images of a training set; raises UserError where one is not as it was any more."""
-    table = pd.read_csv(layout.training_images(training_set), sep="\t", dtype=str, keep_default_na=False)
-    for image_id, sidecar in table.itertuples(index=False):
+    table = _read_set(layout, training_set)
+    for image_id, made_from in table.itertuples(index=False):
         path = layout.sidecar(image_id)
-        if not path.is_file() or digest_file(path) != sidecar:
+        if not path.is_file() or image_digest(read_json(path)) != made_from:
             raise UserError(
                 f"{layout.training_images(training_set)}: image '{image_id}' is not there as it was any more; "
                 "--config retrain=last or retrain=scratch trains with the images that are"

@@ -8,23 +8,29 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, wilcoxon
+from scipy.stats import bootstrap, norm, wilcoxon
 
 LEVEL = 0.95
 RESAMPLES = 9999
 VALUES_AT_ONCE = 2**24  # of resampled pairs in memory
+# From so many values on, the mean's interval is that of the normal distribution, which the bootstrap's has come to;
+# that one takes time by their square.
+MANY = 5000
 
 
 def mean_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
     """Lower and upper end of the 95 % bootstrap interval of the mean, bias-corrected and accelerated.
 
-    values: one a pair; NaN does not count. NaN for fewer than three values and where all are equal, of which a
-    resampled mean says nothing.
+    Of `MANY` values and more, mean ± 1.96 standard errors. values: one a pair; NaN does not count. NaN for fewer than
+    three values and where all are equal, of which a resampled mean says nothing.
     """
     values = np.asarray(values, dtype=float)
     values = values[~np.isnan(values)]
     if len(values) < 3 or np.ptp(values) == 0:
         return math.nan, math.nan
+    if len(values) >= MANY:
+        margin = norm.ppf((1 + LEVEL) / 2) * values.std(ddof=1) / math.sqrt(len(values))
+        return float(values.mean() - margin), float(values.mean() + margin)
     interval = bootstrap(
         (values,),
         np.mean,

@@ -42,9 +42,8 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
     Raises UserError if a shard or a pair was not evaluated.
     """
     wanted = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
-    tables = []
+    tables, asked = [], asked_shards(wanted, shards)
     for method in methods:
-        asked = asked_shards(wanted, shards)
         evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in asked])
         # Pairs that the cohort no longer has may still lie in a shard.
         table = wanted.merge(evaluated, on=["moving", "fixed"])[evaluated.columns]
@@ -59,7 +58,8 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
 
 def asked_shards(pairs: pd.DataFrame, shards: int) -> list[int]:
     """The shards that any pair belongs to; the others were never asked for."""
-    return sorted({shard_of(pair.moving, pair.fixed, shards=shards) for pair in pairs.itertuples()})
+    ids = set(zip(pairs["moving"], pairs["fixed"], strict=True))
+    return sorted({shard_of(moving, fixed, shards=shards) for moving, fixed in ids})
 
 
 def _read_shards(paths: Sequence[Path]) -> pd.DataFrame:
@@ -138,7 +138,8 @@ def write_tables(
     """
     pairs = merge(layout, methods, shards)
     summary = summarise(pairs, similarities, reference, seed)
-    summary["hardware"] = [hardware(layout, method, asked_shards(pairs, shards)) for method in methods]
+    asked = asked_shards(pairs, shards)
+    summary["hardware"] = [hardware(layout, method, asked) for method in methods]
     if published:
         summary = summary.join(read_published(published), on="method")
     write_table(layout.pairs_table, pairs)

@@ -214,6 +214,7 @@ class StageObjective(nn.Module):
         field_of_view_a: Tensor,
         field_of_view_b: Tensor,
         generator: torch.Generator,
+        done: float = 1,
     ) -> LossTerms:
         for _ in range(self.halvings):
             images_a, images_b = halve(images_a), halve(images_b)

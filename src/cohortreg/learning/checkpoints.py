@@ -24,19 +24,34 @@ class TrainingState:
     history: list[list[float]] = field(default_factory=list)
 
 
-def save(folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write a checkpoint, whole or not at all, and keep the last two."""
+def save(
+    folder: Path,
+    state: TrainingState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Write a checkpoint, whole or not at all, and keep the last two.
+
+    scaler: of the loss, where networks compute in float16.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     tensors["history"] = torch.tensor(state.history, dtype=torch.float64)
-    weights.save(folder / f"step-{state.step:08d}.safetensors", tensors, step=state.step, weight=state.weight)
+    facts = {"step": state.step, "weight": state.weight, "scaler": scaler and scaler.state_dict()}
+    weights.save(folder / f"step-{state.step:08d}.safetensors", tensors, **facts)
     for old in _all(folder)[:-KEPT]:
         old.unlink()
 
 
-def load_last(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState | None:
-    """Put the last checkpoint's state into the model and the optimizer; None where there is no checkpoint."""
+def load_last(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+) -> TrainingState | None:
+    """Put the last checkpoint's state into the model, the optimizer and the scaler; None where there is none."""
     found = _all(folder)
     if not found:
         return None
@@ -56,6 +71,8 @@ def load_last(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
                 tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
             moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    if scaler is not None:
+        scaler.load_state_dict(facts["scaler"])
     return TrainingState(facts["step"], facts["weight"], history)
 
 

@@ -44,7 +44,7 @@ class Device:
                 f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what there is"
             )
         self.device = torch.device(wanted[0])
-        self._precision = precision
+        self.precision = precision
 
     def to_device(self, what: nn.Module | torch.Tensor) -> nn.Module | torch.Tensor:
         """The same, there."""
@@ -52,7 +52,7 @@ class Device:
 
     def autocast(self) -> AbstractContextManager:
         """A context in which networks compute in half precision, if they should. Processors have no float16."""
-        if self._precision == "32-true":
+        if self.precision == "32-true":
             return nullcontext()
-        on_accelerator = self.device.type != "cpu" and self._precision == "16-mixed"
+        on_accelerator = self.device.type != "cpu" and self.precision == "16-mixed"
         return torch.autocast(self.device.type, torch.float16 if on_accelerator else torch.bfloat16)

@@ -1,10 +1,15 @@
 """The devices and processes that a training runs on, and the precision that its networks compute in."""
 
+import os
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
+from cohortreg.errors import UserError
+from cohortreg.learning.devices import Device
 
 
 class NetworksInHalfPrecision(MixedPrecision):
@@ -21,9 +26,14 @@ class NetworksInHalfPrecision(MixedPrecision):
 def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int = 1) -> Fabric:
     """The devices of a command, in Lightning Fabric's terms; in mixed precision images and maps stay float32.
 
-    devices: on each node. More than one need a process each, which torchrun has started.
+    devices: on each node. More than one need a process each, which torchrun has started. Raises UserError where the
+    devices or the processes are not there.
     """
     together = devices * nodes > 1
+    if together and "TORCHELASTIC_RUN_ID" not in os.environ:
+        raise UserError(
+            f"training.devices: {devices} on {nodes} nodes need torchrun, which starts a process for each"
+        )
     options = {
         "accelerator": accelerator,
         "devices": devices,
@@ -32,6 +42,10 @@ def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int =
     }
     # Named, or Lightning would take a command in a job of Slurm for one of several that srun started.
     started_by = TorchElasticEnvironment() if together else LightningEnvironment()
+    kind = Device(accelerator, precision).device.type
+    there = torch.cuda.device_count() if kind == "cuda" else devices
+    if devices > there:
+        raise UserError(f"training.devices: {devices}, but this machine has {there}")
     fabric = Fabric(**options, precision=precision, plugins=[started_by])
     # Fabric may choose another precision than asked for: bfloat16 on processors, which have no float16.
     mixed = fabric.strategy.precision

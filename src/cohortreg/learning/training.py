@@ -23,8 +23,8 @@ HISTORY = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight
 
 
 class Objective(Protocol):
-    """A module of images_a, images_b [batch, 1, *grid], the field of view of each [batch, 2, dim] in voxels, and a
-    generator for what is random in the loss.
+    """A module of images_a, images_b [batch, 1, *grid], the field of view of each [batch, 2, dim] in voxels, a
+    generator for what is random in the loss, and the part of the stage's training steps that is done, 0 to 1.
 
     Returns scalars: similarity, inverse_consistency (any regularity that the weight multiplies), and folds, the
     mean number of folds of a map.
@@ -37,6 +37,7 @@ class Objective(Protocol):
         field_of_view_a: Tensor,
         field_of_view_b: Tensor,
         generator: torch.Generator,
+        done: float = 1,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss terms of a batch of pairs."""
 
@@ -85,18 +86,23 @@ def train(
     `fold_threshold`.
 
     stop: asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
-    step. accumulate: see `training_step`.
+    step. accumulate: see `training_step`. Raises UserError where the loss is not finite any more.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], fused=True)
     module, optimizer = fabric.setup(objective, optimizer)
-    state = checkpoints.load_last(checkpoint_folder, module, optimizer)
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    state = checkpoints.load_last(checkpoint_folder, module, optimizer, scaler)
     state = state or TrainingState(0, float(settings["weight"]))
     module.train()
     progress(state)
     while state.step < settings["training_steps"]:
         started = time.perf_counter()
         terms = training_step(fabric, module, optimizer, images, settings, seed, state, accumulate)
+        if not np.isfinite(terms).all():
+            raise UserError(
+                f"training diverged at step {state.step + 1}, where the loss is not finite: lower its learning_rate"
+            )
         weight = rise(settings, state.step) * state.weight
         state.history.append([state.step + 1, *terms, weight, 1 / (time.perf_counter() - started)])
         state.step += 1
@@ -106,7 +112,7 @@ def train(
         stopped = bool(fabric.all_reduce(torch.tensor(float(stop()), device=fabric.device), reduce_op="sum"))
         due = stopped or state.step % checkpoint_every == 0 or state.step == settings["training_steps"]
         if due and fabric.is_global_zero:
-            checkpoints.save(checkpoint_folder, state, module, optimizer)
+            checkpoints.save(checkpoint_folder, state, module, optimizer, scaler)
         progress(state)
         if stopped:
             break
@@ -154,6 +160,7 @@ def training_step(
                 images.field_of_view(here_a),
                 images.field_of_view(here_b),
                 generator,
+                state.step / settings["training_steps"],
             )
             similarity, inverse_consistency, _ = terms
             fabric.backward((similarity + weight * inverse_consistency) / accumulate)

@@ -134,20 +134,17 @@ def both_directions(images_a: Tensor, images_b: Tensor) -> tuple[Tensor, Tensor]
 
 
 class AffineObjective(nn.Module):
-    """NCC, inverse consistency, and a departure from the identity that costs less from step to step.
+    """NCC, inverse consistency, and a departure from the identity, whose weight falls to exp(-5) of it over the stage.
 
-    Sums over both directions. training_steps: after which the weight of the departure has fallen to exp(-5) of it.
+    Sums over both directions.
     """
 
-    def __init__(self, registration: AffineSteps, settings: dict, training_steps: int):
+    def __init__(self, registration: AffineSteps, settings: dict):
         super().__init__()
         self.registration = registration
         self.settings = settings
-        self.training_steps = training_steps
-        # In the checkpoints, so that a training that was killed goes on at its weight.
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator) -> LossTerms:
+    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator, done=1) -> LossTerms:
         moving, fixed = both_directions(images_a, images_b)
         phi = self.registration(moving, fixed)
         on_grid = phi.on_grid(moving.shape[2:])
@@ -158,9 +155,7 @@ class AffineObjective(nn.Module):
         departure = (
             2 * (phi.matrix - torch.eye(dim, dim + 1, device=moving.device)).square().sum((1, 2)).mean()
         )
-        decay = torch.exp(-5 * self.step / self.training_steps)
-        if self.training:
-            self.step += 1
+        decay = math.exp(-5 * done)
         points = sample_points(moving.shape[2:], 4, generator, moving)
         regularity = self.settings["affine_departure"] * decay * departure + self.settings[
             "affine_symmetry"
@@ -182,7 +177,7 @@ class VelocityObjective(nn.Module):
         self.registration.first.eval()
         return self
 
-    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator) -> LossTerms:
+    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator, done=1) -> LossTerms:
         moving, fixed = both_directions(images_a, images_b)
         shape = moving.shape[2:]
         affine = self.registration.first(moving, fixed)
@@ -244,7 +239,7 @@ class Avsm(Learned):
     def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
         settings, stages = _complete(model), model["stages"]
         if len(stages) == 1:
-            return AffineObjective(registration, settings, stages[0]["training_steps"])
+            return AffineObjective(registration, settings)
         return VelocityObjective(registration, settings)
 
 

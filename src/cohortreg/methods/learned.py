@@ -76,7 +76,8 @@ class Learned:
         tensors, _ = weights.load(path)
         weights.load_into(self.registration, tensors, path)
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
-        self.version = digest(self.release, digest_file(path), json.dumps(optimisation, sort_keys=True))
+        fitted = json.dumps(optimisation, sort_keys=True)
+        self.version = digest(self.release, digest_file(path), device.precision, fitted)
         self.similarity = self.similarity_in_words(self.card)
         self.grid = tuple(self.card["grid"])
         self.device = device
@@ -93,6 +94,8 @@ class Learned:
         with torch.inference_mode():
             phi = registration(pair, pair.flip(0)).on_grid(self.grid)
         displacement = (phi - identity_map(self.grid, phi.device)).cpu()
+        if not displacement.isfinite().all():
+            raise UserError("the networks' displacement field is not finite")
         return Registration(displacement[:1], displacement[1:])
 
     def _fitted(self, pair: Tensor, field_of_view: Tensor) -> nn.Module:

@@ -114,12 +114,13 @@ def missing(config: Mapping) -> dict[str, str]:
 
 
 def open_method(
-    row: str, layout: Layout, settings: Mapping, seed: int, threads: int, device: "Device"
+    row: str, layout: Layout, settings: Mapping, seed: int, threads: int, device: "Device | None" = None
 ) -> "Method":
     """The method of a row, ready to register.
 
-    settings: `method_settings` of a method without training; `pretrained`, folder of an imported model, if the row is
-    one; `optimisation`, see `Learned`.
+    settings: `method_settings` of a method without training; of others `model`, the folder of the imported model or of
+    the trained stage that the row stands for, and `optimisation`, see `Learned`. Without `model`, the stage is looked
+    for among the trained ones. device: that networks run on.
     """
     if row in PAIRWISE:
         method = method_class(row)
@@ -127,8 +128,8 @@ def open_method(
         return method(complete(method.settings, given, f"method_settings.{row}"), seed, threads)
     from cohortreg.methods.learned import read_card
 
-    pretrained = settings.get("pretrained")
-    folder = Path(pretrained) if pretrained else _trained_folder(layout, row.removesuffix(OPTIMISED))
+    named = settings.get("model")
+    folder = Path(named) if named else _trained_folder(layout, row.removesuffix(OPTIMISED))
     if folder is None:
         known = ", ".join(PAIRWISE)
         raise UserError(

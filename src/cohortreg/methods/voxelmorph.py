@@ -49,7 +49,7 @@ class VoxelMorphObjective(nn.Module):
             self.registration.first.eval()
         return self
 
-    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator) -> LossTerms:
+    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator, done=1) -> LossTerms:
         shape, moving, affine, step = images_a.shape[2:], images_a, None, self.registration
         if isinstance(self.registration, TwoSteps):
             affine, step = self.registration.first(images_a, images_b), self.registration.second
@@ -123,7 +123,7 @@ class VoxelMorph(Learned):
     @staticmethod
     def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
         if _learns_affine(model):
-            return AffineObjective(registration, _complete(model), model["stages"][0]["training_steps"])
+            return AffineObjective(registration, _complete(model))
         return VoxelMorphObjective(registration)
 
 

@@ -46,6 +46,7 @@ class Pairs(nn.Module):
         field_of_view_a: Tensor,
         field_of_view_b: Tensor,
         generator: torch.Generator,
+        done: float = 1,
     ) -> LossTerms:
         shape = images_a.shape[2:]
         points = identity_map(shape, images_a.device)

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from cohortreg.layout import Layout
 from cohortreg.report import style
 
-# Column of history.csv -> how its panel is labelled, and whether its axis is logarithmic.
+# Column of history.csv -> how its panel is labelled, and whether its axis is logarithmic. Mutual information, which is
+# maximised, has losses below zero.
 CURVES = {
     "similarity": ("Similarity loss", "log"),
-    "inverse_consistency": ("Inverse consistency\nloss, unweighted", "log"),
+    "inverse_consistency": ("Regularity loss,\nunweighted", "log"),
     "folds": ("Folds a pair", "symlog"),
     "weight": ("Weight λ", "linear"),
 }
@@ -100,14 +101,17 @@ def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
     figure, panels = plt.subplots(len(CURVES), 1, figsize=(style.WIDTH, 8), sharex=True)
     for model, colour in style.colours(list(histories)).items():
         joined, starts = join_stages(histories[model])
-        for axes, (column, (label, scale)) in zip(panels, CURVES.items(), strict=True):
+        for axes, (column, (label, _)) in zip(panels, CURVES.items(), strict=True):
             _curve(axes, joined, column, colour, model)
-            axes.set_yscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
             axes.set_ylabel(label)
             for start in starts[1:]:
                 axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle="--")
         if len(histories) == 1:
             _name_stages(panels[0], starts)
+    everything = pd.concat(history for stages in histories.values() for history in stages)
+    for axes, (column, (_, scale)) in zip(panels, CURVES.items(), strict=True):
+        scale = "linear" if scale == "log" and everything[column].min() <= 0 else scale
+        axes.set_yscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
     panels[-1].set_xlabel("Training step")
     figure.align_ylabels()
     if len(histories) > 1:

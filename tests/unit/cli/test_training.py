@@ -1,11 +1,14 @@
 """The training command, killed for real."""
 
+import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -125,6 +128,26 @@ def test_what_is_missing_is_one_sentence(tmp_path, what):
     assert sentence in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("settings", "stage", "sentence"),
+    [
+        ("{model", 1, "--settings must be JSON"),
+        ("[]", 1, "--settings must be a JSON object"),
+        (json.dumps({"training": {}}), 1, "--settings has no model; correct it"),
+        (json.dumps(SETTINGS | {"training": {}}), 1, "--settings has no accelerator; correct it"),
+        (json.dumps(SETTINGS), 9, "icon has 1 stages, and no stage 9"),
+    ],
+)
+def test_settings_that_are_wrong_are_one_sentence(tmp_path, settings, stage, sentence):
+    call = command(packed(tmp_path))
+    call[call.index("--settings") + 1] = settings
+    call[call.index("--stage") + 1] = str(stage)
+    result = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("cohortreg: ") and result.stderr.count("\n") == 1
+    assert sentence in result.stderr
+
+
 CONV_ONLY = {"architecture": "conv_only", "channels": 4, "layers": 3}
 
 
@@ -164,7 +187,19 @@ def test_a_batch_that_is_divided_trains_the_same_weights(tmp_path, devices, accu
         assert np.isclose(divided[name], tensor, atol=1e-5).mean() > 0.98, name
 
 
-def test_processes_that_are_asked_to_end_stop_at_the_same_step(tmp_path):
+def processes_of(layout: Layout) -> list[int]:
+    """Processes that train there: torchrun and those that it started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(layout.root) in (process / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("everyone", [False, True], ids=["torchrun is", "all are"])
+def test_processes_that_are_asked_to_end_stop_at_the_same_step(tmp_path, everyone):
+    """Slurm signals all of them, and torchrun signals its own once more."""
     layout = packed(tmp_path)
     model = SETTINGS["model"] | {"network": CONV_ONLY, "stages": [STAGE | {"batch_size": 2}]}
     line = command(layout, {"model": model, "training": SETTINGS["training"] | {"devices": 2}})
@@ -172,7 +207,8 @@ def test_processes_that_are_asked_to_end_stop_at_the_same_step(tmp_path):
         while not list(layout.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
             assert process.poll() is None
             time.sleep(0.005)
-        process.send_signal(signal.SIGTERM)
+        for each in processes_of(layout) if everyone else [process.pid]:
+            os.kill(each, signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     stopped = re.findall(r"stage 1 was stopped after step (\d+); the same command goes on from there", said)
     assert len(stopped) == 1, said

@@ -7,6 +7,7 @@ import pytest
 from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
 from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
+from cohortreg.cohort.training_sets import image_digest
 from cohortreg.errors import UserError
 from cohortreg.files import digest_file, read_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
@@ -263,16 +264,33 @@ def test_warnings_are_kept_for_the_report(cohort):
     assert "2 test subjects are also in training (s0, s1)" in warning
 
 
+def test_subjects_that_a_model_learnt_from_and_that_are_tested_now_are_warned_of(cohort):
+    """The model keeps its training set, whatever becomes of the column split."""
+    table, pairs, _, layout = cohort
+    run(cohort)
+    sizes = {"images": SHARDS, "pairs": 2}
+    assert merge_cohort(layout, "small", table, pairs, sizes, ["icon"])["warnings"] == []
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text(
+        "".join(line.replace("train", "test") if line.startswith("image-7") else line for line in lines)
+    )
+    run(cohort)
+    leak, behind = merge_cohort(layout, "small", table, pairs, sizes, ["icon"])["warnings"]
+    assert "1 test subject is also in training (s7)" in leak
+    assert "icon was trained on an earlier set of 3 images, now there are 2" in behind
+
+
 def test_index_and_digest_change_when_an_image_does(cohort):
     _, _, root, layout = cohort
     run(cohort)
     before = {shard: layout.image_shard(shard).read_text() for shard in range(SHARDS)}
     header, *rows = "".join(before.values()).splitlines()
-    assert header == "image_id\tstatus\treason\tsidecar"
+    assert header == "image_id\tstatus\treason\tsidecar\tdigest"
     rows = [row.split("\t") for row in rows if row != header]
     assert len(rows) == 8
-    for image_id, status, reason, sidecar in rows:
+    for image_id, status, reason, sidecar, made_from in rows:
         assert (status, reason, sidecar) == ("ok", "", digest_file(layout.sidecar(image_id)))
+        assert made_from == image_digest(read_json(layout.sidecar(image_id)))
     digest = merge(cohort)["digest"]
     assert merge(cohort)["digest"] == digest
     write_image(root / "i3.nii.gz", read_image(root / "i4.nii.gz"))

@@ -4,9 +4,15 @@ import pandas as pd
 import pytest
 import torch
 
-from cohortreg.cohort.training_sets import assign_training_sets, training_images, training_of
+from cohortreg.cohort.training_sets import (
+    assign_training_sets,
+    image_digest,
+    trained_on,
+    training_images,
+    training_of,
+)
 from cohortreg.errors import UserError
-from cohortreg.files import digest_file, read_json, write_json
+from cohortreg.files import read_json, write_json
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
 
@@ -15,13 +21,20 @@ from cohortreg.learning import weights
 def layout(tmp_path) -> Layout:
     layout = Layout(tmp_path / "knees")
     for name in ("a", "b", "c"):
-        write_json(layout.sidecar(name), {"made_from": name})
+        preprocessed(layout, name)
     return layout
 
 
+def preprocessed(layout: Layout, name: str, raw: str = "", **other) -> None:
+    """The sidecar of an image; raw: the content of the file that it was made from."""
+    settings = {"grid": [8, 8, 8], "labels": "grid"} | other.pop("settings", {})
+    made_from = {"image_sha256": raw or name, "label_sha256": "", "mirrored": False, "settings": settings}
+    write_json(layout.sidecar(name), made_from | other)
+
+
 def assign(layout: Layout, images: str, models=("icon",), retrain=None) -> list[str]:
-    sidecars = {name: digest_file(layout.sidecar(name)) for name in images}
-    return assign_training_sets(layout, pd.DataFrame({"image_id": list(images)}), sidecars, models, retrain)
+    digests = {name: image_digest(read_json(layout.sidecar(name))) for name in images}
+    return assign_training_sets(layout, pd.DataFrame({"image_id": list(images)}), digests, models, retrain)
 
 
 def test_a_model_keeps_its_images_while_the_cohort_grows(layout):
@@ -71,13 +84,51 @@ def test_retraining_from_the_last_weights_puts_them_aside(layout):
     assert weights.load(layout.start_weights("icon", 1))[0]["weight"].tolist() == [1, 1]
 
 
-def test_the_same_images_made_otherwise_are_another_training_set(layout):
+def test_an_image_that_was_replaced_makes_another_training_set(layout):
     assign(layout, "ab")
     first = training_of(layout, "icon")["training_set"]
-    write_json(layout.sidecar("b"), {"made_from": "another"})
+    preprocessed(layout, "b", raw="another")
     assert len(assign(layout, "ab")) == 1
     with pytest.raises(UserError, match="image 'b' is not there as it was any more"):
         training_images(layout, first)
+
+
+def test_labels_and_their_structures_are_no_part_of_a_training_set(layout):
+    assign(layout, "ab")
+    first = training_of(layout, "icon")
+    preprocessed(
+        layout, "b", label_sha256="corrected", structures={"shell": [2]}, settings={"labels": "native"}
+    )
+    assert assign(layout, "ab") == []
+    assert training_of(layout, "icon") == first
+    assert training_images(layout, first["training_set"]) == ["a", "b"]
+
+
+def test_images_preprocessed_in_another_way_train_every_model_again(layout):
+    """Its weights would be of images that there are none of any more, maybe of another grid."""
+    assign(layout, "abc")
+    first = training_of(layout, "icon")
+    for name in "abc":
+        preprocessed(layout, name, settings={"grid": [4, 4, 4]})
+    assert assign(layout, "abc") == []
+    again = training_of(layout, "icon")
+    assert again["training_set"] != first["training_set"] and again["start"] is None
+
+
+def test_a_model_that_went_on_from_earlier_weights_can_be_trained_from_scratch(layout):
+    """With a network of other widths, its earlier weights fit no more."""
+    assign(layout, "ab")
+    weights.save(layout.weights("icon", 1), {"weight": torch.zeros(2)})
+    assign(layout, "abc", retrain="last")
+    assert training_of(layout, "icon")["start"]
+    assign(layout, "abc", retrain="scratch")
+    assert training_of(layout, "icon")["start"] is None
+
+
+def test_what_models_learnt_from_is_told_when_the_cohort_has_moved_on(layout):
+    assign(layout, "ab")
+    assign(layout, "bc", models=("icon", "gradicon"))
+    assert trained_on(layout, ["icon", "gradicon"]) == {"a", "b", "c"}
 
 
 def test_a_list_that_is_there_is_not_written_again(layout):
@@ -92,6 +143,8 @@ def test_no_training_images_is_a_sentence(layout):
     assert assign(layout, "", models=()) == []
     with pytest.raises(UserError, match="no training images"):
         assign(layout, "")
+    with pytest.raises(UserError, match="one training image makes no pair"):
+        assign(layout, "a")
 
 
 def test_a_model_without_a_training_set_is_a_sentence(layout):

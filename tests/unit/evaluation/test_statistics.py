@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cohortreg.evaluation import statistics
-from cohortreg.evaluation.statistics import holm, mean_interval, paired_p_values
+from cohortreg.evaluation.statistics import MANY, holm, mean_interval, paired_p_values
 
 NAN = math.nan
 
@@ -26,6 +26,15 @@ def test_the_interval_of_many_values_is_that_of_the_normal_distribution():
     half = 1.96 * values.std(ddof=1) / 20
     assert low == pytest.approx(values.mean() - half, abs=0.05 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.05 * half)
+
+
+def test_where_the_bootstrap_ends_its_interval_goes_on():
+    """Of folds, whose distribution is skewed: the ends differ by less than their own scatter between seeds."""
+    folds = np.random.default_rng(3).exponential(100, MANY)
+    (low, high), (before, after) = mean_interval(folds, seed=1), mean_interval(folds[:-1], seed=1)
+    half = (high - low) / 2
+    assert half == pytest.approx(1.95996 * folds.std(ddof=1) / math.sqrt(MANY), rel=1e-5)
+    assert abs(low - before) < 0.05 * half and abs(high - after) < 0.05 * half
 
 
 def test_the_interval_of_a_skewed_measure_reaches_further_up():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from cohortreg.errors import UserError
 from cohortreg.learning.fabric import make_fabric
 
 
@@ -38,3 +39,15 @@ def test_every_precision_of_the_configuration_computes(precision):
     assert module(torch.ones(1, 1, 2, 2, 2)).item() == 1
     expected = {"16-mixed": "bf16-mixed"}.get(precision, precision)
     assert fabric.strategy.precision.precision == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_an_accelerator_that_is_not_there_is_a_sentence():
+    with pytest.raises(UserError, match=r"training\.accelerator: gpu, but PyTorch finds none here"):
+        make_fabric("gpu", "32-true")
+
+
+def test_several_devices_without_torchrun_are_a_sentence(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with pytest.raises(UserError, match="need torchrun"):
+        make_fabric("cpu", "32-true", devices=2)

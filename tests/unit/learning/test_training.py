@@ -195,6 +195,15 @@ def test_training_lowers_the_loss(images, tmp_path):
     assert similarity[-10:].mean() < 0.9 * similarity[:10].mean()
 
 
+def test_a_loss_that_is_not_finite_ends_training_before_it_spoils_a_checkpoint(images, tmp_path):
+    settings = SETTINGS | {"learning_rate": 1e30, "schedule": "constant"}
+    with pytest.raises(UserError, match=r"training diverged at step [2-7], .* lower its learning_rate"):
+        run(images, tmp_path, settings, every=1)
+    for path in tmp_path.glob("*.safetensors"):
+        history = weights.load(path)[0]["history"]
+        assert history.isfinite().all()
+
+
 def test_weights_of_another_network_are_refused_with_the_first_name(tmp_path):
     path = tmp_path / "weights.safetensors"
     module = torch.nn.Linear(3, 2)

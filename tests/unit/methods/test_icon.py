@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from scipy.ndimage import gaussian_filter, shift
 
+from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.icon.stages import build_registration
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.io import Image
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
+from cohortreg.learning.devices import Device
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.icon import Icon, for_registration
 
@@ -51,21 +52,21 @@ def difference(registration, moving: Image, fixed: Image, part=...) -> float:
     return float(np.mean((warped - fixed.array)[part] ** 2))
 
 
-def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1)
+def device(precision: str = "32-true") -> Device:
+    return Device("cpu", precision)
 
 
 def test_fitting_to_a_pair_brings_it_closer(folder):
     moving = image(0)
     fixed = Image(shift(moving.array, (1, -1, 0.5), order=1, mode="nearest"), moving.affine)
-    plain = Icon(folder, fabric())(moving, fixed)
-    fitted = Icon(folder, fabric(), {"steps": 300, "learning_rate": 1e-3})(moving, fixed)
+    plain = Icon(folder, device())(moving, fixed)
+    fitted = Icon(folder, device(), {"steps": 300, "learning_rate": 1e-3})(moving, fixed)
     assert not plain.forward.any()  # a network that was not trained yet
     assert difference(fitted, moving, fixed) < 0.5 * difference(plain, moving, fixed)
 
 
 def test_a_pair_is_fitted_the_same_whatever_came_before(folder):
-    method = Icon(folder, fabric(), {"steps": 3, "learning_rate": 1e-2})
+    method = Icon(folder, device(), {"steps": 3, "learning_rate": 1e-2})
     before = {name: tensor.clone() for name, tensor in method.registration.state_dict().items()}
     first = method(image(0), image(1)).forward
     method(image(2), image(3))
@@ -76,7 +77,7 @@ def test_a_pair_is_fitted_the_same_whatever_came_before(folder):
 
 
 def test_what_was_not_imaged_does_not_count_when_fitting(folder):
-    method = Icon(folder, fabric(), {"steps": 100, "learning_rate": 1e-3})
+    method = Icon(folder, device(), {"steps": 100, "learning_rate": 1e-3})
     moving = image(0)
     imaged = [[0, size - 4 * (axis == 2)] for axis, size in enumerate(GRID)]
     array = shift(moving.array, (1, -1, 0.5), order=1, mode="nearest")
@@ -92,8 +93,20 @@ def test_what_was_not_imaged_does_not_count_when_fitting(folder):
 
 
 def test_what_fits_to_a_pair_is_part_of_the_version(folder):
-    fewer, more = (Icon(folder, fabric(), {"steps": n, "learning_rate": 1e-2}).version for n in (3, 4))
-    assert len({fewer, more, Icon(folder, fabric()).version}) == 3
+    fewer, more = (Icon(folder, device(), {"steps": n, "learning_rate": 1e-2}).version for n in (3, 4))
+    assert len({fewer, more, Icon(folder, device()).version}) == 3
+
+
+def test_precision_is_part_of_the_version(folder):
+    assert Icon(folder, device()).version != Icon(folder, device("bf16-mixed")).version
+
+
+def test_a_field_that_is_not_finite_fails_the_pair(folder):
+    tensors, _ = weights.load(folder / WEIGHTS)
+    last = {name: tensor * torch.nan for name, tensor in tensors.items() if ".last." in name}
+    weights.save(folder / WEIGHTS, tensors | last)
+    with pytest.raises(UserError, match="not finite"):
+        Icon(folder, device())(image(0), image(1))
 
 
 NETWORK = {"architecture": "unet", "down": [2, 8, 16], "up": [8, 16]}
@@ -106,7 +119,7 @@ def registration(grid, precision):
     for step in registration.modules():
         if isinstance(step, DisplacementNetwork):
             torch.nn.init.normal_(step.network.last.weight, std=0.05)
-    return for_registration(registration, Fabric(accelerator="cpu", devices=1, precision=precision))
+    return for_registration(registration, device(precision))
 
 
 @pytest.mark.parametrize("grid", [(12, 16, 20), (16, 20)])

@@ -4,11 +4,14 @@ import copy
 from pathlib import Path
 
 import pytest
-from lightning_fabric import Fabric
 
 from cohortreg import config as configuration
 from cohortreg.errors import UserError
+from cohortreg.files import write_json
+from cohortreg.icon.stages import build_registration
 from cohortreg.layout import Layout
+from cohortreg.learning import weights
+from cohortreg.learning.devices import Device
 from cohortreg.methods import registry
 from cohortreg.methods.registry import (
     LEARNED,
@@ -101,6 +104,23 @@ def test_a_model_that_learns_by_another_method_has_one_row_of_its_name(demo):
     assert registry.similarity_of("avsm-io", models, {}) == "LNCC"
 
 
+def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configuration_left(tmp_path):
+    """Both stages compose three steps: that of now is the first, the second was trained before."""
+    layout = Layout(tmp_path)
+    network = {"architecture": "conv_only", "channels": 2, "layers": 2}
+    for stage, parts in enumerate([[3], [2, 1]], start=1):
+        stages = [{"steps": steps, "downsample": 1} for steps in parts]
+        registration, _ = build_registration(network, stages, (4, 5, 6))
+        weights.save(layout.weights("icon", stage), registration.state_dict())
+        card = {"model": "icon", "steps": 3, "network": network, "stages": stages, "similarity": "mse"}
+        write_json(layout.model_card("icon", stage), card | {"grid": [4, 5, 6]})
+    given = {"model": str(layout.stage("icon", 1))}
+    assert (
+        open_method("icon-3step", layout, given, 1, 1, Device("cpu", "32-true")).card["stages"][0]["steps"]
+        == 3
+    )
+
+
 def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
     with pytest.raises(UserError, match="demons9: no such method; there are identity, affine"):
-        open_method("demons9", Layout(tmp_path), {}, 1, 1, Fabric(accelerator="cpu", devices=1))
+        open_method("demons9", Layout(tmp_path), {}, 1, 1, Device("cpu", "32-true"))

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 from cohortreg.images.io import Image
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES
 from cohortreg.maps.transforms import Grid, Transform
-from cohortreg.report.charts import join_stages
+from cohortreg.report.charts import join_stages, training_figure
 from cohortreg.report.figures import rank, shown_pairs
 from cohortreg.report.pairs import Pair, choose_slice, read_pair
 
@@ -112,3 +112,18 @@ def test_stages_are_joined_one_after_another():
     assert joined["step"].tolist() == [1, 2, 3, 4, 5]
     assert joined["stage"].tolist() == [1, 1, 1, 2, 2]
     assert starts == [0, 3]
+
+
+def test_a_similarity_whose_loss_is_below_zero_is_drawn():
+    """Mutual information is one; an axis of logarithms would leave it out."""
+    history = pd.DataFrame(
+        {
+            "step": [1, 2],
+            "similarity": [-0.5, -0.7],
+            "inverse_consistency": [0.2, 0.1],
+            "folds": [0, 1],
+            "weight": [1, 1],
+        }
+    )
+    figure = training_figure({"mi": [history]})
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log", "symlog", "linear"]
