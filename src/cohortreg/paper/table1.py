@@ -85,10 +85,10 @@ def _findings(rows: pd.DataFrame, networks: Sequence[str]) -> list[str]:
             f"Dice of {' and '.join(NETWORKS[network] for network in best)} up to λ = {UP_TO} differs from the "
             f"published by at most {far:.3f} ({'within' if far <= NEAR else 'not within'} {NEAR})."
         )
-    falling, not_falling = [], []
+    falling, rising = [], []
     for network in networks:
         folds = rows[rows["network"] == network].sort_values("lambda")["folds"]
-        (falling if folds.is_monotonic_decreasing else not_falling).append(NETWORKS[network])
-    words = f"Folds fall with every step of λ for {', '.join(falling) or 'no network'}"
-    findings.append(f"{words}; not for {', '.join(not_falling)}." if not_falling else f"{words}.")
+        (falling if folds.is_monotonic_decreasing else rising).append(NETWORKS[network])
+    words = f"From one λ to the next, folds never rise for {', '.join(falling) or 'no network'}"
+    findings.append(f"{words}; they do for {', '.join(rising)}." if rising else f"{words}.")
     return findings
