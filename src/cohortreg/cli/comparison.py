@@ -1,5 +1,6 @@
 """Commands for evaluating, tables, figures, the report."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -86,7 +87,7 @@ def report_command(
     from cohortreg.report.page import write_report
 
     layout = Layout(results)
-    config = parsed(settings)
+    config = json.loads(json.dumps(parsed(settings)))  # plain dictionaries, which YAML can show
     left_out = config.pop("left_out", [])
     write_report(layout, config, left_out)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.resolve()}")

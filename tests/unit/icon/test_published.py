@@ -5,13 +5,13 @@ import pickle
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import save_file
 
 from cohortreg.errors import UserError
 from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.stages import build_registration
 from cohortreg.images.io import Image
+from cohortreg.learning.devices import Device
 from cohortreg.methods.icon import Icon, import_weights
 
 GRID = [80, 192, 192]
@@ -69,7 +69,7 @@ def test_an_imported_file_registers(tmp_path, which, suffix):
     tensors["identity_map"] = torch.zeros(1, 3, 4, 4, 4)
     save_file(tensors, file) if suffix == ".safetensors" else torch.save(tensors, file)
     import_weights(file, tmp_path / "knees", [32, 32, 32])
-    method = Icon(tmp_path / "knees", Fabric(accelerator="cpu", devices=1))
+    method = Icon(tmp_path / "knees", Device("cpu", "32-true"))
     images = [Image(torch.rand(32, 32, 32).numpy(), torch.eye(4).numpy()) for _ in range(2)]
     registration = method(*images)
     assert registration.forward.shape == (1, 3, 32, 32, 32)

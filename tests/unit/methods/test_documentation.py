@@ -8,7 +8,6 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from cohortreg.images.io import Image
 from cohortreg.layout import Layout
@@ -42,7 +41,7 @@ def test_the_example_of_a_new_method_works(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     entry = eval(f"{{{code[1]}}}", {"Entry": Entry})
     monkeypatch.setitem(PAIRWISE, "centre", entry["centre"])
-    method = open_method("centre", Layout(tmp_path), {}, 1, 1, Fabric(accelerator="cpu", devices=1))
+    method = open_method("centre", Layout(tmp_path), {}, 1, 1)
     i, j, k = np.indices((20, 21, 22))
     moving, fixed = (
         Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4))

@@ -16,6 +16,7 @@ from cohortreg.images.io import Image
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
 from cohortreg.learning.data import TrainingImages, pack
+from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.avsm import AffineSteps, Avsm, VelocitySteps
@@ -100,7 +101,7 @@ def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
     with torch.no_grad():
         assert (start(pair, pair.flip(0)).on_grid(GRID) - identity_map(GRID)).abs().max() < 1e-4
     train(layout, name, model)
-    opened = open_method(name, layout, {}, 1, 1, cpu())
+    opened = open_method(name, layout, {}, 1, 1, Device("cpu", "32-true"))
     histories = [pd.read_csv(layout.history(name, stage)) for stage in range(1, len(model["stages"]) + 1)]
     learnt = [
         history["similarity"].iloc[-30:].mean() / history["similarity"].iloc[:10].mean()
