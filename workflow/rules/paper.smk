@@ -78,7 +78,7 @@ rule paper_cell:
     threads: 1
     resources:
         mem_mb=more(16000 if PRESET == "full" else 2000),
-        runtime=more(2880 if PRESET == "full" else 30),
+        runtime=more(2880 if PRESET == "full" else 240),
     params:
         results=paper_results,
         settings=cell_settings,

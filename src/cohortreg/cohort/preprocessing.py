@@ -193,7 +193,12 @@ def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]
         if not path.is_file():
             raise UserError(f"{path} does not exist; run `cohortreg preprocess` for shard {shard} first.")
         digest_file(path)
-        index += [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+        header, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+        if header != INDEX:
+            raise UserError(
+                f"{path} is of an earlier version; run `cohortreg preprocess` for shard {shard} again."
+            )
+        index += rows
     unknown = set(images["image_id"]) - {row[0] for row in index}
     if unknown:
         raise UserError(

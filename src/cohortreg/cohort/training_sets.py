@@ -81,7 +81,8 @@ def assign_training_sets(
 
 def _outdated(given: Mapping, name: str, preprocessing: str, retrain: str | None) -> bool:
     """Whether a model's training has to begin anew; after one that began with weights, from scratch can too."""
-    if given["preprocessing"] != preprocessing:
+    # One of an earlier version does not say how its images were preprocessed.
+    if given.get("preprocessing", preprocessing) != preprocessing:
         return True
     new_images = retrain is not None and given["training_set"] != name
     return new_images or (retrain == "scratch" and given["start"] is not None)

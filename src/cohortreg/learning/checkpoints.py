@@ -71,7 +71,7 @@ def load_last(
                 tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
             moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    if scaler is not None:
+    if scaler is not None and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
     return TrainingState(facts["step"], facts["weight"], history)
 

@@ -264,6 +264,18 @@ def test_warnings_are_kept_for_the_report(cohort):
     assert "2 test subjects are also in training (s0, s1)" in warning
 
 
+def test_an_index_of_an_earlier_version_is_one_sentence(cohort):
+    *_, layout = cohort
+    run(cohort)
+    path = layout.image_shard(0)
+    lines = path.read_text().splitlines()
+    path.write_text("".join(line.rpartition("\t")[0] + "\n" for line in lines))
+    with pytest.raises(
+        UserError, match="of an earlier version; run `cohortreg preprocess` for shard 0 again"
+    ):
+        merge(cohort)
+
+
 def test_subjects_that_a_model_learnt_from_and_that_are_tested_now_are_warned_of(cohort):
     """The model keeps its training set, whatever becomes of the column split."""
     table, pairs, _, layout = cohort

@@ -115,10 +115,8 @@ def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configurati
         card = {"model": "icon", "steps": 3, "network": network, "stages": stages, "similarity": "mse"}
         write_json(layout.model_card("icon", stage), card | {"grid": [4, 5, 6]})
     given = {"model": str(layout.stage("icon", 1))}
-    assert (
-        open_method("icon-3step", layout, given, 1, 1, Device("cpu", "32-true")).card["stages"][0]["steps"]
-        == 3
-    )
+    opened = open_method("icon-3step", layout, given, 1, 1, Device("cpu", "32-true"))
+    assert [stage["steps"] for stage in opened.card["stages"]] == [3]
 
 
 def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
