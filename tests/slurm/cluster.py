@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine: munged, mariadbd, slurmdbd, slurmctld and slurmd, without systemd.
+"""A real Slurm on this machine: munged, mariadbd, slurmdbd, slurmctld and a slurmd a node, without systemd.
 
 Everything lies in one folder, ports are free ones, and each daemon is stopped by the process that was started. It needs
 root and Debian's packages, see install.sh.
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd")
-NODE = "node1"
 # Where Slurm looks for its configuration; jobs of Snakemake's executor have no SLURM_CONF.
 CONFIGURED = Path("/etc/slurm/slurm.conf")
 # Beside the configuration: the process of the tests that wrote it.
@@ -26,18 +25,17 @@ SLURM_CONF = """
 ClusterName=cohortreg
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={slurmctld_port}
-SlurmdPort={slurmd_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -45,7 +43,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 JobRequeue=1
-# The node claims more memory than this machine may have: the profile's jobs ask for it, and need little.
+# Each node claims more memory than this machine may have: the profile's jobs ask for it, and need little.
 SlurmdParameters=config_overrides
 KillWait=5
 ReturnToService=2
@@ -58,9 +56,14 @@ AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
 {gres_types}
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=100000 {gres} State=UNKNOWN
-PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+
+NODE_CONF = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=100000"
+    " {gres} State=UNKNOWN"
+)
 
 SLURMDBD_CONF = """
 AuthType=auth/munge
@@ -83,7 +86,7 @@ StorageLoc=slurm
 def missing() -> str:
     """Why no cluster can be started here; empty where it can."""
     if os.geteuid() != 0:
-        return "a Slurm of one node is started as root"
+        return "Slurm is started as root"
     if os.path.lexists(CONFIGURED) and not _left_over(CONFIGURED):
         return f"{CONFIGURED}: this machine has a Slurm of its own"
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -167,16 +170,20 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def started(folder: Path, gpus: int = 1) -> Iterator[Cluster]:
-    """A cluster in an empty folder, with that many plain files in the place of GPUs; stopped at the end."""
-    ports = _free_ports("slurmctld", "slurmd", "slurmdbd", "mariadb")
+def started(folder: Path, gpus: int = 1, nodes: int = 1) -> Iterator[Cluster]:
+    """A cluster in an empty folder, each node with so many plain files in the place of GPUs; stopped at the end."""
+    names = [f"node{number + 1}" for number in range(nodes)]
+    ports = _free_ports("slurmctld", "slurmdbd", "mariadb", *names)
+    node = {
+        "host": socket.gethostname(),
+        "cpus": os.cpu_count(),
+        "gres": f"Gres=gpu:{gpus}" if gpus else "",
+    }
     values = {
         "folder": folder,
         "host": socket.gethostname(),
-        "node": NODE,
-        "cpus": os.cpu_count(),
         "gres_types": "GresTypes=gpu\nAccountingStorageTRES=gres/gpu" if gpus else "",
-        "gres": f"Gres=gpu:{gpus}" if gpus else "",
+        "nodes": "\n".join(NODE_CONF.format(name=name, port=ports[name], **node) for name in names),
         **{f"{name}_port": port for name, port in ports.items()},
     }
     _write(folder / "slurm.conf", SLURM_CONF.format(**values))
@@ -185,7 +192,7 @@ def started(folder: Path, gpus: int = 1) -> Iterator[Cluster]:
     for file in files:
         file.touch()
     _write(folder / "gres.conf", "\n".join(["AutoDetect=off", *(f"Name=gpu File={file}" for file in files)]))
-    for name in ("state", "spool"):
+    for name in ("state", *names):
         (folder / name).mkdir()
     # Daemons look for their other files beside this one.
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
@@ -205,8 +212,9 @@ def started(folder: Path, gpus: int = 1) -> Iterator[Cluster]:
         cluster.run("sacctmgr", "--immediate", "add", "account", "knees", "cluster=cohortreg")
         cluster.run("sacctmgr", "--immediate", "add", "user", "root", "account=knees")
         daemons.enter_context(_daemon(["slurmctld", "-D"], folder, environment))
-        daemons.enter_context(_daemon(["slurmd", "-D", "-N", NODE], folder, environment))
-        _wait(lambda: _idle(cluster), "slurmd", folder)
+        for name in names:
+            daemons.enter_context(_daemon(["slurmd", "-D", "-N", name], folder, environment, name))
+        _wait(lambda: _idle(cluster), names[-1], folder)
         try:
             yield cluster
         finally:
@@ -246,9 +254,9 @@ def _mariadb(folder: Path, port: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A program that stays in the foreground, until the end."""
-    with (folder / f"{command[0]}.out").open("wb") as output:
+def _daemon(command: list[str], folder: Path, environment: dict[str, str], name: str = "") -> Iterator[None]:
+    """A program that stays in the foreground, until the end; what it prints goes to {name}.out, or its own name's."""
+    with (folder / f"{name or command[0]}.out").open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=folder)
     try:
         yield
@@ -262,8 +270,8 @@ def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> It
 
 
 def _idle(cluster: Cluster) -> None:
-    if cluster.run("sinfo", "--noheader", "--format=%T").strip() != "idle":
-        raise RuntimeError("the node is not idle yet")
+    if cluster.run("sinfo", "--noheader", "--format=%T").split() != ["idle"]:
+        raise RuntimeError("not every node is idle yet")
 
 
 def _wait(attempt, daemon: str, folder: Path) -> None:

@@ -16,11 +16,12 @@ PROFILE = (
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory, request):
-    """A Slurm of one node with one GPU, or as many as the module's GPUS says."""
+    """A Slurm of one node with one GPU, or as many nodes and GPUs on each as the module's NODES and GPUS say."""
     reason = missing()
     if reason:
         pytest.skip(reason)
-    with started(tmp_path_factory.mktemp("slurm"), getattr(request.module, "GPUS", 1)) as running:
+    size = getattr(request.module, "GPUS", 1), getattr(request.module, "NODES", 1)
+    with started(tmp_path_factory.mktemp("slurm"), *size) as running:
         yield running
 
 

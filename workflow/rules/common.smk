@@ -180,10 +180,9 @@ def launcher(wildcards, resources):
         return ""
     if nodes == 1:
         return f"torchrun --standalone --nproc-per-node={devices} --no-python "
-    # The shell runs on the first node, where the others find each other.
-    meeting = (
-        f"--rdzv-backend=c10d --rdzv-endpoint=$(hostname):29400 --rdzv-id={wildcards.model}-{wildcards.stage}"
-    )
+    # The shell runs on the first node, where the others find each other. Its process's number keeps two trainings apart.
+    endpoint = "$(hostname):$((20000 + $$ % 10000))"
+    meeting = f"--rdzv-backend=c10d --rdzv-endpoint={endpoint} --rdzv-id={wildcards.model}-{wildcards.stage}"
     each = f"--nnodes={nodes} --nproc-per-node={devices}"
     return f"{resources.get('mpi', 'mpiexec')} torchrun {each} {meeting} --no-python "
 

@@ -1,0 +1,84 @@
+"""One comparison whose rows were measured in several runs of its configuration: their tables as one.
+
+python benchmarks/join_rows.py config/hippocampus.yaml OUTPUT TABLES...
+
+TABLES: folders with a run's pairs.csv and methods.csv, of the same pairs; the first that has a row counts. OUTPUT, a
+folder that may be one of them, gets both, methods.md, methods.tex and the figures of the comparison. Rows that none has
+are left out, and named. methods.csv says the commit that each row was measured at: the present one, if it is new.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from cohortreg import config as configuration
+from cohortreg.evaluation import table2
+from cohortreg.evaluation.tables import read_table, summarise, write_table
+from cohortreg.files import write_text
+from cohortreg.methods.registry import similarity_of
+from cohortreg.provenance import git_commit
+from cohortreg.report import charts, style, tradeoffs
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def read_rows(folders: list[Path], wanted: list[str]) -> tuple[dict[str, pd.DataFrame], dict[str, dict]]:
+    """Of each wanted row that a folder has, its pairs and what its run says of it."""
+    pairs, said = {}, {}
+    for folder in folders:
+        table = read_table(folder / "pairs.csv")
+        summary = read_table(folder / "methods.csv")
+        if "git_commit" not in summary:
+            summary["git_commit"] = git_commit()
+        for row in summary.to_dict("records"):
+            if row["method"] in wanted and row["method"] not in pairs:
+                pairs[row["method"]] = table[table["method"] == row["method"]]
+                said[row["method"]] = row
+    return pairs, said
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("configuration", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("tables", type=Path, nargs="+")
+    given = parser.parse_args()
+    config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
+    pairs, said = read_rows(given.tables, config["methods"])
+    rows = [row for row in config["methods"] if row in pairs]
+    asked = {row: set(zip(pairs[row]["moving"], pairs[row]["fixed"], strict=True)) for row in rows}
+    if different := [row for row in rows if asked[row] != asked[rows[0]]]:
+        sys.exit(f"{', '.join(different)}: not of the same pairs as {rows[0]}")
+    if missing := [row for row in config["methods"] if row not in pairs]:
+        print(f"left out: {', '.join(missing)}")
+    reference = config["report"]["reference"]
+    if reference not in rows:
+        reference = rows[-1]
+        print(f"tested against {reference}, since {config['report']['reference']} is left out")
+
+    joined = pd.concat([pairs[row] for row in rows], ignore_index=True)
+    models = config["models"]
+    similarities = {row: similarity_of(row, models, config["pretrained"]) for row in rows}
+    summary = summarise(joined, similarities, reference, config["seed"])
+    for column in ("hardware", "git_commit"):
+        summary[column] = [said[row][column] for row in rows]
+    given.output.mkdir(exist_ok=True)
+    write_table(given.output / "pairs.csv", joined)
+    write_table(given.output / "methods.csv", summary)
+    write_text(given.output / "methods.md", table2.markdown(summary, models, reference))
+    write_text(given.output / "methods.tex", table2.latex(summary, models, reference))
+    style.apply()
+    figures = {
+        "dice": charts.dice_figure(joined, list(config["structures"])),
+        "dice-folds": tradeoffs.dice_against_folds(summary),
+        "dice-time": tradeoffs.dice_against_time(summary),
+    }
+    for name, figure in figures.items():
+        figure.savefig(given.output / f"{name}.png")
+    print((given.output / "methods.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
