@@ -48,8 +48,11 @@ def git_commit() -> str:
     return described.stdout.strip()
 
 
-def hardware(device: str = "cpu") -> str:
-    """The processor or accelerator in words, such as "Intel(R) Xeon(R) Processor, 2 cores"."""
+def hardware(device: str = "cpu", threads: int | None = None) -> str:
+    """The processor or accelerator in words, such as "Intel(R) Xeon(R) Processor, 2 cores".
+
+    threads: that a command uses; where they are fewer than the cores, it is "1 of 2 cores".
+    """
     if device == "cuda":
         import torch
 
@@ -59,7 +62,9 @@ def hardware(device: str = "cpu") -> str:
     if info.is_file():
         names = [line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")]
         name = names[0] if names else name
-    return f"{name}, {os.cpu_count()} cores" + ("" if device == "cpu" else f", {device}")
+    cores = os.cpu_count()
+    used = f"{threads} of {cores} cores" if threads and threads < cores else f"{cores} cores"
+    return f"{name}, {used}" + ("" if device == "cpu" else f", {device}")
 
 
 #: Below a folder of results, a record for each command that wrote into it.

@@ -106,6 +106,7 @@ def register_command(
     from cohortreg.layout import Layout
     from cohortreg.methods.registry import PAIRWISE, open_method
     from cohortreg.methods.shards import pairs_of, register_shard
+    from cohortreg.provenance import hardware
 
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
@@ -117,8 +118,9 @@ def register_command(
 
         device = Device(given["training"]["accelerator"], given["training"]["precision"])
     opened = open_method(method, layout, given, seed, threads, device)
+    machine = hardware(device.device.type if device else "cpu", threads)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
-        register_shard(layout, method, opened, pairs, shard, device.device.type if device else "cpu", advance)
+        register_shard(layout, method, opened, pairs, shard, machine, advance)
 
 
 def _use_processor(threads: int) -> None:

@@ -16,7 +16,6 @@ from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Grid, to_physical, write_transform
 from cohortreg.methods.interface import Method, Registration
-from cohortreg.provenance import hardware
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -53,12 +52,12 @@ def register_shard(
     method: Method,
     pairs: pd.DataFrame,
     shard: int,
-    device: str,
+    hardware: str,
     progress: Callable[[str], None],
 ) -> None:
     """Register each pair that has no up-to-date transforms yet, then write the shard's table of times.
 
-    name: the method's row. device: the kind that it runs on, such as "cpu". A pair that the method cannot register
+    name: the method's row. hardware: that it runs on, in words. A pair that the method cannot register
     has the reason as its `failure` and no time; it is tried again when the shard is. While a pair is registered, the
     next one is read and the one before is written.
     """
@@ -81,7 +80,7 @@ def register_shard(
     ids = list(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
     rows = []
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        registered = (_register(method, pair, device) for pair in _ahead(reader, read, ids))
+        registered = (_register(method, pair, hardware) for pair in _ahead(reader, read, ids))
         for pair in _ahead(writer, write, registered):
             rows.append({"moving": pair.moving_id, "fixed": pair.fixed_id, **pair.record})
             said = pair.record.get("failure")
@@ -101,11 +100,11 @@ def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterab
         yield last.result()
 
 
-def _register(method: Method, pair: Pair, device: str) -> Pair:
+def _register(method: Method, pair: Pair, hardware: str) -> Pair:
     """Register a pair that was read for it, and note how long the method took."""
     if pair.images is None:
         return pair
-    pair.record = {"hardware": hardware(device), "made_from": pair.made_from}
+    pair.record = {"hardware": hardware, "made_from": pair.made_from}
     started = time.perf_counter()
     try:
         # The result is in the processor's memory, so an accelerator has finished when the call returns.
