@@ -1,11 +1,13 @@
 """The state of a training at a step: what a killed run needs to go on as if it had never stopped."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from cohortreg.errors import UserError
 from cohortreg.learning import weights
 
 KEPT = 2
@@ -51,14 +53,18 @@ def load_last(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None = None,
 ) -> TrainingState | None:
-    """Put the last checkpoint's state into the model, the optimizer and the scaler; None where there is none."""
+    """Put the last checkpoint's state into the model, the optimizer and the scaler; None where there is none.
+
+    A checkpoint that cannot be read, as a node that lost power may leave it, gives way to the one before it. Raises
+    UserError where none can be read.
+    """
     found = _all(folder)
     if not found:
         return None
-    tensors, facts = weights.load(found[-1])
+    path, tensors, facts = _last_readable(found)
     history = tensors.pop("history").tolist()
     model_state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    weights.load_into(model, model_state, found[-1])
+    weights.load_into(model, model_state, path)
     groups = optimizer.state_dict()["param_groups"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
@@ -74,6 +80,16 @@ def load_last(
     if scaler is not None and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
     return TrainingState(facts["step"], facts["weight"], history)
+
+
+def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, object]]:
+    *before, last = found
+    try:
+        return last, *weights.load(last)
+    except UserError:
+        if not before:
+            raise
+        return _last_readable(before)
 
 
 def _all(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Weights and training states as safetensors: read without executing anything in them."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ def save(path: Path, tensors: dict[str, Tensor], **facts: object) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole(path) as beside:
         save_file(tensors, beside, metadata={name: json.dumps(fact) for name, fact in facts.items()})
+        # On the disk before it has its name, or a loss of power could leave a name with nothing behind it.
+        with beside.open("rb") as stream:
+            os.fsync(stream.fileno())
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:

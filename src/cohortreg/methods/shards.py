@@ -119,6 +119,8 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
 def _write(layout: Layout, name: str, pair: Pair) -> None:
     """Write a registration and then its record; of one that failed, the record alone is there."""
     ids = pair.moving_id, pair.fixed_id
+    # First, so that what is there with a record is what the record says, wherever this is interrupted.
+    layout.registration_record(name, *ids).unlink(missing_ok=True)
     moving, fixed = (Grid(image.array.shape, image.affine) for image in pair.images)
     paths = layout.forward(name, *ids), layout.inverse(name, *ids)
     if pair.registration is None:

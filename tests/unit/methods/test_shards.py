@@ -10,7 +10,9 @@ from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout
+from cohortreg.methods import shards
 from cohortreg.methods.identity import Identity
+from cohortreg.methods.interface import Registration
 from cohortreg.methods.shards import register_shard
 
 PAIRS = pd.DataFrame({"moving": ["a", "b", "c"], "fixed": ["b", "c", "a"]})
@@ -74,3 +76,30 @@ def test_a_failure_leaves_no_transform_of_an_earlier_result(layout):
     assert not layout.forward("stumbles", "b", "c").exists()
     record = json.loads(layout.registration_record("stumbles", "b", "c").read_text())
     assert record["failure"] == "reg_f3d ended with code 1: no overlap"
+
+
+def test_a_transform_that_was_written_before_a_kill_is_not_that_of_the_record_before(layout, monkeypatch):
+    """Made from A, killed while B is written, made from A again: the transforms are A's."""
+    register(layout, Stumbles())
+    expected = layout.forward("stumbles", "a", "b").read_bytes()
+
+    class Shifts(Stumbles):
+        version = "shifts"
+
+        def __call__(self, moving, fixed):
+            there = super().__call__(moving, fixed).forward
+            return Registration(there + 0.1, there - 0.1)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path, content):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "write_json", killed)
+        with pytest.raises(Killed):
+            register(layout, Shifts())
+    assert layout.forward("stumbles", "a", "b").read_bytes() != expected
+    register(layout, Stumbles())
+    assert layout.forward("stumbles", "a", "b").read_bytes() == expected
