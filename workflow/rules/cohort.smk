@@ -62,11 +62,13 @@ checkpoint cohort:
         shards=[layout.image_shard(shard) for shard in IMAGE_SHARDS],
     output:
         images=layout.images,
-        pairs=layout.pairs,
+        # What is there says which pairs were asked for before.
+        pairs=update(layout.pairs),
         excluded=layout.excluded,
         summary=layout.cohort,
         # One that did not change starts no registration: Snakemake compares the content of what a checkpoint wrote.
-        shards=[layout.pair_shard(shard) for shard in PAIR_SHARDS],
+        # What is there says which pairs a shard had, and stays where it only lost some.
+        shards=[update(layout.pair_shard(shard)) for shard in PAIR_SHARDS],
         # What is there says on what a model was trained, and is kept until retraining is asked for.
         training=[update(layout.model_training(model)) for model in MODELS],
     log:

@@ -109,7 +109,7 @@ def shard_files(wildcards):
 def image_rows(wildcards):
     """Digest of what preprocessing reads from a shard's rows of the table, so that no other row matters."""
     rows = images.loc[images["shard"] == int(wildcards.shard), ["image_id", "side", "image", "label"]]
-    return digest(*rows.to_numpy().ravel())
+    return digest(*rows.sort_values("image_id").to_numpy().ravel())
 
 
 def pair_shard(wildcards):

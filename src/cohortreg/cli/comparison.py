@@ -22,10 +22,11 @@ def evaluate_command(
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
+    from cohortreg.cohort.shards import still_asked
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
     layout, given = Layout(results), parsed(settings)
-    pairs = registered_pairs(layout, method, shard)
+    pairs = still_asked(layout, registered_pairs(layout, method, shard))
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
         measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
     typer.echo(

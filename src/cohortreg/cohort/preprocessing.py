@@ -166,8 +166,9 @@ def merge_cohort(
         "digest": digest(*(cell for row in index for cell in row)),
     }
     write_table(layout.images, good)
-    write_table(layout.pairs, good_pairs)
+    # Before the table of pairs, which says which pairs were asked for until now.
     _write_pair_shards(layout, pairs, good_pairs, sidecars, shards["pairs"])
+    write_table(layout.pairs, good_pairs)
     write_json(layout.cohort, summary)
     return summary
 
@@ -177,12 +178,29 @@ def _write_pair_shards(
 ) -> None:
     """Each shard's good pairs with what their images were made from: a shard's file changes when one of them does.
 
-    A shard whose pairs are all excluded has an empty table.
+    One that only lost pairs stays as it was: there is nothing to register. A pair that comes back counts how often it
+    was asked for, or nobody would look whether it is still registered. A shard whose pairs are all excluded has an
+    empty table.
     """
+    ids = ["moving", "fixed"]
+    asked = _read(layout.pairs, ids)
     for shard, rows in pairs.groupby(pair_shards(pairs, shards)):
-        rows = rows.loc[rows.index.intersection(good.index), ["moving", "fixed"]]
-        columns = {f"{column}_sidecar": rows[column].map(sidecars) for column in ("moving", "fixed")}
-        write_table(layout.pair_shard(shard), rows.assign(**columns))
+        path = layout.pair_shard(shard)
+        rows = rows.loc[rows.index.intersection(good.index), ids].sort_values(ids)
+        rows = rows.assign(**{f"{column}_sidecar": rows[column].map(sidecars) for column in ids})
+        before = _read(path, [*rows, "times"])
+        times = rows.merge(before, "left", ids)["times"].fillna(0).astype(int)
+        back = rows.merge(asked, "left", ids, indicator=True)["_merge"].eq("left_only")
+        rows["times"] = (times + back).astype(str).to_numpy()
+        write_table(path, rows if len(rows.merge(before)) < len(rows) or before.empty else before)
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """These columns of a table of an earlier run; no rows where there is none, or none with these columns."""
+    table = (
+        pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
+    )
+    return table[columns] if set(columns) <= set(table) else pd.DataFrame(columns=columns, dtype=str)
 
 
 def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from cohortreg.files import digest
+from cohortreg.layout import Layout
 
 
 def shard_of(*ids: str, shards: int) -> int:
@@ -17,3 +18,9 @@ def pair_shards(pairs: pd.DataFrame, shards: int) -> pd.Series:
     """The shard of each row of a table of pairs, with the table's index."""
     found = [shard_of(*pair, shards=shards) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
     return pd.Series(found, index=pairs.index, dtype=int)
+
+
+def still_asked(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of pairs that the cohort has. A shard keeps a pair that was removed, so that nothing follows from it."""
+    asked = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    return pairs.merge(asked, on=["moving", "fixed"])

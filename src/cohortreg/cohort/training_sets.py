@@ -51,7 +51,9 @@ def assign_training_sets(
         )
     if len(images) < 2:
         raise UserError(f"{layout.images}: one training image makes no pair; mark more with split 'train'")
-    current = images[["image_id"]].assign(digest=[digests[image_id] for image_id in images["image_id"]])
+    # In an order of its own: the same images in another order of the table are the same set.
+    names = images["image_id"].sort_values(ignore_index=True)
+    current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
     preprocessing = _preprocessing(read_json(layout.sidecar(images["image_id"].iloc[0])))
     name = digest(*current.to_numpy().ravel())[:16]
     if not layout.training_images(

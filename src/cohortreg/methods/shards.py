@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from cohortreg.cohort.shards import still_asked
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.images.io import Image, read_image
@@ -23,12 +24,13 @@ COLUMNS = ["moving", "fixed", "time_s", "hardware", "failure"]
 
 
 def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
-    """The pairs of a shard, columns moving and fixed. Raises UserError where the cohort has no such shard."""
+    """The cohort's pairs in a shard, columns moving and fixed. Raises UserError where it has no such shard."""
     path = layout.pair_shard(shard)
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
     digest_file(path)  # notes it as what the results come from
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    pairs = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    return still_asked(layout, pairs)
 
 
 @dataclass
