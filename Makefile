@@ -2,7 +2,7 @@
 # make baselines   ANTs, NiftyReg and VoxelMorph into .venv, for their rows of a comparison
 # make comparison  every row on the demo's knees, with few iterations, to see that it runs
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
-# make test-slurm  on a Slurm cluster of one node, which it starts and stops; root on Debian
+# make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default

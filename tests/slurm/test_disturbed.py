@@ -13,6 +13,7 @@ from projects import Project, new_project
 from cohortreg.layout import Layout
 
 PATIENCE = 300
+EVERY = 100
 WEIGHTS = "results/tiny/models/icon/stage-1/weights.safetensors"
 
 
@@ -34,7 +35,7 @@ def long_training(project: Project) -> Project:
     model = configuration["models"]["icon"]
     model["stages"] = [model["stages"][0] | {"training_steps": 6000}]
     configuration["methods"][-1] = "icon-2step"
-    configuration["training"]["checkpoint_every"] = 100
+    configuration["training"]["checkpoint_every"] = EVERY
     path.write_text(yaml.safe_dump(configuration))
     return project
 
@@ -88,6 +89,8 @@ def test_a_training_that_is_cancelled_killed_and_out_of_time(project, cluster, t
 
         job = next_checkpoint(cluster, project, running, 3)
         cluster.run("scontrol", "update", f"jobid={job.number}", "timelimit=2")
+        # Between those that it writes anyway, one because it was asked to end.
+        until(lambda: [path for path in checkpoints(project) if int(path.stem.removeprefix("step-")) % EVERY])
 
         output, _ = running.communicate()
         assert running.returncode == 0, output

@@ -1,14 +1,13 @@
 """Where a result of a finished run comes from."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 import cohortreg
 from cohortreg.files import digest_file
-from cohortreg.layout import Layout
 from cohortreg.provenance import git_commit
 
 
@@ -54,10 +53,15 @@ def test_what_nobody_made(finished, path, reason):
     assert told.stderr.startswith(f"cohortreg: {path}: {reason}") and told.stderr.count("\n") == 1
 
 
-def test_a_command_that_failed_leaves_no_record(project):
-    layout = Layout(project.results)
-    command = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
-    tables = ["tables", project.results, "--settings", "{}"]
-    environment = os.environ | {"PYTHONPATH": str(project.folder)}
-    assert subprocess.run([*command, *tables], env=environment, capture_output=True, check=False).returncode
-    assert not (layout.root / "provenance").exists()
+def test_what_a_command_wrote_before_it_failed(project):
+    """A later one keeps it, and it is known where it comes from."""
+    (project.folder / "raw" / "s3_image.nii.gz").write_bytes(b"no image")
+    path = project.folder / "tiny.yaml"
+    configuration = yaml.safe_load(path.read_text())
+    configuration |= {"on_bad_image": "fail", "shards": {"images": 1, "pairs": 1}}
+    path.write_text(yaml.safe_dump(configuration))
+    run = project.snakemake("tables")
+    assert run.returncode != 0 and "s3_image.nii.gz" in run.stdout
+    told = provenance(project, "results/tiny/images/s2.nii.gz")
+    assert told.returncode == 0, told.stderr
+    assert "cohortreg preprocess" in told.stdout

@@ -173,18 +173,22 @@ def stage_settings(wildcards):
     return json.dumps({"model": model | {"stages": stages}, "training": config["training"]}, sort_keys=True)
 
 
+# Seconds that torchrun's processes have for a checkpoint, once it is asked to end.
+PATIENT = "--shutdown-timeout=110"
+
+
 def launcher(wildcards, resources):
     """What starts a training: on several devices torchrun, a process each; on several nodes torchrun on each of them."""
     devices, nodes = config["training"]["devices"], config["training"]["nodes"]
     if devices * nodes == 1:
         return ""
     if nodes == 1:
-        return f"torchrun --standalone --nproc-per-node={devices} --no-python "
+        return f"torchrun --standalone --nproc-per-node={devices} {PATIENT} --no-python "
     # The shell runs on the first node, where the others find each other. Its process's number keeps two trainings apart.
     endpoint = "$(hostname):$((20000 + $$ % 10000))"
     meeting = f"--rdzv-backend=c10d --rdzv-endpoint={endpoint} --rdzv-id={wildcards.model}-{wildcards.stage}"
     each = f"--nnodes={nodes} --nproc-per-node={devices}"
-    return f"{resources.get('mpi', 'mpiexec')} torchrun {each} {meeting} --no-python "
+    return f"{resources.get('mpi', 'mpiexec')} torchrun {each} {meeting} {PATIENT} --no-python "
 
 
 def results_folder(wildcards):

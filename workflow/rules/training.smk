@@ -44,6 +44,8 @@ rule train:
         mem_mb=more(8000),
         # No more at a retry: it goes on from the last checkpoint.
         runtime=1440,
+        # Minutes after which it writes a checkpoint and ends, to be tried again; 0: when it is done.
+        stop_after=0,
     params:
         results=results_folder,
         settings=stage_settings,
@@ -51,4 +53,5 @@ rule train:
         launcher=launcher,
     shell:
         "{params.launcher}cohortreg train {params.results} --model {wildcards.model} --stage {wildcards.stage}"
-        " --settings {params.settings:q} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
+        " --settings {params.settings:q} --seed {params.seed} --threads {threads}"
+        " --minutes {resources.stop_after} 2>&1 | tee {log}"

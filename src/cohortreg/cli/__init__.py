@@ -1,5 +1,6 @@
 """The command line: arguments, progress bars, exit codes; no computing."""
 
+import signal
 import sys
 
 import typer
@@ -17,20 +18,20 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; an error that a user can mend is one sentence and exit code 1.
 
-    A command that wrote into a folder of results leaves a record there of what it did.
+    A command that wrote into a folder of results leaves a record there of what it did, however it ends but for SIGKILL.
     """
     from cohortreg.cli import commands  # noqa: F401  (registers every command)
     from cohortreg.cli.options import given_results
     from cohortreg.provenance import Command
 
     command = Command(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        app()
+        try:
+            app()
+        finally:
+            for results in given_results:
+                command.record(results)
     except UserError as error:
         print(f"cohortreg: {error}", file=sys.stderr)
         sys.exit(1)
-    except SystemExit as end:
-        if not end.code:
-            for results in given_results:
-                command.record(results)
-        raise

@@ -49,17 +49,23 @@ def train_command(
     settings: Settings,
     seed: Seed = 1,
     threads: Threads = 2,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="After so many, write a checkpoint and end; 0: only when it is done.")
+    ] = 0,
 ) -> None:
     """Train a stage of a model, or go on where a training of it stopped.
 
     On several devices torchrun starts it once for each; they share the threads.
     """
+    import time
+
     from cohortreg.cli.signals import asked_to_end
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.methods.learned import train_stage
     from cohortreg.methods.registry import method_class, method_of
 
+    end = time.monotonic() + 60 * (minutes or float("inf"))
     given = parsed(settings)
     stages = given["model"]["stages"]
     if stage > len(stages):
@@ -86,7 +92,11 @@ def train_command(
 
         method = method_class(method_of(given["model"]))
         with asked_to_end() as asked:
-            train_stage(method, layout, model, stage, given, seed, fabric, report, stop=asked)
+
+            def stop() -> bool:
+                return asked() or time.monotonic() > end
+
+            train_stage(method, layout, model, stage, given, seed, fabric, report, stop=stop)
     if fabric.is_global_zero:
         typer.echo(
             f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"

@@ -189,7 +189,7 @@ def _write_pair_shards(
         rows = rows.loc[rows.index.intersection(good.index), ids].sort_values(ids)
         rows = rows.assign(**{f"{column}_sidecar": rows[column].map(sidecars) for column in ids})
         before = _read(path, [*rows, "times"])
-        times = rows.merge(before, "left", ids)["times"].fillna(0).astype(int)
+        times = rows.merge(before, "left", ids)["times"].fillna("0").astype(int)
         back = rows.merge(asked, "left", ids, indicator=True)["_merge"].eq("left_only")
         rows["times"] = (times + back).astype(str).to_numpy()
         write_table(path, rows if len(rows.merge(before)) < len(rows) or before.empty else before)

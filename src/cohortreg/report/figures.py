@@ -58,6 +58,8 @@ def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], str
 
 
 def _pair(layout: Layout, name: str, row: pd.Series, structures: Structures) -> Figure:
+    if not layout.forward(row["method"], row["moving"], row["fixed"]).is_file():
+        return style.message(f"The transform of {row['moving']} to {row['fixed']} was deleted.")
     title = f"{name.capitalize()} pair of {row['method']}: {row['moving']} to {row['fixed']}"
     dice, folds = numbers.dice(row["dice_mean"]), numbers.folds(row["folds"], row["folds_percent"])
     pair = read_pair(layout, row["method"], row["moving"], row["fixed"])

@@ -97,6 +97,19 @@ def test_a_training_that_was_ended_and_started_again_ends_with_the_same_weights(
     assert histories[0]["step"].tolist() == list(range(1, 61))
 
 
+def test_a_training_that_has_so_many_minutes_ends_with_a_checkpoint(tmp_path):
+    layout = packed(tmp_path)
+    ended = subprocess.run(
+        [*command(layout), "--minutes", "1e-9"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "stage 1 was stopped after step 1; the same command goes on from there" in ended.stderr
+    assert [path.name for path in layout.checkpoints("icon", 1).glob("*/*")] == ["step-00000001.safetensors"]
+    again = subprocess.run([*command(layout), "--minutes", "60"], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert pd.read_csv(layout.history("icon", 1))["step"].tolist() == list(range(1, 61))
+
+
 def test_the_models_card_says_what_made_it(tmp_path):
     layout = packed(tmp_path)
     settings = json.loads(json.dumps(SETTINGS))

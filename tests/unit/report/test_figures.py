@@ -1,6 +1,7 @@
 """Which pairs are shown, and that every figure is there whatever the cohort has."""
 
 import math
+import shutil
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 from PIL import Image as Picture
 
 from cohortreg.images.io import Image
-from cohortreg.layout import FIGURE_SUFFIXES, FIGURES
+from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 from cohortreg.maps.transforms import Grid, Transform
 from cohortreg.report.charts import join_stages, training_figure
-from cohortreg.report.figures import rank, shown_pairs
+from cohortreg.report.figures import draw, rank, shown_pairs
 from cohortreg.report.pairs import Pair, choose_slice, read_pair
 
 
@@ -127,3 +128,16 @@ def test_a_similarity_whose_loss_is_below_zero_is_drawn():
     )
     figure = training_figure({"mi": [history]})
     assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log", "symlog", "linear"]
+
+
+def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
+    """They are large, and may be deleted once the tables are made."""
+    layout = Layout(tmp_path / "results")
+    shutil.copytree(drawn[0].root, layout.root)
+    for path in layout.root.glob("transforms/*/forward"):
+        shutil.rmtree(path)
+    before = {path.name: path.read_bytes() for path in layout.root.glob("figures/*.png")}
+    config = drawn[1]
+    draw(layout, config["methods"], config["models"], config["structures"])
+    changed = {name for name, old in before.items() if (layout.root / "figures" / name).read_bytes() != old}
+    assert changed == {"pairs-best.png", "pairs-median.png", "pairs-worst.png"}
