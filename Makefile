@@ -52,7 +52,8 @@ format: .venv/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt workflow
 
-# The project as it was committed, and of the results everything but images, transforms and checkpoints.
+# The project as it was committed, config/ and imported models as they are, and of the results everything but images,
+# transforms and checkpoints.
 COHORT ?= demo
 archive: .venv/installed
 	@test -f results/$(COHORT)/report.html || { echo "results/$(COHORT) has no report yet; run its workflow first"; exit 1; }
@@ -61,8 +62,9 @@ archive: .venv/installed
 	git archive --prefix=$(COHORT)/ --output=build/$(COHORT).tar HEAD
 	tar --append --file=build/$(COHORT).tar --transform='s,^,$(COHORT)/,' --exclude=checkpoints --exclude=shards \
 	  $(addprefix results/$(COHORT)/,report.html versions.txt cohort.json images.tsv pairs.tsv excluded.tsv \
-	  tables figures models provenance)
+	  tables figures models provenance) config $(wildcard resources/models)
 	gzip --force build/$(COHORT).tar
+	@git diff --stat HEAD -- ':!config' | sed '1i Changed since the last commit, and packed as committed:'
 	@echo "The archive: build/$(COHORT).tar.gz"
 
 constraints: .venv/installed-baselines .venv/installed-test

@@ -134,9 +134,9 @@ def test_an_image_removed_with_its_pairs(grown):
 
 
 def test_a_raw_test_image_replaced(grown):
-    """Its two pairs are registered again by the three methods, the other two are not."""
+    """Its two pairs are registered again by the three methods, the other two are not. The new file is an old one."""
     before = records(grown)
-    shutil.copy(grown.folder / "raw" / "s0_image.nii.gz", grown.folder / "raw" / "s8_image.nii.gz")
+    shutil.copy2(grown.folder / "raw" / "s0_image.nii.gz", grown.folder / "raw" / "s8_image.nii.gz")
     ran = jobs(grown)
     assert ran["train"] == ran["pack"] == 0 and ran["preprocess"] == 1
     after = records(grown)

@@ -107,9 +107,14 @@ def shard_files(wildcards):
 
 
 def image_rows(wildcards):
-    """Digest of what preprocessing reads from a shard's rows of the table, so that no other row matters."""
+    """Digest of what preprocessing reads from a shard's rows of the table, so that no other row matters.
+
+    Of each file with its size and time, since one that replaced another may be older than what was made of that.
+    """
     rows = images.loc[images["shard"] == int(wildcards.shard), ["image_id", "side", "image", "label"]]
-    return digest(*rows.sort_values("image_id").to_numpy().ravel())
+    found = [] if config["phantom"] else [(file, file.stat()) for file in shard_files(wildcards)]
+    files = sorted(f"{file} {stat.st_size} {int(stat.st_mtime)}" for file, stat in found)
+    return digest(*rows.sort_values("image_id").to_numpy().ravel(), *files)
 
 
 def pair_shard(wildcards):
