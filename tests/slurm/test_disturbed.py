@@ -102,12 +102,15 @@ def test_a_training_that_is_cancelled_killed_and_out_of_time(project, cluster, t
 
 def test_the_main_process_is_killed(project, cluster):
     """Its jobs go on; a new one finishes the run, and what was whole stays as it was."""
-    layout = Layout(project.results)
+    layout, weights = Layout(project.results), project.folder / WEIGHTS
     with project.started("tables") as running:
-        until(lambda: list(project.results.glob("transforms/identity/records/*/*.json")))
+        until(
+            lambda: list(project.results.glob("transforms/identity/records/*/*.json")) and weights.is_file()
+        )
         running.kill()
     until(lambda: all(job.state not in ("RUNNING", "PENDING") for job in cluster.jobs(project.folder)))
     kept = [*project.results.glob("transforms/*/records/*/*.json"), *layout.images.parent.glob("images/*")]
+    kept.append(weights)
     before = {path: path.stat().st_mtime_ns for path in kept}
     assert project.snakemake("--unlock").returncode == 0
     run = project.snakemake("tables")

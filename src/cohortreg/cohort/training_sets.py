@@ -73,8 +73,10 @@ def assign_training_sets(
                 "start": start,
             }
         if given["training_set"] != name:
+            same = given["images"] == len(current)
+            now = "some of them are others now" if same else f"now there are {len(current)}"
             behind.append(
-                f"{model} was trained on an earlier set of {given['images']} images, now there are {len(current)}; "
+                f"{model} was trained on an earlier set of {given['images']} images, {now}; "
                 "--config retrain=last or retrain=scratch trains it again"
             )
         write_json(path, given)
