@@ -84,8 +84,8 @@ def test_a_training_takes_the_steps_of_adam(tmp_path, images):
         folds = training_step(fabric(), fabricated, optimizer, images, SETTINGS, 1, state)[-1]
         state.weight += SETTINGS["weight_increment"] * (folds > SETTINGS["fold_threshold"])
     for name, tensor in module.registration.state_dict().items():
-        # A bias before a batch normalisation has no gradient but rounding errors, of which Adam makes steps all the same;
-        # all of a bias's steps together are up to 4e-3.
+        # A bias before a batch normalisation has no gradient but rounding errors, of which Adam makes steps all the
+        # same, together up to 4e-3.
         rounded = name.endswith(("bias", "running_mean"))
         torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=4e-4 if rounded else 1e-5)
 
