@@ -79,6 +79,7 @@ def train_command(
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
 
         def report(state) -> None:
+            """Advance the bar to the state's step, with the last row of its history; in the first process only."""
             if not fabric.is_global_zero:
                 return
             note = ""

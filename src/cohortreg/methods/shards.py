@@ -66,6 +66,7 @@ def register_shard(
     digest_once = cache(digest_file)
 
     def read(ids: tuple[str, str]) -> Pair:
+        """A pair with its images, or with its record alone where its transforms are up to date."""
         made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
         path = layout.registration_record(name, *ids)
         record = read_json(path) if path.is_file() else {}
