@@ -127,10 +127,10 @@ def test_an_image_removed_with_its_pairs(grown):
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if "s11" not in line.split()))
     images = {path: path.stat().st_mtime_ns for path in grown.results.glob("images/*.*")}
-    # Its shard's job finds nothing to do.
-    assert jobs(grown) == Counter(GATHER | {"preprocess": 1})
+    assert jobs(grown) == Counter(GATHER)
     assert {path: path.stat().st_mtime_ns for path in images} == images
     assert len(Layout(grown.results).pairs_table.read_text().splitlines()) == 1 + 3 * 2
+    assert "s11" not in Layout(grown.results).images.read_text()
 
 
 def test_a_raw_test_image_replaced(grown):

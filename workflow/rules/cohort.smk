@@ -27,7 +27,7 @@ rule phantom:
 
 rule preprocess:
     input:
-        raw=shard_files,
+        raw=phantom_files,
         # Its other rows do not matter, and params hold the shard's own.
         images=ancient(config["images"]),
     output:

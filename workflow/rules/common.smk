@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from cohortreg import config as configuration
-from cohortreg.cohort.shards import pair_shards, shard_of
+from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs
 from cohortreg.errors import UserError
 from cohortreg.files import digest, read_json
@@ -100,21 +100,20 @@ def raw_files(rows):
 PHANTOMS = raw_files(images) if config["phantom"] else []
 
 
-def shard_files(wildcards):
-    """Raw files of a shard of images; one that is missing is for the command to exclude, not for Snakemake."""
-    files = raw_files(images[images["shard"] == int(wildcards.shard)])
-    return files if config["phantom"] else [file for file in files if file.exists()]
+def phantom_files(wildcards):
+    """A shard's raw files, of the demo; others' are watched by `image_rows`, which lets go of images that are removed."""
+    return raw_files(images[images["shard"] == int(wildcards.shard)]) if config["phantom"] else []
 
 
 def image_rows(wildcards):
-    """Digest of what preprocessing reads from a shard's rows of the table, so that no other row matters.
+    """Digest of a shard's images, so that no other row of the table matters.
 
-    Of each file with its size and time, since one that replaced another may be older than what was made of that.
+    A shard that lost images stays as it was made: there is nothing to preprocess.
     """
-    rows = images.loc[images["shard"] == int(wildcards.shard), ["image_id", "side", "image", "label"]]
-    found = [] if config["phantom"] else [(file, file.stat()) for file in shard_files(wildcards)]
-    files = sorted(f"{file} {stat.st_size} {int(stat.st_mtime)}" for file, stat in found)
-    return digest(*rows.sort_values("image_id").to_numpy().ravel(), *files)
+    rows = images[images["shard"] == int(wildcards.shard)].to_dict("records")
+    asked = {row_digest(row, None if config["phantom"] else root) for row in rows}
+    made = rows_made(layout.image_shard(wildcards.shard))
+    return digest(*sorted(made if asked <= made else asked))
 
 
 def pair_shard(wildcards):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.shards import pair_shards, shard_of
+from cohortreg.cohort.shards import pair_shards, row_digest, shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
 from cohortreg.errors import UserError
@@ -16,7 +16,7 @@ from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.layout import Layout
 
-INDEX = ["image_id", "status", "reason", "sidecar", "digest"]
+INDEX = ["image_id", "status", "reason", "sidecar", "digest", "row"]
 Structures = Mapping[str, Sequence[int]]
 
 
@@ -41,8 +41,8 @@ def preprocess_shard(
     report: called after each image with its id and the reason why it is excluded, or "".
 
     Returns the shard's index: image_id, status (ok or excluded), reason, sidecar (SHA-256 of the sidecar, so that
-    the index changes when an image does), digest (see `image_digest`). Images that are there already, made from the
-    same files with the same settings, are kept.
+    the index changes when an image does), digest (see `image_digest`), row (see `row_digest`). Images that are there
+    already, made from the same files with the same settings, are kept.
     """
     if not root.is_dir():
         raise UserError(
@@ -50,7 +50,8 @@ def preprocess_shard(
         )
     index = []
     for line, row in zip(rows.index, rows.to_dict("records"), strict=True):
-        reason = ""
+        # Before it is read: a file that is replaced from here on must look changed.
+        made_of, reason = row_digest(row, root), ""
         try:
             _preprocess_row(layout, row, root, settings, structures)
         except UserError as error:
@@ -61,7 +62,8 @@ def preprocess_shard(
         report(row["image_id"], reason)
         sidecar = layout.sidecar(row["image_id"])
         made_from = "" if reason else image_digest(read_json(sidecar))
-        index.append([row["image_id"], "excluded" if reason else "ok", reason, _sha256(sidecar), made_from])
+        status = "excluded" if reason else "ok"
+        index.append([row["image_id"], status, reason, _sha256(sidecar), made_from, made_of])
     return pd.DataFrame(index, columns=INDEX, dtype=str)
 
 
@@ -149,8 +151,8 @@ def merge_cohort(
             raise UserError(f"every {what} of {name} is excluded, the first of them because {excluded[0][2]}")
     write_table(layout.excluded, pd.DataFrame(excluded, columns=["kind", "id", "reason"], dtype=str))
     good, good_pairs = images[~bad], pairs[~bad_pairs]
-    sidecars = {image_id: sidecar for image_id, _, _, sidecar, _ in index}
-    digests = {image_id: made_from for image_id, *_, made_from in index}
+    sidecars = {image_id: sidecar for image_id, _, _, sidecar, *_ in index}
+    digests = {image_id: made_from for image_id, _, _, _, made_from, _ in index}
     behind = assign_training_sets(layout, good[good["split"] == "train"], digests, models, retrain)
     leaks = leak_warnings(good, good_pairs, trained_on(layout, models))
     summary = {
@@ -163,7 +165,7 @@ def merge_cohort(
         "excluded_pairs": int(bad_pairs.sum()),
         "warnings": [*leaks, *behind],
         # Changes when an image does, so that what depends on the images is made again.
-        "digest": digest(*(cell for row in index for cell in row)),
+        "digest": digest(*(cell for row in index for cell in row[:-1])),
     }
     write_table(layout.images, good)
     # Before the table of pairs, which says which pairs were asked for until now.
@@ -204,8 +206,8 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]:
-    """The rows of the shards' indices; a shard that no image belongs to has none."""
-    index = []
+    """The rows of these images in the shards' indices, which keep images that were removed from the table."""
+    ids, index = set(images["image_id"]), []
     for shard in sorted({shard_of(image_id, shards=shards) for image_id in images["image_id"]}):
         path = layout.image_shard(shard)
         if not path.is_file():
@@ -216,8 +218,8 @@ def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]
             raise UserError(
                 f"{path} is of an earlier version; run `cohortreg preprocess` for shard {shard} again."
             )
-        index += rows
-    unknown = set(images["image_id"]) - {row[0] for row in index}
+        index += [row for row in rows if row[0] in ids]
+    unknown = ids - {row[0] for row in index}
     if unknown:
         raise UserError(
             f"{layout.root} has no image '{min(unknown)}'; run `cohortreg preprocess` on this table again."

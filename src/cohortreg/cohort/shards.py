@@ -1,4 +1,7 @@
-"""Which shard an image or a pair belongs to."""
+"""Which shard an image or a pair belongs to, and what a shard was made of."""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,6 +21,25 @@ def pair_shards(pairs: pd.DataFrame, shards: int) -> pd.Series:
     """The shard of each row of a table of pairs, with the table's index."""
     found = [shard_of(*pair, shards=shards) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
     return pd.Series(found, index=pairs.index, dtype=int)
+
+
+def row_digest(row: Mapping[str, str], root: Path | None) -> str:
+    """Digest of what preprocessing reads: an image's row, and the size and time of the files that it names below root.
+
+    The time as well, since a file that took another's place may be older than what was made of that. Without a root
+    the files do not count.
+    """
+    cells = [row[column] for column in ("image_id", "side", "image", "label")]
+    paths = [root / row[column] for column in ("image", "label") if row[column]] if root else []
+    stats = [path.stat() if path.exists() else None for path in paths]
+    return digest(*cells, *(f"{stat.st_size} {int(stat.st_mtime)}" if stat else "" for stat in stats))
+
+
+def rows_made(index: Path) -> set[str]:
+    """The `row_digest` of every image in a shard's index; of one that is missing or of an earlier version, none."""
+    if not index.is_file():
+        return set()
+    return set(pd.read_csv(index, sep="\t", dtype=str, keep_default_na=False).get("row", ()))
 
 
 def still_asked(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
-from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.shards import row_digest, rows_made, shard_of
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.cohort.training_sets import image_digest
 from cohortreg.errors import UserError
@@ -297,10 +297,10 @@ def test_index_and_digest_change_when_an_image_does(cohort):
     run(cohort)
     before = {shard: layout.image_shard(shard).read_text() for shard in range(SHARDS)}
     header, *rows = "".join(before.values()).splitlines()
-    assert header == "image_id\tstatus\treason\tsidecar\tdigest"
+    assert header == "image_id\tstatus\treason\tsidecar\tdigest\trow"
     rows = [row.split("\t") for row in rows if row != header]
     assert len(rows) == 8
-    for image_id, status, reason, sidecar, made_from in rows:
+    for image_id, status, reason, sidecar, made_from, _ in rows:
         assert (status, reason, sidecar) == ("ok", "", digest_file(layout.sidecar(image_id)))
         assert made_from == image_digest(read_json(layout.sidecar(image_id)))
     digest = merge(cohort)["digest"]
@@ -310,3 +310,21 @@ def test_index_and_digest_change_when_an_image_does(cohort):
     changed = [shard for shard in range(SHARDS) if layout.image_shard(shard).read_text() != before[shard]]
     assert changed == [shard_of("image-3", shards=SHARDS)]
     assert merge(cohort)["digest"] != digest
+
+
+def test_an_image_that_was_removed_stays_in_its_shards_index(cohort):
+    """Nothing is preprocessed then, and the cohort is as if it had never been there."""
+    table, pairs, root, layout = cohort
+    run(cohort)
+    whole = merge(cohort)
+    for path, last in ((table, "image-7"), (pairs, "image-4")):
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if last not in line))
+    assert merge(cohort)["images"] == whole["images"] - 1
+    assert "image-7" not in layout.images.read_text()
+    left = read_json(layout.cohort)["digest"]
+    assert left != whole["digest"]
+    run(cohort)
+    assert merge(cohort)["digest"] == left
+    rows = read_images(table).to_dict("records")
+    made = set.union(*(rows_made(layout.image_shard(shard)) for shard in range(SHARDS)))
+    assert made == {row_digest(row, root) for row in rows}

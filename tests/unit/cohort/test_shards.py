@@ -1,6 +1,8 @@
+import os
+
 import numpy as np
 
-from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.shards import row_digest, rows_made, shard_of
 
 
 def test_shard_follows_from_the_ids_alone():
@@ -14,3 +16,24 @@ def test_shards_are_about_even():
     counts = np.bincount([shard_of(f"image-{n}", shards=8) for n in range(4000)], minlength=8)
     assert len(counts) == 8
     assert counts.min() > 420 and counts.max() < 580
+
+
+def test_a_row_changes_with_its_files(tmp_path):
+    row = {"image_id": "a", "side": "left", "split": "test", "image": "a.nii", "label": ""}
+    missing = row_digest(row, tmp_path)
+    (tmp_path / "a.nii").write_bytes(b"12")
+    os.utime(tmp_path / "a.nii", (1000, 1000))
+    there = row_digest(row, tmp_path)
+    os.utime(tmp_path / "a.nii", (500, 500))
+    older = row_digest(row, tmp_path)
+    assert len({missing, there, older, row_digest(row, None)}) == 4
+    assert row_digest(row | {"split": "train"}, tmp_path) == older
+    assert row_digest(row | {"side": "right"}, tmp_path) != older
+
+
+def test_an_index_that_has_no_rows_digests(tmp_path):
+    assert rows_made(tmp_path / "0.tsv") == set()
+    (tmp_path / "0.tsv").write_text("image_id\tstatus\na\tok\n")
+    assert rows_made(tmp_path / "0.tsv") == set()
+    (tmp_path / "0.tsv").write_text("image_id\trow\na\t12\nb\t34\n")
+    assert rows_made(tmp_path / "0.tsv") == {"12", "34"}
