@@ -57,7 +57,11 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
 {gres_types}
 {nodes}
+# A job of the partition urgent takes a node from one of main, which Slurm starts again.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=INFINITE State=UP
 """
 
 NODE_CONF = (
@@ -270,7 +274,7 @@ def _daemon(command: list[str], folder: Path, environment: dict[str, str], name:
 
 
 def _idle(cluster: Cluster) -> None:
-    if cluster.run("sinfo", "--noheader", "--format=%T").split() != ["idle"]:
+    if cluster.run("sinfo", "--noheader", "--partition=main", "--format=%T").split() != ["idle"]:
         raise RuntimeError("not every node is idle yet")
 
 

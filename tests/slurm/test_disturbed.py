@@ -76,7 +76,7 @@ def training_processes(folder: Path) -> list[int]:
     return found
 
 
-def test_a_training_that_is_cancelled_killed_and_out_of_time(project, cluster, tmp_path_factory):
+def test_a_training_that_is_cancelled_killed_preempted_and_out_of_time(project, cluster, tmp_path_factory):
     """Three retries later its weights are those of a training that nothing disturbed."""
     undisturbed = long_training(new_project(tmp_path_factory.mktemp("undisturbed")))
     with undisturbed.started(WEIGHTS) as other, long_training(project).started(WEIGHTS) as running:
@@ -87,7 +87,13 @@ def test_a_training_that_is_cancelled_killed_and_out_of_time(project, cluster, t
         for process in training_processes(project.folder):
             os.kill(process, signal.SIGKILL)
 
+        preempted = next_checkpoint(cluster, project, running, 3)
+        cluster.run(
+            "sbatch", "--partition=urgent", "--exclusive", "--wait", "--output=/dev/null", "--wrap=true"
+        )
+
         job = next_checkpoint(cluster, project, running, 3)
+        assert job.number == preempted.number
         cluster.run("scontrol", "update", f"jobid={job.number}", "timelimit=2")
         # Between those that it writes anyway, one because it was asked to end.
         until(lambda: [path for path in checkpoints(project) if int(path.stem.removeprefix("step-")) % EVERY])
