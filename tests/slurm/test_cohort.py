@@ -41,4 +41,5 @@ def test_the_demo_runs_from_nothing_to_its_report(demo, cluster):
         asked = (memory + ARRAY * job.array, minutes, cpus, gpus)
         assert (job.memory, job.minutes, job.cpus, job.gpus) == asked, job
         assert job.state == "COMPLETED", job
-    assert {job.rule for job in jobs if job.array} == {"preprocess", "register", "evaluate"}
+    # Those that are ready at the same time; evaluations are, if their registrations end together.
+    assert {job.rule for job in jobs if job.array} - {"evaluate"} == {"preprocess", "register"}

@@ -149,7 +149,7 @@ def test_a_raw_training_image_replaced(grown):
     layout = Layout(grown.results)
     trained_on = read_json(layout.model_card("icon", 2))["training_set"]
     shutil.copy2(grown.folder / "raw" / "s1_image.nii.gz", grown.folder / "raw" / "s0_image.nii.gz")
-    assert jobs(grown) == Counter(GATHER | {"preprocess": 1})
+    assert jobs(grown) == Counter({"preprocess": 1, "cohort": 1})
     assert "earlier set of 8 images, some of them are others now" in read_json(layout.cohort)["warnings"][0]
     ran = jobs(grown, "tables", "--config", "retrain=scratch")
     assert ran == Counter(GATHER | {"pack": 1, "train": 2, "register": 1, "evaluate": 1})
@@ -161,7 +161,7 @@ def test_a_training_image_added_and_models_trained_again_when_asked(grown):
     layout = Layout(grown.results)
     cards = [read_json(layout.model_card("icon", stage)) for stage in (1, 2)]
     add(grown, "images.tsv", ("s12", "s12", "left", "train", "s0_image.nii.gz", "s0_label.nii.gz"))
-    assert jobs(grown, "all") == Counter(GATHER | SHOW | {"preprocess": 1})
+    assert jobs(grown, "all") == Counter(SHOW | {"preprocess": 1, "cohort": 1})
     assert "earlier set of 8 images, now there are 9" in layout.report.read_text("utf-8")
     assert jobs(grown, "all") == Counter()
     ran = jobs(grown, "all", "--config", "retrain=last")
@@ -172,7 +172,7 @@ def test_a_training_image_added_and_models_trained_again_when_asked(grown):
         assert card["start"] is None and new["start"]
     assert "earlier set" not in layout.report.read_text("utf-8")
     # The key is gone again: the cohort is gathered anew, and nothing follows but what shows it.
-    assert jobs(grown, "all") == Counter(GATHER | SHOW)
+    assert jobs(grown, "all") == Counter(SHOW | {"cohort": 1})
     assert jobs(grown, "all") == Counter()
 
 
