@@ -51,13 +51,15 @@ def syn(moving: Files, fixed: Files, settings: dict, folder: Path) -> Path:
 
 
 def nifty_reg(moving: Files, fixed: Files, settings: dict, similarity: Sequence[str], folder: Path) -> Path:
-    """The moving label as NiftyReg warps it; affine as it comes."""
+    """The moving label as NiftyReg warps it; its affine part starts at the images' centres, as it does by itself."""
     programs = niftyreg(settings["programs"])
-    images = ["-ref", fixed[0], "-flo", moving[0]]
+    images = ["-ref", fixed[0], "-flo", moving[0], "-ln", str(settings["levels"])]
+    blocks = ["-maxit", str(settings["affine_iterations"])]
     labels = ["-ref", fixed[1], "-flo", moving[1], "-trans", "spline.nii", "-inter", "0"]
-    spline = ["-sx", str(-settings["spacing"]), "-be", str(settings["bending"]), *similarity]
+    spline = ["-sx", str(-settings["spacing"]), "-be", str(settings["bending"])]
+    spline += ["-maxit", str(settings["iterations"]), *similarity]
     for program, *arguments in (
-        ["reg_aladin", *images, "-aff", "affine.txt", "-res", "affine.nii"],
+        ["reg_aladin", *images, *blocks, "-aff", "affine.txt", "-res", "affine.nii"],
         ["reg_f3d", *images, *spline, "-aff", "affine.txt", "-cpp", "spline.nii", "-res", "warped.nii"],
         ["reg_resample", *labels, "-res", "label.nii"],
     ):
