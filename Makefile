@@ -35,7 +35,7 @@ test-comparison: .venv/installed-test comparison
 
 test-slurm: .venv/installed-test
 	tests/slurm/install.sh
-	$(BIN)/python -m pytest tests/slurm
+	$(BIN)/python -m pytest -rs tests/slurm
 
 # Each test gets one thread; two run at a time.
 test: .venv/installed-test
@@ -62,7 +62,7 @@ archive: .venv/installed
 	git archive --prefix=$(COHORT)/ --output=build/$(COHORT).tar HEAD
 	tar --append --file=build/$(COHORT).tar --transform='s,^,$(COHORT)/,' --exclude=checkpoints --exclude=shards \
 	  $(addprefix results/$(COHORT)/,report.html versions.txt cohort.json images.tsv pairs.tsv excluded.tsv \
-	  tables figures models provenance) config $(wildcard resources/models)
+	  tables figures provenance) config $(wildcard results/$(COHORT)/models resources/models)
 	gzip --force build/$(COHORT).tar
 	@git diff --stat HEAD -- ':!config' | sed '1i Changed since the last commit, and packed as committed:'
 	@echo "The archive: build/$(COHORT).tar.gz"

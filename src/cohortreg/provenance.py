@@ -108,18 +108,21 @@ class Command:
 def history(result: Path) -> Iterator[tuple[str, dict]]:
     """The commands that a result of a cohort or of the paper comes from: what each made, and its record.
 
-    The result's own comes first, then those that made its inputs, back to the raw images. Raises UserError where no
-    command's record names the result.
+    result: a file, or a whole folder of results. The result's own command comes first, then those that made its inputs,
+    back to the raw images; of a folder, the last command first. Raises UserError where no command's record names the
+    result.
     """
-    root = next((folder for folder in result.absolute().parents if (folder / FOLDER).is_dir()), None)
+    result = result.absolute()
+    root = next((folder for folder in (result, *result.parents) if (folder / FOLDER).is_dir()), None)
     if root is None:
         raise UserError(f"{result}: not in a folder of results; no folder above it has a folder {FOLDER}")
     makers: dict[str, Path] = {}
     # In the order of time, so that the last one to write a file made it.
     for path in sorted((root / FOLDER).glob("*.json")):
         makers |= dict.fromkeys(read_json(path)["outputs"], path)
-    wanted, told = [str(result.absolute().relative_to(root))], set()
-    if wanted[0] not in makers:
+    wanted = [str(result.relative_to(root))] if result != root else list(reversed(makers))
+    told = set()
+    if not wanted or wanted[0] not in makers:
         raise UserError(f"{result}: no record in {root / FOLDER} says what made it")
     while wanted:
         name = wanted.pop(0)

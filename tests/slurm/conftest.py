@@ -8,7 +8,7 @@ from slurm.cluster import missing, started
 
 # Slurm is asked every second, not every half minute: jobs take seconds here.
 PROFILE = (
-    f"--profile={REPOSITORY / 'workflow' / 'profiles' / 'slurm'}",
+    f"--profile={REPOSITORY / 'slurm'}",
     "--slurm-init-seconds-before-status-checks=1",
     "--latency-wait=5",
 )

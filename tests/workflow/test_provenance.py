@@ -40,6 +40,14 @@ def test_a_picture_of_the_whole_is_short(finished):
     assert "cohortreg cohort" in told.stdout
 
 
+def test_a_folder_of_results_is_all_that_was_made_there(finished):
+    told = provenance(finished, "results/tiny", "--all")
+    assert told.returncode == 0, told.stderr
+    commands = [line.split()[2] for line in told.stdout.splitlines() if line.startswith("  command   ")]
+    assert commands[0] == "report"
+    assert {"figures", "tables", "evaluate", "register", "train", "pack", "cohort", "preprocess"} < set(commands)
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

@@ -15,7 +15,7 @@ INPUTS_SHOWN = 10
 @app.command("provenance")
 def provenance_command(
     result: Annotated[
-        Path, typer.Argument(help="Any file below results/{cohort} or results/paper-{preset}.")
+        Path, typer.Argument(help="results/{cohort} or results/paper-{preset}, or any file below it.")
     ],
     every: Annotated[
         bool, typer.Option("--all", help="Every shard and every input, not the first of each kind.")

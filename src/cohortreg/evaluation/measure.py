@@ -124,13 +124,11 @@ def _measures(
 
 
 def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> str:
-    files = [
-        layout.forward(method, moving, fixed),
-        layout.inverse(method, moving, fixed),
-        layout.image(moving),
-        layout.label(moving),
-        layout.label(fixed),
-    ]
+    # A shard that gets one more pair need not read its thousands of displacement fields again: the small records of
+    # registration and preprocessing change with what they say was made.
+    record = layout.registration_record(method, moving, fixed)
+    transforms = [layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)]
+    files = [*([record] if record.exists() else transforms), layout.sidecar(moving), layout.sidecar(fixed)]
     contents = [digest_file(path) if path.exists() else "" for path in files]
     return digest(cohortreg.__version__, json.dumps(dict(structures)), *columns(structures), *contents)
 

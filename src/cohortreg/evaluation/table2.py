@@ -1,4 +1,4 @@
-"""The methods in the form of Table 2 of Greer et al. 2021, as Markdown and as LaTeX."""
+"""The methods in the form of Table 2 of Greer et al. 2021, and what else was measured, as Markdown and as LaTeX."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,7 +8,15 @@ from cohortreg.evaluation import names, numbers
 
 SIMILARITY = "L<sub>sim</sub>"
 PUBLISHED = "published"
-LATEX_HEADS = {SIMILARITY: r"$\mathcal{L}_{\mathrm{sim}}$", "p": "$p$"}
+SPREAD = "SD log\\|J\\|"
+LATEX_HEADS = {
+    SIMILARITY: r"$\mathcal{L}_{\mathrm{sim}}$",
+    SPREAD: r"SD $\log|J|$",
+    "p": "$p$",
+}
+#: Heads and rows of a table, in words.
+Cells = tuple[list[str], list[list[str]]]
+Column = tuple[str, Callable[[dict], str]]
 LATEX_CHARACTERS = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -16,41 +24,42 @@ LATEX_CHARACTERS = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": "$|$",
     "–": "--",
 }
 
 
 def markdown(summary: pd.DataFrame, models: Mapping[str, dict], reference: str, note: str = "") -> str:
-    """The table of methods, and below it what its numbers are.
+    """The table of methods, that of what else was measured, and below them what the numbers are.
 
     summary: the table that `tables/methods.csv` has. reference: the method that the others are tested against. note:
     a sentence of the configuration's.
     """
-    heads, rows = cells(summary, models, reference)
-    aligned = ["---", "---", *["---:"] * (len(heads) - 2)]
-    lines = [f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)]
-    return "\n".join([*lines, "", *notes(summary, reference, note)]) + "\n"
+    lines = []
+    for texts, (heads, rows) in ((2, cells(summary, models, reference)), (1, details(summary))):
+        aligned = ["---"] * texts + ["---:"] * (len(heads) - texts)
+        lines += [*(f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)), ""]
+    return "\n".join([*lines, *notes(summary, reference, note)]) + "\n"
 
 
 def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str, note: str = "") -> str:
     r"""The same, for \input into a document that uses booktabs."""
-    heads, rows = cells(summary, models, reference)
-    heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
-    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}", r"\toprule"]
-    lines += [" & ".join(heads) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
+    lines = [r"% \usepackage{booktabs}"]
+    for texts, (heads, rows) in ((2, cells(summary, models, reference)), (1, details(summary))):
+        heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
+        lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * (len(heads) - texts)}}}", r"\toprule"]
+        lines += [" & ".join(heads) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
+        lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
     return (
         "\n".join([*lines, r"{\footnotesize", *map(_escape, notes(summary, reference, note)), r"\par}"])
         + "\n"
     )
 
 
-def cells(
-    summary: pd.DataFrame, models: Mapping[str, dict], reference: str
-) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table in words; beside the measured the published results, where there are such."""
-    columns: list[tuple[str, Callable[[dict], str]]] = [
+def cells(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> Cells:
+    """The table in the form of the paper's; beside the measured the published results, where there are such."""
+    columns: list[Column] = [
         ("Method", lambda row: names.description(row["method"], models)),
         (SIMILARITY, lambda row: row["similarity"] or numbers.MISSING),
         ("Dice [95 %]", lambda row: f"{numbers.dice(row['dice_mean'])} {dice_interval(row)}".rstrip()),
@@ -63,6 +72,27 @@ def cells(
     ]
     if "dice_published" not in summary:
         columns = [column for column in columns if column[0] != PUBLISHED]
+    return _filled(columns, summary)
+
+
+def details(summary: pd.DataFrame) -> Cells:
+    """What else was measured: overlap by structure, distance, spread of the Jacobian, consistency of both directions."""
+    measured = [column for column in summary if column.startswith("dice_") and column.endswith("_mean")]
+    columns: list[Column] = [("Method", lambda row: row["method"])]
+    for measure in measured:
+        if measure != "dice_mean":
+            structure = measure.removeprefix("dice_").removesuffix("_mean")
+            columns.append((f"Dice {structure}", lambda row, measure=measure: numbers.dice(row[measure])))
+    columns += [
+        ("HD95 [mm]", lambda row: numbers.distance(row["hd95_mean"])),
+        (SPREAD, lambda row: numbers.spread(row["log_jacobian_std_mean"])),
+        ("Inverse error [voxels]", lambda row: numbers.distance(row["inverse_consistency_voxels_mean"])),
+        ("Pairs", lambda row: numbers.count(row["pairs"])),
+    ]
+    return _filled(columns, summary)
+
+
+def _filled(columns: list[Column], summary: pd.DataFrame) -> Cells:
     rows = [[cell(row) for _, cell in columns] for row in summary.to_dict("records")]
     return [head for head, _ in columns], rows
 
@@ -90,6 +120,11 @@ def notes(summary: pd.DataFrame, reference: str, note: str = "") -> list[str]:
         sentences.append(f"Time: registering a pair, without reading and writing, on {machines}.")
     if "dice_published" in summary:
         sentences.append("Published times are of other hardware.")
+    sentences.append(
+        "HD95: 95 % Hausdorff distance, mean of the structures; SD log|J|: standard deviation of the logarithm of the "
+        "Jacobian determinant, over voxels that are not folded; inverse error: how far from its start a voxel ends that "
+        "goes there by one map and back by the other."
+    )
     if failed := failures_in_words(summary):
         sentences.append(f"Failed and left out: {failed}.")
     return [*filter(None, [note]), *sentences]

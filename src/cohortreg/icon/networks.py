@@ -6,12 +6,14 @@ network of the class named in its docstring, to the last digit.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -92,7 +94,47 @@ def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
     return total.reshape(y.shape).movedim(-1, 1)
 
 
-class MLP(nn.Module):
+class Network(nn.Module):
+    """What all networks have in common."""
+
+    #: Whether training keeps none of its activations for the gradient, and computes them again when it gets there.
+    recompute = False
+
+    def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        if not self.recompute:
+            return super().__call__(moving, fixed)
+        # Nothing in a network is random.
+        return checkpoint(
+            super().__call__,
+            moving,
+            fixed,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), self._batches_not_counted()),
+        )
+
+    @contextmanager
+    def _batches_not_counted(self) -> Iterator[None]:
+        """Normalisation does not see a batch that it sees again: its running statistics have it already."""
+        norms = [m for m in self.modules() if isinstance(m, tuple(_BATCH_NORM.values()))]
+        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            yield
+        finally:
+            for norm, (momentum, batches) in zip(norms, before, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, batches
+
+
+def recompute_activations(module: nn.Module) -> None:
+    """Train all networks in a module in less memory and more time, to the same weights, see `Network.recompute`."""
+    for network in module.modules():
+        if isinstance(network, Network):
+            network.recompute = True
+
+
+class MLP(Network):
     """Two hidden layers over all pixels of both images at once (`FCNet`); sees one grid only.
 
     hidden: widths of the hidden layers; the authors' are 8000 and 3000.
@@ -112,7 +154,7 @@ class MLP(nn.Module):
         return x.reshape(-1, len(self.grid), *self.grid)
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Network):
     """Down and up again without skip connections (`Autoencoder`).
 
     down, up: as for `UNet`; the last layer sees up[0] channels.
@@ -142,7 +184,7 @@ class EncoderDecoder(nn.Module):
         return self.last(x) / 10
 
 
-class ConvOnly(nn.Module):
+class ConvOnly(Network):
     """Layers without resampling, each of which sees the outputs of all before it (`RegisNet`).
 
     channels: of each layer, 10 in the authors' network. layers: 6, the last one included.
@@ -163,7 +205,7 @@ class ConvOnly(nn.Module):
         return self.last(x)
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """U-Net with skip and residual connections (4.2), the authors' `UNet2`.
 
     down: channels from the input (the two images) to the coarsest level, one more than there are levels.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cohortreg.cohort.training_sets import training_of
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
+from cohortreg.icon.networks import recompute_activations
 from cohortreg.images.io import Image
 from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
@@ -148,6 +149,8 @@ def train_stage(
     files = (part(training["training_set"]) for part in (layout.packed, layout.packed_index))
     images = TrainingImages(*files, fabric.device)
     objective = stage_objective(method, layout, name, model, images.grid, seed, training["start"] is not None)
+    if settings["training"].get("recompute_activations", False):
+        recompute_activations(objective)
     before = digest_file(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
         json.dumps([model, settings["training"]["precision"], seed], sort_keys=True),

@@ -41,6 +41,7 @@ def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
             errors="replace",
         )
     except subprocess.TimeoutExpired as error:
+        print((error.stdout or b"").decode("utf-8", "replace"), end="", flush=True)
         raise UserError(f"{name} did not end within {time_limit:g} s; raise time_limit") from error
     except OSError as error:
         raise UserError(f"{name} does not start: {error.strerror}") from error

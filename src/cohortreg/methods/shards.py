@@ -1,6 +1,7 @@
 """Registration of a shard of pairs by one method: a model is loaded once, whole results are kept."""
 
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Grid, to_physical, write_transform
 from cohortreg.methods.interface import Method, Registration
+from cohortreg.methods.programs import last_line
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -114,6 +116,11 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
         pair.registration = method(*pair.images)
     except UserError as error:
         pair.record["failure"] = str(error)
+    except OSError:
+        raise  # a full disk, say, which no other pair would do better with
+    except Exception as error:  # of a library or a method of the user's own: its traceback goes to the log
+        traceback.print_exc()
+        pair.record["failure"] = f"{type(error).__name__}: {last_line(str(error))}"
     else:
         pair.record["time_s"] = time.perf_counter() - started
     return pair

@@ -13,6 +13,7 @@ from cohortreg.icon.steps import TwoSteps
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
+from cohortreg.maps.transforms import voxels_to_unit
 from cohortreg.methods.avsm import AFFINE_SETTINGS, AffineObjective, affine_steps
 from cohortreg.methods.learned import Learned
 
@@ -27,11 +28,11 @@ class VoxelMorphStep(nn.Module):
         self.model = VxmPairwise(dim, 1, 1, features, integration_steps=integration_steps)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> DisplacementField:
-        # Integrated in float32 also where the network is not, and in voxels along the axes of the array.
+        # Integrated in float32 also where the network is not.
         displacement = self.model(moving, fixed, return_field_type="velocity").float()
         if self.model.integration_steps > 0:
             displacement = self.model.velocity_field_integrator(displacement)
-        return DisplacementField(displacement * voxel_size(moving.shape[2:], displacement))
+        return DisplacementField(voxels_to_unit(displacement))
 
 
 class VoxelMorphObjective(nn.Module):

@@ -65,7 +65,11 @@ class VsvfOpt:
     similarity = "LNCC"
     settings = VELOCITY_SETTINGS | {
         "scales": _NUMBERS
-        | {"default": [0.25, 0.5, 1], "description": "resolutions of the images, 1 the full one"},
+        | {
+            "items": {"enum": [1, 0.5, 0.25, 0.125, 0.0625]},
+            "default": [0.25, 0.5, 1],
+            "description": "resolutions of the images, 1 the full one",
+        },
         "iterations": {
             "type": "integer",
             "minimum": 1,

@@ -10,6 +10,7 @@ import torch
 from cohortreg.errors import UserError
 from cohortreg.evaluation.measure import evaluate_shard, measure_pair, registered_pairs
 from cohortreg.evaluation.tables import read_table
+from cohortreg.files import write_json
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import identity_map
@@ -109,6 +110,18 @@ def test_a_shard_is_measured_once_and_again_only_when_something_changed(layout):
     assert evaluate(layout, structures={"core": [1]}) == 1
     assert evaluate(layout) == 1
     write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
+    assert evaluate(layout) == 1
+    assert read_table(layout.evaluated_shard("shift", 0))["dice_core"].item() == pytest.approx(2 / 3)
+
+
+def test_a_record_of_the_registration_stands_for_its_fields(layout):
+    write_json(layout.registration_record("shift", "a", "b"), {"made_from": "x", "time_s": 1.25})
+    assert evaluate(layout) == 1
+    for path in (layout.forward("shift", "a", "b"), layout.inverse("shift", "a", "b")):
+        path.unlink()
+    assert evaluate(layout) == 0
+    write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
+    write_json(layout.registration_record("shift", "a", "b"), {"made_from": "y", "time_s": 1.25})
     assert evaluate(layout) == 1
     assert read_table(layout.evaluated_shard("shift", 0))["dice_core"].item() == pytest.approx(2 / 3)
 

@@ -42,7 +42,7 @@ def layout(tmp_path) -> Layout:
     return layout
 
 
-def register(layout: Layout, method: Stumbles) -> tuple[pd.DataFrame, list[str]]:
+def register(layout: Layout, method: Identity) -> tuple[pd.DataFrame, list[str]]:
     said = []
     register_shard(layout, "stumbles", method, PAIRS, 0, "cpu", said.append)
     return pd.read_csv(layout.registered_shard("stumbles", 0), keep_default_na=False), said
@@ -55,6 +55,29 @@ def test_a_pair_that_fails_is_a_row_with_the_reason_and_the_others_go_on(layout)
     assert said == ["", "b to c could not be registered: reg_f3d ended with code 1: no overlap", ""]
     assert layout.forward("stumbles", "a", "b").exists()
     assert not layout.forward("stumbles", "b", "c").exists()
+
+
+class Breaks(Identity):
+    """Meets what its library, or its author, did not expect."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+    def __call__(self, moving, fixed):
+        if moving.array.flat[0] == 1:
+            raise self.error
+        return super().__call__(moving, fixed)
+
+
+def test_an_error_that_nobody_expected_fails_its_pair_alone_and_is_in_the_log(layout, capsys):
+    table, _ = register(layout, Breaks(RuntimeError("itk::ERROR: (0x5)\nmatrix is singular\n")))
+    assert table["failure"].tolist() == ["", "RuntimeError: matrix is singular", ""]
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_command(layout):
+    with pytest.raises(OSError, match="No space left"):
+        register(layout, Breaks(OSError(28, "No space left on device")))
 
 
 def test_what_is_whole_is_kept_and_what_failed_is_tried_again(layout):
