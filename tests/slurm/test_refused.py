@@ -10,6 +10,9 @@ def test_a_partition_that_does_not_exist(project, cluster):
     assert "invalid partition specified: nowhere" in run.stdout
     assert "Traceback" not in run.stdout
     assert not cluster.jobs(project.folder)
+    run = project.snakemake("tables", "--until", "preprocess")
+    assert run.returncode == 0, run.stdout
+    assert {job.rule for job in cluster.jobs(project.folder)} == {"preprocess"}
 
 
 def test_a_gpu_on_a_cluster_without_one(project, cluster):

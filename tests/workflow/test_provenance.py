@@ -45,7 +45,9 @@ def test_a_folder_of_results_is_all_that_was_made_there(finished):
     assert told.returncode == 0, told.stderr
     commands = [line.split()[2] for line in told.stdout.splitlines() if line.startswith("  command   ")]
     assert commands[0] == "report"
-    assert {"figures", "tables", "evaluate", "register", "train", "pack", "cohort", "preprocess"} < set(commands)
+    assert {"figures", "tables", "evaluate", "register", "train", "pack", "cohort", "preprocess"} < set(
+        commands
+    )
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def cells(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> 
 
 
 def details(summary: pd.DataFrame) -> Cells:
-    """What else was measured: overlap by structure, distance, spread of the Jacobian, consistency of both directions."""
+    """What else was measured: overlap by structure, distance, spread of the Jacobian, inverse error."""
     measured = [column for column in summary if column.startswith("dice_") and column.endswith("_mean")]
     columns: list[Column] = [("Method", lambda row: row["method"])]
     for measure in measured:
@@ -122,8 +122,8 @@ def notes(summary: pd.DataFrame, reference: str, note: str = "") -> list[str]:
         sentences.append("Published times are of other hardware.")
     sentences.append(
         "HD95: 95 % Hausdorff distance, mean of the structures; SD log|J|: standard deviation of the logarithm of the "
-        "Jacobian determinant, over voxels that are not folded; inverse error: how far from its start a voxel ends that "
-        "goes there by one map and back by the other."
+        "Jacobian determinant, over voxels that are not folded; inverse error: how far from its start a voxel ends "
+        "that goes there by one map and back by the other."
     )
     if failed := failures_in_words(summary):
         sentences.append(f"Failed and left out: {failed}.")

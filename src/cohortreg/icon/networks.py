@@ -97,7 +97,7 @@ def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
 class Network(nn.Module):
     """What all networks have in common."""
 
-    #: Whether training keeps none of its activations for the gradient, and computes them again when it gets there.
+    #: Whether training keeps neither its activations nor those of its map, and computes them again for the gradient.
     recompute = False
 
     def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:

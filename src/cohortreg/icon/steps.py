@@ -8,7 +8,7 @@ of unit coordinates, registrations at different resolutions compose without furt
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cohortreg.maps.fields import Composition, DisplacementField, Map
+from cohortreg.maps.fields import Composition, DisplacementField, Map, Recomputed
 from cohortreg.maps.grids import interpolate
 
 _AVERAGE_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -29,7 +29,8 @@ class DisplacementNetwork(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Map:
         # Maps are float32 whatever the network computes in: bfloat16 resolves only 1/256 of a displacement.
         precision = next(self.network.parameters()).dtype
-        return DisplacementField(self.network(moving.to(precision), fixed.to(precision)).float())
+        field = DisplacementField(self.network(moving.to(precision), fixed.to(precision)).float())
+        return Recomputed(field) if getattr(self.network, "recompute", False) else field
 
 
 class TwoSteps(nn.Module):

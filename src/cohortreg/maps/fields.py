@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from cohortreg.maps.grids import identity_map, interpolate, resize
 
@@ -47,6 +48,23 @@ class DisplacementField:
     def halves(self) -> "tuple[DisplacementField, DisplacementField]":
         first, second = self.displacement.chunk(2)
         return DisplacementField(first), DisplacementField(second)
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A map whose values are computed again for their gradient, instead of keeping what interpolation needs for it."""
+
+    map: Map
+
+    def __call__(self, points: Tensor) -> Tensor:
+        return checkpoint(self.map, points, use_reentrant=False, preserve_rng_state=False)
+
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        return self.map.on_grid(shape)
+
+    def halves(self) -> "tuple[Recomputed, Recomputed]":
+        first, second = self.map.halves()
+        return Recomputed(first), Recomputed(second)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,13 @@ NAN = math.nan
 COLUMNS = [
     *("method", "similarity", "pairs", "failed", "dice_mean", "dice_mean_low", "dice_mean_high", "p_value"),
     *("folds_mean", "folds_percent_mean", "time_s_mean", "hardware"),
-    *("dice_core_mean", "dice_rim_mean", "hd95_mean", "log_jacobian_std_mean", "inverse_consistency_voxels_mean"),
+    *(
+        "dice_core_mean",
+        "dice_rim_mean",
+        "hd95_mean",
+        "log_jacobian_std_mean",
+        "inverse_consistency_voxels_mean",
+    ),
 ]
 NOTES = [
     "Means over 10 pairs.",

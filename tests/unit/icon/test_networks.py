@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
+from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.networks import ARCHITECTURES, UNet, recompute_activations
+from cohortreg.icon.stages import build_registration
 from cohortreg.icon.steps import DisplacementNetwork
 
 
@@ -62,3 +64,28 @@ def test_activations_that_are_computed_again_train_the_same_in_less_memory(archi
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, msg=name)
     assert kept_by_frugal < kept / 2
+
+
+def test_maps_that_are_computed_again_give_the_same_loss_and_gradients():
+    """As the training of a second stage has them: composed, over a frozen one."""
+    grid = (12, 10, 8)
+    stages = [{"steps": 1, "downsample": 2}, {"steps": 1, "downsample": 1}]
+    network = {"architecture": "unet", **SETTINGS["unet"]}
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        registration, before = build_registration(network, stages, grid)
+        for module in registration.modules():
+            if isinstance(module, UNet):
+                torch.nn.init.normal_(module.last.weight, std=0.1)
+        objective = StageObjective(registration, before, 1).train()
+        if recompute:
+            recompute_activations(objective)
+        images = torch.rand(2, 2, 1, *grid)
+        seen = torch.tensor([[[0, 0, 0], grid]] * 2)
+        terms = objective(*images, seen, seen, torch.Generator().manual_seed(1))
+        (terms.similarity + 10 * terms.inverse_consistency).backward()
+        trained = [p.grad for p in objective.parameters() if p.requires_grad]
+        found.append([*terms[:2], *trained, *objective.buffers()])
+    for expected, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, expected)
