@@ -117,6 +117,13 @@ def _measures(
     record = read_json(path) if path.exists() else {}
     outdated = record.get("inputs") != inputs
     if outdated:
+        forward = layout.forward(method, moving, fixed)
+        if record and not forward.exists():
+            records = layout.registration_record(method, moving, fixed).parents[1]
+            raise UserError(
+                f"{forward} was deleted, but has to be measured anew; delete {records} and run snakemake with "
+                "--forcerun register register_networks"
+            )
         measures = measure_pair(layout, method, moving, fixed, structures)
         record = {"inputs": inputs, "measures": _without_nan(measures)}
         write_json(path, record)

@@ -62,8 +62,9 @@ def register_shard(
     """Register each pair that has no up-to-date transforms yet, then write the shard's table of times.
 
     name: the method's row. hardware: that it runs on, in words. A pair that the method cannot register
-    has the reason as its `failure` and no time; it is tried again when the shard is. While a pair is registered, the
-    next one is read and the one before is written.
+    has the reason as its `failure` and no time; it is tried again when the shard is. One whose transforms were deleted
+    after they were evaluated is not registered again. While a pair is registered, the next one is read and the one
+    before is written.
     """
     digest_once = cache(digest_file)
 
@@ -72,7 +73,8 @@ def register_shard(
         made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
         path = layout.registration_record(name, *ids)
         record = read_json(path) if path.is_file() else {}
-        whole_already = record.get("made_from") == made_from and layout.forward(name, *ids).is_file()
+        results = layout.forward(name, *ids), layout.evaluated_pair(name, *ids)
+        whole_already = record.get("made_from") == made_from and any(path.is_file() for path in results)
         if whole_already and not record.get("failure"):
             return Pair(*ids, made_from, record)
         return Pair(*ids, made_from, {}, tuple(_preprocessed(layout, image) for image in ids))

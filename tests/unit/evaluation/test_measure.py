@@ -120,6 +120,8 @@ def test_a_record_of_the_registration_stands_for_its_fields(layout):
     for path in (layout.forward("shift", "a", "b"), layout.inverse("shift", "a", "b")):
         path.unlink()
     assert evaluate(layout) == 0
+    with pytest.raises(UserError, match=r"b\.nii was deleted, .* delete .*shift/records and run"):
+        evaluate(layout, structures={"core": [1]})
     write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
     write_json(layout.registration_record("shift", "a", "b"), {"made_from": "y", "time_s": 1.25})
     assert evaluate(layout) == 1

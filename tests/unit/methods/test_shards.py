@@ -87,6 +87,16 @@ def test_what_is_whole_is_kept_and_what_failed_is_tried_again(layout):
     assert again.calls == 1
 
 
+def test_transforms_that_were_deleted_are_made_again_unless_they_were_evaluated(layout):
+    register(layout, Stumbles())
+    write_json(layout.evaluated_pair("stumbles", "c", "a"), {})
+    for moving, fixed in (("a", "b"), ("c", "a")):
+        layout.forward("stumbles", moving, fixed).unlink()
+    register(layout, Stumbles())
+    assert layout.forward("stumbles", "a", "b").exists()
+    assert not layout.forward("stumbles", "c", "a").exists()
+
+
 def test_a_failure_leaves_no_transform_of_an_earlier_result(layout):
     array = np.random.default_rng(0).random((6, 7, 8), np.float32)
     array.flat[0] = 0.5
