@@ -6,8 +6,10 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,15 +81,42 @@ class Command:
         self.name = "-".join(part for part in arguments[:2] if part.isalpha())
         self.started, self._clock = datetime.now(UTC), time.perf_counter()
 
+    @contextmanager
+    def recorded(self, roots: list[Path], every: float = 60) -> Iterator[None]:
+        """Write the records below folders of results when the block ends, however it does.
+
+        And every so many seconds before: a command that is killed leaves only its last files without a record. roots
+        may be added to meanwhile.
+        """
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(every):
+                with suppress(OSError, UserError):  # of a full disk, what the command itself writes tells
+                    self._record_all(roots)
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            keeper.join()
+            self._record_all(roots)
+
+    def _record_all(self, roots: list[Path]) -> None:
+        for root in list(roots):
+            self.record(root)
+
     def record(self, root: Path) -> None:
         """Write what made the files that the command wrote below a folder of results; nothing if there are none."""
-        written = set(files.written)
+        written = {path for path in list(files.written) if path.parent.name != FOLDER}
         outputs = sorted(str(path.relative_to(root)) for path in written if path.is_relative_to(root))
         if not outputs:
             return
         torch = sys.modules.get("torch")
         on_accelerator = torch is not None and torch.cuda.is_initialized()
-        inputs = {path: sha for path, sha in files.read.items() if path not in written}
+        inputs = {path: sha for path, sha in dict(files.read).items() if path not in written}
         when = self.started.strftime("%Y%m%dT%H%M%S")
         name = f"{when}-{self.name}-{socket.gethostname()}-{os.getpid()}.json"
         write_json(

@@ -18,7 +18,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; an error that a user can mend is one sentence and exit code 1.
 
-    A command that wrote into a folder of results leaves a record there of what it did, however it ends but for SIGKILL.
+    A command that wrote into a folder of results leaves a record there of what it did, however it ends.
     """
     from cohortreg.cli import commands  # noqa: F401  (registers every command)
     from cohortreg.cli.options import given_results
@@ -27,11 +27,8 @@ def main() -> None:
     command = Command(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        try:
+        with command.recorded(given_results):
             app()
-        finally:
-            for results in given_results:
-                command.record(results)
     except UserError as error:
         print(f"cohortreg: {error}", file=sys.stderr)
         sys.exit(1)
