@@ -141,15 +141,15 @@ def history(result: Path) -> Iterator[tuple[str, dict]]:
     back to the raw images; of a folder, the last command first. Raises UserError where no command's record names the
     result.
     """
-    result = result.absolute()
-    root = next((folder for folder in (result, *result.parents) if (folder / FOLDER).is_dir()), None)
+    whole = result.absolute()
+    root = next((folder for folder in (whole, *whole.parents) if (folder / FOLDER).is_dir()), None)
     if root is None:
         raise UserError(f"{result}: not in a folder of results; no folder above it has a folder {FOLDER}")
     makers: dict[str, Path] = {}
     # In the order of time, so that the last one to write a file made it.
     for path in sorted((root / FOLDER).glob("*.json")):
         makers |= dict.fromkeys(read_json(path)["outputs"], path)
-    wanted = [str(result.relative_to(root))] if result != root else list(reversed(makers))
+    wanted = [str(whole.relative_to(root))] if whole != root else list(reversed(makers))
     told = set()
     if not wanted or wanted[0] not in makers:
         raise UserError(f"{result}: no record in {root / FOLDER} says what made it")
