@@ -1,5 +1,6 @@
 """Registration of a shard of pairs by one method: a model is loaded once, whole results are kept."""
 
+import errno
 import time
 import traceback
 from collections import deque
@@ -118,9 +119,9 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
         pair.registration = method(*pair.images)
     except UserError as error:
         pair.record["failure"] = str(error)
-    except OSError:
-        raise  # a full disk, say, which no other pair would do better with
     except Exception as error:  # of a library or a method of the user's own: its traceback goes to the log
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise  # no other pair would do better on a full disk
         traceback.print_exc()
         pair.record["failure"] = f"{type(error).__name__}: {last_line(str(error))}"
     else:

@@ -75,6 +75,15 @@ def test_an_error_that_nobody_expected_fails_its_pair_alone_and_is_in_the_log(la
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_tool_that_leaves_no_file_fails_its_pair_alone(layout):
+    table, _ = register(layout, Breaks(FileNotFoundError(2, "No such file or directory", "field.nii")))
+    assert table["failure"].tolist() == [
+        "",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'field.nii'",
+        "",
+    ]
+
+
 def test_a_full_disk_ends_the_command(layout):
     with pytest.raises(OSError, match="No space left"):
         register(layout, Breaks(OSError(28, "No space left on device")))
