@@ -17,7 +17,7 @@ from cohortreg.errors import UserError
 
 DATA = "../shared/data"
 #: What a cohort's own file replaces and does not complete.
-REPLACED = ("structures", "method_settings")
+REPLACED = ("structures", "method_settings", "phantom")
 #: Ends the name of a row whose networks are optimised for each pair.
 OPTIMISED = "-io"
 #: What a model of ICON needs, and no other has; the same for its stages.
@@ -57,7 +57,7 @@ def load(defaults: Path, *overlays: Path) -> dict:
 def merge(config: Mapping, overlay: Mapping) -> dict:
     """The overlay's values over those of config: mappings merge, anything else is replaced.
 
-    `structures` and `method_settings` are replaced as a whole: a cohort has its own and not the demo's beside them.
+    The keys of REPLACED are replaced as a whole: a cohort has its own and not the demo's beside them.
     """
     merged = dict(config)
     for key, value in overlay.items():

@@ -100,7 +100,8 @@ class Layout(Results):
         return self.root / "models"
 
     def model_training(self, model: str) -> Path:
-        """JSON: the model's training_set, the number of its images, a digest of the weights that it starts with."""
+        """JSON: the model's training_set, the number of its images, how they were preprocessed, a digest of the weights
+        that it starts with."""
         return self.models / model / "training.json"
 
     def start_weights(self, model: str, stage: int | str) -> Path:

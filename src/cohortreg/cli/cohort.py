@@ -85,20 +85,39 @@ def import_phantom_command(
     _write_tables(output, *phantom_tables(subjects, test, pairs, seed))
 
 
+@importers.command("label-maps")
+def import_label_maps_command(
+    folder: Annotated[Path, typer.Argument(help="Label maps named SUBJECT_VISIT_label.nii.gz.")],
+    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
+    side: Annotated[Side, typer.Option(help="Which knee all of them are.")] = Side.right,
+    test_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
+    ] = 0.3,
+    pairs: Annotated[int, typer.Option(min=1, help="Test pairs of two subjects to draw.")] = 60,
+    seed: Seed = 1,
+) -> None:
+    """Write the tables of a cohort whose images the workflow makes from label maps, see phantom.labels."""
+    from cohortreg.cohort.label_maps import import_label_maps
+
+    _write_tables(output, *import_label_maps(folder, side.value, test_fraction, pairs, seed))
+
+
 @app.command("phantom")
 def phantom_command(
     images: Annotated[Path, typer.Argument(help="The demo's images.tsv.")],
     output: Annotated[Path, typer.Argument(help="Folder that the table's paths start from.")],
-    settings: Annotated[str, typer.Option(help='JSON: {"grid": [...], "spacing": [...]}.')],
+    settings: Annotated[
+        str, typer.Option(help='JSON: {"grid": [...], "spacing": [...]}, or {"labels": FOLDER}.')
+    ],
     seed: Seed = 1,
 ) -> None:
-    """Make every phantom image and label that the table names; what is there already is kept."""
+    """Make every image and label that the table names, of phantoms or of label maps; what is there already is kept."""
     from cohortreg.cohort.phantom import make_phantoms
     from cohortreg.cohort.tables import read_images
 
     table, given = read_images(images), parsed(settings)
     with progress_bar("Phantoms", len(table)) as advance:
-        make_phantoms(table, output, given["grid"], given["spacing"], seed, report=lambda image_id: advance())
+        make_phantoms(table, output, given, seed, report=lambda image_id: advance())
 
 
 @app.command("phantom-anatomy")

@@ -1,6 +1,7 @@
 """The embedded cohort: its tables, and every raw image and label they name, from seeds and identifiers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -8,9 +9,10 @@ import pandas as pd
 from cohortreg.cohort.anatomy import anatomy
 from cohortreg.cohort.dess import dess
 from cohortreg.cohort.split import choose_test_subjects, draw_pairs
+from cohortreg.config import expand_root
 from cohortreg.errors import UserError
-from cohortreg.files import read_json, write_json
-from cohortreg.images.io import write_image
+from cohortreg.files import digest_file, read_json, write_json
+from cohortreg.images.io import Image, read_label, write_image
 
 
 def phantom_tables(
@@ -43,35 +45,45 @@ def phantom_tables(
 def make_phantoms(
     images: pd.DataFrame,
     output: Path,
-    grid: Sequence[int],
-    spacing: Sequence[float],
+    settings: Mapping,
     seed: int,
     report: Callable[[str], None] = lambda image_id: None,
 ) -> None:
     """Make every image and label that the table names, below `output`, the image_id serving as identifier.
 
-    grid, spacing: voxels, and their size in millimetres, along right, anterior, superior. report: called
-    after each image with its id. What is there already, made from the same seed and settings, is kept; a
-    JSON beside each image says from which it was made.
+    settings: the section `phantom` of the configuration. With `labels`, a folder, an image is made from the label map
+    there that has the name of the row's label, which is copied; otherwise the anatomy is made as well, with `grid` and
+    `spacing`, voxels and their size in millimetres, along right, anterior, superior. report: called after each image
+    with its id. What is there already, made from the same seed and settings, is kept; a JSON beside each image says
+    from which it was made.
     """
     for row in images.to_dict("records"):
         image_id = row["image_id"]
-        if not row["side"] or not row["label"]:
-            raise UserError(f"image '{image_id}' needs a side and a label's path to be made; fill them in.")
+        if not row["label"]:
+            raise UserError(f"image '{image_id}' needs a label's path to be made; fill it in.")
         image_path, label_path = output / row["image"], output / row["label"]
-        made_from = {
-            "id": image_id,
-            "side": row["side"],
-            "seed": seed,
-            "grid": [*grid],
-            "spacing": [*spacing],
-        }
+        made_from, label = _anatomy(row, settings, seed)
         note = image_path.with_name(f"{image_id}.json")
         present = note.exists() and image_path.exists() and label_path.exists()
         if not present or read_json(note) != made_from:
             note.unlink(missing_ok=True)
-            label = anatomy(seed, image_id, row["side"], grid, spacing)
-            write_image(label_path, label)
-            write_image(image_path, dess(label, seed, image_id))
+            made = label()
+            write_image(label_path, made)
+            write_image(image_path, dess(made, seed, image_id))
             write_json(note, made_from)
         report(image_id)
+
+
+def _anatomy(row: Mapping[str, str], settings: Mapping, seed: int) -> tuple[dict, Callable[[], Image]]:
+    """What a row's label map follows from, and a function that makes or reads it."""
+    made_from = {"id": row["image_id"], "side": row["side"], "seed": seed}
+    if "labels" in settings:
+        path = expand_root(settings["labels"]) / Path(row["label"]).name
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; correct phantom.labels, or set $COHORTREG_DATA.")
+        return made_from | {"label_sha256": digest_file(path)}, partial(read_label, path)
+    if not row["side"]:
+        raise UserError(f"image '{row['image_id']}' needs a side to be made; fill it in.")
+    grid, spacing = list(settings["grid"]), list(settings["spacing"])
+    make = partial(anatomy, seed, row["image_id"], row["side"], grid, spacing)
+    return made_from | {"grid": grid, "spacing": spacing}, make

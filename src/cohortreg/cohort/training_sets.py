@@ -54,7 +54,8 @@ def assign_training_sets(
     # In an order of its own: the same images in another order of the table are the same set.
     names = images["image_id"].sort_values(ignore_index=True)
     current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
-    preprocessing = _preprocessing(read_json(layout.sidecar(images["image_id"].iloc[0])))
+    sidecar = read_json(layout.sidecar(images["image_id"].iloc[0]))
+    preprocessing = _preprocessing(sidecar)
     name = digest(*current.to_numpy().ravel())[:16]
     if not layout.training_images(
         name
@@ -70,6 +71,7 @@ def assign_training_sets(
                 "training_set": name,
                 "images": len(current),
                 "preprocessing": preprocessing,
+                "preprocess": sidecar["settings"],  # for images that come to the model from elsewhere
                 "start": start,
             }
         if given["training_set"] != name:

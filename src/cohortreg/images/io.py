@@ -133,7 +133,7 @@ def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with _quiet_itk():
+    with quiet_itk():
         try:
             image = SimpleITK.ReadImage(str(path))
         except RuntimeError as error:
@@ -150,7 +150,7 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextlib.contextmanager
-def _quiet_itk():
+def quiet_itk():
     """ITK's warnings would stand between the lines of a progress bar; what matters becomes an exception."""
     before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)

@@ -189,6 +189,7 @@ def train_stage(
         "training": settings["training"],
         "seed": seed,
         "training_set": training["training_set"],
+        "preprocess": training.get("preprocess"),
         "start": training["start"],
         "final_weight": state.weight,
         "training_seconds": float((1 / history["steps_per_second"]).sum()),

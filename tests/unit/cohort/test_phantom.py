@@ -31,7 +31,7 @@ def made(tmp_path):
     images, _ = phantom_tables(4, 2, 1, seed=1)
 
     def make(seed=1):
-        make_phantoms(images, tmp_path, GRID, SPACING, seed)
+        make_phantoms(images, tmp_path, {"grid": GRID, "spacing": SPACING}, seed)
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")}
 
     return images, tmp_path, make
@@ -62,4 +62,4 @@ def test_row_that_cannot_be_made(tmp_path):
     images, _ = phantom_tables(4, 2, 1, seed=1)
     images.loc[1, "side"] = ""
     with pytest.raises(UserError, match="'demo-002-left' needs a side"):
-        make_phantoms(images, tmp_path, GRID, SPACING, 1)
+        make_phantoms(images, tmp_path, {"grid": GRID, "spacing": SPACING}, 1)

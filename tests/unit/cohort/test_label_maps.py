@@ -1,0 +1,70 @@
+import pytest
+
+from cohortreg.cohort.label_maps import import_label_maps
+from cohortreg.cohort.phantom import make_phantoms
+from cohortreg.cohort.tables import read_images
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image, read_image, read_label, write_image
+
+NAMES = [
+    f"{subject}_{visit}"
+    for subject, visits in (("A", "00m 24m 96m"), ("B", "00m"), ("C", "00m"))
+    for visit in visits.split()
+]
+
+
+@pytest.fixture
+def folder(tmp_path, oai_labels):
+    whole = read_label(sorted(oai_labels.glob("*_label.nii.gz"))[0])
+    small = Image(whole.array[::4, ::6, ::6], whole.affine * [4, 6, 6, 1])
+    for name in NAMES:
+        write_image(tmp_path / "maps" / f"{name}_label.nii.gz", small)
+    (tmp_path / "maps" / "README.md").write_text("no label map")
+    return tmp_path / "maps"
+
+
+def test_visits_of_test_subjects_are_a_second_set(folder):
+    images, pairs = import_label_maps(folder, "right", 1.0, 5, seed=1)
+    assert images["image_id"].tolist() == NAMES
+    assert images["subject_id"].tolist() == ["A", "A", "A", "B", "C"]
+    assert set(images["split"]) == {"test"}
+    assert pairs["set"].tolist() == [""] * 5 + ["longitudinal"] * 2
+    assert pairs[["moving", "fixed"]].to_numpy()[5:].tolist() == [["A_00m", "A_24m"], ["A_24m", "A_96m"]]
+    across = pairs[pairs["set"] == ""]
+    assert (across["moving"].str[0] != across["fixed"].str[0]).all()
+
+
+def test_a_subject_is_trained_on_or_tested(folder):
+    images, _ = import_label_maps(folder, "left", 0.7, 1, seed=1)
+    assert images.groupby("subject_id")["split"].nunique().eq(1).all()
+    assert set(images["side"]) == {"left"}
+
+
+def test_scans_are_made_from_the_label_maps(folder, tmp_path):
+    images, _ = import_label_maps(folder, "right", 1.0, 5, seed=1)
+    make_phantoms(images, tmp_path / "made", {"labels": str(folder)}, seed=1)
+    for row in images.itertuples():
+        label = read_label(tmp_path / "made" / row.label)
+        assert (label.array == read_label(folder / f"{row.image_id}_label.nii.gz").array).all()
+        scan = read_image(tmp_path / "made" / row.image)
+        assert (
+            scan.array[label.array == 2].mean() > 1.5 * scan.array[label.array == 1].mean()
+        )  # cartilage is bright
+
+
+def test_a_label_map_that_is_not_there(folder, tmp_path):
+    images, _ = import_label_maps(folder, "right", 1.0, 5, seed=1)
+    (folder / "B_00m_label.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"B_00m_label.nii.gz does not exist; correct phantom.labels"):
+        make_phantoms(images, tmp_path / "made", {"labels": str(folder)}, seed=1)
+
+
+def test_a_folder_without_label_maps(tmp_path):
+    with pytest.raises(UserError, match="no label map named"):
+        import_label_maps(tmp_path, "right", 0.3, 5, seed=1)
+
+
+def test_tables_of_the_repository_are_what_the_command_makes(request, oai_labels):
+    folder = request.config.rootpath / "config" / "oai-anatomy"
+    images, _ = import_label_maps(oai_labels, "right", 0.3, 60, seed=1)
+    assert read_images(folder / "images.tsv").reset_index(drop=True).equals(images)
