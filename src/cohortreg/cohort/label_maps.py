@@ -1,6 +1,7 @@
 """Tables of a cohort whose images the workflow makes from label maps of real people."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -54,5 +55,5 @@ def import_label_maps(
 def _longitudinal(images: pd.DataFrame) -> pd.DataFrame:
     """Each subject's visits, one after the other: the earlier is moved onto the later."""
     visits = images.sort_values("image_id").groupby("subject_id")["image_id"].agg(list)
-    following = [pair for ids in visits for pair in zip(ids, ids[1:], strict=False)]
+    following = [pair for ids in visits for pair in pairwise(ids)]
     return pd.DataFrame(following, columns=["moving", "fixed"], dtype=str).assign(set=LONGITUDINAL)
