@@ -26,7 +26,7 @@ TRAINING = {"training": {"accelerator": "auto", "precision": "bf16-mixed"}}
 def measure(layout: Layout, method: str, threads: int) -> dict:
     """Seconds of the command, and of the pairs in it."""
     shutil.rmtree(layout.root / "transforms" / method, ignore_errors=True)
-    command = [sys.executable, "-c", "from cohortreg.cli import main; main()", "register", layout.root]
+    command = [sys.executable, "-c", "from cohortreg.cli import main; main()", "register-shard", layout.root]
     command += ["--method", method, "--settings", json.dumps(TRAINING), "--threads", str(threads)]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)

@@ -24,7 +24,7 @@ rule register:
         settings=method_settings,
         seed=config["seed"],
     shell:
-        "cohortreg register {params.results} --method {wildcards.method} --settings {params.settings:q}"
+        "cohortreg register-shard {params.results} --method {wildcards.method} --settings {params.settings:q}"
         " --shard {wildcards.shard} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
 
 

@@ -73,7 +73,7 @@ def train_command(
     total = stages[stage - 1]["training_steps"]
     layout = Layout(results)
     devices, nodes = (given["training"].get(key, 1) for key in ("devices", "nodes"))
-    _use_processor(max(1, threads // devices))
+    use_processor(max(1, threads // devices))
     training = given["training"]
     fabric = make_fabric(training["accelerator"], training["precision"], devices, nodes)
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
@@ -104,8 +104,8 @@ def train_command(
         )
 
 
-@app.command("register")
-def register_command(
+@app.command("register-shard")
+def register_shard_command(
     results: Results,
     method: Annotated[str, typer.Option(help="Row of the tables: identity, affine, icon-2step, ...")],
     settings: Settings = '{"training": {"precision": "32-true", "accelerator": "auto"}}',
@@ -122,7 +122,7 @@ def register_command(
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
     given = parsed(settings)
-    _use_processor(threads)
+    use_processor(threads)
     device = None
     if method not in PAIRWISE:
         from cohortreg.learning.devices import Device
@@ -134,7 +134,7 @@ def register_command(
         register_shard(layout, method, opened, pairs, shard, machine, advance)
 
 
-def _use_processor(threads: int) -> None:
+def use_processor(threads: int) -> None:
     """As many threads as the rule was given, in every library."""
     import os
 

@@ -70,7 +70,9 @@ def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
     """
     path = layout.registered_shard(method, shard)
     if not path.exists():
-        raise UserError(f"{path} is missing: run `cohortreg register` for shard {shard} of {method} first.")
+        raise UserError(
+            f"{path} is missing: run `cohortreg register-shard` for shard {shard} of {method} first."
+        )
     table = read_table(path)
     return table if "failure" in table else table.assign(failure="")
 

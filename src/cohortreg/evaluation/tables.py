@@ -50,7 +50,7 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
         if len(table) < len(wanted):
             raise UserError(
                 f"{layout.pairs} names {len(wanted) - len(table)} pairs that {method} was not evaluated on: "
-                f"run `cohortreg register` and `cohortreg evaluate` again for every shard of {method}."
+                f"run `cohortreg register-shard` and `cohortreg evaluate` again for every shard of {method}."
             )
         tables.append(table.sort_values(["moving", "fixed"]))
     return pd.concat(tables, ignore_index=True)

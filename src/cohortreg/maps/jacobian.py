@@ -1,10 +1,15 @@
-"""Where a map folds: voxels whose volume form is negative."""
+"""Where a map folds, and how much volume it makes of a voxel's."""
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from cohortreg.maps.transforms import Transform
+
+_SLAB = 16  # layers at a time: a whole field's derivatives would take gigabytes
 
 
 def volume_form(phi: Tensor) -> Tensor:
@@ -40,3 +45,23 @@ def folds(phi: Tensor) -> Tensor:
 def fold_sites(shape: Sequence[int]) -> int:
     """Number of voxels of a grid that have a volume form: the denominator of the percentage of folds."""
     return math.prod(n - 1 for n in shape)
+
+
+def determinant(transform: Transform) -> np.ndarray:
+    """Determinant of the Jacobian of x -> x + u(x) at every voxel of a displacement field, float32 [*grid].
+
+    Derivatives in space, whatever the grid's axes: central differences, one-sided at the border. 1 where volume is
+    kept; where it has the other sign than in most places, the map folds.
+    """
+    matrix = transform.grid.voxel_to_lps[:-1, :-1]
+    dim, size = len(matrix), transform.grid.shape[0]
+    result = np.empty(transform.grid.shape, np.float32)
+    for start in range(0, size, _SLAB):
+        # With a layer more on both sides, where there is one, so that differences are central.
+        first, last = max(start - 1, 0), min(start + _SLAB + 1, size)
+        part = transform.displacement[:, first:last].astype(np.float64)
+        slopes = np.stack(np.gradient(part, axis=tuple(range(1, dim + 1))), axis=-1)
+        jacobian = np.moveaxis(slopes, 0, -2) + matrix  # of voxel indices to millimetres
+        inner = slice(start - first, start - first + min(_SLAB, size - start))
+        result[start : start + _SLAB] = np.linalg.det(jacobian[inner]) / np.linalg.det(matrix)
+    return result

@@ -38,7 +38,8 @@ class Learned:
     the model's part of the configuration, or its card; of its `stages` the last is the one that is meant.
 
     folder: has the model's weights.safetensors and model.json. optimisation: None, or steps and learning_rate of
-    Adam by which the networks are fitted to each pair first, under the loss of their last stage.
+    Adam by which the networks are fitted to each pair first, under the loss of their last stage, or of another
+    similarity.
     """
 
     #: Schema of `models.{name}.settings`, as a method's own settings in `methods.interface`.
@@ -107,7 +108,8 @@ class Learned:
         Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
         """
         registration = copy.deepcopy(self.registration).requires_grad_(True)
-        objective = self.objective(registration, None, self.card).eval()
+        asked = {key: value for key, value in self.optimisation.items() if key == "similarity"}
+        objective = self.objective(registration, None, self.card | asked).eval()
         optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
         for step in range(self.optimisation["steps"]):
             generator = torch.Generator().manual_seed(step)

@@ -158,5 +158,7 @@ def test_a_failed_pair_has_its_reason_and_no_numbers(layout):
 
 
 def test_a_shard_that_was_not_registered_is_named(layout):
-    with pytest.raises(UserError, match=r"7\.csv is missing: run `cohortreg register` for shard 7 of shift"):
+    with pytest.raises(
+        UserError, match=r"7\.csv is missing: run `cohortreg register-shard` for shard 7 of shift"
+    ):
         registered_pairs(layout, "shift", 7)

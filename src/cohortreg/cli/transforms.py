@@ -1,0 +1,326 @@
+"""Commands for two images, and for taking transforms elsewhere: register, apply, jacobian, export."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortreg.cli import app
+from cohortreg.cli.cohort import Side
+from cohortreg.cli.options import Results, Seed, Threads, parsed
+from cohortreg.cli.progress import progress_bar
+from cohortreg.errors import UserError
+
+TransformFile = Annotated[
+    Path,
+    typer.Argument(help="A displacement field, or a transform of ITK's, from the fixed to the moving image."),
+]
+
+
+class Frame(StrEnum):
+    """The axes of coordinates."""
+
+    LPS = "LPS"
+    RAS = "RAS"
+
+
+class Format(StrEnum):
+    """What `export` writes; the value is how the files' names end."""
+
+    nifti = "nii.gz"
+    h5 = "h5"
+    tfm = "tfm"
+    learn2reg = "learn2reg"
+    learn2reg_npz = "learn2reg.npz"
+
+
+@app.command("register")
+def register_command(
+    moving_image: Annotated[
+        Path | None, typer.Argument(metavar="MOVING", help="The image that is warped.")
+    ] = None,
+    fixed_image: Annotated[
+        Path | None, typer.Argument(metavar="FIXED", help="The image that it is warped onto.")
+    ] = None,
+    moving: Annotated[Path | None, typer.Option("--moving", help="The same as MOVING.")] = None,
+    fixed: Annotated[Path | None, typer.Option("--fixed", help="The same as FIXED.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A model's folder, its weights, published weights; or a method: affine, demons, syn, ..."
+        ),
+    ] = "",
+    transform_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--transform-out", "--transform_out", help="The transform: .nii.gz (a field), .h5 or .tfm."
+        ),
+    ] = None,
+    inverse_out: Annotated[
+        Path | None, typer.Option("--inverse-out", help="The transform from the moving to the fixed image.")
+    ] = None,
+    warped_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--warped-moving-out",
+            "--warped_moving_out",
+            help="The moving image, warped onto the fixed one: .nii.gz.",
+        ),
+    ] = None,
+    moving_mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--moving-mask", "--moving_segmentation", help="What is zero here does not count in the image."
+        ),
+    ] = None,
+    fixed_mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--fixed-mask", "--fixed_segmentation", help="What is zero here does not count in the image."
+        ),
+    ] = None,
+    moving_side: Annotated[
+        Side | None, typer.Option(help="Side of the body; a model says which one it wants mirrored.")
+    ] = None,
+    fixed_side: Annotated[Side | None, typer.Option(help="The same of the fixed image.")] = None,
+    io_iterations: Annotated[
+        str,
+        typer.Option(
+            "--io-iterations", "--io_iterations", help="Steps of instance optimisation; 0 or None: none."
+        ),
+    ] = "0",
+    io_sim: Annotated[
+        str,
+        typer.Option(
+            "--io-sim", "--io_sim", help="Its similarity, lncc for instance; the model's own if none."
+        ),
+    ] = "",
+    io_learning_rate: Annotated[float, typer.Option(min=0, help="Its learning rate.")] = 2e-5,
+    grid: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(
+            help="Voxels that images are brought to: for published weights, or to be faster without a model."
+        ),
+    ] = None,
+    settings: Annotated[str, typer.Option(help="JSON: settings of a method without training.")] = "{}",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    seed: Seed = 1,
+    threads: Threads = 2,
+) -> None:
+    """Register two raw images of any geometry; nothing is needed beside them but a model."""
+    from cohortreg.cli.training import use_processor
+    from cohortreg.images.io import read_image, write_image
+    from cohortreg.learning.devices import Device
+    from cohortreg.maps.apply import warp
+    from cohortreg.maps.exchange import check_name, write
+    from cohortreg.methods.pair import masked, open_model, optimisation_of, register_images
+
+    paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed, "--model": model}
+    if missing := [name for name, path in paths.items() if not path]:
+        raise UserError(f"{missing[0]} is missing; see cohortreg register --help.")
+    transforms = {"forward": transform_out, "inverse": inverse_out}
+    if not any([*transforms.values(), warped_out]):
+        raise UserError(
+            "nothing would be written; name --transform-out, --inverse-out or --warped-moving-out."
+        )
+    for path in filter(None, transforms.values()):
+        check_name(path)
+    use_processor(threads)
+    images = [read_image(path) for path in (paths["MOVING"], paths["FIXED"])]
+    optimisation = optimisation_of(_iterations(io_iterations), io_learning_rate, io_sim)
+    opened, preprocessing = open_model(
+        model,
+        images[1],
+        parsed(settings),
+        seed,
+        threads,
+        Device(accelerator, precision),
+        list(grid) if grid else None,
+        optimisation,
+    )
+    sides = [side.value if side else "" for side in (moving_side, fixed_side)]
+    if preprocessing.mirror != "none" and not all(sides):
+        typer.echo(
+            f"{model} learnt from images whose {preprocessing.mirror} ones were mirrored; say with --moving-side and "
+            "--fixed-side which these are. They are taken as they lie.",
+            err=True,
+        )
+    seen = [
+        masked(image, mask) if mask else image
+        for image, mask in zip(images, (moving_mask, fixed_mask), strict=True)
+    ]
+    registered = register_images(opened, preprocessing, *seen, *sides)
+    if inverse_out and registered.inverse is None:
+        raise UserError(f"{model} has no inverse; register the images the other way round.")
+    pairs = {"forward": registered.pair, "inverse": registered.pair.swapped()}
+    for direction, path in transforms.items():
+        if path:
+            write(path, getattr(registered, direction), pairs[direction])
+            typer.echo(f"{path}: the transform, {direction}")
+    if warped_out:
+        write_image(warped_out, warp(images[0], registered.forward, registered.pair.fixed))
+        typer.echo(f"{warped_out}: the moving image on the fixed one's grid")
+
+
+def _iterations(text: str) -> int:
+    if text.strip().lower() == "none":
+        return 0
+    if not text.strip().isdigit():
+        raise UserError(f"--io-iterations must be a whole number or None, but is '{text}'.")
+    return int(text)
+
+
+@app.command("apply")
+def apply_command(
+    transform: TransformFile,
+    given: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="The moving image or its label map; or points of the fixed image: .csv, .mrk.json, .vtk, .stl.",
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="What to write: .nii.gz, or the points' own kind.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference", "--fixed", help="An image whose grid the result has; the field's if none."
+        ),
+    ] = None,
+    label: Annotated[
+        bool,
+        typer.Option("--label", "--nearest_neighbor", help="INPUT is a label map: values are not mixed."),
+    ] = False,
+    background: Annotated[float, typer.Option(help="Value where the transform leads out of the image.")] = 0,
+    frame: Annotated[
+        Frame | None, typer.Option(help="Axes of points whose file does not say it; LPS if none.")
+    ] = None,
+    any_image: Annotated[
+        bool,
+        typer.Option(
+            "--any-image", help="Warp an image elsewhere in space than the one it was made for, too."
+        ),
+    ] = False,
+) -> None:
+    """Apply a transform: to the moving image, which comes onto the fixed one, or to points of the fixed image.
+
+    Points go the other way than images: of the fixed image's, to where they are in the moving one. The inverse
+    transform takes points of the moving image to the fixed one.
+    """
+    from cohortreg.maps.exchange import read
+
+    opened = read(transform)
+    if given.name.lower().endswith((".csv", ".json", ".vtk", ".stl")):
+        _apply_to_points(opened, given, output, frame)
+        return
+    from cohortreg.images.io import read_image, read_label, write_image
+    from cohortreg.maps.apply import check_made_for, warp
+    from cohortreg.maps.transforms import Grid
+
+    image = read_label(given) if label else read_image(given)
+    if opened.pair is not None and not any_image:
+        try:
+            check_made_for(image, opened.pair)
+        except UserError as error:
+            raise UserError(f"{given}: {error}") from error
+    grid = Grid.of(read_image(reference)) if reference else opened.grid
+    if grid is None:
+        raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
+    try:
+        warped = warp(image, opened.transform, grid, nearest=label, background=background)
+    except UserError as error:
+        raise UserError(f"{given}: {error}") from error
+    write_image(output, warped)
+    typer.echo(f"{output}: {given.name} on a grid of {' x '.join(map(str, grid.shape))} voxels")
+
+
+def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> None:
+    """Move the points of a file, and say how many lay where the transform says nothing."""
+    from cohortreg.maps.apply import mirrors, move, outside
+    from cohortreg.maps.points import move_points
+
+    beyond = 0
+
+    def mover(points):
+        nonlocal beyond
+        beyond += int(outside(points, opened.grid).sum()) if opened.grid else 0
+        return move(points, opened.transform)
+
+    count = move_points(given, output, mover, frame.value if frame else "", mirrors(opened.transform))
+    typer.echo(f"{output}: {count} points")
+    if beyond:
+        typer.echo(f"{beyond} of them lie beyond the transform's grid and stayed where they were.", err=True)
+
+
+@app.command("jacobian")
+def jacobian_command(
+    transform: TransformFile,
+    output: Annotated[Path, typer.Argument(help="The image to write, .nii.gz.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference", "--fixed", help="An image whose grid the result has; the field's if none."
+        ),
+    ] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Its logarithm; not a number where the map folds.")
+    ] = False,
+) -> None:
+    """Write the determinant of a transform's Jacobian: above 1 where it stretches, below where it shrinks."""
+    import numpy as np
+
+    from cohortreg.images.io import Image, read_image, write_image
+    from cohortreg.maps.exchange import read
+    from cohortreg.maps.jacobian import determinant
+    from cohortreg.maps.transforms import Grid, field_of
+
+    opened = read(transform)
+    grid = Grid.of(read_image(reference)) if reference else opened.grid
+    if grid is None:
+        raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
+    values = determinant(field_of(opened.transform, grid))
+    sign = -1.0 if np.median(values) < 0 else 1.0
+    folded = int((sign * values <= 0).sum())
+    if log:
+        upright = np.where(sign * values > 0, sign * values, np.nan)
+        values = np.log(upright).astype(np.float32)
+    write_image(output, Image(values, np.asarray(grid.affine)))
+    mirrored = (
+        "; the transform mirrors, so that values are negative where it does not fold" if sign < 0 else ""
+    )
+    typer.echo(f"{output}: {folded} of {values.size} voxels fold{mirrored}")
+
+
+@app.command("export")
+def export_command(
+    results: Results,
+    method: Annotated[str, typer.Option(help="Row of the tables: affine, icon-4step, ...")],
+    output: Annotated[Path, typer.Option(help="Folder to write to.")],
+    kind: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="nii.gz: displacement fields. h5, tfm: ITK's. learn2reg: arrays in voxels as .nii.gz, or as .npz.",
+        ),
+    ] = Format.nifti,
+    moving: Annotated[str, typer.Option(help="Of this moving image only.")] = "",
+    fixed: Annotated[str, typer.Option(help="Of this fixed image only.")] = "",
+) -> None:
+    """Write a cohort's transforms between raw images, forward and inverse, in files that other programs read.
+
+    Mirroring, resampling, padding and cropping are undone. MOVING_to_FIXED warps the raw moving image onto the raw
+    fixed one; disp_FIXED_MOVING is Learn2Reg's name for the same.
+    """
+    from cohortreg.layout import Layout
+    from cohortreg.methods.export import asked_pairs, export_pair
+
+    layout = Layout(results)
+    pairs = asked_pairs(layout, moving, fixed)
+    written = 0
+    with progress_bar(f"Exporting {method}", len(pairs)) as advance:
+        for ids in pairs:
+            written += export_pair(layout, method, *ids, output, kind.value)
+            advance()
+    typer.echo(f"{output}: {written} transforms of {len(pairs)} pairs")

@@ -1,0 +1,102 @@
+"""A transform applied: to images and label maps, on any grid, and to points."""
+
+from itertools import product
+
+import numpy as np
+import SimpleITK as sitk
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image
+from cohortreg.maps.exchange import Pair
+from cohortreg.maps.transforms import Grid, itk_geometry, to_sitk
+
+
+def warp(
+    image: Image, transform: sitk.Transform, grid: Grid, nearest: bool = False, background: float = 0
+) -> Image:
+    """The moving image, or its label map, on the voxels of `grid`, which lie in the fixed image's space.
+
+    transform: from points of the fixed to points of the moving image, LPS millimetres. Linear interpolation, or with
+    `nearest`, for labels, the nearest voxel's value, in the image's own type. background: where the transform leads out
+    of the image.
+
+    Raises UserError where it leads nowhere into the image.
+    """
+    origin, spacing, direction = itk_geometry(grid)
+    resample = sitk.ResampleImageFilter()
+    resample.SetSize([int(n) for n in grid.shape])
+    resample.SetOutputOrigin(origin)
+    resample.SetOutputSpacing(spacing)
+    resample.SetOutputDirection(direction.flatten().tolist())
+    resample.SetTransform(transform)
+    resample.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
+    resample.SetDefaultPixelValue(background)
+    warped = sitk.GetArrayFromImage(resample.Execute(to_sitk(image.array, Grid.of(image)))).T
+    if (warped == background).all() and not (image.array == background).all():
+        check_overlap(image, transform, grid)
+    return Image(np.ascontiguousarray(warped).astype(image.array.dtype, copy=False), np.asarray(grid.affine))
+
+
+def check_overlap(image: Image, transform: sitk.Transform, grid: Grid) -> None:
+    """Raise UserError where no point of the grid is mapped into the image: it is not what the transform is for."""
+    steps = [np.linspace(0, n - 1, min(n, 16)) for n in grid.shape]
+    points = _lps(np.array(list(product(*steps))), grid)
+    index = _voxels(move(points, transform), Grid.of(image))
+    if not ((index > -0.5) & (index < np.array(image.shape) - 0.5)).all(1).any():
+        raise UserError(
+            "no point of the fixed image's grid is mapped into the image: the transform was made for another one."
+        )
+
+
+def check_made_for(image: Image, pair: Pair, tolerance: float = 1.0) -> None:
+    """Raise UserError where the image does not fill the space of the moving image that the transform was made for.
+
+    Label maps and copies of another resolution do: their outer edges agree to `tolerance` of the coarser voxels.
+    """
+    grid = Grid.of(image)
+    outer = [_outer_corners(each) for each in (grid, pair.moving)]
+    voxel = max(np.linalg.norm(each.affine[:-1, :-1], axis=0).max() for each in (grid, pair.moving))
+    apart = np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max()
+    if apart > tolerance * voxel:
+        raise UserError(
+            f"the transform was made for a moving image of {_described(pair.moving)}, and this one has "
+            f"{_described(grid)}, {apart:.0f} mm off; give the image it was made for, or one in the same place."
+        )
+
+
+def move(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
+    """Points [n, dim] of the fixed image, LPS millimetres, where they lie in the moving image."""
+    return np.array([transform.TransformPoint(point) for point in points.tolist()]).reshape(points.shape)
+
+
+def mirrors(transform: sitk.Transform) -> bool:
+    """Whether a transform turns left into right, as it does between a left and a right knee; where it folds, too."""
+    dim = transform.GetDimension()
+    steps = np.vstack([np.zeros(dim), 0.5 * np.eye(dim)])
+    moved = move(steps, transform)
+    return bool(np.linalg.det(moved[1:] - moved[0]) < 0)
+
+
+def outside(points: np.ndarray, grid: Grid) -> np.ndarray:
+    """Which of the points [n, dim], LPS millimetres, lie beyond the voxels of a grid, where its field says nothing."""
+    index = _voxels(points, grid)
+    return ~((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all(1)
+
+
+def _outer_corners(grid: Grid) -> np.ndarray:
+    return _lps(np.array(list(product(*((-0.5, n - 0.5) for n in grid.shape)))), grid)
+
+
+def _lps(index: np.ndarray, grid: Grid) -> np.ndarray:
+    """Voxel indices [n, dim] in LPS millimetres."""
+    return index @ grid.voxel_to_lps[:-1, :-1].T + grid.voxel_to_lps[:-1, -1]
+
+
+def _voxels(points: np.ndarray, grid: Grid) -> np.ndarray:
+    """LPS millimetres [n, dim] in voxel indices."""
+    matrix = np.linalg.inv(grid.voxel_to_lps)
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+
+def _described(grid: Grid) -> str:
+    return " x ".join(map(str, grid.shape)) + " voxels"

@@ -1,0 +1,166 @@
+"""Transforms in files that other programs read and write: displacement fields, ITK's transforms, Learn2Reg's arrays.
+
+A displacement field that we write for raw images carries, in a header extension that other programs skip, the voxels of
+the two images that it was made for.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+
+from cohortreg.errors import UserError
+from cohortreg.files import whole
+from cohortreg.images.io import quiet_itk
+from cohortreg.maps.raw import in_voxels
+from cohortreg.maps.transforms import Grid, Transform, field_of, from_sitk
+
+FIELDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+ITK_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
+_WRITTEN_FIELDS, _WRITTEN_TRANSFORMS = (".nii", ".nii.gz"), (".h5", ".tfm")
+_EXTENSION = "comment"  # of NIfTI: plain text
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The voxels of the two images that a transform was made for."""
+
+    moving: Grid
+    fixed: Grid
+
+    def swapped(self) -> "Pair":
+        """Of the inverse transform."""
+        return Pair(self.fixed, self.moving)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A transform as it was read.
+
+    transform: from points of the fixed to points of the moving image, LPS millimetres. grid: of a displacement field;
+    None of any other transform. pair: None where the file does not say what it was made for.
+    """
+
+    transform: sitk.Transform
+    grid: Grid | None
+    pair: Pair | None
+
+
+def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file's name ends in one of these."""
+    return path.name.lower().endswith(suffixes)
+
+
+def check_name(path: Path) -> None:
+    """Raise UserError where a file's name ends in nothing that `write` writes."""
+    if not has_suffix(path, (*_WRITTEN_FIELDS, *_WRITTEN_TRANSFORMS)):
+        raise UserError(
+            f"{path}: no transform is written under this name; let it end in .nii.gz (a displacement field), .h5 or "
+            ".tfm (ITK's)."
+        )
+
+
+def write(path: Path, transform: sitk.Transform, pair: Pair) -> None:
+    """Write a transform between two images in the format that the name asks for, whole or not at all.
+
+    .nii, .nii.gz: a displacement field on the fixed image's voxels, LPS millimetres, as ITK and ANTs have it. .h5,
+    .tfm: ITK's transform as it is. Raises UserError for another name.
+    """
+    check_name(path)
+    if has_suffix(path, _WRITTEN_FIELDS):
+        write_field(path, field_of(transform, pair.fixed), pair)
+        return
+    with whole(path) as beside:
+        sitk.WriteTransform(transform, str(beside))
+
+
+def write_field(path: Path, field: Transform, pair: Pair) -> None:
+    """Write a displacement field as NIfTI with a note of the images it was made for, whole or not at all."""
+    vectors = np.moveaxis(field.displacement, 0, -1)
+    while vectors.ndim < 5:
+        vectors = vectors[..., None, :]  # space has three axes there, and time one
+    affine = np.eye(4)
+    dim = len(field.grid.shape)
+    affine[:dim, :dim], affine[:dim, 3] = field.grid.affine[:dim, :dim], field.grid.affine[:dim, dim]
+    nifti = nibabel.Nifti1Image(vectors, affine)
+    nifti.set_sform(affine, code=1)
+    nifti.set_qform(affine, code=1)
+    nifti.header.set_xyzt_units("mm")
+    nifti.header.set_intent("vector")
+    note = {name: _described(getattr(pair, name)) for name in ("moving", "fixed")}
+    content = json.dumps({"cohortreg": note}).encode()
+    nifti.header.extensions.append(nibabel.nifti1.Nifti1Extension(_EXTENSION, content))
+    with whole(path) as beside:
+        nibabel.save(nifti, beside)
+
+
+def write_learn2reg(path: Path, field: Transform, moving: Grid) -> None:
+    """Write a displacement field as Learn2Reg reads it, whole or not at all.
+
+    In voxels, at every voxel of the fixed image, see `in_voxels`. .nii.gz: float32 [i, j, k, 3] under an affine of
+    ones; .npz: float16 [3, i, j, k], the array of its first challenges at full resolution.
+    """
+    voxels = in_voxels(field, moving)
+    with whole(path) as beside:
+        if has_suffix(path, (".npz",)):
+            np.savez_compressed(beside, voxels.astype(np.float16))
+        else:
+            nibabel.save(nibabel.Nifti1Image(np.moveaxis(voxels, 0, -1), np.eye(4)), beside)
+
+
+def read(path: Path) -> Read:
+    """Read a displacement field or any transform of ITK's.
+
+    Raises UserError where the file is missing or is neither.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such transform; correct the path.")
+    if has_suffix(path, FIELDS):
+        return _read_field(path)
+    try:
+        with quiet_itk():
+            return Read(sitk.ReadTransform(str(path)), None, None)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} is no transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
+            f"({', '.join(ITK_TRANSFORMS)})."
+        ) from error
+
+
+def _read_field(path: Path) -> Read:
+    try:
+        with quiet_itk():
+            image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
+    except RuntimeError as error:
+        raise UserError(f"{path} is not a displacement field, or is cut short; write it again.") from error
+    dim, values = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    if dim != values:
+        raise UserError(
+            f"{path} has {values} values a voxel in {dim} dimensions, so that it is no displacement field; "
+            "give one vector a voxel."
+        )
+    grid = from_sitk(image).grid
+    pair = _pair(path) if has_suffix(path, (".nii", ".nii.gz")) else None
+    return Read(sitk.DisplacementFieldTransform(image), grid, pair)
+
+
+def _pair(path: Path) -> Pair | None:
+    """What a field's header says of the images that it was made for; None where it says nothing."""
+    for extension in nibabel.load(path).header.extensions:
+        try:
+            note = json.loads(extension.get_content())["cohortreg"]
+            grids = [
+                Grid(tuple(each["shape"]), np.array(each["affine"]))
+                for each in (note["moving"], note["fixed"])
+            ]
+        except (ValueError, KeyError, TypeError):
+            continue  # another program's
+        return Pair(*grids)
+    return None
+
+
+def _described(grid: Grid) -> dict:
+    return {"shape": list(grid.shape), "affine": np.asarray(grid.affine).tolist()}

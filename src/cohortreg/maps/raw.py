@@ -1,0 +1,94 @@
+"""Transforms between raw images: what preprocessing did to the two images of a pair, undone around the field.
+
+A transform of the results leads between preprocessed images. These lie in space where the raw ones do, but for images
+that were mirrored. With x a point of the raw fixed image, F and M the maps from the preprocessed fixed and moving
+images to the raw ones, and u the displacement field, the raw transform is x -> M(y + u(y)) with y = F^-1(x).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import SimpleITK as sitk
+
+from cohortreg.maps.transforms import Grid, Transform, to_sitk
+
+
+@dataclass(frozen=True)
+class Source:
+    """The raw image that a preprocessed one was made from.
+
+    grid: its voxels. to_source: [dim + 1, dim + 1], from RAS millimetres of the preprocessed image to those of the raw
+    one; the identity but for mirrored images.
+    """
+
+    grid: Grid
+    to_source: np.ndarray
+
+    @classmethod
+    def of(cls, record: Mapping) -> "Source":
+        """The source of an image, from what preprocessing recorded of it."""
+        grid = Grid(tuple(record["source_shape"]), np.array(record["source_affine"]))
+        return cls(grid, np.array(record["to_source"]))
+
+
+def between_raw(transform: Transform, moving: Source, fixed: Source) -> sitk.Transform:
+    """The transform from points of the raw fixed to points of the raw moving image, in LPS millimetres.
+
+    transform: between the preprocessed images. Where the raw fixed image reaches beyond the preprocessed one, the
+    displacement goes on as it is at the border. SimpleITK's, of three transforms: F^-1, the field, M.
+    """
+    to_preprocessed = np.linalg.inv(fixed.to_source)
+    field = covering(transform, Grid(fixed.grid.shape, to_preprocessed @ fixed.grid.affine))
+    vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
+    parts = [_affine(moving.to_source), sitk.DisplacementFieldTransform(vectors), _affine(to_preprocessed)]
+    return sitk.CompositeTransform(parts)  # applied from the last to the first
+
+
+def covering(transform: Transform, grid: Grid) -> Transform:
+    """The field on a grid of its own voxels that reaches as far as `grid`, voxels' outer edges included.
+
+    What is added repeats the border. ITK's displacement is zero beyond a field, from half a voxel outside of it.
+    """
+    corners = np.array([[*corner, 1] for corner in product(*((-0.5, n - 0.5) for n in grid.shape))])
+    indices = corners @ (np.linalg.inv(transform.grid.affine) @ grid.affine).T
+    low, high = indices[:, :-1].min(0), indices[:, :-1].max(0)
+    # A thousandth of a voxel less, or rounding errors would add a layer where both end at the same place.
+    before = np.maximum(np.ceil(-0.5 - low - 1e-3), 0).astype(int)
+    behind = np.maximum(np.ceil(high - np.array(transform.grid.shape) + 0.5 - 1e-3), 0).astype(int)
+    padding = [(0, 0), *zip(before.tolist(), behind.tolist(), strict=True)]
+    displacement = np.pad(transform.displacement, padding, mode="edge")
+    affine = np.array(transform.grid.affine, dtype=np.float64)
+    affine[:-1, -1] -= affine[:-1, :-1] @ before
+    return Transform(displacement, Grid(displacement.shape[1:], affine))
+
+
+def in_voxels(transform: Transform, moving: Grid) -> np.ndarray:
+    """A displacement field as Learn2Reg has it: [dim, *transform.grid.shape], in voxels.
+
+    At each voxel index of the fixed image, the index of the matching point in the moving image less the fixed one's.
+    """
+    dim = len(transform.grid.shape)
+    to_moving = np.linalg.inv(moving.voxel_to_lps)
+    both = to_moving @ transform.grid.voxel_to_lps
+    result = np.einsum("ij,j...->i...", to_moving[:dim, :dim].astype(np.float32), transform.displacement)
+    index = np.meshgrid(
+        *(np.arange(n, dtype=np.float32) for n in transform.grid.shape), indexing="ij", sparse=True
+    )
+    for row in range(dim):
+        result[row] += np.float32(both[row, dim])
+        for column in range(dim):
+            result[row] += np.float32(both[row, column] - (row == column)) * index[column]
+    return result
+
+
+def _affine(matrix: np.ndarray) -> sitk.AffineTransform:
+    """ITK's transform of a matrix [dim + 1, dim + 1] between points in RAS millimetres."""
+    dim = len(matrix) - 1
+    flip = np.diag([-1.0, -1.0, *[1.0] * (dim - 1)])
+    lps = flip @ matrix @ flip
+    affine = sitk.AffineTransform(dim)
+    affine.SetMatrix(lps[:dim, :dim].flatten().tolist())
+    affine.SetTranslation(lps[:dim, dim].tolist())
+    return affine

@@ -1,0 +1,57 @@
+"""A cohort's transforms between its raw images, in files for other programs."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from cohortreg.errors import UserError
+from cohortreg.files import read_json
+from cohortreg.layout import Layout
+from cohortreg.maps.exchange import Pair, write, write_learn2reg
+from cohortreg.maps.raw import Source, between_raw
+from cohortreg.maps.transforms import field_of, read_transform
+
+
+def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple[str, str]]:
+    """The cohort's distinct pairs, moving and fixed, or those of one moving or fixed image.
+
+    Raises UserError where the cohort has none.
+    """
+    if not layout.pairs.is_file():
+        raise UserError(f"{layout.pairs} does not exist; give a cohort's folder of results.")
+    pairs = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    chosen = (pairs["moving"].eq(moving) | (not moving)) & (pairs["fixed"].eq(fixed) | (not fixed))
+    found = list(pairs[chosen].drop_duplicates().itertuples(index=False, name=None))
+    if not found:
+        raise UserError(f"{layout.pairs} has no pair of moving image '{moving}' and fixed image '{fixed}'.")
+    return found
+
+
+def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Path, kind: str) -> int:
+    """Write both transforms of a pair, or the one that there is, below a folder; returns how many were written.
+
+    kind: "nii.gz", "h5" or "tfm", see `exchange.write`; "learn2reg" or "learn2reg.npz", see `exchange.write_learn2reg`.
+
+    Raises UserError where the pair was not registered, or its transforms were deleted.
+    """
+    paths = {
+        (moving, fixed): layout.forward(method, moving, fixed),
+        (fixed, moving): layout.inverse(method, moving, fixed),
+    }
+    if not paths[moving, fixed].is_file():
+        raise UserError(
+            f"{paths[moving, fixed]} does not exist; register the pair with {method}, or read its failure in "
+            f"{layout.pairs_table}."
+        )
+    sources = {image: Source.of(read_json(layout.sidecar(image))) for image in (moving, fixed)}
+    present = {ids: path for ids, path in paths.items() if path.is_file()}
+    for (onto_from, onto), path in present.items():
+        transform = between_raw(read_transform(path), sources[onto_from], sources[onto])
+        pair = Pair(sources[onto_from].grid, sources[onto].grid)
+        if kind.startswith("learn2reg"):
+            suffix = "npz" if kind.endswith("npz") else "nii.gz"
+            name = f"disp_{onto}_{onto_from}.{suffix}"
+            write_learn2reg(folder / name, field_of(transform, pair.fixed), pair.moving)
+        else:
+            write(folder / f"{onto_from}_to_{onto}.{kind}", transform, pair)
+    return len(present)

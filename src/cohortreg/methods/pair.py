@@ -1,0 +1,145 @@
+"""Registration of two raw images, without tables and without a workflow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import SimpleITK as sitk
+
+from cohortreg.config import complete, is_icon
+from cohortreg.errors import UserError
+from cohortreg.icon.similarities import SIMILARITIES
+from cohortreg.images.geometry import canonical, same_geometry
+from cohortreg.images.io import Image, read_label
+from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.layout import CARD, WEIGHTS
+from cohortreg.learning.devices import Device
+from cohortreg.maps.exchange import Pair
+from cohortreg.maps.raw import Source, between_raw
+from cohortreg.maps.transforms import Grid, to_physical
+from cohortreg.methods.icon import import_weights
+from cohortreg.methods.interface import Method
+from cohortreg.methods.learned import read_card
+from cohortreg.methods.registry import PAIRWISE, method_class, method_of
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What came of two raw images.
+
+    forward: from points of the fixed to points of the moving image, LPS millimetres: what warps the moving image.
+    inverse: the other way; None where the method has none. pair: the images' voxels.
+    """
+
+    forward: sitk.Transform
+    inverse: sitk.Transform | None
+    pair: Pair
+
+
+def register_images(
+    method: Method,
+    settings: Settings,
+    moving: Image,
+    fixed: Image,
+    moving_side: str = "",
+    fixed_side: str = "",
+) -> Registered:
+    """Register two raw images of any geometry with an opened method.
+
+    settings: how images are preprocessed for it. The sides, "left", "right" or "", say which image is mirrored, if any.
+    """
+    (moving_there, moving_record), (fixed_there, fixed_record) = (
+        _preprocessed(image, side, settings) for image, side in ((moving, moving_side), (fixed, fixed_side))
+    )
+    found = method(moving_there, fixed_there)
+    grids = Grid.of(moving_there), Grid.of(fixed_there)
+    sources = Source.of(moving_record), Source.of(fixed_record)
+    forward = between_raw(to_physical(found.forward, *grids), *sources)
+    inverse = None
+    if found.inverse is not None:
+        inverse = between_raw(to_physical(found.inverse, *grids[::-1]), *sources[::-1])
+    return Registered(forward, inverse, Pair(sources[0].grid, sources[1].grid))
+
+
+def _preprocessed(image: Image, side: str, settings: Settings) -> tuple[Image, dict]:
+    there, _, record = preprocess(image, None, side, settings)
+    return replace(there, field_of_view=record["field_of_view"]), record
+
+
+def masked(image: Image, path: Path) -> Image:
+    """An image whose voxels outside of a mask have its least value. The mask, not zero inside, lies on its grid."""
+    mask = read_label(path)
+    if not same_geometry(image, mask):
+        raise UserError(f"{path} lies on another grid than its image; resample the mask onto the image.")
+    return replace(image, array=np.where(mask.array != 0, image.array, image.array.min()))
+
+
+def open_model(
+    model: str,
+    fixed: Image,
+    method_settings: Mapping,
+    seed: int,
+    threads: int,
+    device: Device,
+    grid: list[int] | None = None,
+    optimisation: Mapping | None = None,
+) -> tuple[Method, Settings]:
+    """A method for two images, and how they have to be preprocessed for it.
+
+    model: the name of a method that needs no training; the folder of a trained or imported model, or its weights in
+    that folder; or a file of published weights, for which `grid` must be given. grid: voxels that the images are
+    brought to for a method without a model; by default the fixed image's own. optimisation: of networks, see `Learned`.
+
+    Raises UserError where the name is none of these.
+    """
+    if model in PAIRWISE:
+        if optimisation:
+            raise UserError(
+                f"{model} has no networks that could be optimised for a pair; leave --io-iterations out."
+            )
+        entry = PAIRWISE[model]
+        if missing := entry.missing(method_settings):
+            raise UserError(f"{model}: {missing}")
+        chosen = method_class(model)
+        method = chosen(complete(chosen.settings, method_settings, "--settings"), seed, threads)
+        return method, Settings(grid=grid or list(canonical(fixed).shape), mirror="none")
+    path = Path(model)
+    if not path.exists():
+        raise UserError(
+            f"{model}: no such method and no such file; give a model's folder, its weights, or one of "
+            f"{', '.join(PAIRWISE)}."
+        )
+    if path.is_file() and (path.parent / CARD).is_file() and path.name == WEIGHTS:
+        path = path.parent
+    if path.is_dir():
+        return _opened(path, device, optimisation)
+    if grid is None:
+        raise UserError(f"{model}: published weights do not say which images they are for; give --grid.")
+    with TemporaryDirectory() as folder:
+        import_weights(path, Path(folder), grid)
+        return _opened(Path(folder), device, optimisation)
+
+
+def _opened(folder: Path, device: Device, optimisation: Mapping | None) -> tuple[Method, Settings]:
+    card = read_card(folder)
+    if optimisation and not is_icon(card):
+        raise UserError(
+            f"{folder}: only networks of ICON are optimised for a pair; leave --io-iterations out."
+        )
+    method = method_class(method_of(card))(folder, device, optimisation)
+    # A model of an earlier version, or published weights, do not say it.
+    settings = card.get("preprocess") or {"grid": card["grid"], "mirror": "none"}
+    return method, Settings(**settings)
+
+
+def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> dict | None:
+    """What instance optimisation is asked for; None for no iterations. Raises UserError for an unknown similarity."""
+    if not iterations:
+        return None
+    known = {"lncc2": "squared_lncc"} | {name: name for name in SIMILARITIES}
+    if similarity and similarity not in known:
+        raise UserError(f"--io-sim: no similarity '{similarity}'; known are {', '.join(known)}.")
+    given = {"steps": iterations, "learning_rate": learning_rate}
+    return given | ({"similarity": known[similarity]} if similarity else {})
