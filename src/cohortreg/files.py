@@ -79,8 +79,21 @@ def digest(*parts: str | bytes) -> str:
     return sha.hexdigest()
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that an image consists of: its file, or those in its folder by name; hidden ones do not count."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal; the file counts as read by this process."""
-    with Path(path).open("rb") as stream:
-        read[Path(path)] = hashlib.file_digest(stream, "sha256").hexdigest()
+    """SHA-256 of a file's content, or of the names and contents of a folder's files, hexadecimal.
+
+    It counts as read by this process.
+    """
+    shas = []
+    for file in files_of(Path(path)):
+        with file.open("rb") as stream:
+            shas += [file.name, hashlib.file_digest(stream, "sha256").hexdigest()]
+    read[Path(path)] = digest(*shas) if Path(path).is_dir() else shas[1]
     return read[Path(path)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.files import digest
+from cohortreg.files import digest, files_of
 from cohortreg.layout import Layout
 
 
@@ -31,8 +31,17 @@ def row_digest(row: Mapping[str, str], root: Path | None) -> str:
     """
     cells = [row[column] for column in ("image_id", "side", "image", "label")]
     paths = [root / row[column] for column in ("image", "label") if row[column]] if root else []
-    stats = [path.stat() if path.exists() else None for path in paths]
-    return digest(*cells, *(f"{stat.st_size} {int(stat.st_mtime)}" if stat else "" for stat in stats))
+    return digest(*cells, *map(_state, paths))
+
+
+def _state(path: Path) -> str:
+    """Size and time of a file, or of each in a folder; "" where there is none."""
+    if path.is_dir():
+        return "\n".join(f"{file.name} {_state(file)}" for file in files_of(path))
+    if not path.exists():
+        return ""
+    stat = path.stat()
+    return f"{stat.st_size} {int(stat.st_mtime)}"
 
 
 def rows_made(index: Path) -> set[str]:

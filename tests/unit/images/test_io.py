@@ -4,6 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from series import OBLIQUE, SAGITTAL, volume
 
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image, read_image, read_label, write_image
@@ -54,6 +55,18 @@ def test_itk_formats_have_the_same_voxels_in_the_same_places(tmp_path, ramp, suf
     np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nrrd", ".nii.gz"])
+@pytest.mark.parametrize("direction", [SAGITTAL, OBLIQUE, OBLIQUE * [1, -1, 1], -np.eye(3)])
+def test_oblique_flipped_and_anisotropic_grids_are_where_itk_has_them(tmp_path, suffix, direction):
+    written = volume(direction=direction)
+    SimpleITK.WriteImage(written, str(tmp_path / f"a{suffix}"))
+    image = read_image(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(image.array, SimpleITK.GetArrayFromImage(written).T)
+    for index in ((0, 0, 0), (9, 0, 0), (0, 11, 0), (3, 5, 15)):
+        lps = written.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose(image.affine @ [*index, 1], [-lps[0], -lps[1], lps[2], 1], atol=1e-4)
+
+
 def test_label_stored_as_float_becomes_the_smallest_integer_type(tmp_path):
     array = np.zeros((3, 3, 3), np.float32)
     array[1, 1, 1] = 7
@@ -72,8 +85,8 @@ def test_missing_file(tmp_path):
     one_sentence(error, tmp_path / "none.nii.gz")
 
 
-def test_folder_in_place_of_a_file(tmp_path):
-    with pytest.raises(UserError, match="not a file"):
+def test_folder_without_an_image(tmp_path):
+    with pytest.raises(UserError, match="holds no DICOM file"):
         read_image(tmp_path)
 
 
