@@ -25,7 +25,6 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz")
 GZIP, BLOCK = b"\x1f\x8b", 512
 #: Behind a preamble a DICOM file says that it is one.
 PREAMBLE, MAGIC = 128, b"DICM"
-SUFFIXES = ("", ".dcm", ".ima")
 #: All of a header that is ever looked at, beside the geometry; nothing that names a person.
 TAGS = {
     "subject": "0010|0020",
@@ -67,6 +66,12 @@ class Slice:
 def is_series(path: Path) -> bool:
     """Whether a path is read as a DICOM series: a folder, or an archive by its name."""
     return path.is_dir() or path.name.lower().endswith(ARCHIVES)
+
+
+def is_named_as_slice(name: str) -> bool:
+    """Whether a file may be a slice by its name: 001, IM-0001.dcm, 1.2.840.113 and the like."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in ("", ".dcm", ".ima") or suffix[1:].isdigit()
 
 
 def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +222,7 @@ def _is_dicom(path: Path, name: str, file: Path) -> bool:
     """Whether a file is DICOM; other files may lie beside the slices, but none that a slice was cut down to."""
     with file.open("rb") as stream:
         start = stream.read(PREAMBLE + len(MAGIC))
-    if len(start) < PREAMBLE + len(MAGIC) and PurePosixPath(name).suffix.lower() in SUFFIXES:
+    if len(start) < PREAMBLE + len(MAGIC) and is_named_as_slice(name):
         raise _cut_short(path, name)
     return start[PREAMBLE:] == MAGIC and PurePosixPath(name).name != "DICOMDIR"
 

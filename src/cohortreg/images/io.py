@@ -44,6 +44,43 @@ class Image:
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Where an image's voxels lie, without their values: its shape, and its affine as an `Image` has it."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Size of a voxel along each array axis, in millimetres, [3]."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+
+def read_grid(path: Path | str) -> Grid:
+    """Read the grid of an image file from its header. Raises UserError where that is none of a 3D image."""
+    path = Path(path)
+    if path.name.lower().endswith(READ_BY_NIBABEL):
+        image = _load_by_nibabel(path)
+        shape, affine = image.shape, np.asarray(image.affine, dtype=np.float64)
+    else:
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(path))
+        with quiet_itk():
+            try:
+                reader.ReadImageInformation()
+            except RuntimeError as error:
+                raise UserError(
+                    f"{path} is not an image, or is cut short; export or copy it again."
+                ) from error
+        shape = reader.GetSize()
+        if len(shape) == 3:
+            affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+    if len(shape) != 3:
+        raise UserError(f"{path} is not 3D; give a 3D image.")
+    return Grid(tuple(shape), affine)
+
+
 def read_image(path: Path | str) -> Image:
     """Read a 3D image of any format that nibabel or SimpleITK reads, or a DICOM series (see `read_series`), as float32.
 
@@ -120,13 +157,17 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return array, affine
 
 
-def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _load_by_nibabel(path: Path) -> nibabel.spatialimages.SpatialImage:
     try:
-        image = nibabel.load(path)
+        return nibabel.load(path)
     except Exception as error:  # whatever a damaged header sets off, the file cannot be used
         raise UserError(
             f"{path} is not an image, or is cut short or damaged; export or copy it again."
         ) from error
+
+
+def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = _load_by_nibabel(path)
     try:
         array = np.asanyarray(image.dataobj)
     except (EOFError, OSError, ValueError, zlib.error) as error:
