@@ -79,11 +79,16 @@ def digest(*parts: str | bytes) -> str:
     return sha.hexdigest()
 
 
+def entries(folder: Path) -> list[os.DirEntry]:
+    """The files in a folder, by name; hidden ones do not count."""
+    with os.scandir(folder) as found:
+        there = [entry for entry in found if not entry.name.startswith(".") and entry.is_file()]
+    return sorted(there, key=lambda entry: entry.name)
+
+
 def files_of(path: Path) -> list[Path]:
-    """The files that an image consists of: its file, or those in its folder by name; hidden ones do not count."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    """The files that an image consists of: its own, or the `entries` of its folder."""
+    return [Path(entry.path) for entry in entries(path)] if path.is_dir() else [path]
 
 
 def digest_file(path: Path) -> str:

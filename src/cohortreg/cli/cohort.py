@@ -97,14 +97,10 @@ def import_oai_command(
     seed: Seed = 1,
 ) -> None:
     """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
-    from cohortreg.cohort.oai import candidates, import_oai
+    from cohortreg.cohort.oai import import_oai
     from cohortreg.cohort.tables import write_table
 
-    found = candidates(folder)
-    with progress_bar("Series", len(found)) as advance:
-        *tables, left_out = import_oai(
-            folder, found, labels, output, test_fraction, pairs, seed, report=lambda: advance()
-        )
+    *tables, left_out = import_oai(folder, labels, output, test_fraction, pairs, seed, progress_bar)
     write_table(output / "left-out.tsv", left_out)
     _write_tables(output, *tables)
     counts, labelled = left_out["kind"].value_counts(), int(tables[0]["label"].ne("").sum())

@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,8 @@ SERIES_OF_LABELS = "oai_mri_paths.txt"
 #: Folder, in the output, of label maps that had no pose.
 LABELS = "labels"
 COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label", "visit", "barcode"]
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 
 @dataclass(frozen=True)
@@ -61,56 +63,73 @@ class LeftOut:
         return pd.DataFrame(sorted(self._rows), columns=["kind", "path", "reason"], dtype=str)
 
 
-def candidates(folder: Path) -> list[Path]:
-    """What may be a series or an image by its name: folders with slices, archives, images with a published name."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give the one that the archive was downloaded to.")
-    found = []
-    for path, names in _walked(folder):
-        found += [path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)]
-        found += [path] * any(map(is_named_as_slice, names))
-    return sorted(found)
+@contextmanager
+def no_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """In place of a progress bar."""
+    yield lambda: None
 
 
 def import_oai(
     folder: Path,
-    found: Sequence[Path],
     labels: Path | None,
     output: Path,
     test_fraction: float,
     pairs: int,
     seed: int,
-    report: Callable[[], None] = lambda: None,
+    progress_bar: Bar = no_bar,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Tables of images (with `visit`, YYYYMMDD, and `barcode`), pairs, and of what was left out.
 
-    found: `candidates(folder)`; report is called after each. labels: folder of the label maps, by default `folder`.
-    output: folder for label maps that have no pose, with that of their images.
+    labels: folder of the label maps, by default `folder`. output: folder to write label maps to that have no pose,
+    with that of their images. progress_bar: as `cli.progress.progress_bar`.
 
     Only SAG_3D_DESS_LEFT and SAG_3D_DESS_RIGHT count; one image a subject, visit and side, the last by the time of its
     series unless only another has a label. Paths are relative to `folder`, or absolute outside of it. Where two
-    subjects have labels, test subjects and pairs are drawn among those who have one; fewer pairs are drawn where there are no more.
-    Raises UserError where no image or no pair is found.
+    subjects have labels, test subjects and pairs are drawn among those who have one; of pairs fewer where there are no
+    more. Raises UserError where a folder is missing, or no image or no pair is found.
     """
+    for given in (folder, labels or folder):
+        if not given.is_dir():
+            raise UserError(
+                f"{given} is not a folder; give the one that holds the archive or the label maps."
+            )
     left_out = LeftOut(folder)
-    scans = []
-    for path in found:
-        try:
-            scans += _scans(folder, path)
-        except UserError as error:
-            left_out.add("image", path, str(error))
-        report()
-    if not scans:
-        raise UserError(
-            f"{folder} holds no series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT that can be used, among {len(found)} "
-            "series and images; give the folder that holds those of all subjects, such as 0.C.2 and 0.E.1."
-        )
-    matched = _match_labels(labels or folder, output / LABELS, scans, left_out)
+    scans = _read_scans(folder, left_out, progress_bar)
+    matched = _match_labels(labels or folder, output / LABELS, scans, left_out, progress_bar)
     kept = _one_of_each(scans, matched, left_out)
-    images = pd.DataFrame(
-        [_row(scan, matched.get(scan), folder, output, left_out) for scan in kept], columns=COLUMNS, dtype=str
-    )
+    posed = _posed({scan: matched[scan] for scan in kept if scan in matched}, output, left_out, progress_bar)
+    rows = [_row(scan, folder, posed.get(scan)) for scan in kept]
+    images = pd.DataFrame(rows, columns=COLUMNS, dtype=str)
     return *_split(images, test_fraction, pairs, seed), left_out.table
+
+
+def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan]:
+    """Every scan below the folder."""
+    found = _candidates(folder)
+    scans = []
+    with progress_bar("Series", len(found)) as advance:
+        for path in found:
+            try:
+                scans += _scans(folder, path)
+            except UserError as error:
+                left_out.add("image", path, str(error))
+            advance()
+    if not scans:
+        first = f", the first because {left_out.table['reason'][0]}" if len(left_out.table) else "."
+        raise UserError(
+            f"{folder} holds no series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT that can be used; of {len(found)} series "
+            f"and images {len(left_out.table)} were left out{first}"
+        )
+    return scans
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """What may be a series or an image by its name: folders with slices, archives, images with a published name."""
+    found = []
+    for path, names in _walked(folder):
+        found += [path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)]
+        found += [path] * any(map(is_named_as_slice, names))
+    return sorted(found)
 
 
 def _split(
@@ -131,9 +150,12 @@ def _split(
 
 
 def _walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder with the names of its files; hidden ones do not count."""
-    for path, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    """Every folder, also behind links, with the names of its files; hidden ones do not count."""
+    seen = set()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(path))
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in visible if os.path.realpath(f"{path}/{name}") not in seen]
         yield Path(path), sorted(name for name in names if not name.startswith("."))
 
 
@@ -157,6 +179,10 @@ def _scans(folder: Path, path: Path) -> list[Scan]:
 
 
 def _scan_of_series(path: Path, slices: Sequence[Slice]) -> Scan:
+    """Of slices the first of which is of a DESS series."""
+    # Before `stacked` would: what other series are called is nothing to be passed on.
+    if len({header.tags["series"] for header in slices}) > 1:
+        raise UserError(f"{path} holds slices of several series; give each a folder of its own.")
     _, affine = stacked(path, slices)
     if len(slices) < 2:
         raise UserError(f"{path} holds one slice; copy or export the series again.")
@@ -168,7 +194,8 @@ def _scan_of_series(path: Path, slices: Sequence[Slice]) -> Scan:
         )
         if other != side:
             raise UserError(
-                f"{path} is of the {side} knee by its description and of the {other} by its header."
+                f"{path} is of the {side} knee by its description and of the {other} by its laterality; "
+                "find out which is right."
             )
     if not re.fullmatch(r"\d{7}", tags["subject"]) or not _is_date(tags["date"]):
         raise UserError(f"{path} has no subject of seven digits (0010,0020) or no study date (0008,0020).")
@@ -191,13 +218,13 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def _match_labels(folder: Path, ignored: Path, scans: Sequence[Scan], left_out: LeftOut) -> dict[Scan, Path]:
+def _match_labels(
+    folder: Path, ignored: Path, scans: Sequence[Scan], left_out: LeftOut, progress_bar: Bar
+) -> dict[Scan, Path]:
     """The label map of each scan that has one. ignored: a folder of label maps that an earlier import made."""
     of_subject: dict[str, list[Scan]] = {}
     for scan in scans:
         of_subject.setdefault(scan.subject, []).append(scan)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give the one that holds the label maps.")
     files, series = [], {}
     for path, names in _walked(folder):
         if path.absolute() == ignored.absolute():
@@ -206,11 +233,13 @@ def _match_labels(folder: Path, ignored: Path, scans: Sequence[Scan], left_out: 
         if SERIES_OF_LABELS in names:
             series |= _series_of_labels(path / SERIES_OF_LABELS)
     matched: dict[Scan, list[Path]] = {}
-    for path in files:
-        try:
-            matched.setdefault(_scan_of_label(path, of_subject, series), []).append(path)
-        except UserError as error:
-            left_out.add("label", path, str(error))
+    with progress_bar("Label maps", len(files)) as advance:
+        for path in files:
+            try:
+                matched.setdefault(_scan_of_label(path, of_subject, series), []).append(path)
+            except UserError as error:
+                left_out.add("label", path, str(error))
+            advance()
     for scan, paths in matched.items():
         for path in paths if len(paths) > 1 else ():
             left_out.add("label", path, f"{len(paths)} label maps are of {scan.image_id}; keep one of them.")
@@ -236,7 +265,7 @@ def _scan_of_label(path: Path, of_subject: dict[str, list[Scan]], series: dict[s
             f"no image of subject {subject} is of the side, date or series that {path.name} is of."
         )
     grid = canonical_grid(read_grid(path))
-    fitting = [scan for scan in asked if same_geometry(grid, canonical_grid(scan.grid))]
+    fitting = [scan for scan in asked if _fits(grid, scan)]
     if not fitting and _lacks_pose(grid):
         if not decided:
             raise UserError(
@@ -272,6 +301,11 @@ def _asked(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan]
     return asked, bool(sides and dates)
 
 
+def _fits(grid: Grid, scan: Scan) -> bool:
+    """Whether a canonical grid is the scan's."""
+    return same_geometry(grid, canonical_grid(scan.grid))
+
+
 def _lacks_pose(grid: Grid) -> bool:
     """Whether a canonical grid has the axes and the origin that a file has where nobody gave it any.
 
@@ -286,16 +320,29 @@ def _same_voxels(one: Grid, other: Grid) -> bool:
     return one.shape == other.shape and np.allclose(one.spacing, other.spacing, rtol=TOLERANCE)
 
 
+def _posed(matched: dict[Scan, Path], output: Path, left_out: LeftOut, progress_bar: Bar) -> dict[Scan, Path]:
+    """The same with label maps that lie on their images, without those that cannot be brought there."""
+    unposed = [scan for scan, path in matched.items() if not _fits(canonical_grid(read_grid(path)), scan)]
+    posed = dict(matched)
+    with progress_bar("Poses", len(unposed)) as advance:
+        for scan in unposed:
+            label = posed.pop(scan)
+            try:
+                posed[scan] = _write_posed(label, scan, output)
+            except UserError as error:
+                left_out.add("label", label, str(error))
+            advance()
+    return posed
+
+
 def _write_posed(path: Path, scan: Scan, output: Path) -> Path:
     """Write a label map that lacks a pose with that of its image; returns where.
 
     Raises UserError where it would fit the image better if it were mirrored: then its axes are not what they seem.
     """
     label, image = canonical(read_label(path)), canonical(read_image(scan.path))
-    flips = list(itertools.product((slice(None), slice(None, None, -1)), repeat=3))
-    coarse = tuple(slice(None, None, max(1, size // 64)) for size in label.shape)
-    explained = [_explained(label.array[flip][coarse], image.array[coarse]) for flip in flips]
-    if np.argmax(explained) != 0:
+    flips = itertools.product((slice(None), slice(None, None, -1)), repeat=3)
+    if np.argmax([_contrast_at_borders(label.array[flip], image.array) for flip in flips]) != 0:
         raise UserError(
             f"{path.name} has no pose in its header, and fits its image better mirrored; give it one."
         )
@@ -304,11 +351,16 @@ def _write_posed(path: Path, scan: Scan, output: Path) -> Path:
     return posed
 
 
-def _explained(label: np.ndarray, image: np.ndarray) -> float:
-    """Variance of the grey values that the structures explain: that of their means, weighted by their sizes."""
-    counts = np.bincount(label.ravel())
-    sums = np.bincount(label.ravel(), image.ravel())[counts > 0]
-    return float((sums**2 / counts[counts > 0]).sum() / image.size - image.mean(dtype=float) ** 2)
+def _contrast_at_borders(label: np.ndarray, image: np.ndarray) -> float:
+    """Mean difference of neighbours' grey values along the last two axes where structures meet, in some of the slices.
+
+    It is a few times that of all voxels where a label map lies on its image, and about that of all where it does not.
+    """
+    some = slice(None, None, max(1, len(label) // 20))
+    label, image = label[some], image[some]
+    steps = np.abs(np.diff(image, axis=1)[:, :, 1:]) + np.abs(np.diff(image, axis=2)[:, 1:])
+    borders = (np.diff(label, axis=1)[:, :, 1:] != 0) | (np.diff(label, axis=2)[:, 1:] != 0)
+    return float(steps[borders].mean()) if borders.any() else 0.0
 
 
 def _series_path(scan: Scan) -> str:
@@ -322,24 +374,17 @@ def _one_of_each(scans: Sequence[Scan], matched: dict[Scan, Path], left_out: Lef
     for scan in sorted(scans, key=lambda scan: (scan in matched, scan.time, str(scan.path))):
         before = kept.get(scan.image_id)
         if before is not None:
-            why = "has a label map" if scan in matched and before not in matched else "is later"
+            why = "is later" if scan.time > before.time else "is used instead"
+            if scan in matched and before not in matched:
+                why = "has a label map"
             left_out.add("image", before.path, f"a repeated scan of {scan.image_id}: {scan.path.name} {why}.")
             if before in matched:
-                left_out.add(
-                    "label", matched[before], f"its image {before.path.name} is not the one that is used."
-                )
+                left_out.add("label", matched[before], f"its image, {before.path.name}, is not the one used.")
         kept[scan.image_id] = scan
     return [kept[image_id] for image_id in sorted(kept)]
 
 
-def _row(scan: Scan, label: Path | None, folder: Path, output: Path, left_out: LeftOut) -> dict[str, str]:
-    """The row of images.tsv; the label map is made to lie on the image where only its pose lacks."""
-    if label and not same_geometry(canonical_grid(read_grid(label)), canonical_grid(scan.grid)):
-        try:
-            label = _write_posed(label, scan, output)
-        except UserError as error:
-            left_out.add("label", label, str(error))
-            label = None
+def _row(scan: Scan, folder: Path, label: Path | None) -> dict[str, str]:
     return {
         "image_id": scan.image_id,
         "subject_id": scan.subject,

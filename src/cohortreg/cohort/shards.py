@@ -1,11 +1,12 @@
 """Which shard an image or a pair belongs to, and what a shard was made of."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.files import digest, files_of
+from cohortreg.files import digest, entries
 from cohortreg.layout import Layout
 
 
@@ -37,10 +38,11 @@ def row_digest(row: Mapping[str, str], root: Path | None) -> str:
 def _state(path: Path) -> str:
     """Size and time of a file, or of each in a folder; "" where there is none."""
     if path.is_dir():
-        return "\n".join(f"{file.name} {_state(file)}" for file in files_of(path))
-    if not path.exists():
-        return ""
-    stat = path.stat()
+        return "\n".join(f"{entry.name} {_size_and_time(entry.stat())}" for entry in entries(path))
+    return _size_and_time(path.stat()) if path.exists() else ""
+
+
+def _size_and_time(stat: os.stat_result) -> str:
     return f"{stat.st_size} {int(stat.st_mtime)}"
 
 

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK
 from series import OBLIQUE, SAGITTAL, packed, volume, write_series
 
-from cohortreg.cohort.oai import candidates, import_oai
+from cohortreg.cohort.oai import import_oai
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 from cohortreg.images.preprocess import read_labelled
@@ -53,13 +53,8 @@ def imported(tmp_path):
     """A function that imports the archive: images by id, pairs, and reasons by what was left out."""
 
     def run(labels=None, fraction=1.0, pairs=1, seed=1):
-        folder = tmp_path / "OAI"
-        found = candidates(folder)
-        seen = []
-        images, pairs, left_out = import_oai(
-            folder, found, labels, tmp_path / "tables", fraction, pairs, seed, lambda: seen.append(1)
-        )
-        assert len(seen) == len(found)
+        folder, output = tmp_path / "OAI", tmp_path / "tables"
+        images, pairs, left_out = import_oai(folder, labels, output, fraction, pairs, seed)
         reasons = {(row.kind, row.path): row.reason for row in left_out.itertuples()}
         return images.set_index("image_id", drop=False), pairs, reasons
 
@@ -110,9 +105,12 @@ def test_nothing_personal_gets_out(archive, imported):
     archive("9000622", "10583900", **{"0020|0060": "L"})
     (archive("9000798", "10583901") / "005").unlink()
     archive("DOE^JANE", "10583902")
+    mixed = archive("9001104", "10583903")
+    other = archive("9001104", "10583904", PRIVATE["0010|0010"])
+    (other / "001").rename(mixed / "017")
     tables = imported()
     text = "\n".join([tables[0].to_csv(), tables[1].to_csv(), str(tables[2])])
-    assert len(tables[2]) == 3
+    assert len(tables[2]) == 4
     named = "DOE^JANE/20041108/10583902"  # a folder's name, which is not of the header
     assert not any(value in text.replace(named, "") for value in PRIVATE.values())
 
@@ -146,8 +144,8 @@ def test_series_that_cannot_be_used_are_listed(archive, imported):
     words = {
         "9000622/20041108/10583900": "1 slice is missing after slice 4 of 15",
         "9000798/20041108/10583901.tgz": "cut short or damaged",
-        "9001104/20041108/10583902": "right knee by its description and of the left by its header",
-        "9001400/20041108/10583903": "left knee by its description and of the right by its header",
+        "9001104/20041108/10583902": "right knee by its description and of the left by its laterality",
+        "9001400/20041108/10583903": "left knee by its description and of the right by its laterality",
     }
     assert {path for _, path in reasons} == {f"0.C.2/{path}" for path in words}
     for path, said in words.items():
@@ -161,6 +159,19 @@ def test_a_folder_that_says_the_other_side(archive, imported, tmp_path):
     images, _, reasons = imported()
     assert len(images) == 2
     assert "another side than right" in reasons["image", "left/10583900"]
+
+
+def test_folders_behind_links(archive, imported, tmp_path):
+    two(archive)
+    (tmp_path / "OAI" / "0.C.2").rename(tmp_path / "disk")
+    (tmp_path / "OAI" / "0.C.2").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "round").symlink_to(tmp_path / "OAI")
+    images, _, reasons = imported()
+    assert images["image"].tolist() == [
+        "0.C.2/9000099/20041108/10583703.tar.gz",
+        "0.C.2/9000296/20041108/10583811",
+    ]
+    assert reasons == {}
 
 
 def test_of_a_repeated_scan_the_last_is_kept(archive, imported):
@@ -322,5 +333,8 @@ def test_no_dess(archive, imported, tmp_path):
     archive("9000099", "10583705", "SAG_IW_TSE_LEFT")
     with pytest.raises(UserError, match="no series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT"):
         imported()
-    with pytest.raises(UserError, match="is not a folder"):
-        candidates(tmp_path / "none")
+    archive("9000099", "10583706", **{"0020|0060": "L"})
+    with pytest.raises(UserError, match=r"1 were left out, the first because .*find out which"):
+        imported()
+    with pytest.raises(UserError, match="none is not a folder"):
+        imported(tmp_path / "none")
