@@ -139,6 +139,12 @@ def test_a_slice_of_another_kind(tmp_path, changed, words):
     refused(folder, words)
 
 
+def test_all_slices_in_one_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    SimpleITK.WriteImage(volume(), str(tmp_path / "a" / "all.dcm"))
+    refused(tmp_path / "a", "all.dcm holds 16 frames")
+
+
 @pytest.mark.parametrize("kept", [0, 100, 0.5, 0.98])
 def test_a_slice_cut_short(tmp_path, kept):
     folder = write_series(tmp_path / "a", volume())
