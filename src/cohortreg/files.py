@@ -79,8 +79,26 @@ def digest(*parts: str | bytes) -> str:
     return sha.hexdigest()
 
 
+def entries(folder: Path) -> list[os.DirEntry]:
+    """The files in a folder, by name; hidden ones do not count."""
+    with os.scandir(folder) as found:
+        there = [entry for entry in found if not entry.name.startswith(".") and entry.is_file()]
+    return sorted(there, key=lambda entry: entry.name)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that an image consists of: its own, or the `entries` of its folder."""
+    return [Path(entry.path) for entry in entries(path)] if path.is_dir() else [path]
+
+
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal; the file counts as read by this process."""
-    with Path(path).open("rb") as stream:
-        read[Path(path)] = hashlib.file_digest(stream, "sha256").hexdigest()
+    """SHA-256 of a file's content, or of the names and contents of a folder's files, hexadecimal.
+
+    It counts as read by this process.
+    """
+    shas = []
+    for file in files_of(Path(path)):
+        with file.open("rb") as stream:
+            shas += [file.name, hashlib.file_digest(stream, "sha256").hexdigest()]
+    read[Path(path)] = digest(*shas) if Path(path).is_dir() else shas[1]
     return read[Path(path)]

@@ -102,6 +102,31 @@ def import_label_maps_command(
     _write_tables(output, *import_label_maps(folder, side.value, test_fraction, pairs, seed))
 
 
+@importers.command("oai")
+def import_oai_command(
+    folder: Annotated[Path, typer.Argument(help="The Osteoarthritis Initiative's archive, or a part of it.")],
+    output: Annotated[Path, typer.Option(help="Folder for images.tsv, pairs.tsv and left-out.tsv.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of the label maps; FOLDER if none.")] = None,
+    test_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
+    ] = 0.2,
+    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
+    seed: Seed = 1,
+) -> None:
+    """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
+    from cohortreg.cohort.oai import import_oai
+    from cohortreg.cohort.tables import write_table
+
+    *tables, left_out = import_oai(folder, labels, output, test_fraction, pairs, seed, progress_bar)
+    write_table(output / "left-out.tsv", left_out)
+    _write_tables(output, *tables)
+    counts, labelled = left_out["kind"].value_counts(), int(tables[0]["label"].ne("").sum())
+    typer.echo(
+        f"{labelled} of the images have a label; {counts.get('image', 0)} images and "
+        f"{counts.get('label', 0)} labels left out, see {output / 'left-out.tsv'}"
+    )
+
+
 @app.command("phantom")
 def phantom_command(
     images: Annotated[Path, typer.Argument(help="The demo's images.tsv.")],

@@ -99,8 +99,8 @@ def _preprocess_row(
 
 
 def _sha256(path: Path | None) -> str:
-    """SHA-256 of a file; of one that is not there, "", which `read_labelled` explains."""
-    return digest_file(path) if path is not None and path.is_file() else ""
+    """SHA-256 of a file or a folder of slices; of one that is not there, "", which `read_labelled` explains."""
+    return digest_file(path) if path is not None and path.exists() else ""
 
 
 def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:

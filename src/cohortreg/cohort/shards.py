@@ -1,11 +1,12 @@
 """Which shard an image or a pair belongs to, and what a shard was made of."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.files import digest
+from cohortreg.files import digest, entries
 from cohortreg.layout import Layout
 
 
@@ -31,8 +32,18 @@ def row_digest(row: Mapping[str, str], root: Path | None) -> str:
     """
     cells = [row[column] for column in ("image_id", "side", "image", "label")]
     paths = [root / row[column] for column in ("image", "label") if row[column]] if root else []
-    stats = [path.stat() if path.exists() else None for path in paths]
-    return digest(*cells, *(f"{stat.st_size} {int(stat.st_mtime)}" if stat else "" for stat in stats))
+    return digest(*cells, *map(_state, paths))
+
+
+def _state(path: Path) -> str:
+    """Size and time of a file, or of each in a folder; "" where there is none."""
+    if path.is_dir():
+        return "\n".join(f"{entry.name} {_size_and_time(entry.stat())}" for entry in entries(path))
+    return _size_and_time(path.stat()) if path.exists() else ""
+
+
+def _size_and_time(stat: os.stat_result) -> str:
+    return f"{stat.st_size} {int(stat.st_mtime)}"
 
 
 def rows_made(index: Path) -> set[str]:

@@ -5,7 +5,7 @@ import SimpleITK
 from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
 from scipy.ndimage import gaussian_filter
 
-from cohortreg.images.io import Image
+from cohortreg.images.io import Grid, Image
 
 Shape = tuple[int, int, int]
 
@@ -25,6 +25,15 @@ def canonical(image: Image) -> Image:
     return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
 
 
+def canonical_grid(image: Image | Grid) -> Grid:
+    """The grid of `canonical(image)`."""
+    turn = io_orientation(image.affine)
+    shape = [0, 0, 0]
+    for size, axis in zip(image.shape, turn[:, 0], strict=True):
+        shape[int(axis)] = size
+    return Grid(tuple(shape), image.affine @ inv_ornt_aff(turn, image.shape))
+
+
 def mirrored(image: Image) -> Image:
     """The mirror image along left-right, in the same frame: the canonical array's first axis flipped.
 
@@ -40,7 +49,7 @@ def mirror_matrix(image: Image) -> np.ndarray:
     return image.affine @ flip @ np.linalg.inv(image.affine)
 
 
-def same_geometry(one: Image, other: Image, tolerance: float = 0.1) -> bool:
+def same_geometry(one: Image | Grid, other: Image | Grid, tolerance: float = 0.1) -> bool:
     """Whether two images have one shape and their corners agree to `tolerance` of a voxel."""
     if one.shape != other.shape:
         return False

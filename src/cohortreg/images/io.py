@@ -4,7 +4,6 @@ In memory an image is always what NIfTI means: an array [i, j, k] and an affine 
 millimetres.
 """
 
-import contextlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ import SimpleITK
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
+from cohortreg.images.dicom import is_series, read_series
+from cohortreg.images.itk import quiet_itk, ras_affine
 
 READ_BY_NIBABEL = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,45 @@ class Image:
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Where an image's voxels lie, without their values: its shape, and its affine as an `Image` has it."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Size of a voxel along each array axis, in millimetres, [3]."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+
+def read_grid(path: Path | str) -> Grid:
+    """Read the grid of an image file from its header. Raises UserError where that is none of a 3D image."""
+    path = Path(path)
+    if path.name.lower().endswith(READ_BY_NIBABEL):
+        image = _load_by_nibabel(path)
+        shape, affine = image.shape, np.asarray(image.affine, dtype=np.float64)
+    else:
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(path))
+        with quiet_itk():
+            try:
+                reader.ReadImageInformation()
+            except RuntimeError as error:
+                raise UserError(
+                    f"{path} is not an image, or is cut short; export or copy it again."
+                ) from error
+        shape = reader.GetSize()
+        if len(shape) == 3:
+            affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+    if len(shape) != 3:
+        raise UserError(f"{path} is not 3D; give a 3D image.")
+    return Grid(tuple(shape), affine)
+
+
 def read_image(path: Path | str) -> Image:
-    """Read a 3D image of any format that nibabel or SimpleITK reads, as float32.
+    """Read a 3D image of any format that nibabel or SimpleITK reads, or a DICOM series (see `read_series`), as float32.
 
     Raises UserError where the file is missing, cut short, not an image, not 3D, of one value, or has NaN or
     infinite values.
@@ -93,15 +130,17 @@ def write_image(path: Path | str, image: Image) -> None:
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array [i, j, k] and affine to RAS millimetres, of whatever format the file has."""
+    """Array [i, j, k] and affine to RAS millimetres, of whatever format the image has."""
     if not path.exists():
         raise UserError(
             f"{path} does not exist; correct the path in the table, or the folder it is relative to."
         )
-    if not path.is_file():
-        raise UserError(f"{path} is not a file; name an image file.")
-    by_nibabel = path.name.lower().endswith(READ_BY_NIBABEL)
-    array, affine = _read_by_nibabel(path) if by_nibabel else _read_by_itk(path)
+    if is_series(path):
+        array, affine = read_series(path)
+    elif path.name.lower().endswith(READ_BY_NIBABEL):
+        array, affine = _read_by_nibabel(path)
+    else:
+        array, affine = _read_by_itk(path)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != 3 or min(array.shape) < 2:
@@ -118,13 +157,17 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return array, affine
 
 
-def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _load_by_nibabel(path: Path) -> nibabel.spatialimages.SpatialImage:
     try:
-        image = nibabel.load(path)
+        return nibabel.load(path)
     except Exception as error:  # whatever a damaged header sets off, the file cannot be used
         raise UserError(
             f"{path} is not an image, or is cut short or damaged; export or copy it again."
         ) from error
+
+
+def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = _load_by_nibabel(path)
     try:
         array = np.asanyarray(image.dataobj)
     except (EOFError, OSError, ValueError, zlib.error) as error:
@@ -143,18 +186,4 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path} has several values a voxel; give an image of one real number a voxel.")
     if image.GetDimension() != 3:
         return array.T, np.eye(4)  # the caller refuses it by its shape
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return array.T, LPS_TO_RAS @ affine
-
-
-@contextlib.contextmanager
-def quiet_itk():
-    """ITK's warnings would stand between the lines of a progress bar; what matters becomes an exception."""
-    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
+    return array.T, ras_affine(image.GetDirection(), image.GetSpacing(), image.GetOrigin())

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
-from cohortreg.images.io import quiet_itk
+from cohortreg.images.itk import quiet_itk
 from cohortreg.maps.raw import in_voxels
 from cohortreg.maps.transforms import Grid, Transform, field_of, from_sitk
 

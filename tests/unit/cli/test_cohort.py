@@ -1,9 +1,11 @@
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from series import packed, volume, write_series
 
 from cohortreg.images.io import read_image, read_label
 
@@ -97,6 +99,25 @@ def test_import_msd(hippocampus, tmp_path):
     done = cohortreg("import", "msd", tmp_path, "--output", tmp_path / "again", code=1)
     assert done.stderr.startswith("cohortreg: ") and "dataset.json does not exist" in done.stderr
     assert not (tmp_path / "again").exists()
+
+
+def test_import_oai_and_preprocess(tmp_path):
+    archive, tables = tmp_path / "archive", tmp_path / "tables"
+    for n in range(4):
+        tags = {"0010|0020": f"900000{n}", "0008|0020": "20041108", "0008|103e": "SAG_3D_DESS_RIGHT"}
+        folder = write_series(archive / f"900000{n}" / "20041108" / f"1058370{n}", volume(seed=n), **tags)
+        packed(folder)
+        shutil.rmtree(folder)
+    last = archive / "9000003" / "20041108" / "10583703.tar.gz"
+    last.write_bytes(last.read_bytes()[:-100])
+    done = cohortreg("import", "oai", archive, "--output", tables, "--test-fraction", 0.7)
+    assert "3 images (1 train, 2 test), 1 pairs" in done.stdout
+    assert "0 of the images have a label; 1 images and 0 labels left out" in done.stdout
+    (kind, path, reason) = (tables / "left-out.tsv").read_text().splitlines()[1].split("\t")
+    assert (kind, path) == ("image", "9000003/20041108/10583703.tar.gz") and "cut short" in reason
+    cohortreg("preprocess", tmp_path / "results", "--images", tables / "images.tsv", "--root", archive,
+              "--settings", SETTINGS)  # fmt: skip
+    assert read_image(tmp_path / "results" / "images" / "9000001_20041108_right.nii.gz").shape == (8, 16, 16)
 
 
 def test_cohort_without_preprocessing(demo, tmp_path):

@@ -3,6 +3,8 @@ from itertools import chain
 
 import numpy as np
 import pytest
+import SimpleITK
+from series import volume, write_series
 
 from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
 from cohortreg.cohort.shards import row_digest, rows_made, shard_of
@@ -328,3 +330,20 @@ def test_an_image_that_was_removed_stays_in_its_shards_index(cohort):
     rows = read_images(table).to_dict("records")
     made = set.union(*(rows_made(layout.image_shard(shard)) for shard in range(SHARDS)))
     assert made == {row_digest(row, root) for row in rows}
+
+
+def test_a_dicom_series_is_an_image_of_the_cohort(cohort, tmp_path):
+    table, _, root, layout = cohort
+    run(cohort)
+    before = read_json(layout.sidecar("image-0"))
+    series = volume(size=(8, 9, 10))
+    write_series(root / "i0", series)
+    SimpleITK.WriteImage(series > 450, str(root / "l0.mha"))
+    table.write_text(table.read_text().replace("i0.nii.gz\tl0.nii.gz", "i0\tl0.mha"))
+    structures = {"one": [1]}
+    run(cohort, structures=structures)
+    sidecar = read_json(layout.sidecar("image-0"))
+    assert sidecar["image_sha256"] == digest_file(root / "i0") != before["image_sha256"]
+    assert set(run(cohort, structures=structures).values()) == {""}
+    (root / "i0" / "004").unlink()
+    assert "1 slice is missing" in run(cohort, structures=structures)["image-0"]

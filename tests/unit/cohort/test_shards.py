@@ -31,6 +31,21 @@ def test_a_row_changes_with_its_files(tmp_path):
     assert row_digest(row | {"side": "right"}, tmp_path) != older
 
 
+def test_a_row_changes_with_the_files_of_its_folder(tmp_path):
+    row = {"image_id": "a", "side": "left", "image": "a", "label": ""}
+    (tmp_path / "a").mkdir()
+    digests = [row_digest(row, tmp_path)]
+    for name, content in (("001", b"1"), ("002", b"2"), ("001", b"12")):
+        (tmp_path / "a" / name).write_bytes(content)
+        os.utime(tmp_path / "a" / name, (1000, 1000))
+        digests.append(row_digest(row, tmp_path))
+    os.utime(tmp_path / "a" / "002", (500, 500))
+    digests.append(row_digest(row, tmp_path))
+    (tmp_path / "a" / "002").rename(tmp_path / "a" / "003")
+    digests.append(row_digest(row, tmp_path))
+    assert len(set(digests)) == len(digests)
+
+
 def test_an_index_that_has_no_rows_digests(tmp_path):
     assert rows_made(tmp_path / "0.tsv") == set()
     (tmp_path / "0.tsv").write_text("image_id\tstatus\na\tok\n")

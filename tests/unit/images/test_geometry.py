@@ -48,6 +48,14 @@ def test_canonical_is_ras_and_stays(image):
     np.testing.assert_allclose(once.affine, twice.affine)
 
 
+@given(images())
+@settings(max_examples=40, deadline=None)
+def test_canonical_grid_is_that_of_the_canonical_image(image):
+    grid, once = geometry.canonical_grid(image), geometry.canonical(image)
+    assert grid.shape == once.shape
+    np.testing.assert_array_equal(grid.affine, once.affine)
+
+
 def test_canonical_by_hand():
     # Axes run P, S, L: the voxel [0, 0, 0] lies at the front, bottom, right.
     affine = np.array([[0.0, 0, -2, 30], [-1.5, 0, 0, 20], [0, 3, 0, -10], [0, 0, 0, 1]])

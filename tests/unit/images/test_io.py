@@ -4,9 +4,10 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from series import OBLIQUE, SAGITTAL, volume
 
 from cohortreg.errors import UserError
-from cohortreg.images.io import Image, read_image, read_label, write_image
+from cohortreg.images.io import Image, read_grid, read_image, read_label, write_image
 
 AFFINE = np.array([[0.0, 0, -2, 30], [-1.5, 0, 0, 20], [0, 3, 0, -10], [0, 0, 0, 1]])  # axes run P, S, L
 
@@ -54,6 +55,20 @@ def test_itk_formats_have_the_same_voxels_in_the_same_places(tmp_path, ramp, suf
     np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nrrd", ".nii.gz"])
+@pytest.mark.parametrize("direction", [SAGITTAL, OBLIQUE, OBLIQUE * [1, -1, 1], -np.eye(3)])
+def test_oblique_flipped_and_anisotropic_grids_are_where_itk_has_them(tmp_path, suffix, direction):
+    written = volume(direction=direction)
+    SimpleITK.WriteImage(written, str(tmp_path / f"a{suffix}"))
+    image, grid = read_image(tmp_path / f"a{suffix}"), read_grid(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(image.array, SimpleITK.GetArrayFromImage(written).T)
+    assert grid.shape == image.shape
+    np.testing.assert_array_equal(grid.affine, image.affine)
+    for index in ((0, 0, 0), (9, 0, 0), (0, 11, 0), (3, 5, 15)):
+        lps = written.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose(image.affine @ [*index, 1], [-lps[0], -lps[1], lps[2], 1], atol=1e-4)
+
+
 def test_label_stored_as_float_becomes_the_smallest_integer_type(tmp_path):
     array = np.zeros((3, 3, 3), np.float32)
     array[1, 1, 1] = 7
@@ -72,8 +87,8 @@ def test_missing_file(tmp_path):
     one_sentence(error, tmp_path / "none.nii.gz")
 
 
-def test_folder_in_place_of_a_file(tmp_path):
-    with pytest.raises(UserError, match="not a file"):
+def test_folder_without_an_image(tmp_path):
+    with pytest.raises(UserError, match="holds no DICOM file"):
         read_image(tmp_path)
 
 
@@ -165,6 +180,17 @@ def test_header_without_usable_geometry(tmp_path, ramp):
     with pytest.raises(UserError, match="geometry") as error:
         read_image(tmp_path / "a.nii")
     one_sentence(error, tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mha"])
+def test_the_grid_of_no_image(tmp_path, name):
+    (tmp_path / name).write_bytes(b"image_id\tsubject_id\n" * 50)
+    with pytest.raises(UserError, match="not an image") as error:
+        read_grid(tmp_path / name)
+    one_sentence(error, tmp_path / name)
+    SimpleITK.WriteImage(SimpleITK.Image(4, 5, SimpleITK.sitkUInt8), str(tmp_path / "flat.mha"))
+    with pytest.raises(UserError, match="not 3D"):
+        read_grid(tmp_path / "flat.mha")
 
 
 def test_failed_write_leaves_nothing(tmp_path):
