@@ -1,6 +1,7 @@
 """Transforms between raw images, left and right, of oblique, flipped and anisotropic voxels, in several programs."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from scipy.ndimage import map_coordinates
+from warping import by_ants, by_niftyreg, by_simpleitk
 
 from cohortreg.images.io import Image, read_image, write_image
 from cohortreg.images.preprocess import Settings, preprocess
@@ -15,8 +17,8 @@ from cohortreg.maps.apply import warp
 from cohortreg.maps.exchange import Pair, read, write, write_learn2reg
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.raw import Source, between_raw, covering, in_voxels
-from cohortreg.maps.transforms import Grid, Transform, field_of, itk_geometry, to_physical, to_sitk
-from cohortreg.methods.programs import niftyreg, run
+from cohortreg.maps.transforms import Grid, Transform, field_of, to_physical, to_sitk
+from cohortreg.methods.programs import niftyreg
 
 RESAMPLE = Settings(grid=[24, 28, 20], mirror="left", percentiles=[0, 100])
 PAD = replace(RESAMPLE, fit="pad", grid=[30, 36, 30])  # cuts two axes off, adds to one
@@ -56,6 +58,14 @@ def registered(raw, sides, settings):
     phases = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64).reshape(1, 3, 1, 1, 1)
     displacement = 0.04 * torch.sin(4 * x + phases) + 0.02
     return to_physical(displacement.float(), *there), *(Source.of(record) for record in records)
+
+
+def files(raw, folder) -> tuple[Path, Path]:
+    """Both images as NIfTI."""
+    paths = folder / "moving.nii.gz", folder / "fixed.nii.gz"
+    for path, image in zip(paths, raw, strict=True):
+        write_image(path, image)
+    return paths
 
 
 def by_hand(image: Image, transform: Transform, moving: Source, fixed: Source) -> np.ndarray:
@@ -99,18 +109,12 @@ def test_every_program_warps_the_raw_image_alike(raw, sides, settings, tmp_path)
     opened = {name: read(tmp_path / name) for name in ("field.nii.gz", "both.h5", "both.tfm")}
     results = {name: warp(raw[0], each.transform, fixed.grid).array for name, each in opened.items()}
 
-    write_image(tmp_path / "moving.nii.gz", raw[0])
-    write_image(tmp_path / "fixed.nii.gz", raw[1])
-    theirs = [sitk.ReadImage(str(tmp_path / name)) for name in ("moving.nii.gz", "fixed.nii.gz")]
-    field = sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64)
-    vectors = sitk.GetArrayFromImage(field).astype(np.float32)
-    by_itk = sitk.Resample(*theirs, sitk.DisplacementFieldTransform(field), sitk.sitkLinear)
-    results["SimpleITK, field"] = sitk.GetArrayFromImage(by_itk).T
-    by_itk = sitk.Resample(*theirs, sitk.ReadTransform(str(tmp_path / "both.h5")), sitk.sitkLinear)
-    results["SimpleITK, composite"] = sitk.GetArrayFromImage(by_itk).T
-    # The field's file says the same in millimetres as ITK's, to the last bit.
-    again = sitk.GetArrayFromImage(to_sitk(field_of(whole, fixed.grid).displacement, fixed.grid))
-    np.testing.assert_array_equal(vectors, again)
+    for name in ("field.nii.gz", "both.h5"):
+        results[f"SimpleITK, {name}"] = by_simpleitk(*files(raw, tmp_path), tmp_path / name)
+    # The field's file says the same in millimetres as ITK's would, to the last bit.
+    vectors = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "field.nii.gz")))
+    again = to_sitk(field_of(whole, fixed.grid).displacement, fixed.grid)
+    np.testing.assert_array_equal(vectors, sitk.GetArrayFromImage(again))
 
     for name, result in results.items():
         # Between voxels the field is interpolated on another grid than the preprocessed one where it was resampled.
@@ -120,15 +124,11 @@ def test_every_program_warps_the_raw_image_alike(raw, sides, settings, tmp_path)
 @pytest.mark.parametrize("sides", [("right", "right"), ("left", "right")])
 @pytest.mark.parametrize("name", ["field.nii.gz", "both.h5"])
 def test_ants_warps_the_raw_image_alike(raw, sides, name, tmp_path):
-    ants = pytest.importorskip("ants", reason="ANTsPy is not installed; make baselines installs it")
+    pytest.importorskip("ants", reason="ANTsPy is not installed; make baselines installs it")
     transform, moving, fixed = registered(raw, sides, RESAMPLE)
     expected, found = by_hand(raw[0], transform, moving, fixed)
     write(tmp_path / name, between_raw(transform, moving, fixed), Pair(moving.grid, fixed.grid))
-    theirs = []
-    for image in raw:
-        origin, spacing, direction = itk_geometry(Grid.of(image))
-        theirs.append(ants.from_numpy(image.array, origin, spacing, direction=direction))
-    warped = ants.apply_transforms(theirs[1], theirs[0], [str(tmp_path / name)]).numpy()
+    warped = by_ants(*files(raw, tmp_path), tmp_path / name)
     where = inside(found, raw[0])
     np.testing.assert_allclose(warped[where], expected[where], atol=2e-3)
 
@@ -136,23 +136,10 @@ def test_ants_warps_the_raw_image_alike(raw, sides, name, tmp_path):
 @pytest.mark.skipif(niftyreg(None) is None, reason="NiftyReg is not installed; make baselines installs it")
 @pytest.mark.parametrize("sides", [("right", "right"), ("left", "right")])
 def test_niftyreg_warps_the_raw_image_alike(raw, sides, tmp_path):
-    """NiftyReg takes positions in RAS; its file is made of ours by adding each voxel's place."""
     transform, moving, fixed = registered(raw, sides, RESAMPLE)
     expected, found = by_hand(raw[0], transform, moving, fixed)
     write(tmp_path / "field.nii.gz", between_raw(transform, moving, fixed), Pair(moving.grid, fixed.grid))
-    ours = nibabel.load(tmp_path / "field.nii.gz")
-    index = np.moveaxis(np.indices(fixed.grid.shape), 0, -1)
-    places = nibabel.affines.apply_affine(fixed.grid.affine, index)
-    positions = places + ours.get_fdata()[:, :, :, 0] * [-1, -1, 1]
-    theirs = nibabel.Nifti1Image(positions[:, :, :, None].astype(np.float32), fixed.grid.affine)
-    theirs.header.set_intent("vector", name="NREG_TRANS")
-    theirs.header["intent_p1"] = 0
-    nibabel.save(theirs, tmp_path / "positions.nii.gz")
-    write_image(tmp_path / "moving.nii.gz", raw[0])
-    write_image(tmp_path / "fixed.nii.gz", raw[1])
-    pair = ["-ref", "fixed.nii.gz", "-flo", "moving.nii.gz", "-trans", "positions.nii.gz"]
-    run([niftyreg(None)["reg_resample"], *pair, "-res", "warped.nii.gz", "-inter", "1"], tmp_path, 60)
-    warped = nibabel.load(tmp_path / "warped.nii.gz").get_fdata()
+    warped = by_niftyreg(*files(raw, tmp_path), tmp_path / "field.nii.gz")
     where = inside(found, raw[0])
     np.testing.assert_allclose(warped[where], expected[where], atol=2e-3)
 
