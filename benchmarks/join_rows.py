@@ -15,6 +15,7 @@ import pandas as pd
 
 from cohortreg import config as configuration
 from cohortreg.evaluation import table2
+from cohortreg.evaluation.sets import main_set
 from cohortreg.evaluation.tables import read_table, summarise, write_table
 from cohortreg.files import write_text
 from cohortreg.methods.registry import similarity_of
@@ -28,7 +29,7 @@ def read_rows(folders: list[Path], wanted: list[str]) -> tuple[dict[str, pd.Data
     """Of each wanted row that a folder has, its pairs and what its run says of it."""
     pairs, said = {}, {}
     for folder in folders:
-        table = read_table(folder / "pairs.csv")
+        table = main_set(read_table(folder / "pairs.csv")).drop(columns="set", errors="ignore")
         summary = read_table(folder / "methods.csv")
         if "git_commit" not in summary:
             summary["git_commit"] = git_commit()

@@ -87,7 +87,8 @@ def main() -> None:
     config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
     root = configuration.expand_root(config["root"])
     images = pd.read_csv(REPOSITORY / config["images"], sep="\t", dtype=str, index_col="image_id")
-    pairs = pd.read_csv(REPOSITORY / config["pairs"], sep="\t", dtype=str).iloc[:: given.every]
+    pairs = pd.read_csv(REPOSITORY / config["pairs"], sep="\t", dtype=str)
+    pairs = pairs.drop_duplicates(["moving", "fixed"]).iloc[:: given.every]
     files = {
         name: tuple(str(root / row[key]) for key in ("image", "label")) for name, row in images.iterrows()
     }

@@ -34,6 +34,12 @@ def oai_labels() -> Path:
 
 
 @pytest.fixture(scope="session")
+def oai_splits() -> Path:
+    """The published lists of pairs of OAI knees."""
+    return _outside("oai_splits")
+
+
+@pytest.fixture(scope="session")
 def mnist() -> Path:
     """The four original files of MNIST."""
     return _outside("mnist")

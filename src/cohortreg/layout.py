@@ -142,7 +142,7 @@ class Layout(Results):
         return self.root / "transforms" / method / "shards" / f"{shard}.csv"
 
     def evaluated_shard(self, method: str, shard: int | str) -> Path:
-        """A row a pair, with the columns of `pairs_table`."""
+        """A row a pair, with the columns of `pairs_table` but for the set."""
         return self.root / "tables" / "shards" / method / f"{shard}.csv"
 
     def evaluated_pair(self, method: str, moving: str, fixed: str) -> Path:
@@ -157,6 +157,10 @@ class Layout(Results):
     @property
     def methods_table(self) -> Path:
         return self.root / "tables" / "methods.csv"
+
+    @property
+    def sets_table(self) -> Path:
+        return self.root / "tables" / "sets.csv"
 
     @property
     def methods_markdown(self) -> Path:

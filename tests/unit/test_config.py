@@ -48,6 +48,7 @@ def put(config: dict, path: str, value: object) -> None:
         ("models.icon.stages", [], "models.icon.stages: [] should be non-empty"),
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
         ("structures", {"mean": [1]}, "structures: 'mean' does not match"),
+        ("structures", {"union": [1]}, "structures: 'union' does not match"),
         ("structures", {}, "structures: {} should be non-empty"),
         ("report.reference", "icon-1step", "report.reference: 'icon-1step' is not among methods"),
         ("cohort", "../demo", "cohort: '../demo' does not match"),

@@ -23,6 +23,7 @@ rule tables:
             category="Comparison",
             labels={"what": "pairs", "as": "table"},
         ),
+        layout.sets_table,
         layout.methods_markdown,
         layout.methods_latex,
     log:

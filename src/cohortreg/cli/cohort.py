@@ -52,6 +52,50 @@ def import_msd_command(
     _write_tables(output, *import_msd(folder, test_fraction, pairs, seed))
 
 
+@importers.command("bids")
+def import_bids_command(
+    folder: Annotated[Path, typer.Argument(help="A folder with sub-*/[ses-*/]anat/.")],
+    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
+    suffix: Annotated[
+        str, typer.Option(help="Which images, such as T1w; needed where there are several.")
+    ] = "",
+    test_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
+    ] = 0.2,
+    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
+    seed: Seed = 1,
+) -> None:
+    """Import the anatomical images of a folder in the Brain Imaging Data Structure; paths are relative to it."""
+    from cohortreg.cohort.bids import import_bids
+
+    _write_tables(output, *import_bids(folder, suffix, test_fraction, pairs, seed))
+
+
+@importers.command("oai-split")
+def import_oai_split_command(
+    lists: Annotated[list[Path], typer.Argument(help="Published lists of pairs, such as that of the tests.")],
+    output: Annotated[Path, typer.Option(help="Folder for images.tsv, pairs.tsv and missing.tsv.")],
+    root: Annotated[Path, typer.Option(help="Folder below which the images and labels are.")] = Path(
+        "resources/oai"
+    ),
+    images: Annotated[
+        Path | None, typer.Option(help="The images.tsv that import oai wrote of the archive at root.")
+    ] = None,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="Keep repeated pairs and images with themselves.")
+    ] = False,
+) -> None:
+    """Import the published lists of pairs of OAI knees; paths are relative to root."""
+    from cohortreg.cohort.oai_split import import_oai_split
+    from cohortreg.cohort.tables import write_table
+
+    imported = import_oai_split(lists, root, images, as_published)
+    write_table(output / "missing.tsv", imported.missing)
+    _write_tables(output, imported.images, imported.pairs)
+    for sentence in imported.said:
+        typer.echo(sentence)
+
+
 @importers.command("weights")
 def import_weights_command(
     file: Annotated[Path, typer.Argument(help="Weights of a published four-step model of ICON or GradICON.")],

@@ -43,7 +43,7 @@ def tables_command(
     ],
     shards: Shards = 1,
 ) -> None:
-    """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv, methods.md and methods.tex."""
+    """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv, .md and .tex, and sets.csv."""
     from cohortreg.evaluation.tables import write_tables
     from cohortreg.methods.registry import similarity_of
 

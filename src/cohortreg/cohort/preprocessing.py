@@ -143,7 +143,8 @@ def merge_cohort(
     bad = images["image_id"].isin(reasons)
     excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
     bad_pairs = pairs["moving"].isin(reasons) | pairs["fixed"].isin(reasons)
-    for moving, fixed in pairs.loc[bad_pairs, ["moving", "fixed"]].itertuples(index=False):
+    once = ~pairs.duplicated(["moving", "fixed"])
+    for moving, fixed in pairs.loc[bad_pairs & once, ["moving", "fixed"]].itertuples(index=False):
         image_id = moving if moving in reasons else fixed
         excluded.append(("pair", f"{moving} {fixed}", f"image '{image_id}' is excluded: {reasons[image_id]}"))
     for every, what in ((bad, "image"), (bad_pairs, "pair")):
@@ -160,16 +161,16 @@ def merge_cohort(
         "images": len(good),
         "train": int(good["split"].eq("train").sum()),
         "test": int(good["split"].eq("test").sum()),
-        "pairs": len(good_pairs),
+        "pairs": int((~bad_pairs & once).sum()),
         "excluded_images": int(bad.sum()),
-        "excluded_pairs": int(bad_pairs.sum()),
+        "excluded_pairs": int((bad_pairs & once).sum()),
         "warnings": [*leaks, *behind],
         # Changes when an image does, so that what depends on the images is made again.
         "digest": digest(*(cell for row in index for cell in row[:-1])),
     }
     write_table(layout.images, good)
     # Before the table of pairs, which says which pairs were asked for until now.
-    _write_pair_shards(layout, pairs, good_pairs, sidecars, shards["pairs"])
+    _write_pair_shards(layout, pairs[once], good_pairs, sidecars, shards["pairs"])
     write_table(layout.pairs, good_pairs)
     write_json(layout.cohort, summary)
     return summary

@@ -56,4 +56,4 @@ def rows_made(index: Path) -> set[str]:
 def still_asked(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of pairs that the cohort has. A shard keeps a pair that was removed, so that nothing follows from it."""
     asked = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
-    return pairs.merge(asked, on=["moving", "fixed"])
+    return pairs.merge(asked.drop_duplicates(), on=["moving", "fixed"])

@@ -15,6 +15,9 @@ import yaml
 from cohortreg.errors import UserError
 from cohortreg.files import write_text
 
+#: The set of rows that only a published list has: repeats of other rows and images with themselves.
+PUBLISHED = "published"
+
 
 def read_images(path: Path | str) -> pd.DataFrame:
     """Read `images.tsv`, every column as strings, in the table's order; the index is the line in the file.
@@ -31,7 +34,7 @@ def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
     """Read `pairs.tsv`, every column as strings, in the table's order; the index is the line in the file.
 
     Raises UserError naming file, row and column where the table does not fit its schema, names an image that
-    `images` does not have, pairs an image with itself, or has a pair twice.
+    `images` does not have, or, other than in rows of set `PUBLISHED`, pairs an image with itself or has a pair twice.
     """
     path = Path(path)
     pairs = _read(path, "pairs")
@@ -41,10 +44,22 @@ def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
                 f"{path}, row {line}, column {column}: no image '{image_id}' in the table of images; "
                 "correct the name, or add the image there."
             )
-    for line, image_id in pairs["moving"][pairs["moving"] == pairs["fixed"]].items():
+    own = pairs[with_sets(pairs)["set"] != PUBLISHED]
+    for line, image_id in own["moving"][own["moving"] == own["fixed"]].items():
         raise UserError(f"{path}, row {line}: image '{image_id}' is paired with itself; remove the row.")
-    _unique(path, pairs, ["moving", "fixed"])
+    _unique(path, own, ["moving", "fixed"])
     return pairs
+
+
+def with_sets(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The table of pairs with a column set, empty throughout where it had none."""
+    return pairs if "set" in pairs else pairs.assign(set="")
+
+
+def distinct(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Each pair once, with its set: `PUBLISHED` where it stands in no other row."""
+    last = with_sets(pairs).sort_values("set", key=lambda names: names == PUBLISHED, kind="stable")
+    return last.drop_duplicates(["moving", "fixed"]).sort_index()
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
@@ -106,7 +121,8 @@ def _read(path: Path, schema_name: str) -> pd.DataFrame:
         raise UserError(f"{path} has no rows below its header; list the {schema_name} there.")
     table = pd.DataFrame.from_dict(cells, orient="index", columns=header, dtype=str)
     for column, rule in schema["properties"].items():
-        _check_column(path, table[column], rule)
+        if column in table:
+            _check_column(path, table[column], rule)
     return table
 
 

@@ -22,13 +22,17 @@ from cohortreg.maps.transforms import Grid, Transform, read_transform, to_unit
 
 Structures = Mapping[str, Sequence[int]]
 
+#: All structures together as one, which has a Dice of its own where there are several; no structure has this name.
+UNION = "union"
+
 
 def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> dict:
     """Everything that is measured on the transforms of one registered pair.
 
-    Returns dice_mean and dice_{structure} (0 to 1), hd95_mean and hd95_{structure} (millimetres), all NaN without
-    labels; folds (voxels of the preprocessed grid with a negative volume form) and their percentage;
-    log_jacobian_std; and inverse_consistency_voxels (NaN without an inverse).
+    Returns dice_mean and dice_{structure} (0 to 1), where there are several structures dice_union of all as one, which
+    is no part of the mean, hd95_mean and hd95_{structure} (millimetres), all NaN without labels; folds (voxels of the
+    preprocessed grid with a negative volume form) and their percentage; log_jacobian_std; and
+    inverse_consistency_voxels (NaN without an inverse).
     """
     forward = read_transform(layout.forward(method, moving, fixed))
     moving_image = read_image(layout.image(moving))
@@ -48,18 +52,22 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
 
 
 def _overlaps(moving: Path, fixed: Path, transform: Transform, structures: Structures) -> dict[str, float]:
-    """Dice and 95 % Hausdorff distance of every structure and their means, of the labels at two paths."""
-    overlap, distance = (dict.fromkeys(structures, math.nan) for _ in range(2))
+    """Dice and 95 % Hausdorff distance of every structure and their means, of the labels at two paths; Dice of all
+    structures as one."""
+    masked = dict(structures)
+    if len(structures) > 1:
+        masked[UNION] = [value for values in structures.values() for value in values]
+    overlap, distance = dict.fromkeys(masked, math.nan), dict.fromkeys(structures, math.nan)
     if moving.exists() and fixed.exists():
         fixed_label = read_label(fixed)
-        for name, *masks in structure_masks(read_label(moving), fixed_label, transform, structures):
+        for name, *masks in structure_masks(read_label(moving), fixed_label, transform, masked):
             overlap[name] = dice(*masks)
-            distance[name] = hausdorff95(*masks, fixed_label.spacing)
-    measures = {}
-    for measure, values in (("dice", overlap), ("hd95", distance)):
-        measures[f"{measure}_mean"] = mean_of_structures(values)
-        measures |= {f"{measure}_{name}": value for name, value in values.items()}
-    return measures
+            if name in distance:
+                distance[name] = hausdorff95(*masks, fixed_label.spacing)
+    measures = {"dice_mean": mean_of_structures({name: overlap[name] for name in structures})}
+    measures |= {f"dice_{name}": value for name, value in overlap.items()}
+    measures["hd95_mean"] = mean_of_structures(distance)
+    return measures | {f"hd95_{name}": value for name, value in distance.items()}
 
 
 def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
@@ -104,10 +112,12 @@ def evaluate_shard(
 
 
 def columns(structures: Iterable[str]) -> list[str]:
-    """Columns of the table of pairs, in order."""
-    overlaps = [f"{measure}_{name}" for measure in ("dice", "hd95") for name in ("mean", *structures)]
+    """Columns of a shard's table of pairs, in order."""
+    names = ["mean", *structures]
+    overlaps = [f"dice_{name}" for name in [*names, *([UNION] if len(names) > 2 else [])]]
+    distances = [f"hd95_{name}" for name in names]
     regularity = ["folds", "folds_percent", "log_jacobian_std", "inverse_consistency_voxels"]
-    return ["method", "moving", "fixed", *overlaps, *regularity, "time_s", "failure"]
+    return ["method", "moving", "fixed", *overlaps, *distances, *regularity, "time_s", "failure"]
 
 
 def _measures(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from cohortreg.evaluation import names, numbers
+from cohortreg.evaluation.sets import sets_in_words
 
 SIMILARITY = "L<sub>sim</sub>"
 PUBLISHED = "published"
@@ -29,32 +30,50 @@ LATEX_CHARACTERS = {
 }
 
 
-def markdown(summary: pd.DataFrame, models: Mapping[str, dict], reference: str, note: str = "") -> str:
-    """The table of methods, that of what else was measured, and below them what the numbers are.
+def markdown(
+    summary: pd.DataFrame,
+    models: Mapping[str, dict],
+    reference: str,
+    note: str = "",
+    sets: pd.DataFrame | None = None,
+) -> str:
+    """The table of methods, that of what else was measured, that of several sets, and below what the numbers are.
 
     summary: the table that `tables/methods.csv` has. reference: the method that the others are tested against. note:
-    a sentence of the configuration's.
+    a sentence of the configuration's. sets: the table that `tables/sets.csv` has.
     """
     lines = []
-    for texts, (heads, rows) in ((2, cells(summary, models, reference)), (1, details(summary))):
+    for texts, (heads, rows) in blocks(summary, models, reference, sets):
         aligned = ["---"] * texts + ["---:"] * (len(heads) - texts)
         lines += [*(f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)), ""]
-    return "\n".join([*lines, *notes(summary, reference, note)]) + "\n"
+    return "\n".join([*lines, *notes(summary, reference, note, sets)]) + "\n"
 
 
-def latex(summary: pd.DataFrame, models: Mapping[str, dict], reference: str, note: str = "") -> str:
+def latex(
+    summary: pd.DataFrame,
+    models: Mapping[str, dict],
+    reference: str,
+    note: str = "",
+    sets: pd.DataFrame | None = None,
+) -> str:
     r"""The same, for \input into a document that uses booktabs."""
     lines = [r"% \usepackage{booktabs}"]
-    for texts, (heads, rows) in ((2, cells(summary, models, reference)), (1, details(summary))):
+    for texts, (heads, rows) in blocks(summary, models, reference, sets):
         heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
         lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * (len(heads) - texts)}}}", r"\toprule"]
         lines += [" & ".join(heads) + r" \\", r"\midrule"]
         lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
         lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
-    return (
-        "\n".join([*lines, r"{\footnotesize", *map(_escape, notes(summary, reference, note)), r"\par}"])
-        + "\n"
-    )
+    below = map(_escape, notes(summary, reference, note, sets))
+    return "\n".join([*lines, r"{\footnotesize", *below, r"\par}"]) + "\n"
+
+
+def blocks(
+    summary: pd.DataFrame, models: Mapping[str, dict], reference: str, sets: pd.DataFrame | None
+) -> list[tuple[int, Cells]]:
+    """The tables, each with the number of its first columns that are text."""
+    tables = [(2, cells(summary, models, reference)), (1, details(summary))]
+    return tables if only_main(sets) else [*tables, (1, by_set(sets))]
 
 
 def cells(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> Cells:
@@ -92,6 +111,27 @@ def details(summary: pd.DataFrame) -> Cells:
     return _filled(columns, summary)
 
 
+def only_main(sets: pd.DataFrame | None) -> bool:
+    """Whether there is no more than one set, so that its means are those of the table of methods."""
+    return sets is None or sets["set"].nunique() < 2
+
+
+def by_set(sets: pd.DataFrame) -> Cells:
+    """Dice and folds of every method over each set of pairs."""
+    names_of_sets = sets["set"].unique()
+    heads = ["Method"]
+    for name in names_of_sets:
+        heads += [f"Dice {name} [95 %]", f"Folds {name}"]
+    rows = []
+    for method, own in sets.groupby("method", sort=False):
+        row = [method]
+        for each in own.set_index("set").loc[names_of_sets].to_dict("records"):
+            row.append(f"{numbers.dice(each['dice_mean'])} {dice_interval(each)}".rstrip())
+            row.append(numbers.folds(each["folds_mean"], each["folds_percent_mean"]))
+        rows.append(row)
+    return heads, rows
+
+
 def _filled(columns: list[Column], summary: pd.DataFrame) -> Cells:
     rows = [[cell(row) for _, cell in columns] for row in summary.to_dict("records")]
     return [head for head, _ in columns], rows
@@ -107,7 +147,9 @@ def p_value(row: Mapping, reference: str) -> str:
     return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
 
 
-def notes(summary: pd.DataFrame, reference: str, note: str = "") -> list[str]:
+def notes(
+    summary: pd.DataFrame, reference: str, note: str = "", sets: pd.DataFrame | None = None
+) -> list[str]:
     """What the numbers are, on how many pairs, on what hardware, and what failed: a sentence each."""
     pairs = int((summary["pairs"] + summary["failed"]).max())
     sentences = [
@@ -116,6 +158,10 @@ def notes(summary: pd.DataFrame, reference: str, note: str = "") -> list[str]:
         "Folds: voxels with a negative volume form, and percent of all.",
         f"p: two-sided Wilcoxon signed-rank test of the pairs' Dice against {reference}, Holm-corrected over the rows.",
     ]
+    if not only_main(sets):
+        sentences.append(sets_in_words(sets))
+    if "dice_union_mean" in summary:
+        sentences.append("Dice union: of all structures together as one, no part of the mean.")
     if machines := hardware_in_words(summary):
         sentences.append(f"Time: registering a pair, without reading and writing, on {machines}.")
     if "dice_published" in summary:

@@ -6,14 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from cohortreg.cohort.shards import shard_of
+from cohortreg.cohort.tables import distinct, with_sets
+from cohortreg.cohort.training_sets import trained_on
+from cohortreg.config import trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation import table2
 from cohortreg.evaluation.published import read_published
+from cohortreg.evaluation.sets import gather_sets, main_set
 from cohortreg.evaluation.statistics import mean_interval, paired_p_values
 from cohortreg.files import digest_file, whole, write_text
 from cohortreg.layout import Layout
 
-IDS = ("method", "moving", "fixed")
+IDS = ("method", "moving", "fixed", "set")
 WITH_INTERVAL = ("dice_mean", "folds", "time_s")
 TEXT = dict.fromkeys((*IDS, "similarity", "hardware", "failure"), str)
 
@@ -37,16 +41,18 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
-    """The rows of every evaluated shard for the cohort's pairs: methods in the order given, pairs sorted.
+    """The rows of every evaluated shard for the cohort's pairs, each once: methods in the order given, pairs sorted.
 
     Raises UserError if a shard or a pair was not evaluated.
     """
-    wanted = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    wanted = distinct(asked_pairs(layout))
     tables, asked = [], asked_shards(wanted, shards)
     for method in methods:
         evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in asked])
         # Pairs that the cohort no longer has may still lie in a shard.
-        table = wanted.merge(evaluated, on=["moving", "fixed"])[evaluated.columns]
+        table = wanted.merge(evaluated, on=["moving", "fixed"])[
+            [*IDS, *evaluated.columns.difference(IDS, sort=False)]
+        ]
         if len(table) < len(wanted):
             raise UserError(
                 f"{layout.pairs} names {len(wanted) - len(table)} pairs that {method} was not evaluated on: "
@@ -54,6 +60,12 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
             )
         tables.append(table.sort_values(["moving", "fixed"]))
     return pd.concat(tables, ignore_index=True)
+
+
+def asked_pairs(layout: Layout) -> pd.DataFrame:
+    """The cohort's pairs with repeats: moving, fixed, set."""
+    pairs = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)
+    return with_sets(pairs)[["moving", "fixed", "set"]]
 
 
 def asked_shards(pairs: pd.DataFrame, shards: int) -> list[int]:
@@ -110,6 +122,32 @@ def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
     return means
 
 
+def summarise_sets(sets: Mapping[str, pd.DataFrame], methods: Sequence[str], seed: int) -> pd.DataFrame:
+    """A row for each method and set: means of Dice and folds over the set's pairs that the method registered.
+
+    sets: name -> rows of the table of pairs, a pair as often as it counts.
+    """
+    rows = []
+    for method in methods:
+        for name, pairs in sets.items():
+            measures = [column for column in pairs if column.startswith(("dice_", "folds"))]
+            own = pairs.loc[pairs["method"] == method, ["failure", *measures]]
+            rows.append({"method": method, "set": name, **_means(own, seed)})
+    return pd.DataFrame(rows)
+
+
+def images_of_trained_subjects(
+    layout: Layout, methods: Sequence[str], models: Mapping[str, dict]
+) -> set[str]:
+    """The cohort's images of subjects that a model of any of the methods was trained on."""
+    needed = {model for method, (model, _) in trained_methods(models).items() if method in methods}
+    if not needed:
+        return set()
+    images = pd.read_csv(layout.images, sep="\t", dtype=str, keep_default_na=False)
+    learnt = images["subject_id"][images["image_id"].isin(trained_on(layout, sorted(needed)))]
+    return set(images["image_id"][images["subject_id"].isin(learnt)])
+
+
 def hardware(layout: Layout, method: str, shards: Sequence[int]) -> str:
     """What the pairs of a method's shards were registered on; several machines are joined by "and".
 
@@ -131,18 +169,22 @@ def write_tables(
     published: Path | None = None,
     note: str = "",
 ) -> None:
-    """Write `tables/pairs.csv` and `tables/methods.csv`, the latter also as `.md` and `.tex`.
+    """Write `tables/pairs.csv`, `sets.csv` and, of the main set, `methods.csv`, the latter also as `.md` and `.tex`.
 
     reference: the method that the others are tested against. published: a table for `read_published`.
     note: a sentence of the configuration's, below the table.
     """
     pairs = merge(layout, methods, shards)
-    summary = summarise(pairs, similarities, reference, seed)
+    main = main_set(pairs)
+    sets = gather_sets(pairs, asked_pairs(layout), images_of_trained_subjects(layout, methods, models))
+    sets = summarise_sets(sets, methods, seed)
+    summary = summarise(main, similarities, reference, seed)
     asked = asked_shards(pairs, shards)
     summary["hardware"] = [hardware(layout, method, asked) for method in methods]
     if published:
         summary = summary.join(read_published(published), on="method")
     write_table(layout.pairs_table, pairs)
     write_table(layout.methods_table, summary)
-    write_text(layout.methods_markdown, table2.markdown(summary, models, reference, note))
-    write_text(layout.methods_latex, table2.latex(summary, models, reference, note))
+    write_table(layout.sets_table, sets)
+    write_text(layout.methods_markdown, table2.markdown(summary, models, reference, note, sets))
+    write_text(layout.methods_latex, table2.latex(summary, models, reference, note, sets))

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.names import main_method
+from cohortreg.evaluation.sets import main_set
 from cohortreg.evaluation.tables import read_table
 from cohortreg.layout import Layout
 from cohortreg.report import charts, style, tradeoffs
@@ -41,9 +42,9 @@ def shown_pairs(pairs: pd.DataFrame, method: str) -> dict[str, pd.Series]:
 
 
 def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], structures: Structures) -> None:
-    """Write every figure of `FIGURES` as PNG and SVG, from the tables, transforms and training histories."""
+    """Write every figure of `FIGURES` as PNG and SVG, of the main set, from the tables, transforms and histories."""
     style.apply()
-    pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
+    pairs, summary = main_set(read_table(layout.pairs_table)), read_table(layout.methods_table)
     method = main_method(methods, models)
     shown = shown_pairs(pairs, method)
     for name in ("best", "median", "worst"):

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import cohortreg
 from cohortreg.config import is_icon, trained_methods
 from cohortreg.evaluation import names, numbers, table2
+from cohortreg.evaluation.sets import main_set, sets_in_words
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import digest_file, read_json, write_text
 from cohortreg.layout import FIGURES, Layout
@@ -58,7 +59,8 @@ def _content(layout: Layout, config: Mapping) -> dict:
         digest_file(path)  # notes it as what the report comes from
     pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
     method = names.main_method(config["methods"], config["models"])
-    ranked = rank(pairs, method)[::-1]
+    main, sets = main_set(pairs), read_table(layout.sets_table)
+    ranked = rank(main, method)[::-1]
     failures = pairs[pairs["failure"] != ""]
     excluded = pd.read_csv(layout.excluded, sep="\t", dtype=str, keep_default_na=False)
     return {
@@ -71,10 +73,13 @@ def _content(layout: Layout, config: Mapping) -> dict:
         "reference": config["report"]["reference"],
         "published": config["report"]["published"],
         "note": config["report"]["note"],
+        "sets": None if table2.only_main(sets) else table2.by_set(sets),
+        "sets_in_words": sets_in_words(sets),
+        "union": "dice_union_mean" in summary,
         "hardware": table2.hardware_in_words(summary),
         "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
         "all_failures": len(failures),
-        "figures": _figures(layout, shown_pairs(pairs, method)),
+        "figures": _figures(layout, shown_pairs(main, method)),
         "ranked": len(ranked) > 0,
         "pairs": ranked.head(PAIRS_AT_MOST).to_dict("records"),
         "all_pairs": len(ranked),

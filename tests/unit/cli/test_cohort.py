@@ -53,6 +53,35 @@ def test_import_says_what_it_wrote(demo):
     assert "6 images (2 train, 4 test), 6 pairs" in demo["imported"].stdout
 
 
+def test_a_published_list_says_what_it_left_out_and_what_is_missing(oai_splits, tmp_path):
+    listed = oai_splits / "test_pair_path_list.txt"
+    done = cohortreg("import", "oai-split", listed, "--root", tmp_path, "--output", tmp_path)
+    assert "169 images (0 train, 169 test), 296 pairs" in done.stdout
+    assert "stand again: 4; images paired with themselves: 1; they are left out" in done.stdout
+    assert (
+        "169 images and 169 labels (9357383_20040927_SAG_3D_DESS_LEFT_016610250606_image.nii.gz, "
+        in done.stdout
+    )
+    assert len((tmp_path / "missing.tsv").read_text().splitlines()) == 1 + 2 * 169
+    kept = cohortreg(
+        "import", "oai-split", listed, "--root", tmp_path, "--output", tmp_path, "--as-published"
+    )
+    assert "301 pairs" in kept.stdout and "set published" in kept.stdout
+    refused = cohortreg(
+        "import", "oai-split", listed, "--output", tmp_path, "--root", tmp_path / "none", code=1
+    )
+    assert "none does not exist" in refused.stderr
+
+
+def test_a_folder_in_bids_layout(tmp_path):
+    for subject in ("sub-01", "sub-02"):
+        (tmp_path / subject / "anat").mkdir(parents=True)
+        (tmp_path / subject / "anat" / f"{subject}_T1w.nii.gz").touch()
+    chosen = ("--test-fraction", 1, "--pairs", 1)
+    done = cohortreg("import", "bids", tmp_path, "--output", tmp_path / "tables", *chosen)
+    assert "2 images (0 train, 2 test), 1 pairs" in done.stdout
+
+
 def test_from_tables_to_a_cohort(demo):
     summary = json.loads((demo["results"] / "cohort.json").read_text())
     assert (summary["images"], summary["excluded_images"]) == (5, 1)

@@ -2,12 +2,13 @@ import shutil
 from itertools import chain
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK
 from series import volume, write_series
 
 from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
-from cohortreg.cohort.shards import row_digest, rows_made, shard_of
+from cohortreg.cohort.shards import row_digest, rows_made, shard_of, still_asked
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.cohort.training_sets import image_digest
 from cohortreg.errors import UserError
@@ -70,6 +71,23 @@ def test_whole_cohort(cohort):
     assert layout.excluded.read_text() == "kind\tid\treason\n"
     assert read_image(layout.image("image-0")).shape == (6, 6, 6)
     assert read_label(layout.label("image-0")).shape == (8, 9, 10)
+
+
+def test_a_pair_that_stands_several_times_is_registered_once(cohort):
+    _, pairs, _, layout = cohort
+    run(cohort)
+    merge(cohort)
+    before = {shard: layout.pair_shard(shard).read_bytes() for shard in range(2)}
+    lines = pairs.read_text().splitlines()[1:]
+    repeated = [f"{lines[0]}\tpublished", "image-4\timage-4\tpublished", f"{lines[1]}\tpublished"]
+    pairs.write_text("\n".join(["moving\tfixed\tset", *(f"{line}\t" for line in lines), *repeated]) + "\n")
+    assert merge(cohort)["pairs"] == 5
+    assert layout.pairs.read_text() == pairs.read_text()
+    new = shard_of("image-4", "image-4", shards=2)
+    assert layout.pair_shard(1 - new).read_bytes() == before[1 - new]
+    shards = [pd.read_csv(layout.pair_shard(shard), sep="\t", dtype=str) for shard in range(2)]
+    registered = still_asked(layout, pd.concat(shards))[["moving", "fixed"]].values.tolist()
+    assert sorted(registered) == [*([f"image-{n}", f"image-{n + 1}"] for n in range(4)), ["image-4"] * 2]
 
 
 def test_sidecar_says_what_was_done(cohort):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
+from cohortreg.cohort.tables import distinct, leak_warnings, read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -146,10 +146,38 @@ def test_fifty_thousand_rows_are_read_at_the_start_of_a_job(tmp_path):
     assert len(read_pairs(tmp_path / "pairs.tsv", images)) == 49_999
 
 
+def test_repeats_and_images_with_themselves_are_for_the_published_set(table, tmp_path):
+    images = read_images(table(IMAGES))
+    path = tmp_path / "pairs.tsv"
+    path.write_text(
+        "moving\tfixed\tset\na\tb\tpublished\na\tb\t\na\ta\tpublished\na\ta\tpublished\nb\ta\tyear-1\n"
+    )
+    pairs = read_pairs(path, images)
+    assert pairs["set"].tolist() == ["published", "", "published", "published", "year-1"]
+    assert distinct(pairs).values.tolist() == [["a", "b", ""], ["a", "a", "published"], ["b", "a", "year-1"]]
+    for row, words in (
+        ("a\ta\tyear-1", ["row 7", "paired with itself"]),
+        ("a\tb\tyear-1", ["row 7", "moving 'a', fixed 'b' is already in row 3"]),
+        ("b\tNA\tyear 1", ["row 7", "column set", "'year 1'"]),
+        ("b\tNA\tmain", ["row 7", "column set", "'main'"]),
+    ):
+        more = tmp_path / "more.tsv"
+        more.write_text(path.read_text() + row + "\n")
+        refused(lambda at: read_pairs(at, images), more, *words)
+
+
+def test_without_a_column_every_set_is_empty(table, tmp_path):
+    images = read_images(table(IMAGES))
+    (tmp_path / "pairs.tsv").write_text(PAIRS)
+    pairs = read_pairs(tmp_path / "pairs.tsv", images)
+    assert pairs.columns.tolist() == ["moving", "fixed"]
+    assert distinct(pairs).values.tolist() == [["a", "b", ""], ["b", "a", ""]]
+
+
 @pytest.mark.parametrize("name", ["images", "pairs"])
 def test_schemas_describe_every_column_and_are_the_workflow_s(name):
     schema = yaml.safe_load((REPOSITORY / f"workflow/schemas/{name}.schema.yaml").read_text())
-    assert set(schema["required"]) == set(schema["properties"])
+    assert set(schema["properties"]) - set(schema["required"]) == ({"set"} if name == "pairs" else set())
     assert all(len(rule["description"]) > 20 for rule in schema["properties"].values())
     assert str((REPOSITORY / "workflow/schemas").readlink()) == "../src/cohortreg/schemas"
 

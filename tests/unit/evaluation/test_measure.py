@@ -77,6 +77,15 @@ def test_distances_are_in_millimetres_of_the_fixed_label(layout):
     assert row["dice_mean"] == pytest.approx(2 / 3)
 
 
+def test_the_union_is_one_mask_and_no_part_of_the_mean(layout):
+    write_maps(layout, "shift", moved((1, 1, 0)), None)
+    row = measure_pair(layout, "shift", "a", "b", STRUCTURES)
+    # Along the first axis the structures come one voxel too early: 2 of 3 planes, 1 of 2, and 4 of 5 together.
+    assert (row["dice_core"], row["dice_rim"], row["dice_union"]) == pytest.approx((2 / 3, 1 / 2, 4 / 5))
+    assert row["dice_mean"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert "dice_union" not in measure_pair(layout, "shift", "a", "b", {"core": [1]})
+
+
 def test_inverse_consistency_is_in_voxels_whatever_their_size(layout):
     write_maps(layout, "shift", moved((0, 1, 0)), moved((3, -1, 4)))
     row = measure_pair(layout, "shift", "a", "b", STRUCTURES)
@@ -132,7 +141,7 @@ def test_columns_of_a_shard_and_missing_values(layout):
     evaluate(layout, "mirror")
     table = read_table(layout.evaluated_shard("mirror", 0))
     assert table.columns.tolist() == [
-        *("method", "moving", "fixed", "dice_mean", "dice_core", "dice_rim"),
+        *("method", "moving", "fixed", "dice_mean", "dice_core", "dice_rim", "dice_union"),
         *("hd95_mean", "hd95_core", "hd95_rim"),
         *("folds", "folds_percent", "log_jacobian_std", "inverse_consistency_voxels", "time_s", "failure"),
     ]

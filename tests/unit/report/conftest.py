@@ -1,5 +1,7 @@
 """A small cohort, registered and evaluated, with everything that figures and report read."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,11 +38,15 @@ def configuration(labels: bool = True, models: bool = True) -> dict:
 
 
 def make_results(
-    root, labels: bool = True, models: bool = True, failures: dict[str, list[str]] | None = None
+    root,
+    labels: bool = True,
+    models: bool = True,
+    failures: dict[str, list[str]] | None = None,
+    sets: Sequence[str] = ("", "", ""),
 ) -> tuple[Layout, dict]:
     """Write the results of a cohort of three images and three pairs below `root`.
 
-    failures: method -> for each of the pairs why it failed, empty where it did not.
+    failures: method -> for each of the pairs why it failed, empty where it did not. sets: of the pairs.
     """
     layout, config = Layout(root), configuration(labels, models)
     rng = np.random.default_rng(1)
@@ -73,7 +79,8 @@ def make_results(
     _write_cohort(layout)
     _write_training(layout, config)
     similarities = dict.fromkeys(config["methods"], "") | {"affine": "MI"}
-    pd.DataFrame(PAIRS, columns=["moving", "fixed"]).to_csv(layout.pairs, sep="\t", index=False)
+    pairs = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(set=sets)
+    pairs.to_csv(layout.pairs, sep="\t", index=False)
     write_tables(layout, config["methods"], config["models"], similarities, 1, reference="affine", seed=1)
     return layout, config
 
@@ -83,6 +90,7 @@ def _write_cohort(layout: Layout) -> None:
     warnings = [
         "1 test subject is also in training (s<1>): the results on them are not those of unseen subjects."
     ]
+    layout.images.write_text("image_id\tsubject_id\n" + "".join(f"{image_id}\tsubject\n" for image_id in IDS))
     write_json(layout.cohort, {"name": "tiny", **counts, "warnings": warnings})
     rows = [
         ["image", "broken", "broken.nii is cut short"],
@@ -93,7 +101,11 @@ def _write_cohort(layout: Layout) -> None:
 
 def _write_training(layout: Layout, config: dict) -> None:
     columns = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
+    path = layout.training_images("0")
+    path.parent.mkdir(parents=True)
+    path.write_text("image_id\nanother\n")
     for model, settings in config["models"].items():
+        write_json(layout.model_training(model), {"training_set": "0"})
         for stage in range(1, len(settings["stages"]) + 1):
             stages = settings["stages"][:stage]
             card = {
@@ -130,6 +142,16 @@ def failing(tmp_path_factory) -> tuple[Layout, dict]:
 
     failures = {"affine": ["", "<exit 1>", ""], "icon-3step": ["out of memory"] * 3}
     layout, config = make_results(tmp_path_factory.mktemp("failing"), failures=failures)
+    draw(layout, config["methods"], config["models"], config["structures"])
+    return layout, config
+
+
+@pytest.fixture(scope="session")
+def with_sets(tmp_path_factory) -> tuple[Layout, dict]:
+    """A cohort whose second pair is a set of its own, with its figures."""
+    from cohortreg.report.figures import draw
+
+    layout, config = make_results(tmp_path_factory.mktemp("sets"), models=False, sets=("", "years", ""))
     draw(layout, config["methods"], config["models"], config["structures"])
     return layout, config
 

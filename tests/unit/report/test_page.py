@@ -233,3 +233,27 @@ def test_the_configurations_note_is_there(drawn):
     layout, config = drawn
     write_report(layout, config | {"report": config["report"] | {"note": "Few iterations; no comparison."}})
     assert "<p>Few iterations; no comparison.</p>" in layout.report.read_text()
+
+
+def test_sets_have_means_of_their_own_and_the_rest_is_about_the_main_one(with_sets):
+    page = read(*with_sets)
+    text = " ".join(page.text.split())
+    assert "On 2 pairs, affine reaches" in text
+    assert "By set of pairs" in text
+    assert "Sets of pairs: main, 2 pairs, those of the other tables and the figures; years, 1 pair, " in text
+    assert "Every pair of the main set as registered by affine" in text
+    shown = {
+        attributes["alt"]
+        for tag, attributes in page.elements
+        if tag == "img"
+        if "pair, " in attributes["alt"]
+    }
+    assert len(shown) == 3 and not any(f"b to {EVIL}" in alt for alt in shown)
+
+
+def test_one_set_needs_no_table_of_sets(page):
+    assert "By set of pairs" not in page.text and "of the main set" not in page.text
+
+
+def test_all_structures_together_are_beside_each(page):
+    assert "Together: all structures as one" in page.text
