@@ -1,5 +1,6 @@
 """Commands for importing, making, preprocessing a cohort."""
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -268,8 +269,10 @@ def check_command(
     draw_sheets(layout, checked, structures)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
-    counts = {status: sum(image.status == status for image in checked) for status in ("ok", "warning", "bad")}
-    told = ", ".join(f"{number} {status}" for status, number in counts.items())
-    typer.echo(f"{len(checked)} images: {told}. Open {layout.table} and {layout.sheets(len(checked))[0]}")
+    counts = Counter(image.status for image in checked)
+    typer.echo(
+        f"{len(checked)} images: {counts['ok']} ok, {counts['warning']} with warnings, {counts['bad']} bad; "
+        f"open {layout.sheets(len(checked))[0]} and {layout.table}"
+    )
     if counts["bad"] and on_bad_image is OnBadImage.fail:
         raise UserError(f"{counts['bad']} of {len(checked)} images cannot be used; {layout.table} says why.")

@@ -122,13 +122,14 @@ def check_images(
 
 def check_table(checked: Sequence[Checked], structures: Structures) -> pd.DataFrame:
     """`check.tsv`: a row an image, every cell text; the columns are those of docs/outputs.md."""
+    columns = ["image_id", "status", "side", "shape", "voxel_mm", "orientation", "min", "max", "labels"]
+    columns += [*(f"{name}_mm3" for name in structures), "found"]
     rows = []
     for image in checked:
         cells = {"image_id": image.image_id, "status": image.status, "side": image.side}
-        rows.append(cells | _cells(image.facts) | {"found": "; ".join(image.found)})
-    columns = ["image_id", "status", "side", "shape", "voxel_mm", "orientation", "min", "max", "labels"]
-    columns += [*(f"{name}_mm3" for name in structures), "found"]
-    return pd.DataFrame(rows, columns=columns).fillna("")
+        cells |= _cells(image.facts) | {"found": "; ".join(image.found)}
+        rows.append([cells.get(column, "") for column in columns])
+    return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
 def _cells(facts: Facts | None) -> dict[str, str]:

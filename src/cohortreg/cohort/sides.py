@@ -84,7 +84,7 @@ def _fine(image: np.ndarray) -> np.ndarray:
 def _best(image: np.ndarray, reference: np.ndarray) -> tuple[float, tuple[int, ...]]:
     """The highest correlation with the reference over all shifts of the image up to `SHIFT`, and that shift."""
     spectrum = np.fft.rfftn(reference / (np.linalg.norm(reference) or 1)) * np.fft.rfftn(image).conj()
-    correlation = np.fft.irfftn(spectrum, s=image.shape)
+    correlation = np.fft.irfftn(spectrum, image.shape, axes=(0, 1, 2))
     near = np.r_[0 : SHIFT + 1, -SHIFT:0]
     correlation = correlation[np.ix_(near, near, near)]
     at = np.unravel_index(correlation.argmax(), correlation.shape)

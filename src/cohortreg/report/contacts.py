@@ -109,7 +109,9 @@ def _draw_tile(
     top += NAME
     if image.facts is None:
         axes.add_patch(
-            Rectangle((left, top), TILE, height, fill=False, edgecolor=colour, linestyle=(0, (4, 3)))
+            Rectangle(
+                (left, top), TILE, height, fill=False, edgecolor=colour, linestyle=(0, (4, 3)), linewidth=1.5
+            )
         )
         return
     wide, high = _strip(image.facts.slices)
