@@ -192,14 +192,12 @@ def _slice(image: Image, label: Image | None, axis: int) -> Slice:
     plane, index = np.delete(np.arange(3), axis), image.shape[axis] // 2
     values = 255 * np.take(image.array, index, axis)
     right, up = (max(1, round(size / SLICE_PIXELS)) for size in values.shape)
-    kept = values[: values.shape[0] // right * right, : values.shape[1] // up * up]
-    blocks = kept.reshape(kept.shape[0] // right, right, kept.shape[1] // up, up).mean(axis=(1, 3))
-    width, height = (image.spacing[plane] * kept.shape).tolist()
+    blocks = geometry.block_means(values, (right, up))
+    width, height = (image.spacing[plane] * (right, up) * blocks.shape).tolist()
     labels = None
     if label is not None:
-        labels = np.take(label.array, index, axis)[
-            right // 2 : kept.shape[0] : right, up // 2 : kept.shape[1] : up
-        ]
+        labels = np.take(label.array, index, axis)[right // 2 :: right, up // 2 :: up]
+        labels = labels[: blocks.shape[0], : blocks.shape[1]]
     return Slice(np.rint(blocks).astype(np.uint8), labels, (width, height))
 
 

@@ -5,12 +5,12 @@ mirrored. Both may be moved by a few voxels first, since a patient who lay more 
 fine structure counts, since the outline of a limb is nearly symmetric and its place in the field of view is chance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from cohortreg.images.geometry import resampled
+from cohortreg.images.geometry import block_means, resampled
 from cohortreg.images.io import Image
 
 GRID = (32, 32, 32)
@@ -25,7 +25,9 @@ PART = 1 / 3  # of what a typical image gains by not being mirrored
 
 def small(image: Image) -> np.ndarray:
     """What `wrong_sides` needs of a canonical image with values from 0 to 1: uint8 [32, 32, 32]."""
-    return np.rint(255 * resampled(image, GRID).array.clip(0, 1)).astype(np.uint8)
+    # To filter every voxel of a large image would take longer than to read it.
+    blocks = block_means(image.array, [max(1, n // (2 * m)) for n, m in zip(image.shape, GRID, strict=True)])
+    return np.rint(255 * resampled(Image(blocks, image.affine), GRID).array.clip(0, 1)).astype(np.uint8)
 
 
 def wrong_sides(images: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -37,7 +39,12 @@ def wrong_sides(images: Sequence[np.ndarray]) -> np.ndarray | None:
     the others by less than `CLEAR` better than its mirror image does; the anatomy is too symmetric then, or too varied.
     An image is wrong if its mirror image is better by more than `PART` of what the typical one's is worse by.
 
-    MEASURED
+    Measured by benchmarks/sides.py on cohorts of 8 to 60 images with none, one or a fifth mirrored
+    (docs/measured/sides.csv): of simulated scans of the Osteoarthritis Initiative's knees 99 % of those mirrored were
+    found (95 % in cohorts of 8; all when each of 53 was mirrored in turn), of MR images of hippocampi 99.9 %. None of
+    21,176 right ones was accused. The typical difference was 0.08 to 0.21 for knees, 0.37 for hippocampi. For the
+    demo's knees it is less than 0.08: they differ more among each other than from their mirror images, so nothing is
+    said about them.
     """
     if len(images) < AT_LEAST:
         return None
@@ -52,11 +59,13 @@ def mirror_gain(images: Sequence[np.ndarray]) -> np.ndarray:
     kept = np.ones(len(images), dtype=bool)
     gain = np.zeros(len(images))
     for _ in range(ROUNDS):
-        total = sum(moved for moved, keep in zip(_moved(images, shifts), kept, strict=True) if keep)
-        # A list, since the shifts change only when all are compared with one mean.
+        # Made again each time: of all images, fine structure would fill the memory.
+        total = sum(_moved(_fine(images[n]), shifts[n]) for n in np.flatnonzero(kept))
+        # The shifts change when all have been compared with one mean.
         found = []
-        for image, moved, keep in zip(images, _moved(images, shifts), kept, strict=True):
-            others, fine = total - keep * moved, _fine(image)
+        for image, shift, keep in zip(images, shifts, kept, strict=True):
+            fine = _fine(image)
+            others = total - keep * _moved(fine, shift)
             found.append((_best(fine, others), _best(fine[::-1], others)))
         gain = np.array([mirror[0] - itself[0] for itself, mirror in found])
         shifts = np.array([itself[1] for itself, _ in found])
@@ -65,9 +74,8 @@ def mirror_gain(images: Sequence[np.ndarray]) -> np.ndarray:
     return gain
 
 
-def _moved(images: Sequence[np.ndarray], shifts: np.ndarray) -> Iterator[np.ndarray]:
-    """Fine structure of each image, moved; made when it is asked for, since of all images it would fill the memory."""
-    return (np.roll(_fine(image), shift, (0, 1, 2)) for image, shift in zip(images, shifts, strict=True))
+def _moved(array: np.ndarray, shift: Sequence[int]) -> np.ndarray:
+    return np.roll(array, shift, axis=(0, 1, 2))
 
 
 def _fine(image: np.ndarray) -> np.ndarray:

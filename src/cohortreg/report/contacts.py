@@ -17,7 +17,8 @@ Structures = Mapping[str, Sequence[int]]
 COLOURS = {"ok": style.MUTED, "warning": "#de8f05", "bad": "#c1272d"}
 COLUMNS = 5
 # Inches.
-TILE, BETWEEN, NAME, HEADER, MARGIN = 2.6, 0.16, 0.2, 0.42, 0.16
+TILE, BETWEEN, NAME, MARGIN = 2.6, 0.16, 0.2, 0.16
+TITLE, ENTRY, LINE = 1.8, 1.4, 0.18  # widths of title and of a legend's entry, height of a line of the legend
 GAP = 0.02  # between two slices
 HEIGHTS = (0.5, 1.6)  # of a tile's slices
 LETTER = 0.062  # width of one, on average, at FONT
@@ -61,34 +62,33 @@ def _page(shown: Sequence[Checked], height: float, title: str, structures: Struc
     rows = -(-len(shown) // columns)
     # The header needs room where a cohort has one or two images.
     wide = 2 * MARGIN + max(columns, 3) * (TILE + BETWEEN) - BETWEEN
-    high = 2 * MARGIN + HEADER + rows * (height + NAME + BETWEEN) - BETWEEN
+    entries = _entries(structures)
+    entries_a_line = int((wide - TITLE) / ENTRY)
+    first = MARGIN + LINE * -(-len(entries) // entries_a_line) + BETWEEN
+    high = first + rows * (NAME + height + BETWEEN) - BETWEEN + MARGIN
     figure = plt.figure(figsize=(wide, high), layout="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(high, 0))
     axes.set_axis_off()
-    _draw_header(axes, title, wide, structures)
+    axes.text(MARGIN, MARGIN, title, fontsize=11, weight="bold", va="top")
+    axes.legend(
+        handles=entries, loc="upper right", ncols=entries_a_line, fontsize=FONT, handlelength=1.2, borderpad=0,
+        borderaxespad=0, bbox_to_anchor=(wide - MARGIN, MARGIN), bbox_transform=axes.transData,
+    )  # fmt: skip
     for number, image in enumerate(shown):
         left = MARGIN + number % columns * (TILE + BETWEEN)
-        top = MARGIN + HEADER + number // columns * (height + NAME + BETWEEN)
+        top = first + number // columns * (NAME + height + BETWEEN)
         _draw_tile(axes, image, left, top, height, structures)
     # What was drawn must not have changed the limits.
     axes.set(xlim=(0, wide), ylim=(high, 0), aspect="auto")
     return figure
 
 
-def _draw_header(axes: Axes, title: str, wide: float, structures: Structures) -> None:
-    axes.text(MARGIN, MARGIN + 0.12, title, fontsize=11, weight="bold", va="center")
-    lines = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
-    handles = [
-        Line2D([], [], **lines, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")
-    ]
-    colours = style.colours_on_grey(list(structures))
-    handles += [
-        Line2D([], [], color=colour, label=name.replace("_", " ")) for name, colour in colours.items()
-    ]
-    axes.legend(
-        handles=handles, loc="center right", ncols=len(handles), fontsize=FONT, handlelength=1.2, borderpad=0,
-        borderaxespad=0, bbox_to_anchor=(wide - MARGIN, MARGIN + 0.12), bbox_transform=axes.transData,
-    )  # fmt: skip
+def _entries(structures: Structures) -> list[Line2D]:
+    """Of the legend."""
+    dot = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
+    marks = [Line2D([], [], **dot, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")]
+    colours = style.colours_on_grey(list(structures)).items()
+    return marks + [Line2D([], [], color=colour, label=name.replace("_", " ")) for name, colour in colours]
 
 
 def _draw_tile(
@@ -96,27 +96,16 @@ def _draw_tile(
 ) -> None:
     """The image's name over its slices; a colour marks what is not ok. left, top: inches on the page."""
     colour, marked = COLOURS[image.status], image.status != "ok"
-    name = image.image_id
-    longest = int(TILE / LETTER) - 3 * marked
-    if len(name) > longest:  # names of a cohort mostly begin alike
-        name = name[: longest // 2 - 1] + "…" + name[-(longest // 2) :]
-    if marked:
-        axes.plot(left + 0.05, top + 0.09, "o", color=colour, markersize=5, markeredgecolor="none")
-    start = left + (0.13 if marked else 0)
-    weight = "bold" if marked else "normal"
-    axes.text(start, top + 0.09, name, fontsize=FONT, va="center", weight=weight, parse_math=False,
-              color=colour if marked else style.INK)  # fmt: skip
+    _draw_name(axes, image.image_id, left, top + NAME / 2, colour if marked else None)
     top += NAME
+    frame = {"xy": (left, top), "width": TILE, "height": height}
     if image.facts is None:
-        axes.add_patch(
-            Rectangle(
-                (left, top), TILE, height, fill=False, edgecolor=colour, linestyle=(0, (4, 3)), linewidth=1.5
-            )
-        )
+        dashed = {"linestyle": (0, (4, 3)), "linewidth": 1.5}
+        axes.add_patch(Rectangle(**frame, fill=False, edgecolor=colour, **dashed))
         return
+    axes.add_patch(Rectangle(**frame, facecolor="black", edgecolor="none", zorder=1))
     wide, high = _strip(image.facts.slices)
     scale = min((TILE - 2 * GAP) / wide, height / high)
-    axes.add_patch(Rectangle((left, top), TILE, height, facecolor="black", edgecolor="none", zorder=1))
     start = left + (TILE - 2 * GAP - wide * scale) / 2
     for part in image.facts.slices:
         right, up = (size * scale for size in part.size)
@@ -124,9 +113,18 @@ def _draw_tile(
         _draw_slice(axes, part, (start, start + right, above + up, above), structures)
         start += right + GAP
     if marked:
-        axes.add_patch(
-            Rectangle((left, top), TILE, height, fill=False, edgecolor=colour, linewidth=2, zorder=4)
-        )
+        axes.add_patch(Rectangle(**frame, fill=False, edgecolor=colour, linewidth=2, zorder=4))
+
+
+def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | None) -> None:
+    """An image's name, shortened to a tile's width; behind a dot and in its colour where it is marked."""
+    longest = int(TILE / LETTER) - (3 if mark else 0)
+    if len(name) > longest:  # names of a cohort mostly begin alike
+        name = name[: longest // 2 - 1] + "…" + name[-(longest // 2) :]
+    if mark:
+        axes.plot(left + 0.05, middle, "o", color=mark, markersize=5, markeredgecolor="none")
+    look = {"color": mark, "weight": "bold"} if mark else {"color": style.INK}
+    axes.text(left + 0.13 * bool(mark), middle, name, fontsize=FONT, va="center", parse_math=False, **look)
 
 
 def _draw_slice(
