@@ -16,6 +16,8 @@ FIGURE_SUFFIXES = ("png", "svg")
 # A model, trained here or imported, is a folder with these two.
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 
+SHEET_IMAGES = 60  # on a page of the contact sheet
+
 
 @dataclass(frozen=True)
 class Results:
@@ -44,6 +46,11 @@ class Results:
 @dataclass(frozen=True)
 class Layout(Results):
     """Paths under `results/{cohort}/`, see "Files out" in the documentation."""
+
+    @property
+    def check(self) -> "CheckLayout":
+        """What is looked at before a long run."""
+        return CheckLayout(self.root / "check")
 
     # Preprocessed images and labels; a sidecar beside each image says what was done to it.
     def image(self, image_id: str) -> Path:
@@ -173,6 +180,23 @@ class Layout(Results):
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+
+@dataclass(frozen=True)
+class CheckLayout:
+    """Paths below the folder of `cohortreg check`, in a workflow `results/{cohort}/check/`."""
+
+    root: Path
+
+    @property
+    def table(self) -> Path:
+        """A row an image, with the columns of docs/outputs.md."""
+        return self.root / "check.tsv"
+
+    def sheets(self, images: int) -> list[Path]:
+        """The pages of the contact sheet of that many images."""
+        pages = range(1, -(-images // SHEET_IMAGES) + 1)
+        return [self.root / f"contact-sheet{f'-{page}' if page > 1 else ''}.png" for page in pages]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,35 @@ rule phantom:
         " --seed {params.seed} 2>&1 | tee {log}"
 
 
+# Not part of all: asked for by its name, before a long run.
+rule check:
+    input:
+        raw=PHANTOMS,
+        images=ancient(config["images"]),
+    output:
+        layout.check.table,
+        layout.check.sheets(len(images)),
+    log:
+        layout.log("check"),
+    benchmark:
+        layout.benchmark("check")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=more(4000 + len(images) // 8),
+        runtime=more(60 + len(images) // 4),
+    params:
+        folder=lambda wildcards: layout.check.root,
+        root=config["root"],
+        rows=checked_rows,
+        settings=settings("preprocess", "structures"),
+    shell:
+        "cohortreg check {input.images} --root {params.root:q} --output {params.folder}"
+        # Or Snakemake would delete the table that says which images are bad.
+        " --settings {params.settings:q} --on-bad-image exclude 2>&1 | tee {log}"
+
+
 rule preprocess:
     input:
         raw=phantom_files,

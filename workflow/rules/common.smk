@@ -116,6 +116,12 @@ def image_rows(wildcards):
     return digest(*sorted(made if asked <= made else asked))
 
 
+def checked_rows(wildcards):
+    """Digest of all images, in the table's order, and of their files."""
+    rows = images.to_dict("records")
+    return digest(*(row_digest(row, None if config["phantom"] else root) for row in rows))
+
+
 def pair_shard(wildcards):
     """A shard's pairs, as they are once the cohort was gathered."""
     checkpoints.cohort.get()

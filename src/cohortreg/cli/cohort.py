@@ -1,5 +1,6 @@
 """Commands for importing, making, preprocessing a cohort."""
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Results, Seed, parsed
+from cohortreg.cli.options import Output, Results, Seed, parsed
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 
@@ -245,16 +246,11 @@ def preprocess_command(
     from cohortreg.cohort.preprocessing import preprocess_shard, shard_rows
     from cohortreg.cohort.tables import read_images, write_table
     from cohortreg.config import expand_root
-    from cohortreg.images.preprocess import Settings
     from cohortreg.layout import Layout
 
     layout = Layout(results)
     given = parsed(settings)
-    section, structures = given["preprocess"], given["structures"]
-    try:
-        section = Settings(**section)
-    except TypeError as error:
-        raise UserError(f"--settings: {error}; see preprocess in config/README.md.") from error
+    section, structures = _preprocessing(given["preprocess"]), given["structures"]
     rows = shard_rows(read_images(images), shard, shards)
     with progress_bar("Preprocessing", len(rows)) as advance:
         index = preprocess_shard(
@@ -310,3 +306,61 @@ def _write_tables(output: Path, images, pairs) -> None:
         f"{output}: {len(images)} images ({counts.get('train', 0)} train, {counts.get('test', 0)} test), "
         f"{len(pairs)} pairs"
     )
+
+
+def _preprocessing(section: dict):
+    """The settings of preprocessing that --settings names."""
+    from cohortreg.images.preprocess import Settings
+
+    try:
+        return Settings(**section)
+    except TypeError as error:
+        raise UserError(f"--settings: {error}; see preprocess in config/README.md.") from error
+
+
+@app.command("check")
+def check_command(
+    images: Annotated[Path, typer.Argument(help="The cohort's images.tsv.")],
+    root: Annotated[
+        str, typer.Option(help="Folder that the table's paths start from; $VARIABLES are expanded.")
+    ],
+    output: Output,
+    settings: Annotated[
+        str,
+        typer.Option(
+            help="JSON, as of `cohortreg preprocess`; of preprocess, only mirror and percentiles count."
+        ),
+    ] = '{"preprocess": {"grid": []}, "structures": {}}',
+    on_bad_image: Annotated[
+        OnBadImage,
+        typer.Option(help="Whether a bad image only stands in the table, or the exit code is 1 as well."),
+    ] = OnBadImage.fail,
+) -> None:
+    """Open every image and label of a cohort: what cannot be used, what is odd, and a picture of all."""
+    from cohortreg.cohort.checks import check_images, check_table
+    from cohortreg.cohort.tables import read_images, write_table
+    from cohortreg.config import expand_root
+    from cohortreg.layout import CheckLayout
+    from cohortreg.report.contacts import draw_sheets
+
+    given, layout, rows = parsed(settings), CheckLayout(output), read_images(images)
+    section, structures = _preprocessing(given["preprocess"]), given["structures"]
+    with progress_bar("Checking", len(rows)) as advance:
+        checked, notes = check_images(
+            rows,
+            expand_root(root),
+            section,
+            structures,
+            report=lambda image_id, reason: advance(f"bad {image_id}: {reason}" if reason else ""),
+        )
+    write_table(layout.table, check_table(checked, structures))
+    draw_sheets(layout, checked, structures)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    counts = Counter(image.status for image in checked)
+    typer.echo(
+        f"{len(checked)} images: {counts['ok']} ok, {counts['warning']} with warnings, {counts['bad']} bad; "
+        f"open {layout.sheets(len(checked))[0]} and {layout.table}"
+    )
+    if counts["bad"] and on_bad_image is OnBadImage.fail:
+        raise UserError(f"{counts['bad']} of {len(checked)} images cannot be used; {layout.table} says why.")

@@ -21,6 +21,7 @@ Results = Annotated[
     Path,
     typer.Argument(help="The folder of results, results/{cohort} or results/paper-{preset}.", callback=_note),
 ]
+Output = Annotated[Path, typer.Option(help="The folder to write to.", callback=_note)]
 Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
 

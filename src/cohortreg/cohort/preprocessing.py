@@ -25,6 +25,14 @@ def shard_rows(images: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
     return images[[shard_of(image_id, shards=shards) == shard for image_id in images["image_id"]]]
 
 
+def require_root(root: Path) -> None:
+    """Refuse a folder of raw images that is not there, which is one error and not one for each image."""
+    if not root.is_dir():
+        raise UserError(
+            f"{root} does not exist; correct `root` in the configuration, or set $COHORTREG_DATA."
+        )
+
+
 def preprocess_shard(
     layout: Layout,
     rows: pd.DataFrame,
@@ -44,10 +52,7 @@ def preprocess_shard(
     the index changes when an image does), digest (see `image_digest`), row (see `row_digest`). Images that are there
     already, made from the same files with the same settings, are kept.
     """
-    if not root.is_dir():
-        raise UserError(
-            f"{root} does not exist; correct `root` in the configuration, or set $COHORTREG_DATA."
-        )
+    require_root(root)
     index = []
     for line, row in zip(rows.index, rows.to_dict("records"), strict=True):
         # Before it is read: a file that is replaced from here on must look changed.

@@ -1,5 +1,7 @@
 """Orientation, mirroring, resampling, padding: what changes an image's grid, with the affine kept right."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import SimpleITK
 from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
@@ -82,6 +84,14 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
     scale[:3, 3] = (factors - 1) / 2
     new = np.ascontiguousarray(SimpleITK.GetArrayFromImage(resample.Execute(source)).T)
     return Image(new, image.affine @ scale)
+
+
+def block_means(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Means over blocks of so many voxels along each axis; voxels behind the last whole block are left out."""
+    counts = [n // size for n, size in zip(array.shape, sizes, strict=True)]
+    whole = array[tuple(slice(count * size) for count, size in zip(counts, sizes, strict=True))]
+    blocks = whole.reshape([n for pair in zip(counts, sizes, strict=True) for n in pair])
+    return blocks.mean(axis=tuple(range(1, 2 * array.ndim, 2)))
 
 
 def pad_offset(old: Shape, new: Shape) -> Shape:

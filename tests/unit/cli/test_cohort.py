@@ -160,3 +160,21 @@ def test_repository_s_hippocampus_tables_are_what_the_import_makes(hippocampus, 
     for name in ("images.tsv", "pairs.tsv"):
         there = request.config.rootpath / "config" / "hippocampus" / name
         assert (tmp_path / name).read_text() == there.read_text()
+
+
+def test_check_stops_a_script_at_a_bad_image_and_leaves_its_table(demo, tmp_path):
+    arguments = ("check", demo["tables"] / "images.tsv", "--root", demo["raw"], "--output", tmp_path / "check",
+                 "--settings", SETTINGS)  # fmt: skip
+    done = cohortreg(*arguments, code=1)
+    assert "6 images: 5 ok, 0 with warnings, 1 bad" in done.stdout
+    assert "note: sides were not compared" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("cohortreg: 1 of 6 images cannot be used")
+    header, *rows = (tmp_path / "check" / "check.tsv").read_text().splitlines()
+    assert {"femur_mm3", "tibia_mm3"} < set(header.split("\t")) and len(rows) == 6
+    assert (tmp_path / "check" / "contact-sheet.png").stat().st_size > 0
+    cohortreg(*arguments, "--on-bad-image", "exclude")
+
+
+def test_check_needs_no_settings(demo, tmp_path):
+    cohortreg("check", demo["tables"] / "images.tsv", "--root", demo["raw"], "--output", tmp_path, code=1)
+    assert (tmp_path / "check.tsv").read_text().count("\tok\t") == 5

@@ -169,3 +169,11 @@ def test_same_geometry_allows_rounding_and_nothing_more():
     assert not geometry.same_geometry(image, Image(image.array, shifted))
     assert not geometry.same_geometry(image, Image(image.array, turned))
     assert not geometry.same_geometry(image, Image(np.zeros((10, 10, 9)), image.affine))
+
+
+def test_block_means_leave_out_what_fills_no_block():
+    array = np.arange(10.0).reshape(2, 5)
+    np.testing.assert_array_equal(
+        geometry.block_means(array, (2, 2)), [[(0 + 1 + 5 + 6) / 4, (2 + 3 + 7 + 8) / 4]]
+    )
+    np.testing.assert_array_equal(geometry.block_means(array, (1, 1)), array)

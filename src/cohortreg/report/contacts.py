@@ -1,0 +1,145 @@
+"""The contact sheet of a cohort: three middle slices of every image on as few pages as can be read."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from cohortreg.cohort.checks import Checked, Slice
+from cohortreg.files import whole
+from cohortreg.layout import SHEET_IMAGES, CheckLayout
+from cohortreg.report import style
+
+Structures = Mapping[str, Sequence[int]]
+COLOURS = {"ok": style.MUTED, "warning": "#de8f05", "bad": "#c1272d"}
+COLUMNS = 5
+# Inches.
+TILE, BETWEEN, NAME, MARGIN = 2.6, 0.16, 0.2, 0.16
+TITLE, ENTRY, LINE = 1.8, 1.4, 0.18  # widths of title and of a legend's entry, height of a line of the legend
+GAP = 0.02  # between two slices
+HEIGHTS = (0.5, 1.6)  # of a tile's slices
+LETTER = 0.062  # width of one, on average, at FONT
+FONT, DPI = 7.5, 120
+
+
+def draw_sheets(layout: CheckLayout, checked: Sequence[Checked], structures: Structures) -> None:
+    """Write every page of `layout.sheets`, and remove pages that a larger cohort left there.
+
+    All on a page is drawn in one coordinate system, inches from its upper left corner: hundreds of axes would take
+    minutes.
+    """
+    style.apply()
+    pages = layout.sheets(len(checked))
+    height = _slices_height(checked)
+    for number, path in enumerate(pages):
+        shown = checked[number * SHEET_IMAGES : (number + 1) * SHEET_IMAGES]
+        title = f"{len(checked)} images" + (f", page {number + 1} of {len(pages)}" if len(pages) > 1 else "")
+        figure = _page(shown, height, title, structures)
+        with whole(path) as beside:
+            figure.savefig(beside, dpi=DPI)
+        plt.close(figure)
+    for path in set(layout.root.glob("contact-sheet*.png")) - set(pages):
+        path.unlink()
+
+
+def _slices_height(checked: Sequence[Checked]) -> float:
+    """Height that the slices of a typical image have when they fill a tile's width."""
+    shapes = [_strip(image.facts.slices) for image in checked if image.facts is not None]
+    heights = [(TILE - 2 * GAP) * high / wide for wide, high in shapes]
+    return float(np.clip(np.median(heights), *HEIGHTS)) if heights else HEIGHTS[0]
+
+
+def _strip(slices: Sequence[Slice]) -> tuple[float, float]:
+    """Width and height of slices side by side, in millimetres."""
+    return sum(part.size[0] for part in slices), max(part.size[1] for part in slices)
+
+
+def _page(shown: Sequence[Checked], height: float, title: str, structures: Structures) -> plt.Figure:
+    columns = min(COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    # The header needs room where a cohort has one or two images.
+    wide = 2 * MARGIN + max(columns, 3) * (TILE + BETWEEN) - BETWEEN
+    entries = _entries(structures)
+    entries_a_line = int((wide - TITLE) / ENTRY)
+    first = MARGIN + LINE * -(-len(entries) // entries_a_line) + BETWEEN
+    high = first + rows * (NAME + height + BETWEEN) - BETWEEN + MARGIN
+    figure = plt.figure(figsize=(wide, high), layout="none")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(high, 0))
+    axes.set_axis_off()
+    axes.text(MARGIN, MARGIN, title, fontsize=11, weight="bold", va="top")
+    axes.legend(
+        handles=entries, loc="upper right", ncols=entries_a_line, fontsize=FONT, handlelength=1.2, borderpad=0,
+        borderaxespad=0, bbox_to_anchor=(wide - MARGIN, MARGIN), bbox_transform=axes.transData,
+    )  # fmt: skip
+    for number, image in enumerate(shown):
+        left = MARGIN + number % columns * (TILE + BETWEEN)
+        top = first + number // columns * (NAME + height + BETWEEN)
+        _draw_tile(axes, image, left, top, height, structures)
+    # What was drawn must not have changed the limits.
+    axes.set(xlim=(0, wide), ylim=(high, 0), aspect="auto")
+    return figure
+
+
+def _entries(structures: Structures) -> list[Line2D]:
+    """Of the legend."""
+    dot = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
+    marks = [Line2D([], [], **dot, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")]
+    colours = style.colours_on_grey(list(structures)).items()
+    return marks + [Line2D([], [], color=colour, label=name.replace("_", " ")) for name, colour in colours]
+
+
+def _draw_tile(
+    axes: Axes, image: Checked, left: float, top: float, height: float, structures: Structures
+) -> None:
+    """The image's name over its slices; a colour marks what is not ok. left, top: inches on the page."""
+    colour, marked = COLOURS[image.status], image.status != "ok"
+    _draw_name(axes, image.image_id, left, top + NAME / 2, colour if marked else None)
+    top += NAME
+    frame = {"xy": (left, top), "width": TILE, "height": height}
+    if image.facts is None:
+        dashed = {"linestyle": (0, (4, 3)), "linewidth": 1.5}
+        axes.add_patch(Rectangle(**frame, fill=False, edgecolor=colour, **dashed))
+        return
+    axes.add_patch(Rectangle(**frame, facecolor="black", edgecolor="none", zorder=1))
+    wide, high = _strip(image.facts.slices)
+    scale = min((TILE - 2 * GAP) / wide, height / high)
+    start = left + (TILE - 2 * GAP - wide * scale) / 2
+    for part in image.facts.slices:
+        right, up = (size * scale for size in part.size)
+        above = top + (height - up) / 2
+        _draw_slice(axes, part, (start, start + right, above + up, above), structures)
+        start += right + GAP
+    if marked:
+        axes.add_patch(Rectangle(**frame, fill=False, edgecolor=colour, linewidth=2, zorder=4))
+
+
+def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | None) -> None:
+    """An image's name, shortened to a tile's width; behind a dot and in its colour where it is marked."""
+    longest = int(TILE / LETTER) - (3 if mark else 0)
+    if len(name) > longest:  # names of a cohort mostly begin alike
+        name = name[: longest // 2 - 1] + "…" + name[-(longest // 2) :]
+    if mark:
+        axes.plot(left + 0.05, middle, "o", color=mark, markersize=5, markeredgecolor="none")
+    look = {"color": mark, "weight": "bold"} if mark else {"color": style.INK}
+    axes.text(left + 0.13 * bool(mark), middle, name, fontsize=FONT, va="center", parse_math=False, **look)
+
+
+def _draw_slice(
+    axes: Axes, part: Slice, extent: tuple[float, float, float, float], structures: Structures
+) -> None:
+    """A slice and the outlines of its structures. extent: left, right, bottom, top on the page, in inches."""
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
+    axes.imshow(part.image.T, **grey, origin="lower", extent=extent, aspect="auto", zorder=2)
+    if part.label is None:
+        return
+    left, right, bottom, top = extent
+    wide, high = part.label.shape
+    x = left + (np.arange(wide) + 0.5) / wide * (right - left)
+    y = bottom + (np.arange(high) + 0.5) / high * (top - bottom)
+    for name, colour in style.colours_on_grey(list(structures)).items():
+        mask = np.isin(part.label, list(structures[name]))
+        if mask.any() and not mask.all():
+            axes.contour(x, y, mask.T, levels=[0.5], colors=[colour], linewidths=0.8, zorder=3)
