@@ -146,7 +146,7 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     array = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise UserError(
-            f"{path} has several values a voxel; give an image of one real number a voxel, grey values."
+            f"{path} has several values a voxel; give one real number a voxel, of a picture grey."
         )
     whole, dim = image.GetDimension(), min(image.GetDimension(), 3)  # time has no place in space
     affine = np.eye(dim + 1)
