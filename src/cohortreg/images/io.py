@@ -85,7 +85,7 @@ def read_label(path: Path | str) -> Image:
 
 def write_image(path: Path | str, image: Image) -> None:
     """Write an image or a label map as NIfTI, whole or not at all, with the array's own type."""
-    axes = [*range(image.array.ndim), 3]
+    axes = [*range(len(image.affine) - 1), 3]
     affine = np.eye(4)
     affine[np.ix_(axes, axes)] = image.affine
     nifti = nibabel.Nifti1Image(image.array, affine)
