@@ -205,7 +205,7 @@ def _reads_as_number(value: object) -> bool:
 
 
 def _check_preprocess(preprocess: Mapping, phantom: Mapping | None) -> None:
-    if phantom and len(preprocess["grid"]) != len(phantom["grid"]):
+    if phantom and len(preprocess["grid"]) != 3:
         _fail(
             "preprocess.grid",
             f"{preprocess['grid']} is not 3D as phantoms are; real images have phantom: null",
