@@ -80,7 +80,7 @@ def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
 
 
 def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str) -> Figure:
-    """Four panels for each of three planes, at the slices where the fixed label's structures are largest; one row for 2D.
+    """Four panels for each of three planes, where the fixed label's structures are largest; for 2D images, once four.
 
     Images with the outlines of the structures, warped ones over the fixed ones (dashed); the grid as contour
     lines of the two components of the map in the plane, on white, black where the map folds.
