@@ -75,7 +75,7 @@ def validate(config: Mapping) -> dict:
     error = min(validator.iter_errors(config), key=_urgency, default=None)
     if error is not None:
         raise UserError(_sentence(error))
-    _check_preprocess(config["preprocess"])
+    _check_preprocess(config["preprocess"], config["phantom"])
     for name, model in config["models"].items():
         _check_model(f"models.{name}", model, config["preprocess"]["grid"])
         _check_batches(f"models.{name}", model, config["training"])
@@ -204,7 +204,12 @@ def _reads_as_number(value: object) -> bool:
         return False
 
 
-def _check_preprocess(preprocess: Mapping) -> None:
+def _check_preprocess(preprocess: Mapping, phantom: Mapping | None) -> None:
+    if phantom and len(preprocess["grid"]) != 3:
+        _fail(
+            "preprocess.grid",
+            f"{preprocess['grid']} is not 3D as phantoms are; real images have phantom: null",
+        )
     low, high = preprocess["percentiles"]
     if low >= high:
         _fail("preprocess.percentiles", f"the first, {low}, must be below the second, {high}")

@@ -22,7 +22,7 @@ def hausdorff95(warped: np.ndarray, fixed: np.ndarray, spacing: Sequence[float])
 
     Of the distances from each voxel on the surface of one mask to the nearest on the surface of the other, the 95th
     percentile; the greater of the two directions. On the surface is what has a face in common with the
-    background. spacing: size of a voxel along each axis in millimetres, [3].
+    background. spacing: size of a voxel along each axis in millimetres, [dim].
 
     SimpleITK has the maximum and the mean but no percentile; MONAI takes a second or two for a
     structure of a knee at 160 x 384 x 384 voxels, in the box around both masks.

@@ -21,7 +21,7 @@ def structure_masks(
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Of every structure its name, the warped moving label's mask and the fixed label's mask.
 
-    moving, fixed: labels [i, j, k], each on a grid of its own, which need not be that of the transform.
+    moving, fixed: labels [i, j, k] or [i, j], each on a grid of its own, which need not be that of the transform.
     transform: from the fixed to the moving image. structures: name -> label values that make it up.
     The masks are boolean, on the fixed label's grid, in the box around both of them.
 
@@ -79,7 +79,7 @@ def crop(mask: np.ndarray, affine: np.ndarray) -> tuple[Tensor, Grid]:
 def shifted(affine: np.ndarray, start: Sequence[int]) -> np.ndarray:
     """The affine of the part of an array that begins at index `start`."""
     moved = np.array(affine, dtype=np.float64)
-    moved[:3, 3] += moved[:3, :3] @ start
+    moved[:-1, -1] += moved[:-1, :-1] @ start
     return moved
 
 
@@ -90,12 +90,14 @@ def reachable(target: Grid, transform: Transform, fixed: Grid) -> tuple[slice, .
     voxels lies between the field's least and greatest along each axis, so whatever reaches the target starts in
     the hull of the target's corners minus those.
     """
-    corners = np.array(list(product(*((-1, n) for n in target.shape)))) @ target.voxel_to_lps[:3, :3].T
-    field = transform.displacement.reshape(3, -1)
+    corners = np.array(list(product(*((-1, n) for n in target.shape)))) @ target.voxel_to_lps[:-1, :-1].T
+    field = transform.displacement.reshape(len(target.shape), -1)
     displacements = np.array(list(product(*zip(field.min(1), field.max(1), strict=True))))
-    starts = (corners[:, None] - displacements[None]).reshape(-1, 3) + target.voxel_to_lps[:3, 3]
+    starts = (corners[:, None] - displacements[None]).reshape(-1, len(target.shape)) + target.voxel_to_lps[
+        :-1, -1
+    ]
     matrix = np.linalg.inv(fixed.voxel_to_lps)
-    indices = starts @ matrix[:3, :3].T + matrix[:3, 3]
+    indices = starts @ matrix[:-1, :-1].T + matrix[:-1, -1]
     low = np.clip(np.floor(indices.min(0)).astype(int), 0, np.array(fixed.shape) - 1)
     high = np.clip(np.ceil(indices.max(0)).astype(int) + 1, low + 1, fixed.shape)
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

@@ -9,11 +9,11 @@ from scipy.ndimage import gaussian_filter
 
 from cohortreg.images.io import Grid, Image
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 
 def orientation(image: Image) -> str:
-    """The anatomical directions that the array axes run to, "RAS" for instance."""
+    """The anatomical directions that the array axes run to, "RAS" for instance, or "RA" in two dimensions."""
     return "".join(aff2axcodes(image.affine))
 
 
@@ -30,7 +30,7 @@ def canonical(image: Image) -> Image:
 def canonical_grid(image: Image | Grid) -> Grid:
     """The grid of `canonical(image)`."""
     turn = io_orientation(image.affine)
-    shape = [0, 0, 0]
+    shape = [0] * len(image.shape)
     for size, axis in zip(image.shape, turn[:, 0], strict=True):
         shape[int(axis)] = size
     return Grid(tuple(shape), image.affine @ inv_ornt_aff(turn, image.shape))
@@ -45,9 +45,9 @@ def mirrored(image: Image) -> Image:
 
 
 def mirror_matrix(image: Image) -> np.ndarray:
-    """(4, 4) from RAS millimetres of `mirrored(image)` to those of `image`; it is its own inverse."""
-    flip = np.eye(4)
-    flip[0, 0], flip[0, 3] = -1, image.shape[0] - 1
+    """Affine from RAS millimetres of `mirrored(image)` to those of `image`; it is its own inverse."""
+    flip = np.eye(len(image.affine))
+    flip[0, 0], flip[0, -1] = -1, image.shape[0] - 1
     return image.affine @ flip @ np.linalg.inv(image.affine)
 
 
@@ -55,7 +55,9 @@ def same_geometry(one: Image | Grid, other: Image | Grid, tolerance: float = 0.1
     """Whether two images have one shape and their corners agree to `tolerance` of a voxel."""
     if one.shape != other.shape:
         return False
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in one.shape], [1], indexing="ij")).reshape(4, -1)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in one.shape], [1], indexing="ij")).reshape(
+        len(one.affine), -1
+    )
     distance = np.linalg.norm((one.affine - other.affine) @ corners, axis=0).max()
     return bool(distance <= tolerance * one.spacing.min())
 
@@ -81,7 +83,7 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
     resample.SetOutputOrigin(((factors - 1) / 2).tolist())
     resample.SetInterpolator(SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear)
     scale = np.diag([*factors, 1.0])
-    scale[:3, 3] = (factors - 1) / 2
+    scale[:-1, -1] = (factors - 1) / 2
     new = np.ascontiguousarray(SimpleITK.GetArrayFromImage(resample.Execute(source)).T)
     return Image(new, image.affine @ scale)
 
@@ -117,6 +119,6 @@ def padded(image: Image, shape: Shape, mode: str = "constant") -> Image:
     kept = image.array[tuple(slice(max(-b, 0), max(-b, 0) + n) for b, n in zip(offset, shape, strict=True))]
     inside = field_of_view(offset, image.shape, shape)
     array = np.pad(kept, [(first, n - end) for (first, end), n in zip(inside, shape, strict=True)], mode=mode)
-    shift = np.eye(4)
-    shift[:3, 3] = [-b for b in offset]
+    shift = np.eye(len(image.affine))
+    shift[:-1, -1] = [-b for b in offset]
     return Image(array, image.affine @ shift)

@@ -1,7 +1,8 @@
 """Reading and writing images and labels.
 
 In memory an image is always what NIfTI means: an array [i, j, k] and an affine from voxel indices to RAS
-millimetres.
+millimetres. A 2D image is an array [i, j] with an affine of two axes, right and anterior: as in ITK, x and y. A picture
+without anatomy has its columns run left and its rows posterior, so that viewers show it as it is.
 """
 
 import zlib
@@ -24,8 +25,8 @@ READ_BY_NIBABEL = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
 class Image:
     """An image or a label map.
 
-    array: [i, j, k], float32 for images, an integer type for labels.
-    affine: (4, 4) float64, voxel index to RAS millimetres.
+    array: [i, j, k] or [i, j], float32 for images, an integer type for labels.
+    affine: (4, 4) or (3, 3) float64, voxel index to RAS millimetres.
     field_of_view: along each axis the first voxel that was imaged and the one behind the last, [[from, to], ...];
         what lies outside was added by preprocessing. None: all was imaged.
     """
@@ -35,30 +36,30 @@ class Image:
     field_of_view: list[list[int]] | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.array.shape
 
     @property
     def spacing(self) -> np.ndarray:
-        """Size of a voxel along each array axis, in millimetres, [3]."""
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
+        """Size of a voxel along each array axis, in millimetres, [dim]."""
+        return np.linalg.norm(self.affine[:-1, :-1], axis=0)
 
 
 @dataclass(frozen=True)
 class Grid:
     """Where an image's voxels lie, without their values: its shape, and its affine as an `Image` has it."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: np.ndarray
 
     @property
     def spacing(self) -> np.ndarray:
-        """Size of a voxel along each array axis, in millimetres, [3]."""
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
+        """Size of a voxel along each array axis, in millimetres, [dim]."""
+        return np.linalg.norm(self.affine[:-1, :-1], axis=0)
 
 
 def read_grid(path: Path | str) -> Grid:
-    """Read the grid of an image file from its header. Raises UserError where that is none of a 3D image."""
+    """Read the grid of a 3D image file from its header. Raises UserError where it has none."""
     path = Path(path)
     if path.name.lower().endswith(READ_BY_NIBABEL):
         image = _load_by_nibabel(path)
@@ -73,19 +74,21 @@ def read_grid(path: Path | str) -> Grid:
                 raise UserError(
                     f"{path} is not an image, or is cut short; export or copy it again."
                 ) from error
-        shape = reader.GetSize()
-        if len(shape) == 3:
-            affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+        shape, affine = (
+            reader.GetSize(),
+            ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin()),
+        )
     if len(shape) != 3:
         raise UserError(f"{path} is not 3D; give a 3D image.")
     return Grid(tuple(shape), affine)
 
 
 def read_image(path: Path | str) -> Image:
-    """Read a 3D image of any format that nibabel or SimpleITK reads, or a DICOM series (see `read_series`), as float32.
+    """Read a 2D or 3D image of any format that nibabel or SimpleITK reads, or a DICOM series (see `read_series`), as
+    float32.
 
-    Raises UserError where the file is missing, cut short, not an image, not 3D, of one value, or has NaN or
-    infinite values.
+    A volume of one slice, [i, j, 1], is a 2D image. Raises UserError where the file is missing, cut short, not an
+    image, of more dimensions, a slice that is not axial, of one value, or has NaN or infinite values.
     """
     array, affine = _read(Path(path))
     if not np.isfinite(array).all():
@@ -99,7 +102,7 @@ def read_image(path: Path | str) -> Image:
 
 
 def read_label(path: Path | str) -> Image:
-    """Read a 3D label map, in the smallest integer type that holds its values.
+    """Read a 2D or 3D label map, in the smallest integer type that holds its values.
 
     Whole numbers stored as floats are labels too; anything else, a probability map for instance, raises
     UserError, as does what `read_image` refuses, except that a label may be of one value.
@@ -121,16 +124,19 @@ def read_label(path: Path | str) -> Image:
 
 def write_image(path: Path | str, image: Image) -> None:
     """Write an image or a label map as NIfTI, whole or not at all, with the array's own type."""
-    nifti = nibabel.Nifti1Image(image.array, image.affine)
-    nifti.set_sform(image.affine, code=1)
-    nifti.set_qform(image.affine, code=1)
+    axes = [*range(len(image.affine) - 1), 3]
+    affine = np.eye(4)
+    affine[np.ix_(axes, axes)] = image.affine
+    nifti = nibabel.Nifti1Image(image.array, affine)
+    nifti.set_sform(affine, code=1)
+    nifti.set_qform(affine, code=1)
     nifti.header.set_xyzt_units("mm")
     with whole(Path(path)) as beside:
         nibabel.save(nifti, beside)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array [i, j, k] and affine to RAS millimetres, of whatever format the image has."""
+    """Array [i, j, k] or [i, j] and affine to RAS millimetres, of whatever format the image has."""
     if not path.exists():
         raise UserError(
             f"{path} does not exist; correct the path in the table, or the folder it is relative to."
@@ -141,13 +147,14 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         array, affine = _read_by_nibabel(path)
     else:
         array, affine = _read_by_itk(path)
-    while array.ndim > 3 and array.shape[-1] == 1:
+    while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
-    if array.ndim != 3 or min(array.shape) < 2:
+    if array.ndim not in (2, 3) or min(array.shape) < 2:
         size = " x ".join(map(str, array.shape))
         raise UserError(
-            f"{path} has {size} voxels; give a 3D image (of a time series, one volume as its own file)."
+            f"{path} has {size} voxels; give a 2D or 3D image (of a time series, one volume as its own file)."
         )
+    affine = _of_axes(affine, array.ndim, path)
     if array.dtype.kind not in "uif":
         raise UserError(f"{path} has voxels of type {array.dtype}; give an image of one real number a voxel.")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
@@ -183,7 +190,18 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
             raise UserError(f"{path} is not an image, or is cut short; export or copy it again.") from error
     array = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
-        raise UserError(f"{path} has several values a voxel; give an image of one real number a voxel.")
-    if image.GetDimension() != 3:
-        return array.T, np.eye(4)  # the caller refuses it by its shape
+        raise UserError(
+            f"{path} has several values a voxel; give one real number a voxel, of a picture grey."
+        )
     return array.T, ras_affine(image.GetDirection(), image.GetSpacing(), image.GetOrigin())
+
+
+def _of_axes(affine: np.ndarray, dim: int, path: Path) -> np.ndarray:
+    """The affine of an array's first axes; raises UserError where they lead out of right and anterior."""
+    if np.abs(affine[dim:-1, :dim]).max(initial=0) > 1e-3 * np.abs(affine[:dim, :dim]).max():
+        raise UserError(
+            f"{path} is a slice that is not axial, for which 2D coordinates, right and anterior, have no place; "
+            "save it as PNG, TIFF or a 2D MetaImage."
+        )
+    kept = [*range(dim), len(affine) - 1]
+    return affine[np.ix_(kept, kept)]

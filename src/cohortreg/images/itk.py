@@ -6,15 +6,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import SimpleITK
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its first three rows and columns are those of two dimensions
 
 
 def ras_affine(direction: Sequence[float], spacing: Sequence[float], origin: Sequence[float]) -> np.ndarray:
-    """(4, 4) from voxel indices i, j, k to RAS millimetres, of ITK's 9, 3 and 3 numbers in LPS."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(direction, (3, 3)) * np.asarray(spacing)
-    affine[:3, 3] = origin
-    return LPS_TO_RAS @ affine
+    """(dim + 1, dim + 1) from voxel indices to RAS millimetres, of ITK's dim x dim, dim and dim numbers in LPS.
+
+    dim: 2 or 3; of more axes, the fourth of which is time, the first three count.
+    """
+    whole, dim = len(spacing), min(len(spacing), 3)
+    affine = np.eye(dim + 1)
+    affine[:dim, :dim] = (np.reshape(direction, (whole, whole)) * np.asarray(spacing))[:dim, :dim]
+    affine[:dim, dim] = origin[:dim]
+    return LPS_TO_RAS[: dim + 1, : dim + 1] @ affine
 
 
 @contextlib.contextmanager

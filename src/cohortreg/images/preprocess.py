@@ -18,7 +18,7 @@ from cohortreg.images.io import Image, read_image, read_label
 class Settings:
     """The section `preprocess` of the configuration.
 
-    grid: voxels of every preprocessed image along right, anterior, superior.
+    grid: voxels of every preprocessed image along right, anterior, superior; of 2D images along right, anterior.
     fit: "resample" (same field of view) or "pad" (centre-pad and crop, voxel size kept).
     mirror: the side, "left" or "right", that is mirrored along left-right, or "none".
     percentiles: the two that become 0 and 1.
@@ -75,18 +75,25 @@ def preprocess(
 
     A label always covers the field of view of its image.
 
-    The record's `to_source` is a (4, 4) matrix from RAS millimetres of the preprocessed image to those of
+    Raises UserError where the grid has other axes than the image, or the image no spread of grey values.
+
+    The record's `to_source` is an affine matrix from RAS millimetres of the preprocessed image to those of
     the source: only mirroring makes it differ from the identity, since affines are kept right. `offset`
     counts the voxels added (cut off, where negative) before the first one along each axis. `field_of_view` has,
     for each axis, the first voxel that was imaged and the one after the last: beyond them, padding repeats the
     image's edge.
     """
+    if image.array.ndim != len(settings.grid):
+        raise UserError(
+            f"it has {image.array.ndim} axes, but preprocess.grid {list(settings.grid)} has {len(settings.grid)}; "
+            "correct the grid, or leave the image out."
+        )
     record = {
         "source_shape": list(image.shape),
         "source_affine": image.affine.tolist(),
         "source_orientation": geometry.orientation(image),
         "mirrored": side != "" and side == settings.mirror,
-        "to_source": np.eye(4).tolist(),
+        "to_source": np.eye(len(image.affine)).tolist(),
     }
     both = [geometry.canonical(volume) for volume in (image, label) if volume is not None]
     if record["mirrored"]:
@@ -115,5 +122,5 @@ def preprocess(
 def _geometry(image: Image) -> str:
     """Shape, voxel size and origin, for an error message."""
     sizes = " x ".join(map(str, image.shape)), " x ".join(f"{s:.3g}" for s in image.spacing)
-    origin = ", ".join(f"{o:.1f}" for o in image.affine[:3, 3])
+    origin = ", ".join(f"{o:.1f}" for o in image.affine[:-1, -1])
     return f"{sizes[0]} voxels of {sizes[1]} mm from ({origin})"

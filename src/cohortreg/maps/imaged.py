@@ -9,20 +9,20 @@ from cohortreg.maps.transforms import Grid, Transform
 def imaged(image: Image, affine: np.ndarray) -> Image:
     """The box of an image that was imaged, without the margin that preprocessing added, where `affine` puts it.
 
-    affine: [4, 4], voxels of the whole image to RAS millimetres. The fixed image's for both images of a pair gives
+    affine: voxels of the whole image to RAS millimetres. The fixed image's for both images of a pair gives
     them one geometry: where a subject lay in the scanner is nothing that two subjects share, and every method starts
     voxel on voxel. The margin is no picture of anything: given to a tool, its edge is aligned with as if it were.
     """
     box = image.field_of_view or [[0, size] for size in image.shape]
     moved = np.array(affine, dtype=np.float64)
-    moved[:3, 3] += moved[:3, :3] @ [start for start, _ in box]
+    moved[:-1, -1] += moved[:-1, :-1] @ [start for start, _ in box]
     return Image(image.array[tuple(slice(start, stop) for start, stop in box)], moved)
 
 
 def continued(transform: Transform, grid: Grid) -> Transform:
     """A field on a box of a grid as a field on the whole grid: beyond the box, what it is at the box's border."""
-    corner = np.linalg.inv(grid.affine) @ transform.grid.affine[:, 3]
-    starts = np.rint(corner[:3]).astype(int).tolist()
+    corner = np.linalg.inv(grid.affine) @ transform.grid.affine[:, -1]
+    starts = np.rint(corner[:-1]).astype(int).tolist()
     sizes = zip(starts, transform.grid.shape, grid.shape, strict=True)
     margins = [(start, whole - part - start) for start, part, whole in sizes]
     return Transform(np.pad(transform.displacement, [(0, 0), *margins], mode="edge"), grid)

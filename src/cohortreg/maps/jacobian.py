@@ -21,10 +21,9 @@ def volume_form(phi: Tensor) -> Tensor:
     folds can be compared with published ones.
     """
     dim = phi.shape[1]
-    inside = slice(1, None) if dim == 3 else slice(None, -1)
     columns = []
     for axis in range(dim):
-        ahead = [slice(None), slice(None), *[inside] * dim]
+        ahead = [slice(None), slice(None), *_sites(dim)]
         behind = list(ahead)
         ahead[2 + axis], behind[2 + axis] = slice(1, None), slice(None, -1)
         columns.append(phi[tuple(ahead)] - phi[tuple(behind)])
@@ -35,6 +34,18 @@ def volume_form(phi: Tensor) -> Tensor:
         return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
     a, b, c = columns
     return (torch.linalg.cross(a, b, dim=1) * c).sum(1)
+
+
+def _sites(dim: int) -> list[slice]:
+    """Which voxels of a grid have a volume form: those with a neighbour on the side where differences look."""
+    return [slice(1, None) if dim == 3 else slice(None, -1)] * dim
+
+
+def folded(phi: Tensor) -> Tensor:
+    """The voxels with a negative volume form, [batch, *grid] bool, for maps phi [batch, dim, *grid]."""
+    where = torch.zeros(len(phi), *phi.shape[2:], dtype=torch.bool, device=phi.device)
+    where[(slice(None), *_sites(phi.shape[1]))] = volume_form(phi) < 0
+    return where
 
 
 def folds(phi: Tensor) -> Tensor:

@@ -15,21 +15,20 @@ from torch import Tensor
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
+from cohortreg.images import io
 from cohortreg.images.io import Image
 from cohortreg.maps.grids import identity_map, voxel_size
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Where the voxels of a three-dimensional image lie.
+def _ras_to_lps(affine: np.ndarray) -> np.ndarray:
+    """An affine to RAS millimetres as one to LPS millimetres, or back; of two dimensions or three."""
+    return _RAS_TO_LPS[: len(affine), : len(affine)] @ affine
 
-    shape: voxels along each axis. affine: [4, 4], voxel index to RAS millimetres, as NIfTI has it.
-    """
 
-    shape: tuple[int, ...]
-    affine: np.ndarray
+class Grid(io.Grid):
+    """Where the voxels of an image lie, as `images.io.Grid` has it, in ITK's space."""
 
     @classmethod
     def of(cls, image: Image) -> "Grid":
@@ -38,12 +37,12 @@ class Grid:
 
     @property
     def voxel_to_lps(self) -> np.ndarray:
-        """[4, 4], voxel index to LPS millimetres."""
-        return _RAS_TO_LPS @ self.affine
+        """[dim + 1, dim + 1], voxel index to LPS millimetres."""
+        return _ras_to_lps(self.affine)
 
     @property
     def unit_to_lps(self) -> np.ndarray:
-        """[4, 4], unit coordinates to LPS millimetres."""
+        """[dim + 1, dim + 1], unit coordinates to LPS millimetres."""
         return self.voxel_to_lps @ np.diag([*(n - 1.0 for n in self.shape), 1.0])
 
 
@@ -109,17 +108,17 @@ def voxels_to_unit(displacement: Tensor) -> Tensor:
 
 
 def itk_geometry(grid: Grid) -> tuple[list[float], list[float], np.ndarray]:
-    """Origin and spacing in LPS millimetres, and direction cosines [3, 3], one column an axis: ITK's, and ANTs'."""
+    """Origin and spacing in LPS millimetres, and direction cosines [dim, dim], one column an axis: ITK's, and ANTs'."""
     matrix = grid.voxel_to_lps
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    return matrix[:3, 3].tolist(), spacing.tolist(), matrix[:3, :3] / spacing
+    spacing = np.linalg.norm(matrix[:-1, :-1], axis=0)
+    return matrix[:-1, -1].tolist(), spacing.tolist(), matrix[:-1, :-1] / spacing
 
 
 def to_sitk(array: np.ndarray, grid: Grid) -> sitk.Image:
-    """An image [i, j, k], or vectors [dim, i, j, k] in LPS, as SimpleITK's image of float32."""
-    is_vector = array.ndim == 4
-    pixels = np.moveaxis(array, 0, -1).transpose(2, 1, 0, 3) if is_vector else array.transpose(2, 1, 0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(pixels, dtype=np.float32), isVector=is_vector)
+    """An image [*grid.shape], or vectors [dim, *grid.shape] in LPS, as SimpleITK's image of float32."""
+    is_vector = array.ndim > len(grid.shape)
+    # SimpleITK's memory runs k, j, i, and then over the components.
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T, dtype=np.float32), isVector=is_vector)
     origin, spacing, direction = itk_geometry(grid)
     image.SetOrigin(origin)
     image.SetSpacing(spacing)
@@ -129,11 +128,12 @@ def to_sitk(array: np.ndarray, grid: Grid) -> sitk.Image:
 
 def from_sitk(field: sitk.Image) -> Transform:
     """SimpleITK's displacement field as a transform."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
-    matrix[:3, 3] = field.GetOrigin()
-    displacement = sitk.GetArrayFromImage(field).transpose(3, 2, 1, 0).astype(np.float32)
-    return Transform(np.ascontiguousarray(displacement), Grid(tuple(field.GetSize()), _RAS_TO_LPS @ matrix))
+    dim = field.GetDimension()
+    matrix = np.eye(dim + 1)
+    matrix[:dim, :dim] = np.reshape(field.GetDirection(), (dim, dim)) * field.GetSpacing()
+    matrix[:dim, dim] = field.GetOrigin()
+    displacement = sitk.GetArrayFromImage(field).T.astype(np.float32)
+    return Transform(np.ascontiguousarray(displacement), Grid(tuple(field.GetSize()), _ras_to_lps(matrix)))
 
 
 def field_of(transform: sitk.Transform, grid: Grid) -> Transform:
@@ -155,7 +155,7 @@ def write_transform(path: Path, transform: Transform) -> None:
 def read_transform(path: Path) -> Transform:
     """Read a displacement field as SimpleITK does.
 
-    Raises UserError where the file is missing or is no field of three-dimensional vectors.
+    Raises UserError where the file is missing or is no field of vectors of two or three dimensions.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such transform; run the registration that makes it")
@@ -163,6 +163,6 @@ def read_transform(path: Path) -> Transform:
         image = sitk.ReadImage(str(path), sitk.sitkVectorFloat32)
     except RuntimeError as error:
         raise UserError(f"{path}: not a displacement field; delete it and register the pair again") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
-        raise UserError(f"{path}: not a field of three-dimensional vectors; register the pair again")
+    if image.GetDimension() not in (2, 3) or image.GetNumberOfComponentsPerPixel() != image.GetDimension():
+        raise UserError(f"{path}: not a field of a vector a voxel; register the pair again")
     return from_sitk(image)

@@ -89,7 +89,7 @@ class Affine:
         method.SetShrinkFactorsPerLevel([2**level for level in coarse_to_fine])
         method.SetSmoothingSigmasPerLevel(list(coarse_to_fine))
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
-        affine = sitk.AffineTransform(3)
+        affine = sitk.AffineTransform(fixed.GetDimension())
         affine.SetCenter(
             fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()])
         )

@@ -71,7 +71,7 @@ class Demons:
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))
         moving_image, fixed_image = (to_sitk(part.array, Grid.of(part)) for part in parts)
-        affine = sitk.Transform(3, sitk.sitkIdentity)
+        affine = sitk.Transform(fixed_image.GetDimension(), sitk.sitkIdentity)
         if self.affine:
             affine = self.affine.optimise(moving_image, fixed_image)
         try:
@@ -121,5 +121,5 @@ def _coarse(image: sitk.Image, factor: int) -> sitk.Image:
 
 def _resample(image: sitk.Image, like: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
     """Linear interpolation on another grid; outside the image, the value at its border."""
-    transform = transform or sitk.Transform(3, sitk.sitkIdentity)
+    transform = transform or sitk.Transform(image.GetDimension(), sitk.sitkIdentity)
     return sitk.Resample(image, like, transform, sitk.sitkLinear, 0.0, image.GetPixelID(), True)

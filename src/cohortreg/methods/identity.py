@@ -9,7 +9,7 @@ from cohortreg.methods.interface import Registration
 
 
 class Identity:
-    """The identity of the unit cube: voxel i of the fixed image is matched to voxel i of the moving image."""
+    """The identity of the unit square or cube: voxel i of the fixed image is matched to voxel i of the moving image."""
 
     settings: ClassVar[dict[str, dict]] = {}
     similarity = ""

@@ -33,10 +33,12 @@ class Entry:
     """Where a method's class is, below `cohortreg.methods`, and what says that its software is missing.
 
     missing: given the method's settings, a sentence with how to install it; None where nothing is missing.
+    dimensions: of the images that it registers.
     """
 
     path: str
     missing: Callable[[Mapping], str | None] = lambda settings: None
+    dimensions: tuple[int, ...] = (2, 3)
 
 
 #: Methods that need nothing but a pair.
@@ -45,8 +47,8 @@ PAIRWISE = {
     "affine": Entry("affine.Affine"),
     "demons": Entry("demons.Demons"),
     "syn": Entry("syn.Syn", package("ants")),
-    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi", niftyreg_missing),
-    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc", niftyreg_missing),
+    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi", niftyreg_missing, (3,)),
+    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc", niftyreg_missing, (3,)),
     "vsvf-opt": Entry("vsvf.VsvfOpt"),
 }
 
@@ -82,11 +84,17 @@ def check(config: Mapping) -> None:
             settings = method_class(method_of(model)).settings
             complete(settings, model.get("settings", {}), f"models.{name}.settings")
     known = [*PAIRWISE, *trained_methods(config["models"]), *config["pretrained"]]
+    grid = config["preprocess"]["grid"]
     for number, row in enumerate(config["methods"]):
         if row not in known:
             raise UserError(
                 f"configuration: methods[{number}]: no method {row!r}; known are {', '.join(known)}; "
                 "see config/README.md."
+            )
+        if row in PAIRWISE and len(grid) not in PAIRWISE[row].dimensions:
+            raise UserError(
+                f"configuration: methods[{number}]: {row} registers 3D images alone, and preprocess.grid {list(grid)} "
+                "is 2D; remove it from methods."
             )
     for name, given in config["method_settings"].items():
         if name not in PAIRWISE:

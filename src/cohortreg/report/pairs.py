@@ -15,12 +15,12 @@ from cohortreg.evaluation.structures import HALF, crop, structure_mask
 from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate
-from cohortreg.maps.jacobian import volume_form
+from cohortreg.maps.jacobian import folded
 from cohortreg.maps.transforms import Grid, Transform, apply_affine, read_transform, to_unit
 from cohortreg.report import style
 
-# Array axes of a canonical image run to the right, to the front and up: what a slice across each is called.
-PLANES = ("sagittal", "coronal", "axial")
+# Array axes of a canonical volume run to the right, to the front and up: what a slice across each is called.
+PLANES = {0: "sagittal", 1: "coronal", 2: "axial"}
 GRID_LINES = 24  # along the longer side of a slice
 FINER = 3  # points a voxel along each axis at which labels are drawn
 GRID_COLOURS = ("#0072b2", "#d55e00")
@@ -32,24 +32,33 @@ class Pair:
 
     moving: Image
     fixed: Image
-    warped: np.ndarray  # [i, j, k]
-    phi: np.ndarray  # [3, i, j, k], voxels of the moving image
-    folded: np.ndarray  # [i, j, k] bool
+    warped: np.ndarray  # [*grid]
+    phi: np.ndarray  # [dim, *grid], voxels of the moving image
+    folded: np.ndarray  # [*grid] bool
     transform: Transform
     labels: tuple[Image, Image] | None  # of the moving and the fixed image
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice across array axis `axis` at `index`; `extent` is its outline in millimetres, as matplotlib wants it."""
+    """A slice across array axis `axis` at `index`; `extent` is its outline in millimetres, as matplotlib wants it.
 
-    axis: int
+    A 2D image is a slice itself, across no axis.
+    """
+
+    axis: int | None
     index: int
     extent: tuple[float, float, float, float]
 
     def of(self, volume: np.ndarray) -> np.ndarray:
-        """The slice of an array [i, j, k], rows upwards."""
-        return np.take(volume, self.index, axis=self.axis).T
+        """The slice of an array [i, j, k] or [i, j], rows upwards."""
+        return volume.T if self.axis is None else np.take(volume, self.index, axis=self.axis).T
+
+    @property
+    def sides(self) -> tuple[float, float]:
+        """What is drawn at the left and at the right: pictures stand as viewers show them, and not mirrored."""
+        left, right = self.extent[:2]
+        return (right, left) if self.axis is None else (left, right)
 
     def centres(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Millimetres to the right and upwards of the centres of height x width samples that cover the slice."""
@@ -63,33 +72,34 @@ def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
     transform = read_transform(layout.forward(method, moving, fixed))
     phi = to_unit(transform, Grid(moving_image.shape, moving_image.affine)).float()
     warped = interpolate(torch.from_numpy(moving_image.array)[None, None], phi)[0, 0].numpy()
-    folded = np.zeros(fixed_image.shape, dtype=bool)
-    folded[1:, 1:, 1:] = (volume_form(phi) < 0)[0].numpy()
-    voxels = phi[0].numpy() * (np.array(moving_image.shape) - 1).reshape(3, 1, 1, 1)
+    last = np.array(moving_image.shape) - 1
+    voxels = phi[0].numpy() * last.reshape(-1, *[1] * len(last))
     paths = layout.label(moving), layout.label(fixed)
     labels = (read_label(paths[0]), read_label(paths[1])) if all(path.exists() for path in paths) else None
-    return Pair(moving_image, fixed_image, warped, voxels, folded, transform, labels)
+    return Pair(moving_image, fixed_image, warped, voxels, folded(phi)[0].numpy(), transform, labels)
 
 
 def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str) -> Figure:
-    """Four panels for each of three planes, at the slices where the fixed label's structures are largest.
+    """Four panels for each of three planes, where the fixed label's structures are largest; for 2D images, once four.
 
     Images with the outlines of the structures, warped ones over the fixed ones (dashed); the grid as contour
     lines of the two components of the map in the plane, on white, black where the map folds.
     """
-    slices = [choose_slice(pair, axis, structures) for axis in range(3)]
+    planes = range(3) if pair.fixed.array.ndim == 3 else [None]
+    slices = [choose_slice(pair, axis, structures) for axis in planes]
     heights = [part.extent[3] - part.extent[2] for part in slices]
     widths = [part.extent[1] - part.extent[0] for part in slices]
     inches = sum(h / w for h, w in zip(heights, widths, strict=True)) * style.WIDTH / 4
     figure, panels = plt.subplots(
-        3,
+        len(slices),
         4,
+        squeeze=False,
         figsize=(style.WIDTH, inches + 0.9),
         height_ratios=[h / w for h, w in zip(heights, widths, strict=True)],
     )
     for row, part in zip(panels, slices, strict=True):
         _draw_row(row, pair, part, structures)
-        row[0].set_ylabel(PLANES[part.axis])
+        row[0].set_ylabel(PLANES.get(part.axis, ""))
     for axes, name in zip(panels[0], ("moving", "fixed", "warped", "deformed grid"), strict=True):
         axes.set_title(name, loc="center", fontweight="normal")
     figure.suptitle(title, fontsize="medium")
@@ -101,22 +111,26 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
     return figure
 
 
-def choose_slice(pair: Pair, axis: int, structures: Mapping[str, Sequence[int]]) -> Slice:
+def choose_slice(pair: Pair, axis: int | None, structures: Mapping[str, Sequence[int]]) -> Slice:
     """The slice of the fixed image across an axis where its structures are largest; the middle without labels."""
     image = pair.fixed
-    index = image.shape[axis] // 2
-    if pair.labels:
+    right, up = others = _in_plane(image, axis)
+    index = 0 if axis is None else image.shape[axis] // 2
+    if pair.labels and axis is not None:
         label = pair.labels[1]
         values = [value for several in structures.values() for value in several]
-        others = tuple(other for other in range(3) if other != axis)
         # The label has a grid of its own, so its slice is looked up in the image through physical space.
         place = (np.array(label.shape) - 1) / 2
         place[axis] = np.isin(label.array, values).sum(axis=others).argmax()
         there = np.linalg.solve(image.affine, label.affine @ [*place, 1])
         index = int(np.clip(round(there[axis]), 0, image.shape[axis] - 1))
-    right, up = (other for other in range(3) if other != axis)
     width, height = (float(image.spacing[other] * image.shape[other]) for other in (right, up))
     return Slice(axis, index, (0, width, 0, height))
+
+
+def _in_plane(image: Image, axis: int | None) -> tuple[int, ...]:
+    """The two array axes of a slice across an axis, that to the right and that upwards."""
+    return tuple(other for other in range(image.array.ndim) if other != axis)
 
 
 def _draw_row(row: Sequence[Axes], pair: Pair, part: Slice, structures: Mapping[str, Sequence[int]]) -> None:
@@ -131,16 +145,15 @@ def _draw_row(row: Sequence[Axes], pair: Pair, part: Slice, structures: Mapping[
         _outline(row[2], part, moving, displace(here, pair.transform), structures)
     _draw_grid(row[3], pair, part)
     for axes in row:
-        axes.set(xticks=[], yticks=[], aspect="equal", xlim=part.extent[:2], ylim=part.extent[2:])
+        axes.set(xticks=[], yticks=[], aspect="equal", xlim=part.sides, ylim=part.extent[2:])
         axes.grid(False)
 
 
 def _draw_grid(axes: Axes, pair: Pair, part: Slice) -> None:
     """Contour lines of the map's two components in the plane, equally spaced in millimetres of the moving image."""
     axes.imshow(part.of(pair.folded), cmap="binary", vmin=0, vmax=1, origin="lower", extent=part.extent)
-    components = [other for other in range(3) if other != part.axis]
     apart = max(part.extent) / GRID_LINES
-    for component, colour in zip(components, GRID_COLOURS, strict=True):
+    for component, colour in zip(_in_plane(pair.fixed, part.axis), GRID_COLOURS, strict=True):
         millimetres = part.of(pair.phi[component]) * pair.moving.spacing[component]
         levels = (
             np.arange(np.ceil(millimetres.min() / apart), np.floor(millimetres.max() / apart) + 1) * apart
@@ -158,7 +171,7 @@ def _outline(
     structures: Mapping[str, Sequence[int]],
     linestyles: str = "solid",
 ) -> None:
-    """Outlines of the structures of a label at points [1, 3, up, right], where they are at least one half."""
+    """Outlines of the structures of a label at points [1, dim, up, right], where they are at least one half."""
     x, y = part.centres(*points.shape[2:])
     for name, colour in style.colours_on_grey(list(structures)).items():
         mask = crop(structure_mask(label, structures[name]), label.affine)
@@ -168,12 +181,11 @@ def _outline(
 
 
 def _points(image: Image, part: Slice) -> torch.Tensor:
-    """Points in physical space that cover a slice of an image more finely than its voxels, [1, 3, up, right]."""
-    right, up = (other for other in range(3) if other != part.axis)
-    axes: list[torch.Tensor] = [torch.empty(0)] * 3
-    axes[part.axis] = torch.tensor([float(part.index)], dtype=torch.float64)
-    for axis in (right, up):
-        n = image.shape[axis] * FINER
-        axes[axis] = (torch.arange(n, dtype=torch.float64) + 0.5) / FINER - 0.5
-    indices = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].squeeze(part.axis + 2)
+    """Points in physical space that cover a slice of an image more finely than its voxels, [1, dim, up, right]."""
+    axes = [(torch.arange(n * FINER, dtype=torch.float64) + 0.5) / FINER - 0.5 for n in image.shape]
+    if part.axis is not None:
+        axes[part.axis] = torch.tensor([float(part.index)], dtype=torch.float64)
+    indices = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+    if part.axis is not None:
+        indices = indices.squeeze(part.axis + 2)
     return apply_affine(Grid(image.shape, image.affine).voxel_to_lps, indices.transpose(2, 3))

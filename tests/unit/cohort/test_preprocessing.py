@@ -149,6 +149,10 @@ def spoil(root, how):
         image.write_text("404 Not Found")
     elif how == "4D":
         write_image(image, Image(np.stack([array, array], axis=-1), affine))
+    elif how == "2D":
+        flat = affine[np.ix_([0, 1, 3], [0, 1, 3])]
+        write_image(image, Image(array[..., 0], flat))
+        write_image(label, Image(read_label(label).array.max(2), flat))
     elif how == "one value":
         write_image(image, Image(np.ones_like(array), affine))
     elif how == "almost one value":
@@ -171,6 +175,7 @@ WAYS = {
     "cut short": ("i1.nii.gz", "cut short"),
     "not an image": ("i1.nii.gz", "not an image"),
     "4D": ("i1.nii.gz", "3D"),
+    "2D": ("i1.nii.gz", "it has 2 axes, but preprocess.grid"),
     "one value": ("i1.nii.gz", "value 1 in every voxel"),
     "almost one value": ("i1.nii.gz", "almost every voxel"),
     "NaN": ("i1.nii.gz", "NaN"),

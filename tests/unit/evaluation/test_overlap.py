@@ -34,6 +34,14 @@ def test_a_shifted_cube_is_as_far_as_it_was_shifted(axis, expected):
     assert hausdorff95(cuboid((3, 3, 3)), cuboid(start), (3, 0.5, 1.5)) == pytest.approx(expected)
 
 
+def test_a_shifted_square_is_as_far_as_it_was_shifted():
+    square, shifted = np.zeros((12, 12), dtype=bool), np.zeros((12, 12), dtype=bool)
+    square[3:7, 3:7], shifted[3:7, 5:9] = True, True
+    assert dice(square, shifted) == 0.5
+    # Of the 12 pixels around a square the 4 of one end are two pixels of 0.5 mm away.
+    assert hausdorff95(square, shifted, (3, 0.5)) == pytest.approx(1)
+
+
 def test_both_directions_count():
     # A voxel and a rod of eleven that begins there: no distance one way, 0 to 10 voxels of 2 mm the other.
     voxel, rod = cuboid((0, 0, 0), (1, 1, 1)), cuboid((0, 0, 0), (1, 1, 11))

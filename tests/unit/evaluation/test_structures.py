@@ -76,6 +76,17 @@ def test_the_translation_between_two_cubes_aligns_them(affine, voxels):
     assert structure_dice(moving, fixed, constant(-ras, affine), CUBE)["cube"] <= 0.5
 
 
+@pytest.mark.parametrize("spacing", [1.0, 0.5])
+def test_the_translation_between_two_squares_aligns_them(spacing):
+    affine = np.array([[0, -spacing, 3], [2, 0, -7], [0, 0, 1]])
+    moving, fixed = cube((3, 4), (12, 10), affine), cube((2, 6), (12, 10), affine)
+    displacement = np.empty((2, 12, 10), np.float32)
+    displacement[:] = -(affine[:2, :2] @ [1, -2]).reshape(2, 1, 1)  # RAS to LPS
+    transform = Transform(displacement, Grid((12, 10), affine))
+    assert structure_dice(moving, fixed, transform, CUBE)["cube"] == 1
+    assert structure_dice(moving, fixed, Transform(-displacement, transform.grid), CUBE)["cube"] == 0
+
+
 @pytest.mark.parametrize("affine", [np.eye(4), oblique()])
 def test_labels_may_have_twice_the_resolution_of_the_field(affine):
     # Field voxels of two label voxels along every axis; their outer edges, not their centres, meet.

@@ -12,20 +12,22 @@ shapes = st.tuples(*[st.integers(2, 9)] * 3)
 
 @st.composite
 def images(draw):
-    """An image of distinct values, with any orientation, obliqueness, voxel size and origin."""
-    shape = draw(shapes)
-    angles = draw(st.tuples(*[st.floats(-180, 180)] * 3))
-    spacing = draw(st.tuples(*[st.floats(0.3, 3)] * 3))
-    flip = np.diag([draw(st.sampled_from([-1, 1])), 1, 1])
-    affine = np.eye(4)
-    affine[:3, :3] = flip @ Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * spacing
-    affine[:3, 3] = draw(st.tuples(*[st.floats(-200, 200)] * 3))
+    """An image of distinct values, with any orientation, obliqueness, voxel size and origin; of two axes or three."""
+    dim = draw(st.sampled_from([2, 3]))
+    shape = draw(shapes)[:dim]
+    angles = np.array(draw(st.tuples(*[st.floats(-180, 180)] * 3)))
+    angles[: 6 - 2 * dim] = 0  # a plane turns about the last axis alone
+    spacing = draw(st.tuples(*[st.floats(0.3, 3)] * dim))
+    turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()[:dim, :dim]
+    affine = np.eye(dim + 1)
+    affine[:-1, :-1] = np.diag([draw(st.sampled_from([-1, 1])), 1, 1][:dim]) @ turn * spacing
+    affine[:-1, -1] = draw(st.tuples(*[st.floats(-200, 200)] * dim))
     return Image(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), affine)
 
 
 def places(image: Image) -> dict[float, np.ndarray]:
     """Value of each voxel to its place in space."""
-    index = np.stack([*np.indices(image.shape).reshape(3, -1), np.ones(image.array.size)])
+    index = np.stack([*np.indices(image.shape).reshape(image.array.ndim, -1), np.ones(image.array.size)])
     return dict(zip(image.array.ravel().tolist(), (image.affine @ index).T, strict=True))
 
 
@@ -42,7 +44,7 @@ def test_canonical_moves_no_voxel_in_space(image):
 @settings(max_examples=40, deadline=None)
 def test_canonical_is_ras_and_stays(image):
     once = geometry.canonical(image)
-    assert geometry.orientation(once) == "RAS"
+    assert geometry.orientation(once) == "RAS"[: image.array.ndim]
     twice = geometry.canonical(once)
     np.testing.assert_array_equal(once.array, twice.array)
     np.testing.assert_allclose(once.affine, twice.affine)
@@ -77,7 +79,7 @@ def test_mirror_matrix_takes_each_voxel_back(image):
     before = places(image)
     for value, place in places(mirrored).items():
         np.testing.assert_allclose(back @ place, before[value], atol=1e-6)
-    np.testing.assert_allclose(back @ back, np.eye(4), atol=1e-6)
+    np.testing.assert_allclose(back @ back, np.eye(len(image.affine)), atol=1e-6)
 
 
 def test_mirror_by_hand():
@@ -93,13 +95,14 @@ def test_mirror_by_hand():
 
 def field_of_view(image: Image) -> np.ndarray:
     """The two opposite outer corners, in millimetres."""
-    corners = np.array([[-0.5] * 3 + [1], [n - 0.5 for n in image.shape] + [1]])
-    return (image.affine @ corners.T)[:3]
+    corners = np.array([[-0.5] * image.array.ndim + [1], [n - 0.5 for n in image.shape] + [1]])
+    return (image.affine @ corners.T)[:-1]
 
 
 @given(images(), shapes, st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_resampling_keeps_the_field_of_view(image, shape, nearest):
+    shape = shape[: image.array.ndim]
     result = geometry.resampled(image, shape, nearest)
     assert result.shape == shape
     assert result.array.dtype == image.array.dtype
@@ -136,6 +139,7 @@ def test_halving_a_label_by_nearest_neighbour_has_no_new_values():
 @given(images(), shapes)
 @settings(max_examples=40, deadline=None)
 def test_padding_moves_no_voxel_in_space(image, shape):
+    shape = shape[: image.array.ndim]
     image = Image(image.array + 1, image.affine)  # 0 is padding
     before, result = places(image), geometry.padded(image, shape)
     assert result.shape == shape
@@ -148,7 +152,7 @@ def test_padding_moves_no_voxel_in_space(image, shape):
 @given(images(), st.tuples(*[st.integers(0, 7)] * 3))
 @settings(max_examples=40, deadline=None)
 def test_cropping_undoes_padding(image, more):
-    larger = geometry.padded(image, tuple(np.add(image.shape, more).tolist()))
+    larger = geometry.padded(image, tuple(np.add(image.shape, more[: image.array.ndim]).tolist()))
     again = geometry.padded(larger, image.shape)
     np.testing.assert_array_equal(again.array, image.array)
     np.testing.assert_allclose(again.affine, image.affine, atol=1e-9)
@@ -169,6 +173,7 @@ def test_same_geometry_allows_rounding_and_nothing_more():
     assert not geometry.same_geometry(image, Image(image.array, shifted))
     assert not geometry.same_geometry(image, Image(image.array, turned))
     assert not geometry.same_geometry(image, Image(np.zeros((10, 10, 9)), image.affine))
+    assert not geometry.same_geometry(image, Image(np.zeros((10, 10)), np.eye(3)))
 
 
 def test_block_means_leave_out_what_fills_no_block():

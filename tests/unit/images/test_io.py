@@ -7,6 +7,7 @@ import SimpleITK
 from series import OBLIQUE, SAGITTAL, volume
 
 from cohortreg.errors import UserError
+from cohortreg.images.geometry import canonical, orientation
 from cohortreg.images.io import Image, read_grid, read_image, read_label, write_image
 
 AFFINE = np.array([[0.0, 0, -2, 30], [-1.5, 0, 0, 20], [0, 3, 0, -10], [0, 0, 0, 1]])  # axes run P, S, L
@@ -130,17 +131,87 @@ def test_not_an_image(tmp_path, name):
     one_sentence(error, path)
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 6, 2), (4, 5, 1), (4, 5)])
-def test_not_3d(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(4, 5, 6, 2), (4, 1, 6), (4, 1)])
+def test_neither_2d_nor_3d(tmp_path, shape):
     path = save(tmp_path / "a.nii.gz", np.random.default_rng(1).random(shape))
-    with pytest.raises(UserError, match="give a 3D image") as error:
+    with pytest.raises(UserError, match="give a 2D or 3D image") as error:
         read_image(path)
     assert " x ".join(map(str, shape)) in one_sentence(error, path)
 
 
-def test_colours(tmp_path):
-    path = tmp_path / "a.mha"
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 4, 4, 3), np.uint8), isVector=True), path)
+PLANE = np.array([[-1.9, 0.9, 30], [-0.6, -2.9, 20], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 1, 1)])
+def test_an_axial_slice_is_2d(tmp_path, shape):
+    volume = np.eye(4)
+    volume[np.ix_([0, 1, 3], [0, 1, 3])] = PLANE
+    volume[2, 2:] = 3, -70
+    array = np.arange(20, dtype=np.float32).reshape(shape)
+    image = read_image(save(tmp_path / "a.nii.gz", array, volume))
+    np.testing.assert_array_equal(image.array, array.reshape(4, 5))
+    np.testing.assert_allclose(image.affine, PLANE, atol=1e-5)
+
+
+def test_a_slice_that_is_not_axial(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.random.default_rng(1).random((4, 5, 1)))  # its axes run P, S
+    with pytest.raises(UserError, match="not axial") as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+def test_what_is_written_in_2d_is_read_and_lies_where_simpleitk_has_it(tmp_path):
+    array = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    write_image(tmp_path / "a.nii.gz", Image(array, np.array([[2.0, 0, 7], [0, 3, -4], [0, 0, 1]])))
+    again = read_label(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(again.array, array)
+    np.testing.assert_allclose(again.affine, [[2, 0, 7], [0, 3, -4], [0, 0, 1]])
+    np.testing.assert_allclose(again.spacing, [2, 3])
+    theirs = SimpleITK.ReadImage(str(tmp_path / "a.nii.gz"))
+    assert theirs[3, 1] == array[3, 1]
+    np.testing.assert_allclose(theirs.TransformIndexToPhysicalPoint((3, 1)), [-13, 1])  # LPS of 13, -1
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha", ".nrrd", ".png", ".tif"])
+def test_2d_formats_have_pixels_where_simpleitk_has_them(tmp_path, suffix):
+    picture = SimpleITK.GetImageFromArray(np.arange(20, dtype=np.uint8).reshape(5, 4))
+    picture.SetSpacing([0.5, 0.25])
+    if suffix not in (".png", ".tif"):
+        picture.SetOrigin([7, -4])
+        picture.SetDirection([0.6, -0.8, 0.8, 0.6])
+    SimpleITK.WriteImage(picture, str(tmp_path / f"a{suffix}"))
+    theirs, ours = SimpleITK.ReadImage(str(tmp_path / f"a{suffix}")), read_image(tmp_path / f"a{suffix}")
+    assert ours.shape == (4, 5)
+    for index in [(0, 0), (3, 0), (2, 4)]:
+        assert ours.array[index] == theirs[index]
+        left, posterior = theirs.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose(ours.affine @ [*index, 1], [-left, -posterior, 1], atol=1e-5)
+
+
+def test_the_top_left_pixel_of_a_picture_is_the_most_anterior_and_the_most_right(tmp_path):
+    pixels = np.zeros((5, 4), np.uint8)
+    pixels[0, 0] = 200
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels), str(tmp_path / "a.png"))
+    picture = read_image(tmp_path / "a.png")
+    assert orientation(picture) == "LP"
+    assert canonical(picture).array[-1, -1] == 200
+
+
+def test_a_volume_with_one_point_in_time_stays_where_it_is(tmp_path, ramp):
+    volume = SimpleITK.GetImageFromArray(ramp[None], isVector=False)
+    volume.SetSpacing([0.5, 2, 3, 1])
+    volume.SetOrigin([10, 20, 30, 0])
+    SimpleITK.WriteImage(volume, str(tmp_path / "a.mha"))
+    image = read_image(tmp_path / "a.mha")
+    assert image.shape == (6, 5, 4)
+    expected = [[-0.5, 0, 0, -10], [0, -2, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]]
+    np.testing.assert_allclose(image.affine, expected)
+
+
+@pytest.mark.parametrize(("shape", "suffix"), [((4, 4, 4, 3), "mha"), ((4, 5, 3), "png")])
+def test_colours(tmp_path, shape, suffix):
+    path = tmp_path / f"a.{suffix}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros(shape, np.uint8), isVector=True), path)
     with pytest.raises(UserError, match="several values") as error:
         read_image(path)
     one_sentence(error, path)

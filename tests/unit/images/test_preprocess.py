@@ -88,6 +88,29 @@ def test_image_without_label():
     assert image.array.min() >= 0 and image.array.max() <= 1
 
 
+def test_a_2d_image_is_mirrored_and_padded_by_hand():
+    # Three columns to the left and two rows to the back, pixels of 2 x 1 mm.
+    picture = Image(
+        np.arange(6, dtype=np.float32).reshape(3, 2), np.array([[-2.0, 0, 0], [0, -1, 0], [0, 0, 1]])
+    )
+    settings = Settings((5, 4), fit="pad", mirror="left", percentiles=(0, 100))
+    image, label, record = preprocess(picture, picture, "left", settings)
+    expected = np.array([[1, 0], [3, 2], [5, 4]]) / 5
+    np.testing.assert_allclose(image.array, np.pad(expected, 1, mode="edge"))
+    np.testing.assert_allclose(label.array[1:-1, 1:-1], expected * 5)
+    np.testing.assert_allclose(record["affine"], [[2, 0, -6], [0, 1, -2], [0, 0, 1]])
+    assert record["field_of_view"] == [[1, 4], [1, 3]]
+    assert record["source_orientation"] == "LP"
+    # The middle column, at -2 mm, stays; the others change places.
+    np.testing.assert_allclose(np.array(record["to_source"]) @ [-4, 0, 1], [0, 0, 1])
+
+
+@pytest.mark.parametrize("grid", [(4, 5), (4, 5, 6, 7)])
+def test_an_image_of_other_axes_than_the_grid_is_bad(grid):
+    with pytest.raises(UserError, match=f"it has 3 axes, but preprocess.grid .* has {len(grid)}"):
+        preprocess(*knee(), "", Settings(grid))
+
+
 @pytest.fixture
 def files(tmp_path):
     image, _ = knee()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
-from cohortreg.maps.jacobian import fold_sites, folds, volume_form
+from cohortreg.maps.jacobian import fold_sites, folded, folds, volume_form
 
 
 def test_identity_map_by_hand():
@@ -105,6 +105,18 @@ def test_one_voxel_moved_past_its_neighbour_by_hand():
     phi = torch.tensor([[[0.0, 1.0, 0.5, 3.0, 4.0]]])
     assert volume_form(phi)[0].tolist() == [1.0, -0.5, 2.5, 1.0]
     assert folds(phi).item() == 1
+    assert folded(phi)[0].tolist() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (4, 5, 6)])
+def test_the_folded_voxels_are_those_that_are_counted(shape):
+    phi = identity_map(shape) + 0.3 * torch.rand(
+        2, len(shape), *shape, generator=torch.Generator().manual_seed(0)
+    )
+    where = folded(phi)
+    assert where.shape == (2, *shape)
+    assert where.flatten(1).sum(1).tolist() == folds(phi).tolist()
+    assert folds(phi).min() > 0
 
 
 @pytest.mark.parametrize("dim", [2, 3])

@@ -19,6 +19,16 @@ def test_the_imaged_box_stays_where_it_was_by_hand():
     np.testing.assert_allclose(part.affine[:3, :3], AFFINE[:3, :3])
 
 
+def test_a_2d_box_and_its_field_by_hand():
+    affine = np.array([[0, -2.0, 10], [1.5, 0, 20], [0, 0, 1]])
+    part = imaged(Image(np.arange(30, dtype=np.float32).reshape(6, 5), np.eye(3), [[1, 5], [0, 5]]), affine)
+    assert part.shape == (4, 5)
+    np.testing.assert_allclose(part.affine[:2, 2], [10, 21.5])
+    values = np.random.default_rng(0).random((2, 4, 5), np.float32)
+    whole = continued(Transform(values, Grid.of(part)), Grid((6, 5), affine))
+    np.testing.assert_array_equal(whole.displacement, np.pad(values, [(0, 0), (1, 1), (0, 0)], mode="edge"))
+
+
 def test_an_image_without_a_margin_is_whole():
     image = Image(np.zeros((3, 4, 5), np.float32), np.eye(4))
     part = imaged(image, AFFINE)

@@ -11,12 +11,12 @@ from cohortreg.maps.transforms import Grid, read_transform, to_physical, to_unit
 
 
 def oblique(shape, angle, spacing, origin):
-    """A grid with anisotropic voxels, turned about the third axis, its second axis flipped."""
-    c, s = np.cos(angle), np.sin(angle)
+    """A grid with anisotropic voxels, turned about the third axis, its second axis flipped; of two axes or three."""
+    dim, c, s = len(shape), np.cos(angle), np.sin(angle)
     rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    affine = np.eye(4)
-    affine[:3, :3] = rotation @ np.diag(spacing) @ np.diag([1, -1, 1])
-    affine[:3, 3] = origin
+    affine = np.eye(dim + 1)
+    affine[:-1, :-1] = (rotation @ np.diag(spacing) @ np.diag([1, -1, 1]))[:dim, :dim]
+    affine[:-1, -1] = origin[:dim]
     return Grid(shape, affine)
 
 
@@ -24,18 +24,24 @@ FIXED = oblique((9, 11, 13), 0.3, (0.7, 1.3, 2.0), (5, -3, 10))
 MOVING = oblique((9, 11, 13), -0.2, (0.8, 1.2, 1.9), (2, 4, 8))
 
 
+FLAT = tuple(
+    oblique((9, 11), angle, spacing, origin)
+    for angle, spacing, origin in [(-0.2, (0.8, 1.2, 1), (2, 4, 0)), (0.3, (0.7, 1.3, 1), (5, -3, 0))]
+)
+
+
 def smooth_displacement(shape, amplitude):
     x = identity_map(shape, dtype=torch.float64)
-    return amplitude * torch.sin(3 * x + torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1, 1))
+    return amplitude * torch.sin(3 * x + torch.arange(len(shape)).reshape(1, -1, *[1] * len(shape)))
 
 
 def as_sitk(array, grid):
-    image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    image = sitk.GetImageFromArray(array.T)
     matrix = grid.voxel_to_lps
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    spacing = np.linalg.norm(matrix[:-1, :-1], axis=0)
     image.SetSpacing(spacing.tolist())
-    image.SetDirection((matrix[:3, :3] / spacing).flatten().tolist())
-    image.SetOrigin(matrix[:3, 3].tolist())
+    image.SetDirection((matrix[:-1, :-1] / spacing).flatten().tolist())
+    image.SetOrigin(matrix[:-1, -1].tolist())
     return image
 
 
@@ -53,27 +59,28 @@ def test_one_voxel_along_the_first_axis_by_hand():
     np.testing.assert_allclose(transform.displacement[1:], 0, atol=1e-6)
 
 
-def test_a_file_comes_back_as_it_was_and_warps_in_simpleitk_as_in_ours(tmp_path):
-    displacement = smooth_displacement(FIXED.shape, 0.05)
+@pytest.mark.parametrize(("moving_grid", "fixed_grid"), [(MOVING, FIXED), FLAT], ids=["3d", "2d"])
+def test_a_file_comes_back_as_it_was_and_warps_in_simpleitk_as_in_ours(tmp_path, moving_grid, fixed_grid):
+    displacement = smooth_displacement(fixed_grid.shape, 0.05)
     path = tmp_path / "field.nii.gz"
-    write_transform(path, to_physical(displacement, MOVING, FIXED))
+    write_transform(path, to_physical(displacement, moving_grid, fixed_grid))
     back = read_transform(path)
-    phi = to_unit(back, MOVING)
+    phi = to_unit(back, moving_grid)
     torch.testing.assert_close(
-        phi, identity_map(FIXED.shape, dtype=torch.float64) + displacement, atol=1e-5, rtol=0
+        phi, identity_map(fixed_grid.shape, dtype=torch.float64) + displacement, atol=1e-5, rtol=0
     )
-    np.testing.assert_allclose(back.grid.affine, FIXED.affine, atol=1e-4)
+    np.testing.assert_allclose(back.grid.affine, fixed_grid.affine, atol=1e-4)
 
-    moving = np.random.default_rng(0).random(MOVING.shape).astype(np.float32)
+    moving = np.random.default_rng(0).random(moving_grid.shape).astype(np.float32)
     field = sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkVectorFloat64)
     theirs = sitk.Resample(
-        as_sitk(moving, MOVING),
-        as_sitk(np.zeros(FIXED.shape, np.float32), FIXED),
+        as_sitk(moving, moving_grid),
+        as_sitk(np.zeros(fixed_grid.shape, np.float32), fixed_grid),
         sitk.DisplacementFieldTransform(field),
         sitk.sitkLinear,
         -1.0,
     )
-    theirs = sitk.GetArrayFromImage(theirs).transpose(2, 1, 0)
+    theirs = sitk.GetArrayFromImage(theirs).T
     ours = interpolate(torch.from_numpy(moving)[None, None], phi.float())[0, 0].numpy()
     inside = theirs >= 0
     assert inside.mean() > 0.5
@@ -86,4 +93,11 @@ def test_a_file_that_is_no_field_is_refused_with_its_name(tmp_path):
         read_transform(path)
     path.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"field\.nii\.gz: not a displacement field"):
+        read_transform(path)
+
+
+def test_vectors_of_more_components_than_the_image_has_axes_are_refused(tmp_path):
+    path = tmp_path / "field.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 3), np.float32), isVector=True), str(path))
+    with pytest.raises(UserError, match=r"field\.nii\.gz: not a field of a vector a voxel"):
         read_transform(path)

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter, zoom
 
 from cohortreg.evaluation.overlap import dice, mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
@@ -14,6 +14,7 @@ from cohortreg.images.io import Image
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.transforms import Grid, to_physical
 from cohortreg.methods.interface import Registration
+from cohortreg.paper.data import read_fives
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class Known:
 
     def error(self, registration: Registration) -> float:
         """Mean distance to the known map over the middle of the fixed image, voxels."""
-        last = torch.tensor(self.fixed.shape).reshape(1, 3, 1, 1, 1) - 1.0
+        dim = len(self.fixed.shape)
+        last = torch.tensor(self.fixed.shape).reshape(1, dim, *[1] * dim) - 1.0
         centres = identity_map(self.fixed.shape)
         found = ((centres + registration.forward) * last)[0].numpy()
         voxels = (centres * last)[0].numpy()
-        expected = np.einsum("ij,jxyz->ixyz", self.linear, voxels) + self.offset[:, None, None, None]
+        expected = np.einsum("ij,j...->i...", self.linear, voxels) + self.offset.reshape(dim, *[1] * dim)
         middle = tuple(slice(size // 4, -(size // 4)) for size in self.fixed.shape)
         return float(np.linalg.norm(found - expected, axis=0)[middle].mean())
 
@@ -81,6 +83,20 @@ def known(hippocampus) -> Known:
     spacing = (1.2, 0.8, 1.0)
     moving = Image(array, affine_of(0.3, spacing, (70, -40, 10)))
     return Known(moving, Image(moved, affine_of(0.3, spacing, (-5, 20, 33))), linear, offset)
+
+
+@pytest.fixture(scope="session")
+def flat(mnist) -> Known:
+    """A digit, 56 pixels wide and high with a margin at its right, and the same one moved; 2D."""
+    digit = zoom(read_fives(mnist, "train")[0], 2, order=1).T
+    array = gaussian_filter(np.pad(digit, [(0, 8), (0, 0)]), 1)
+    c, s = np.cos(0.15), np.sin(0.15)
+    linear = np.array([[c, -s], [s, c * 1.1]])
+    centre = (np.array(array.shape) - 1) / 2
+    offset = centre - linear @ centre + [3, -2]
+    moved = affine_transform(array, linear, offset, order=1, mode="nearest")
+    affine = np.array([[0, -1.2, 5], [0.8, 0, 20], [0, 0, 1]])
+    return Known(Image(array, np.diag([-1.0, -1, 1])), Image(moved, affine), linear, offset)
 
 
 @pytest.fixture(scope="session")

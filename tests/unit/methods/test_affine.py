@@ -8,6 +8,7 @@ from cohortreg.errors import UserError
 from cohortreg.images.io import Image
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.methods.affine import Affine
+from cohortreg.methods.identity import Identity
 
 
 def affine(**settings) -> Affine:
@@ -17,6 +18,14 @@ def affine(**settings) -> Affine:
 
 def test_it_finds_a_known_map_in_oblique_anisotropic_voxels(known):
     assert known.error(affine()(known.moving, known.fixed)) < 0.2
+
+
+def test_it_finds_a_known_map_of_a_2d_image(flat):
+    assert (
+        flat.error(affine()(flat.moving, flat.fixed))
+        < 0.3
+        < flat.error(Identity({}, 1, 1)(flat.moving, flat.fixed))
+    )
 
 
 def test_its_inverse_leads_back(known):

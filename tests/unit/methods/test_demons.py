@@ -19,6 +19,10 @@ def test_they_find_a_known_map_in_oblique_anisotropic_voxels(known):
     assert known.error(alone(known.moving, known.fixed)) < 0.5
 
 
+def test_they_find_a_known_map_of_a_2d_image(flat):
+    assert flat.error(demons(sigma=1)(flat.moving, flat.fixed)) < 1
+
+
 def test_they_are_the_same_every_time_on_any_number_of_threads(subjects):
     first, *others = (demons(threads)(subjects.moving, subjects.fixed).forward for threads in (1, 2, 2))
     assert all(torch.equal(first, other) for other in others)

@@ -113,6 +113,26 @@ def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
     torch.testing.assert_close(there.inverse, back.forward, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_it_learns_from_2d_images(name, layout, tmp_path):
+    pytest.importorskip("voxelmorph" if "voxelmorph" in name else "torch")
+    shapes = [np.tri(16, 12, k=shift, dtype=np.float32) for shift in (-2, 0, 2)]
+    pack(
+        ["0", "1", "2"],
+        lambda image_id: (shapes[int(image_id)], [[0, 16], [0, 12]]),
+        layout.packed("set"),
+        layout.packed_index("set"),
+    )
+    model = MODELS[name] | {"stages": [stage | {"training_steps": 5} for stage in MODELS[name]["stages"]]}
+    train(layout, name, model)
+    affine = np.diag([-1.0, -1, 1])
+    registration = open_method(name, layout, {}, 1, 1, Device("cpu", "32-true"))(
+        *(Image(shape, affine) for shape in shapes[:2])
+    )
+    assert registration.forward.shape == registration.inverse.shape == (1, 2, 16, 12)
+    assert registration.forward.abs().max() > 0
+
+
 def test_a_later_stage_leaves_the_affine_network_as_it_was(layout):
     train(layout, "avsm", MODELS["avsm"])
     first, _ = weights.load(layout.weights("avsm", 1))

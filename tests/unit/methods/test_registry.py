@@ -61,6 +61,15 @@ def test_what_no_method_has_ends_in_one_sentence(demo, change, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_method_of_3d_images_alone_is_refused_with_a_grid_of_2d_ones(demo):
+    flat = {"phantom": None, "preprocess": {"grid": [24, 48]}, "methods": ["affine", "niftyreg-nmi"]}
+    with pytest.raises(UserError, match=r"methods\[1\]: niftyreg-nmi registers 3D images alone") as caught:
+        check(configuration.validate(configuration.merge(demo, flat)))
+    assert "\n" not in str(caught.value)
+    flat["methods"] = ["identity", "affine", "demons", "syn", "vsvf-opt", "icon-4step"]
+    check(configuration.validate(configuration.merge(demo, flat)))
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [

@@ -19,6 +19,10 @@ def test_it_finds_a_known_map_in_oblique_anisotropic_voxels(known):
     assert known.error(syn()(known.moving, known.fixed)) < 0.3
 
 
+def test_it_finds_a_known_map_of_a_2d_image(flat):
+    assert flat.error(syn()(flat.moving, flat.fixed)) < 1
+
+
 @pytest.fixture(scope="module")
 def twice(subjects) -> list[Registration]:
     """One pair, registered by two methods of the same settings, one after the other."""

@@ -44,6 +44,10 @@ def test_it_goes_on_where_the_affine_map_ends_without_folds_and_the_same_each_ti
     assert folds(identity_map(GRID) + first.forward).item() == 0
 
 
+def test_it_finds_a_known_map_of_a_2d_image(flat):
+    assert flat.error(VsvfOpt(SETTINGS, 1, 1)(flat.moving, flat.fixed)) < 1
+
+
 def test_its_inverse_leads_back(pair):
     registration = VsvfOpt(SETTINGS, 1, 1)(*pair)
     forward, inverse = DisplacementField(registration.forward), DisplacementField(registration.inverse)

@@ -14,7 +14,7 @@ from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 from cohortreg.maps.transforms import Grid, Transform
 from cohortreg.report.charts import join_stages, training_figure
 from cohortreg.report.figures import draw, rank, shown_pairs
-from cohortreg.report.pairs import Pair, choose_slice, read_pair
+from cohortreg.report.pairs import Pair, choose_slice, pair_figure, read_pair
 
 
 def table(rows) -> pd.DataFrame:
@@ -96,6 +96,27 @@ def test_slices_are_where_the_structures_of_a_finer_label_are_largest():
     assert sagittal.index == 6  # label index 25, four label voxels an image voxel
     assert sagittal.extent == (0, 24, 0, 64)  # millimetres
     assert choose_slice(pair, 2, {"ours": [2]}).index in range(1, 5)
+
+
+def test_a_2d_pair_is_one_row_that_stands_as_viewers_show_it():
+    """The top left pixel of a picture is the last of both axes, right and anterior."""
+    affine = np.array([[0.5, 0, -4.5], [0, 2, -22], [0, 0, 1]])
+    array, mask = np.zeros((10, 12), np.float32), np.zeros((20, 24), np.uint8)
+    array[-3:, -3:], mask[-6:, -6:] = 1, 1
+    fine = affine @ np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])
+    image, label = Image(array, affine), Image(mask, fine)
+    phi = np.stack(np.meshgrid(np.arange(10.0), np.arange(12.0), indexing="ij"))
+    transform = Transform(np.zeros((2, 10, 12), np.float32), Grid.of(image))
+    pair = Pair(image, image, array, phi, array > 2, transform, (label, label))
+    figure = pair_figure(pair, {"corner": [1]}, "a pair")
+    assert len(figure.axes) == 4
+    for axes in figure.axes[:3]:
+        assert axes.get_xlim() == (5, 0) and axes.get_ylim() == (0, 24)
+        picture = axes.images[0]
+        assert list(picture.get_extent()) == [0, 5, 0, 24] and picture.origin == "lower"
+        assert picture.get_array()[-1, -1] == 1
+        corner = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
+        np.testing.assert_allclose(corner.min(0), [3.5, 18], atol=0.2)
 
 
 def test_the_warped_image_and_folds_of_a_pair(results):
