@@ -160,12 +160,12 @@ def is_required(path: str) -> bool:
 
 def test_every_key_has_a_description_a_default_and_a_row_in_the_readme():
     known = {path for _, path in configuration.key_paths(configuration.schema())}
-    files = [yaml.safe_load((CONFIG / name).read_text()) for name in ("config.yaml", "paper.yaml")]
+    files = [yaml.safe_load((CONFIG / name).read_text("utf-8")) for name in ("config.yaml", "paper.yaml")]
     defaults = set().union(*map(default_paths, files))
     assert defaults <= known
     required = {path for path in known if is_required(path)}
     assert required - defaults == set()
-    readme = (CONFIG / "README.md").read_text().splitlines()
+    readme = (CONFIG / "README.md").read_text("utf-8").splitlines()
     rows = {line for line in readme if line.startswith("| `")}
     assert rows == {f"| `{path}` | {schema_node(path)['description']} |" for path in known}
 
