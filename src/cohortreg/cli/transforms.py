@@ -81,7 +81,8 @@ def register_command(
         ),
     ] = None,
     moving_side: Annotated[
-        Side | None, typer.Option(help="Side of the body; a model says which one it wants mirrored.")
+        Side | None,
+        typer.Option(help="Side of the body: left ones are mirrored, or right ones where a model asks it."),
     ] = None,
     fixed_side: Annotated[Side | None, typer.Option(help="The same of the fixed image.")] = None,
     io_iterations: Annotated[
@@ -116,6 +117,7 @@ def register_command(
     from cohortreg.maps.apply import warp
     from cohortreg.maps.exchange import check_name, write
     from cohortreg.methods.pair import masked, open_model, optimisation_of, register_images
+    from cohortreg.methods.registry import PAIRWISE
 
     paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed, "--model": model}
     if missing := [name for name, path in paths.items() if not path]:
@@ -141,10 +143,10 @@ def register_command(
         optimisation,
     )
     sides = [side.value if side else "" for side in (moving_side, fixed_side)]
-    if preprocessing.mirror != "none" and not all(sides):
+    if model not in PAIRWISE and preprocessing.mirror != "none" and not all(sides):
         typer.echo(
-            f"{model} learnt from images whose {preprocessing.mirror} ones were mirrored; say with --moving-side and "
-            "--fixed-side which these are. They are taken as they lie.",
+            f"{preprocessing.mirror} images are mirrored for {model} where --moving-side and --fixed-side say so; what "
+            "has no side is taken as it lies.",
             err=True,
         )
     seen = [

@@ -104,7 +104,7 @@ def open_model(
             raise UserError(f"{model}: {missing}")
         chosen = method_class(model)
         method = chosen(complete(chosen.settings, method_settings, "--settings"), seed, threads)
-        return method, Settings(grid=grid or list(canonical(fixed).shape), mirror="none")
+        return method, Settings(grid=grid or list(canonical(fixed).shape))
     path = Path(model)
     if not path.exists():
         raise UserError(
@@ -130,7 +130,7 @@ def _opened(folder: Path, device: Device, optimisation: Mapping | None) -> tuple
         )
     method = method_class(method_of(card))(folder, device, optimisation)
     # A model of an earlier version, or published weights, do not say it.
-    settings = card.get("preprocess") or {"grid": card["grid"], "mirror": "none"}
+    settings = card.get("preprocess") or {"grid": card["grid"]}
     return method, Settings(**settings)
 
 

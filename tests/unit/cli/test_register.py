@@ -1,0 +1,207 @@
+"""`cohortreg register`: two raw images, as the authors' command line has it and as ours."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from cohortreg.cohort.anatomy import anatomy
+from cohortreg.cohort.dess import dess
+from cohortreg.files import write_json
+from cohortreg.images.geometry import mirrored
+from cohortreg.images.io import Image, read_image, write_image
+from cohortreg.layout import Layout
+from cohortreg.learning.data import pack
+
+COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+GRID, SPACING = (20, 32, 36), (5.5, 4.4, 3.9)
+STAGE = {
+    "steps": 1,
+    "downsample": 1,
+    "training_steps": 2,
+    "batch_size": 1,
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "weight": 1,
+    "weight_increment": 0,
+    "fold_threshold": 0,
+    "stride": 1,
+    "window": 2,
+}
+MODEL = {
+    "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
+    "similarity": "mse",
+    "regularity": "icon",
+    "noise": 0,
+    "stages": [STAGE],
+}
+PREPROCESS = {
+    "grid": [16, 16, 16],
+    "fit": "resample",
+    "mirror": "left",
+    "percentiles": [1, 99],
+    "labels": "native",
+}
+
+
+def command(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+def register(*arguments) -> str:
+    """What the command said on standard error."""
+    done = command("register", *arguments, "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def refused(*arguments) -> str:
+    done = command("register", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def knees(tmp_path_factory):
+    """A left and a right knee, the right one of other voxels and lying elsewhere."""
+    folder = tmp_path_factory.mktemp("knees")
+    left = dess(anatomy(1, "a", "left", GRID, SPACING), 1, "a")
+    right = dess(anatomy(1, "b", "right", (22, 30, 34), (5.0, 4.7, 4.1)), 1, "b")
+    moved = right.affine.copy()
+    moved[:3, 3] += [7, -12, 20]
+    write_image(folder / "left.nii.gz", left)
+    write_image(folder / "right.nii.gz", Image(right.array, moved))
+    write_image(
+        folder / "other.nii.gz", Image(mirrored(left).array, left.affine)
+    )  # of the left knee, a right one
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A trained model's folder; that it learnt next to nothing does not matter here."""
+    layout = Layout(tmp_path_factory.mktemp("model"))
+    random = np.random.default_rng(0)
+    images = {f"image-{n}": random.random((16, 16, 16), np.float32) for n in range(3)}
+    files = layout.packed("set"), layout.packed_index("set")
+    pack(list(images), lambda name: (images[name], [[0, 16]] * 3), *files)
+    training = {"training_set": "set", "images": 3, "start": None, "preprocess": PREPROCESS}
+    write_json(layout.model_training("icon"), training)
+    settings = {
+        "model": MODEL,
+        "training": {"precision": "32-true", "accelerator": "cpu", "checkpoint_every": 5},
+    }
+    options = ["--model", "icon", "--stage", 1, "--settings", json.dumps(settings), "--threads", 1]
+    done = command("train", layout.root, *options)
+    assert done.returncode == 0, done.stderr
+    return layout.stage("icon", 1)
+
+
+def similarity(one, other):
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+
+def test_a_left_knee_onto_a_right_one(knees, tmp_path):
+    images = [knees / "left.nii.gz", knees / "right.nii.gz"]
+    sides = ["--moving-side", "left", "--fixed-side", "right"]
+    outputs = {name: tmp_path / name for name in ("t.nii.gz", "i.h5", "w.nii.gz")}
+    written = ["--transform-out", outputs["t.nii.gz"], "--inverse-out", outputs["i.h5"]]
+    said = register(
+        *images, "--model", "affine", *sides, *written, "--warped-moving-out", outputs["w.nii.gz"]
+    )
+    assert said == ""
+    moving, fixed = (sitk.ReadImage(str(path)) for path in images)
+    warped = read_image(outputs["w.nii.gz"])
+    there = read_image(images[1])
+    assert warped.shape == there.shape
+    np.testing.assert_allclose(warped.affine, there.affine, atol=1e-5)
+    assert similarity(warped.array, there.array) > 0.75
+    field = sitk.ReadImage(str(outputs["t.nii.gz"]), sitk.sitkVectorFloat64)
+    theirs = sitk.Resample(moving, fixed, sitk.DisplacementFieldTransform(field), sitk.sitkLinear)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(theirs).T, warped.array, atol=0.05)
+    # There and back again, as the inverse of an affine map is.
+    inverse = sitk.ReadTransform(str(outputs["i.h5"]))
+    field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(outputs["t.nii.gz"]), sitk.sitkVectorFloat64))
+    point = fixed.TransformContinuousIndexToPhysicalPoint([n / 2 for n in fixed.GetSize()])
+    np.testing.assert_allclose(inverse.TransformPoint(field.TransformPoint(point)), point, atol=0.05)
+
+
+def test_without_sides_nothing_is_mirrored(knees, tmp_path):
+    warped = {}
+    for name, sides in (("said", ["--moving-side", "left", "--fixed-side", "right"]), ("not said", [])):
+        out = tmp_path / f"{name}.nii.gz"
+        register(
+            *("--moving", knees / "left.nii.gz", "--fixed", knees / "other.nii.gz", "--model", "affine"),
+            *("--warped_moving_out", out, *sides),
+        )
+        warped[name] = similarity(read_image(out).array, read_image(knees / "other.nii.gz").array)
+    assert warped["said"] > 0.99  # its own mirror image
+    assert warped["not said"] < 0.97
+
+
+def test_the_authors_options(knees, model, tmp_path):
+    """Names as they have them; with instance optimisation and masks the result is another."""
+    mask = tmp_path / "mask.nii.gz"
+    image = read_image(knees / "left.nii.gz")
+    write_image(mask, Image((np.indices(image.shape)[2] > 12).astype(np.uint8), image.affine))
+    pair = ["--fixed", knees / "right.nii.gz", "--moving", knees / "left.nii.gz", "--model", model]
+    results = {}
+    for name, options in {
+        "plain": ["--io_iterations", "None"],
+        "optimised": ["--io_iterations", "3", "--io_sim", "lncc2"],
+        "mean squares": ["--io_iterations", "3"],
+        "masked": ["--moving_segmentation", mask],
+    }.items():
+        said = register(*pair, *options, "--transform_out", tmp_path / f"{name}.nii.gz")
+        assert "left images are mirrored" in said
+        field = sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"), sitk.sitkVectorFloat64)
+        results[name] = sitk.GetArrayFromImage(field)
+    others = [results[name] for name in ("optimised", "mean squares", "masked")]
+    for one, other in [(results["plain"], each) for each in others] + [(others[0], others[1])]:
+        assert np.abs(one - other).max() > 1e-4
+
+
+def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
+    pair = [knees / "left.nii.gz", knees / "right.nii.gz", "--moving-side", "left", "--fixed-side", "right"]
+    register(*pair, "--model", model, "--transform-out", tmp_path / "one.nii.gz")
+    register(*pair, "--model", model / "weights.safetensors", "--transform-out", tmp_path / "two.nii.gz")
+    one, two = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"))) for name in ("one", "two")
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--model", "affine"], "nothing would be written"),
+        (["--transform-out", "t.nii.gz"], "--model is missing"),
+        (["--model", "afine", "--transform-out", "t.nii.gz"], "afine: no such method and no such file; give"),
+        (["--model", "affine", "--transform-out", "t.txt"], "let it end in .nii.gz"),
+        (["--model", "demons", "--inverse-out", "t.h5"], "demons has no inverse"),
+        (["--model", "affine", "--io-iterations", "5", "--transform-out", "t.h5"], "affine has no networks"),
+        (
+            ["--model", "affine", "--io-iterations", "-5", "--transform-out", "t.h5"],
+            "must be a whole number or None",
+        ),
+        (
+            ["--model", "affine", "--settings", '{"level": 2}', "--transform-out", "t.h5"],
+            "did you mean levels?",
+        ),
+        (
+            ["--model", "MODEL", "--io-iterations", "5", "--io-sim", "mind", "--transform-out", "t.h5"],
+            "no similarity",
+        ),
+        (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
+        (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(knees, model, tmp_path, options, sentence):
+    places = {"RIGHT": knees / "right.nii.gz", "MODEL": model}
+    given = [places.get(each, tmp_path / each if each.startswith("t.") else each) for each in options]
+    assert sentence in refused(knees / "left.nii.gz", knees / "right.nii.gz", *given)
+    assert not list(tmp_path.iterdir())
