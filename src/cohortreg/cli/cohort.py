@@ -103,13 +103,20 @@ def import_weights_command(
     output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
     grid: Annotated[
         tuple[int, int, int],
-        typer.Option(help="Voxels of the images that it is for, in their arrays' order."),
+        typer.Option(help="Voxels of the images that it is for, along its own axes."),
     ] = (80, 192, 192),
+    axes: Annotated[
+        str, typer.Option(help="Where the axes of the arrays that it learnt from run to; LIP for instance.")
+    ] = "RAS",
+    percentiles: Annotated[
+        tuple[float, float],
+        typer.Option(help="For `cohortreg register`: percentiles of grey values that become 0 and 1."),
+    ] = (1, 99),
 ) -> None:
     """Import published weights as a model; nothing in the file is executed."""
     from cohortreg.methods.icon import import_weights
 
-    import_weights(file, output, list(grid))
+    import_weights(file, output, grid, axes, percentiles)
     typer.echo(
         f"{output}: the model. Name it in the configuration, as in `pretrained: {{{_row_name(output)}: {output}}}`, "
         "and its row under methods."

@@ -104,6 +104,12 @@ def register_command(
             help="Voxels that images are brought to: for published weights, or to be faster without a model."
         ),
     ] = None,
+    axes: Annotated[
+        str,
+        typer.Option(
+            help="For published weights: where the axes of the arrays that they learnt from run to."
+        ),
+    ] = "RAS",
     settings: Annotated[str, typer.Option(help="JSON: settings of a method without training.")] = "{}",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
@@ -140,6 +146,7 @@ def register_command(
         threads,
         Device(accelerator, precision),
         list(grid) if grid else None,
+        axes,
         optimisation,
     )
     sides = [side.value if side else "" for side in (moving_side, fixed_side)]

@@ -16,6 +16,7 @@ from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
+from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.learned import Learned
 
 
@@ -70,9 +71,29 @@ def for_registration(registration: nn.Module, device: Device) -> nn.Module:
     return registration
 
 
-def import_weights(path: Path, folder: Path, grid: list[int]) -> None:
-    """Write a model's folder from a file of published weights, see `icon.published`."""
-    tensors, settings = translate(read_published(path), grid, path)
+def import_weights(
+    path: Path,
+    folder: Path,
+    grid: Sequence[int],
+    axes: str = CANONICAL,
+    percentiles: Sequence[float] = (1, 99),
+    mirror: str = "left",
+) -> None:
+    """Write a model's folder from a file of published weights, see `icon.published`.
+
+    grid: of the images that the model is for, along its own axes. axes: the directions that these run to. percentiles,
+    mirror: how images are preprocessed for it, see `images.preprocess.Settings`; in a cohort its own settings hold.
+    """
+    turn = Axes(axes)
+    tensors, settings = translate(read_published(path), list(grid), path)
     weights.save(folder / WEIGHTS, tensors)
-    card = {"model": folder.name, "steps": steps(settings["stages"]), "grid": grid, **settings}
-    write_json(folder / CARD, card | {"source": path.name, "source_sha256": digest_file(path)})
+    preprocess = {"grid": list(turn.ours(grid)), "percentiles": list(percentiles), "mirror": mirror}
+    card = {
+        "model": folder.name,
+        "steps": steps(settings["stages"]),
+        "grid": list(grid),
+        "preprocess": preprocess,
+    }
+    if axes != CANONICAL:
+        card["axes"] = axes
+    write_json(folder / CARD, card | settings | {"source": path.name, "source_sha256": digest_file(path)})

@@ -22,6 +22,7 @@ from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import Device
 from cohortreg.learning.training import HISTORY, train
+from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map
 from cohortreg.methods.interface import Registration
 from cohortreg.provenance import git_commit, hardware, software
@@ -79,23 +80,33 @@ class Learned:
         weights.load_into(self.registration, tensors, path)
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
         fitted = json.dumps(optimisation, sort_keys=True)
-        self.version = digest(self.release, digest_file(path), device.precision, fitted)
+        turned = [self.card["axes"]] if "axes" in self.card else []
+        self.version = digest(self.release, digest_file(path), device.precision, fitted, *turned)
         self.similarity = self.similarity_in_words(self.card)
-        self.grid = tuple(self.card["grid"])
+        # A model that we did not train may have learnt from other axes than ours.
+        self.axes = Axes(self.card["axes"]) if "axes" in self.card else None
+        self.grid = self.axes.ours(self.card["grid"]) if self.axes else tuple(self.card["grid"])
         self.device = device
         self.optimisation = optimisation
         self.prepared = self.ready(self.registration, self.card, device) if optimisation is None else None
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
+        if self.axes:
+            pair = self.axes.to_model(pair)
+        grid = pair.shape[2:]
         registration = self.prepared
         if self.optimisation is not None:
             seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
+            if self.axes:
+                seen = [self.axes.boxes_to_model(boxes, self.grid) for boxes in seen]
             fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT)
             registration = self.ready(fitted, self.card, self.device)
         with torch.inference_mode():
-            phi = registration(pair, pair.flip(0)).on_grid(self.grid)
-        displacement = (phi - identity_map(self.grid, phi.device)).cpu()
+            phi = registration(pair, pair.flip(0)).on_grid(grid)
+        displacement = (phi - identity_map(grid, phi.device)).cpu()
+        if self.axes:
+            displacement = self.axes.from_model(displacement)
         if not displacement.isfinite().all():
             raise UserError("the networks' displacement field is not finite")
         return Registration(displacement[:1], displacement[1:])

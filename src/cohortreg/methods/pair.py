@@ -16,6 +16,7 @@ from cohortreg.images.io import Image, read_label
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning.devices import Device
+from cohortreg.maps.axes import CANONICAL
 from cohortreg.maps.exchange import Pair
 from cohortreg.maps.raw import Source, between_raw
 from cohortreg.maps.transforms import Grid, to_physical
@@ -84,13 +85,15 @@ def open_model(
     threads: int,
     device: Device,
     grid: list[int] | None = None,
+    axes: str = CANONICAL,
     optimisation: Mapping | None = None,
 ) -> tuple[Method, Settings]:
     """A method for two images, and how they have to be preprocessed for it.
 
     model: the name of a method that needs no training; the folder of a trained or imported model, or its weights in
-    that folder; or a file of published weights, for which `grid` must be given. grid: voxels that the images are
-    brought to for a method without a model; by default the fixed image's own. optimisation: of networks, see `Learned`.
+    that folder; or a file of published weights, for which `grid` and `axes` are those of `import_weights`. grid: for a
+    method without a model the voxels that images are brought to, by default the fixed image's own. optimisation: of
+    networks, see `Learned`.
 
     Raises UserError where the name is none of these.
     """
@@ -118,7 +121,7 @@ def open_model(
     if grid is None:
         raise UserError(f"{model}: published weights do not say which images they are for; give --grid.")
     with TemporaryDirectory() as folder:
-        import_weights(path, Path(folder), grid)
+        import_weights(path, Path(folder), grid, axes)
         return _opened(Path(folder), device, optimisation)
 
 
@@ -129,8 +132,9 @@ def _opened(folder: Path, device: Device, optimisation: Mapping | None) -> tuple
             f"{folder}: only networks of ICON are optimised for a pair; leave --io-iterations out."
         )
     method = method_class(method_of(card))(folder, device, optimisation)
-    # A model of an earlier version, or published weights, do not say it.
-    settings = card.get("preprocess") or {"grid": card["grid"]}
+    settings = card.get("preprocess") or {
+        "grid": card["grid"]
+    }  # a model of an earlier version does not say it
     return method, Settings(**settings)
 
 

@@ -15,6 +15,7 @@ from cohortreg.images.io import Image
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
+from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.icon import Icon, for_registration
 
@@ -90,6 +91,30 @@ def test_what_was_not_imaged_does_not_count_when_fitting(folder):
     assert difference(method(moving, fixed), moving, fixed, part) < 0.8 * difference(
         all_counts, moving, fixed, part
     )
+
+
+@pytest.mark.parametrize("optimisation", [None, {"steps": 2, "learning_rate": 1e-3}])
+def test_a_model_of_other_axes_sees_images_as_it_learnt_them(folder, tmp_path, optimisation):
+    """Of images whose axes run right, anterior, superior the map is that of the turned ones, turned back."""
+    turned = tmp_path / "turned"
+    weights.save(turned / WEIGHTS, weights.load(folder / WEIGHTS)[0])
+    write_json(turned / CARD, CARD_OF_TWO_STEPS | {"axes": "ILP"})
+    axes = Axes("ILP")
+    pair = [replace(image(seed), field_of_view=[[2, 12], [0, 16], [0, 13]]) for seed in (0, 1)]
+    ours = [
+        Image(
+            np.ascontiguousarray(np.flip(each.array, (0, 1, 2)).transpose(1, 2, 0)),  # along R, A, S again
+            each.affine,
+            [[0, 16], [1, 14], [0, 10]],
+        )
+        for each in pair
+    ]
+    assert axes.ours(GRID) == ours[0].shape
+    expected = Icon(folder, device(), optimisation)(*pair)
+    found = Icon(turned, device(), optimisation)(*ours)
+    torch.testing.assert_close(found.forward, axes.from_model(expected.forward))
+    torch.testing.assert_close(found.inverse, axes.from_model(expected.inverse))
+    assert Icon(turned, device()).version != Icon(folder, device()).version
 
 
 def test_what_fits_to_a_pair_is_part_of_the_version(folder):
