@@ -164,12 +164,15 @@ def import_oai_command(
     ] = 0.2,
     pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
     seed: Seed = 1,
+    repeated: Annotated[
+        bool, typer.Option("--repeated", help="Keep repeated scans of a knee and day, for import oai-split.")
+    ] = False,
 ) -> None:
     """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
     from cohortreg.cohort.oai import import_oai
     from cohortreg.cohort.tables import write_table
 
-    *tables, left_out = import_oai(folder, labels, output, test_fraction, pairs, seed, progress_bar)
+    *tables, left_out = import_oai(folder, labels, output, test_fraction, pairs, seed, progress_bar, repeated)
     write_table(output / "left-out.tsv", left_out)
     _write_tables(output, *tables)
     counts, labelled = left_out["kind"].value_counts(), int(tables[0]["label"].ne("").sum())

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ def import_oai(
     pairs: int,
     seed: int,
     progress_bar: Bar = no_bar,
+    repeated: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Tables of images (with `visit`, YYYYMMDD, and `barcode`), pairs, and of what was left out.
 
@@ -84,7 +86,8 @@ def import_oai(
     with that of their images. progress_bar: as `cli.progress.progress_bar`.
 
     Only SAG_3D_DESS_LEFT and SAG_3D_DESS_RIGHT count; one image a subject, visit and side, the last by the time of its
-    series unless only another has a label. Paths are relative to `folder`, or absolute outside of it. Where two
+    series unless only another has a label. repeated: one a barcode, which is then part of names that several would
+    have. Paths are relative to `folder`, or absolute outside of it. Where two
     subjects have labels, test subjects and pairs are drawn among those who have one; of pairs fewer where there are no
     more. Raises UserError where a folder is missing, or no image or no pair is found.
     """
@@ -96,9 +99,9 @@ def import_oai(
     left_out = LeftOut(folder)
     scans = _read_scans(folder, left_out, progress_bar)
     matched = _match_labels(labels or folder, output / LABELS, scans, left_out, progress_bar)
-    kept = _one_of_each(scans, matched, left_out)
-    posed = _posed({scan: matched[scan] for scan in kept if scan in matched}, output, left_out, progress_bar)
-    rows = [_row(scan, folder, posed.get(scan)) for scan in kept]
+    kept = _one_of_each(scans, matched, left_out, repeated)
+    posed = _posed(kept, matched, output, left_out, progress_bar)
+    rows = [_row(name, scan, folder, posed.get(scan)) for scan, name in kept.items()]
     images = pd.DataFrame(rows, columns=COLUMNS, dtype=str)
     return *_split(images, test_fraction, pairs, seed), left_out.table
 
@@ -320,23 +323,29 @@ def _same_voxels(one: Grid, other: Grid) -> bool:
     return one.shape == other.shape and np.allclose(one.spacing, other.spacing, rtol=TOLERANCE)
 
 
-def _posed(matched: dict[Scan, Path], output: Path, left_out: LeftOut, progress_bar: Bar) -> dict[Scan, Path]:
-    """The same with label maps that lie on their images, without those that cannot be brought there."""
-    unposed = [scan for scan, path in matched.items() if not _fits(canonical_grid(read_grid(path)), scan)]
-    posed = dict(matched)
+def _posed(
+    kept: dict[Scan, str],
+    matched: dict[Scan, Path],
+    output: Path,
+    left_out: LeftOut,
+    progress_bar: Bar,
+) -> dict[Scan, Path]:
+    """Label maps of the scans that are kept which lie on their images, without those that cannot be brought there."""
+    posed = {scan: matched[scan] for scan in kept if scan in matched}
+    unposed = [scan for scan, path in posed.items() if not _fits(canonical_grid(read_grid(path)), scan)]
     with progress_bar("Poses", len(unposed)) as advance:
         for scan in unposed:
             label = posed.pop(scan)
             try:
-                posed[scan] = _write_posed(label, scan, output)
+                posed[scan] = _write_posed(label, scan, output / LABELS / f"{kept[scan]}.nii.gz")
             except UserError as error:
                 left_out.add("label", label, str(error))
             advance()
     return posed
 
 
-def _write_posed(path: Path, scan: Scan, output: Path) -> Path:
-    """Write a label map that lacks a pose with that of its image; returns where.
+def _write_posed(path: Path, scan: Scan, posed: Path) -> Path:
+    """Write a label map that lacks a pose with that of its image, as `posed`; returns that.
 
     Raises UserError where it would fit the image better if it were mirrored: then its axes are not what they seem.
     """
@@ -346,7 +355,6 @@ def _write_posed(path: Path, scan: Scan, output: Path) -> Path:
         raise UserError(
             f"{path.name} has no pose in its header, and fits its image better mirrored; give it one."
         )
-    posed = output / LABELS / f"{scan.image_id}.nii.gz"
     write_image(posed, Image(label.array, image.affine))
     return posed
 
@@ -368,11 +376,15 @@ def _series_path(scan: Scan) -> str:
     return next((path.removesuffix(suffix) for suffix in ARCHIVES if path.endswith(suffix)), path)
 
 
-def _one_of_each(scans: Sequence[Scan], matched: dict[Scan, Path], left_out: LeftOut) -> list[Scan]:
-    """One scan of each subject, visit and side: with a label rather than without, then the last."""
-    kept: dict[str, Scan] = {}
+def _one_of_each(
+    scans: Sequence[Scan], matched: dict[Scan, Path], left_out: LeftOut, repeated: bool
+) -> dict[Scan, str]:
+    """One scan of each subject, visit and side, or barcode where repeated: with a label rather than without, then the
+    last. In the order of their names, which are the values: the image's id, and the barcode where several have it."""
+    kept: dict[tuple[str, str], Scan] = {}
     for scan in sorted(scans, key=lambda scan: (scan in matched, scan.time, str(scan.path))):
-        before = kept.get(scan.image_id)
+        key = (scan.image_id, scan.barcode if repeated else "")
+        before = kept.get(key)
         if before is not None:
             why = "is later" if scan.time > before.time else "is used instead"
             if scan in matched and before not in matched:
@@ -380,13 +392,18 @@ def _one_of_each(scans: Sequence[Scan], matched: dict[Scan, Path], left_out: Lef
             left_out.add("image", before.path, f"a repeated scan of {scan.image_id}: {scan.path.name} {why}.")
             if before in matched:
                 left_out.add("label", matched[before], f"its image, {before.path.name}, is not the one used.")
-        kept[scan.image_id] = scan
-    return [kept[image_id] for image_id in sorted(kept)]
+        kept[key] = scan
+    several = Counter(scan.image_id for scan in kept.values())
+    names = {
+        scan: f"{scan.image_id}_{scan.barcode}".rstrip("_") if several[scan.image_id] > 1 else scan.image_id
+        for scan in kept.values()
+    }
+    return {scan: names[scan] for scan in sorted(names, key=names.get)}
 
 
-def _row(scan: Scan, folder: Path, label: Path | None) -> dict[str, str]:
+def _row(image_id: str, scan: Scan, folder: Path, label: Path | None) -> dict[str, str]:
     return {
-        "image_id": scan.image_id,
+        "image_id": image_id,
         "subject_id": scan.subject,
         "side": scan.side,
         "split": "",

@@ -70,7 +70,7 @@ def import_oai_split(
     read = {path: read_list(path) for path in sorted(lists, key=lambda path: split_of(path) != "test")}
     scans, splits, differ = _scans(read)
     ids = image_ids(scans)
-    find = _in_archive(archive) if archive else _below(root)
+    find = _in_archive(archive, root) if archive else _below(root)
     images, missing = _images(scans, splits, ids, find, root)
     asked = [path for path in read if split_of(path) == "test"] or read
     rows = [(ids[moving.scan], ids[fixed.scan]) for path in asked for moving, fixed in read[path]]
@@ -202,11 +202,18 @@ def _below(root: Path) -> Find:
     return find
 
 
-def _in_archive(path: Path) -> Find:
-    """Finds a scan's files by an archive's table of images; a row without barcode is any scan of its knee and day."""
+def _in_archive(path: Path, root: Path) -> Find:
+    """Finds a scan's files by an archive's table of images; a row without barcode is any scan of its knee and day.
+
+    Raises UserError where the table lacks visits, or starts from another folder than root.
+    """
     table = read_images(path)
     if "visit" not in table:
         raise UserError(f"{path} has no column visit; name the table that `cohortreg import oai` wrote.")
+    if not any((root / image).exists() for image in table["image"]):
+        raise UserError(
+            f"none of the images in {path} is below {root}; --root is the folder that `cohortreg import oai` was given."
+        )
     there: dict[tuple[str, ...], tuple[str, str]] = {}
     for row in table.to_dict("records"):
         barcode = full_barcode(row["barcode"]) if row.get("barcode") else ""

@@ -52,9 +52,9 @@ def archive(tmp_path):
 def imported(tmp_path):
     """A function that imports the archive: images by id, pairs, and reasons by what was left out."""
 
-    def run(labels=None, fraction=1.0, pairs=1, seed=1):
+    def run(labels=None, fraction=1.0, pairs=1, seed=1, **more):
         folder, output = tmp_path / "OAI", tmp_path / "tables"
-        images, pairs, left_out = import_oai(folder, labels, output, fraction, pairs, seed)
+        images, pairs, left_out = import_oai(folder, labels, output, fraction, pairs, seed, **more)
         reasons = {(row.kind, row.path): row.reason for row in left_out.itertuples()}
         return images.set_index("image_id", drop=False), pairs, reasons
 
@@ -197,6 +197,22 @@ def test_a_repeated_scan_with_the_label_is_kept(archive, imported, tmp_path):
     images, _, reasons = imported()
     assert images.loc["9000622_20041108_right", "image"].endswith("10583903")
     assert "10583903 has a label map" in reasons["image", "0.C.2/9000622/20041108/10583901"]
+
+
+def test_repeated_scans_are_kept_where_that_is_asked_for(archive, imported):
+    """By their barcodes: of one barcode the last is kept."""
+    two(archive)
+    archive("9000622", "10583903", time="101500")
+    archive("9000622", "10583901", time="102200")
+    archive("9000622", "10583902", time="103000", **{"0008|0050": "016610583901"})
+    images, _, reasons = imported(repeated=True)
+    kept = images[images["subject_id"] == "9000622"]["image"].to_dict()
+    assert kept == {
+        "9000622_20041108_right_016610583901": "0.C.2/9000622/20041108/10583902",
+        "9000622_20041108_right_016610583903": "0.C.2/9000622/20041108/10583903",
+    }
+    assert "9000099_20041108_right" in images.index
+    assert list(reasons) == [("image", "0.C.2/9000622/20041108/10583901")]
 
 
 def test_geometry_decides_where_a_name_does_not(archive, imported, tmp_path):

@@ -166,6 +166,20 @@ def test_files_of_an_archive(lists, tmp_path):
         import_oai_split(paths, root, archive)
 
 
+def test_an_archive_s_table_that_starts_from_another_folder(lists, tmp_path):
+    paths, root = lists
+    archive = tmp_path / "archive.tsv"
+    archive.write_text(
+        "image_id\tsubject_id\tside\tsplit\tvisit\tbarcode\timage\tlabel\n"
+        f"x\t11\tleft\t\t20040927\t\tb/{ANNA}_image.nii.gz\t\n"
+    )
+    assert import_oai_split(paths, root / "a", archive).images["image"][0] == f"b/{ANNA}_image.nii.gz"
+    with pytest.raises(
+        UserError, match=r"none of the images in .*archive.tsv is below .*root; --root is the folder"
+    ):
+        import_oai_split(paths, root, archive)
+
+
 def test_barcodes_in_every_form():
     assert {full_barcode(short) for short in ("016610469409", "16610469409", "10469409")} == {"016610469409"}
 
