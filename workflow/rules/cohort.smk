@@ -45,7 +45,7 @@ rule check:
         runtime=more(60 + len(images) // 4),
     params:
         folder=lambda wildcards: layout.check.root,
-        root=config["root"],
+        root=lambda wildcards: config["root"],
         rows=checked_rows,
         settings=settings("preprocess", "structures"),
     shell:
