@@ -4,7 +4,11 @@ A displacement field that we write for raw images carries, in a header extension
 the two images that it was made for.
 """
 
+import contextlib
 import json
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import whole
 from cohortreg.images.itk import quiet_itk
 from cohortreg.maps.raw import in_voxels
-from cohortreg.maps.transforms import Grid, Transform, field_of, from_sitk
+from cohortreg.maps.transforms import Grid, Transform, field_of, from_sitk, to_sitk
 
 FIELDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 ITK_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
@@ -121,7 +125,7 @@ def read(path: Path) -> Read:
     if has_suffix(path, FIELDS):
         return _read_field(path)
     try:
-        with quiet_itk():
+        with quiet_itk(), _quiet_hdf5():
             return Read(sitk.ReadTransform(str(path)), None, None)
     except RuntimeError as error:
         raise UserError(
@@ -130,26 +134,65 @@ def read(path: Path) -> Read:
         ) from error
 
 
-def _read_field(path: Path) -> Read:
+@contextlib.contextmanager
+def _quiet_hdf5() -> Iterator[None]:
+    """HDF5 writes pages on a damaged file to the process's standard error, past Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
-        with quiet_itk():
-            image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
-    except RuntimeError as error:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _read_field(path: Path) -> Read:
+    if has_suffix(path, _WRITTEN_FIELDS):
+        field, pair = _nifti_field(path)
+    else:
+        try:
+            with quiet_itk():
+                image = sitk.ReadImage(str(path), sitk.sitkVectorFloat32)
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} is not a displacement field, or is cut short; write it again."
+            ) from error
+        _check_vectors(path, image.GetNumberOfComponentsPerPixel(), image.GetDimension())
+        field, pair = from_sitk(image), None
+    vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
+    return Read(sitk.DisplacementFieldTransform(vectors), field.grid, pair)
+
+
+def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
+    """A field in NIfTI, as ITK has it. Not read by ITK, for which one that is cut short ends in zeros."""
+    try:
+        image = nibabel.load(path)
+        vectors = np.asanyarray(image.dataobj)
+    except Exception as error:  # whatever a damaged file sets off, it cannot be used
         raise UserError(f"{path} is not a displacement field, or is cut short; write it again.") from error
-    dim, values = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
-    if dim != values:
+    dim = 2 if vectors.ndim == 5 and vectors.shape[2:4] == (1, 1) and vectors.shape[4] == 2 else 3
+    _check_vectors(path, vectors.shape[4] if vectors.ndim == 5 and vectors.shape[3] == 1 else 1, dim)
+    displacement = np.moveaxis(vectors.reshape(*vectors.shape[:dim], dim), -1, 0).astype(np.float32)
+    if image.header.get_intent()[0] == "displacement vector":
+        displacement[:2] *= -1  # in RAS, as the standard has it
+    kept = [*range(dim), 3]
+    grid = Grid(displacement.shape[1:], np.asarray(image.affine, dtype=np.float64)[np.ix_(kept, kept)])
+    return Transform(np.ascontiguousarray(displacement), grid), _pair(image)
+
+
+def _check_vectors(path: Path, values: int, dim: int) -> None:
+    if values != dim:
         raise UserError(
             f"{path} has {values} values a voxel in {dim} dimensions, so that it is no displacement field; "
             "give one vector a voxel."
         )
-    grid = from_sitk(image).grid
-    pair = _pair(path) if has_suffix(path, (".nii", ".nii.gz")) else None
-    return Read(sitk.DisplacementFieldTransform(image), grid, pair)
 
 
-def _pair(path: Path) -> Pair | None:
+def _pair(image: nibabel.Nifti1Image) -> Pair | None:
     """What a field's header says of the images that it was made for; None where it says nothing."""
-    for extension in nibabel.load(path).header.extensions:
+    for extension in image.header.extensions:
         try:
             note = json.loads(extension.get_content())["cohortreg"]
             grids = [

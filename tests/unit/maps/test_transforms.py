@@ -7,7 +7,16 @@ import torch
 
 from cohortreg.errors import UserError
 from cohortreg.maps.grids import identity_map, interpolate
-from cohortreg.maps.transforms import Grid, read_transform, to_physical, to_unit, write_transform
+from cohortreg.maps.jacobian import determinant
+from cohortreg.maps.transforms import (
+    Grid,
+    Transform,
+    apply_affine,
+    read_transform,
+    to_physical,
+    to_unit,
+    write_transform,
+)
 
 
 def oblique(shape, angle, spacing, origin):
@@ -101,3 +110,19 @@ def test_vectors_of_more_components_than_the_image_has_axes_are_refused(tmp_path
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 3), np.float32), isVector=True), str(path))
     with pytest.raises(UserError, match=r"field\.nii\.gz: not a field of a vector a voxel"):
         read_transform(path)
+
+
+def test_determinant_where_a_map_folds_and_where_it_mirrors():
+    """Along one axis of 2 mm, u = -3 x folds (1 - 3 = -2), whatever the grid's axes; a mirror is -1 everywhere."""
+    for grid in (FIXED, Grid((9, 11, 13), np.diag([2.0, 1.0, 1.0, 1.0]))):
+        centres = apply_affine(
+            grid.voxel_to_lps, torch.tensor(np.indices(grid.shape), dtype=torch.float64)[None]
+        )
+        for matrix, expected in (
+            (np.diag([-2.0, 1, 1]), -2),
+            (np.diag([-1.0, 1, 1]), -1),
+            (np.diag([1.5, 2, 1]), 3),
+        ):
+            moved = torch.einsum("ij,bj...->bi...", torch.tensor(matrix), centres)
+            field = Transform((moved - centres)[0].float().numpy(), grid)
+            np.testing.assert_allclose(determinant(field), np.full(grid.shape, expected), atol=2e-4)

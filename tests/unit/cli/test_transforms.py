@@ -1,0 +1,171 @@
+"""`cohortreg apply` and `cohortreg jacobian` on files, as a user runs them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+
+from cohortreg.images.io import Image, read_image, read_label, write_image
+from cohortreg.maps.exchange import Pair, write
+from cohortreg.maps.transforms import Grid
+
+COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+AFFINE = np.array([[1.5, 0.2, 0, -10], [-0.3, 1.0, 0, 20], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
+AFFINE[:3, 0] *= 1.5 / np.linalg.norm(AFFINE[:3, 0])
+AFFINE[:3, 1] = [0.3 / 1.5, 1.0, 0]  # at a right angle to the first
+AFFINE[:3, 0] = [1.5, -0.3, 0]
+
+
+def command(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def refused(*arguments) -> str:
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A moving image with a label map, a fixed image elsewhere, and an affine transform between them in three files."""
+    folder = tmp_path_factory.mktemp("files")
+    random = np.random.default_rng(1)
+    moving = Image(random.random((14, 16, 12), np.float32) * 100 + 1, AFFINE)
+    write_image(folder / "moving.nii.gz", moving)
+    write_image(folder / "label.nii.gz", Image((moving.array * 1000).astype(np.int32), AFFINE))
+    fixed = AFFINE.copy()
+    fixed[:3, 3] += [2, -3, 1]
+    write_image(folder / "fixed.nii.gz", Image(random.random((12, 15, 10), np.float32), fixed))
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix([1.1, 0.05, 0, 0, 0.95, 0, 0, 0.1, 1.0])
+    transform.SetTranslation([0.53, -1.07, 0.71])
+    pair = Pair(Grid(moving.shape, AFFINE), Grid((12, 15, 10), fixed))
+    for name in ("field.nii.gz", "itk.h5"):
+        write(folder / name, transform, pair)
+    sitk.WriteTransform(transform, str(folder / "alone.tfm"))
+    return folder
+
+
+def by_simpleitk(folder, name, interpolator):
+    images = [sitk.ReadImage(str(folder / each)) for each in (name, "fixed.nii.gz")]
+    warped = sitk.Resample(*images, sitk.ReadTransform(str(folder / "alone.tfm")), interpolator)
+    return sitk.GetArrayFromImage(warped).T
+
+
+@pytest.mark.parametrize("name", ["field.nii.gz", "itk.h5", "alone.tfm"])
+def test_images_as_simpleitk_warps_them(folder, name, tmp_path):
+    run(
+        "apply",
+        folder / name,
+        folder / "moving.nii.gz",
+        tmp_path / "w.nii.gz",
+        "--reference",
+        folder / "fixed.nii.gz",
+    )
+    warped = read_image(tmp_path / "w.nii.gz")
+    np.testing.assert_allclose(
+        warped.array, by_simpleitk(folder, "moving.nii.gz", sitk.sitkLinear), atol=1e-2
+    )
+    np.testing.assert_allclose(warped.affine, read_image(folder / "fixed.nii.gz").affine, atol=1e-5)
+
+
+def test_labels_keep_their_values_and_type(folder, tmp_path):
+    run("apply", folder / "field.nii.gz", folder / "label.nii.gz", tmp_path / "w.nii.gz", "--label")
+    warped = read_label(tmp_path / "w.nii.gz").array
+    assert warped.max() > 2**16
+    assert set(np.unique(warped)) <= {0, *np.unique(read_label(folder / "label.nii.gz").array)}
+    np.testing.assert_array_equal(warped, by_simpleitk(folder, "label.nii.gz", sitk.sitkNearestNeighbor))
+
+
+def test_background(folder, tmp_path):
+    options = ["--background", -1000, "--reference", folder / "fixed.nii.gz"]
+    run("apply", folder / "itk.h5", folder / "moving.nii.gz", tmp_path / "w.nii.gz", *options)
+    warped = read_image(tmp_path / "w.nii.gz").array
+    assert warped.min() == -1000
+    assert warped.max() > 0
+
+
+def test_an_image_it_was_not_made_for(folder, tmp_path):
+    moving = read_image(folder / "moving.nii.gz")
+    elsewhere = moving.affine.copy()
+    elsewhere[:3, 3] += 9
+    write_image(tmp_path / "other.nii.gz", Image(moving.array, elsewhere))
+    said = refused("apply", folder / "field.nii.gz", tmp_path / "other.nii.gz", tmp_path / "w.nii.gz")
+    assert "other.nii.gz: the transform was made for a moving image of 14 x 16 x 12 voxels" in said
+    assert not (tmp_path / "w.nii.gz").exists()
+    run("apply", folder / "field.nii.gz", tmp_path / "other.nii.gz", tmp_path / "w.nii.gz", "--any-image")
+    # What fills the same space is welcome: at another resolution, with its axes turned.
+    coarse = moving.affine @ np.diag([2, 2, 2, 1.0])
+    coarse[:3, 3] = (moving.affine @ [0.5, 0.5, 0.5, 1])[:3]
+    write_image(tmp_path / "coarse.nii.gz", Image(moving.array[::2, ::2, ::2].copy(), coarse))
+    run("apply", folder / "field.nii.gz", tmp_path / "coarse.nii.gz", tmp_path / "w.nii.gz")
+    turned = moving.affine[:, [1, 0, 2, 3]]
+    write_image(
+        tmp_path / "turned.nii.gz", Image(np.ascontiguousarray(moving.array.transpose(1, 0, 2)), turned)
+    )
+    run("apply", folder / "field.nii.gz", tmp_path / "turned.nii.gz", tmp_path / "v.nii.gz")
+    expected = by_simpleitk(folder, "moving.nii.gz", sitk.sitkLinear)
+    np.testing.assert_allclose(read_image(tmp_path / "v.nii.gz").array, expected, atol=1e-2)
+
+
+def test_a_transform_that_leads_nowhere(folder, tmp_path):
+    moving = read_image(folder / "moving.nii.gz")
+    far = moving.affine.copy()
+    far[:3, 3] += 900
+    write_image(tmp_path / "far.nii.gz", Image(moving.array, far))
+    options = ["--reference", folder / "fixed.nii.gz"]
+    said = refused("apply", folder / "alone.tfm", tmp_path / "far.nii.gz", tmp_path / "w.nii.gz", *options)
+    assert "the transform was made for another one" in said
+
+
+@pytest.mark.parametrize(
+    ("transform", "sentence"),
+    [
+        ("itk.h5", "name the fixed image with --reference"),
+        ("moving.nii.gz", "1 values a voxel in 3 dimensions"),
+        ("nothing.h5", "no such transform"),
+        ("short.h5", "no transform that ITK reads"),
+        ("short.nii.gz", "not a displacement field, or is cut short"),
+    ],
+)
+def test_what_is_no_transform_is_one_sentence(folder, tmp_path, transform, sentence):
+    for name in ("itk.h5", "field.nii.gz"):
+        content = (folder / name).read_bytes()
+        (folder / f"short{name[name.index('.') :]}").write_bytes(content[: len(content) // 2])
+    assert sentence in refused("apply", folder / transform, folder / "moving.nii.gz", tmp_path / "w.nii.gz")
+
+
+def test_points_go_where_simpleitk_takes_them(folder, tmp_path):
+    transform = sitk.ReadTransform(str(folder / "alone.tfm"))
+    grid = Grid.of(read_image(folder / "fixed.nii.gz"))
+    inside = (grid.voxel_to_lps @ [5, 7, 4, 1])[:3]
+    pd.DataFrame([inside, inside + 500], columns=["x", "y", "z"]).to_csv(tmp_path / "in.csv", index=False)
+    done = run("apply", folder / "field.nii.gz", tmp_path / "in.csv", tmp_path / "out.csv")
+    assert "1 of them lie beyond the transform's grid" in done.stderr
+    found = pd.read_csv(tmp_path / "out.csv").to_numpy()
+    np.testing.assert_allclose(found[0], transform.TransformPoint(inside.tolist()), atol=1e-4)
+    np.testing.assert_allclose(found[1], inside + 500, atol=1e-4)
+
+
+def test_determinant_of_an_affine_map(folder, tmp_path):
+    expected = np.linalg.det(np.array([[1.1, 0.05, 0], [0, 0.95, 0], [0, 0.1, 1.0]]))
+    done = run("jacobian", folder / "field.nii.gz", tmp_path / "j.nii.gz")
+    assert "0 of 1800 voxels fold" in done.stdout
+    np.testing.assert_allclose(read_image_of_one_value(tmp_path / "j.nii.gz"), expected, rtol=1e-4)
+    run("jacobian", folder / "itk.h5", tmp_path / "l.nii.gz", "--log", "--fixed", folder / "fixed.nii.gz")
+    np.testing.assert_allclose(read_image_of_one_value(tmp_path / "l.nii.gz"), np.log(expected), rtol=1e-3)
+
+
+def read_image_of_one_value(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))

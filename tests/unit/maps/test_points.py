@@ -1,0 +1,145 @@
+"""Points and meshes through known transforms; in the files everything else stays as it was."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+
+from cohortreg.errors import UserError
+from cohortreg.maps.apply import mirrors, move
+from cohortreg.maps.points import move_points
+
+SHIFT = np.array([1.0, -2.0, 3.0])  # LPS millimetres
+
+
+def shifted(points):
+    return points + SHIFT
+
+
+def test_table(tmp_path):
+    (tmp_path / "in.csv").write_text('name,Z,y,x\nknee,3,2,1\n"a, b",30,20,10\n')
+    assert move_points(tmp_path / "in.csv", tmp_path / "out.csv", shifted) == 2
+    moved = pd.read_csv(tmp_path / "out.csv")
+    assert list(moved) == ["name", "Z", "y", "x"]
+    assert moved["name"].tolist() == ["knee", "a, b"]
+    np.testing.assert_allclose(moved[["x", "y", "Z"]], [[2, 0, 6], [11, 18, 33]])
+
+
+def test_table_of_ras_coordinates(tmp_path):
+    (tmp_path / "in.csv").write_text("x,y,z\n1,2,3\n")
+    move_points(tmp_path / "in.csv", tmp_path / "out.csv", shifted, "RAS")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv"), [[0, 4, 6]])
+
+
+def test_landmarks_of_slicer_in_both_frames(tmp_path):
+    def markup(frame):
+        placed = {"id": "1", "position": [1.0, 2.0, 3.0], "orientation": [-1, 0, 0, 0, -1, 0, 0, 0, 1]}
+        return {
+            "type": "Fiducial",
+            "coordinateSystem": frame,
+            "controlPoints": [placed, {"id": "2", "position": None}],
+        }
+
+    content = {"@schema": "markups", "markups": [markup("LPS"), markup("RAS")]}
+    (tmp_path / "in.mrk.json").write_text(json.dumps(content))
+    assert move_points(tmp_path / "in.mrk.json", tmp_path / "out.mrk.json", shifted) == 2
+    found = json.loads((tmp_path / "out.mrk.json").read_text())
+    positions = [each["controlPoints"][0].pop("position") for each in found["markups"]]
+    assert positions == [[2.0, 0.0, 6.0], [0.0, 4.0, 6.0]]
+    for each in content["markups"]:
+        each["controlPoints"][0].pop("position")
+    assert found == content
+
+
+@pytest.fixture
+def sphere():
+    sources = pytest.importorskip("vtkmodules.vtkFiltersSources", reason="vtk is not installed")
+    source = sources.vtkSphereSource()
+    source.SetCenter(10, 20, 30)
+    source.SetRadius(5)
+    source.Update()
+    return source.GetOutput()
+
+
+def volume(mesh) -> float:
+    """Signed by where the polygons' outside is."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    points = vtk_to_numpy(mesh.GetPoints().GetData()).astype(float)
+    triangles = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+    return float(np.linalg.det(points[triangles] - points.mean(0)).sum() / 6)
+
+
+def written(mesh, path, header=""):
+    from vtkmodules.vtkIOGeometry import vtkSTLWriter
+    from vtkmodules.vtkIOLegacy import vtkPolyDataWriter
+
+    writer = vtkPolyDataWriter() if path.suffix == ".vtk" else vtkSTLWriter()
+    writer.SetFileName(str(path))
+    writer.SetHeader(header)
+    writer.SetInputData(mesh)
+    writer.Write()
+    return path
+
+
+def read(path):
+    from vtkmodules.vtkIOGeometry import vtkSTLReader
+    from vtkmodules.vtkIOLegacy import vtkPolyDataReader
+
+    reader = vtkPolyDataReader() if path.suffix == ".vtk" else vtkSTLReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    return reader.GetOutput(), reader.GetHeader()
+
+
+@pytest.mark.parametrize("suffix", [".vtk", ".stl"])
+@pytest.mark.parametrize(
+    ("header", "centre"), [("", [11, 18, 33]), ("3D Slicer output. SPACE=RAS", [9, 22, 33])]
+)
+def test_mesh(sphere, tmp_path, suffix, header, centre):
+    path = written(sphere, tmp_path / f"in{suffix}", header)
+    assert move_points(path, tmp_path / f"out{suffix}", shifted) == sphere.GetNumberOfPoints()
+    mesh, said = read(tmp_path / f"out{suffix}")
+    np.testing.assert_allclose(mesh.GetCenter(), centre, atol=1e-4)
+    assert mesh.GetNumberOfPolys() == sphere.GetNumberOfPolys()
+    np.testing.assert_allclose(volume(mesh), volume(sphere), rtol=1e-4)
+    assert header in said
+
+
+def test_the_outside_of_a_mirrored_mesh_stays_outside(sphere, tmp_path):
+    mirror = sitk.AffineTransform(3)
+    mirror.SetMatrix([-1, 0, 0, 0, 1, 0, 0, 0, 1])
+    assert mirrors(mirror)
+    assert not mirrors(sitk.AffineTransform(3))
+    path = written(sphere, tmp_path / "in.vtk")
+    move_points(path, tmp_path / "out.vtk", lambda points: move(points, mirror), mirrors=True)
+    mesh, _ = read(tmp_path / "out.vtk")
+    np.testing.assert_allclose(mesh.GetCenter(), [-10, 20, 30], atol=1e-4)
+    assert volume(mesh) > 0.9 * volume(sphere) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "output", "sentence"),
+    [
+        ("in.csv", "x,y\n1,2\n", "out.csv", "has no columns x, y and z"),
+        ("in.csv", "x,y,z\n1,2,far\n", "out.csv", "no table of numbers"),
+        ("in.csv", "", "out.csv", "no table of numbers"),
+        ("in.csv", "x,y,z\n1,2,3\n", "out.json", "let it end in .csv"),
+        ("in.mrk.json", "{}", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
+        ("in.mrk.json", "[1", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
+        ("in.vtk", "nothing of VTK's", "out.vtk", "no surface mesh"),
+        ("in.ply", "ply", "out.ply", "points are read from .csv"),
+    ],
+)
+def test_files_without_points_are_one_sentence(tmp_path, name, content, output, sentence):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=sentence):
+        move_points(tmp_path / name, tmp_path / output, shifted)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        move_points(tmp_path / "in.csv", tmp_path / "out.csv", shifted)
