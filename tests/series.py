@@ -1,5 +1,7 @@
 """DICOM series that tests write: small, with the geometry and the tags that they ask for."""
 
+import contextlib
+import locale
 import tarfile
 from pathlib import Path
 
@@ -51,9 +53,20 @@ def write_series(folder: Path, image: SimpleITK.Image, flipped: bool = False, **
         writer.KeepOriginalImageUIDOn()
         writer.SetImageIO("GDCMImageIO")
         writer.SetFileName(str(folder / f"{number:03}.dcm"))
-        writer.Execute(plane)
+        with _same_locale():
+            writer.Execute(plane)
         (folder / f"{number:03}.dcm").rename(folder / f"{number:03}")
     return folder
+
+
+@contextlib.contextmanager
+def _same_locale():
+    """GDCM leaves the locale C behind when it writes, in which Python takes every file for ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def packed(folder: Path, suffix: str = ".tar.gz") -> Path:
