@@ -11,6 +11,8 @@ rule pack:
         layout.log("pack", "{training_set}"),
     benchmark:
         layout.benchmark("pack", "{training_set}")
+    # Before registrations that do not wait for it: most of the run waits for training.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: 1
@@ -35,7 +37,6 @@ rule train:
         layout.log("train", "{model}-{stage}"),
     benchmark:
         layout.benchmark("train", "{model}-{stage}")
-    # Before registrations that do not wait for it: most of the run waits for training.
     priority: 1
     conda:
         ENVIRONMENT
