@@ -1,9 +1,9 @@
-"""report.html: a cohort's results on one page that needs nothing beside it."""
+"""The report: a folder with a page about the whole cohort and one about each pair, which needs nothing beside it."""
 
-import base64
 import math
+import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from importlib import resources
 
 import pandas as pd
 import yaml
@@ -14,9 +14,10 @@ from cohortreg.config import is_icon, trained_methods
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.sets import main_set, sets_in_words
 from cohortreg.evaluation.tables import read_table
-from cohortreg.files import digest_file, read_json, write_text
-from cohortreg.layout import FIGURES, Layout
+from cohortreg.files import digest_file, read_json, whole_folder, write_text
+from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout, ReportLayout
 from cohortreg.report.figures import rank, shown_pairs
+from cohortreg.report.pair_pages import write_pair_pages
 
 PAIRS_AT_MOST = 1000
 PAIRS_AT_FIRST = 100
@@ -24,11 +25,23 @@ FAILURES_AT_MOST = 50
 
 
 def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) -> None:
-    """Write `report.html` from the tables, figures and model cards.
+    """Write the folder of the report from the tables, figures and model cards, whole or not at all.
 
     config: of the configuration at least methods, models, structures, report; all of it is shown. left_out: a sentence
     for each row whose software is missing.
     """
+    environment = templates()
+    with whole_folder(layout.report.root) as folder:
+        report = ReportLayout(folder)
+        _copy_static(report)
+        _copy_figures(layout, report)
+        write_pair_pages(folder, layout, config, environment)
+        content = _content(layout, config) | {"left_out": left_out, "root": ""}
+        write_text(report.index, environment.get_template("index.html.j2").render(content))
+
+
+def templates() -> Environment:
+    """The report's templates, and filters that write numbers as the tables do."""
     environment = Environment(
         loader=PackageLoader("cohortreg", "report"),
         autoescape=True,
@@ -47,10 +60,21 @@ def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) 
         "number_of": lambda count, what: f"{count:,} {what}" + ("" if count == 1 else "s"),
         "words": lambda name: name.replace("_", " "),
     }
-    write_text(
-        layout.report,
-        environment.get_template("page.html.j2").render(_content(layout, config) | {"left_out": left_out}),
-    )
+    return environment
+
+
+def _copy_static(report: ReportLayout) -> None:
+    """Style and scripts of the package."""
+    for source in (resources.files("cohortreg") / "report" / "static").iterdir():
+        write_text(report.static(source.name), source.read_text("utf-8"))
+
+
+def _copy_figures(layout: Layout, report: ReportLayout) -> None:
+    for name in FIGURES:
+        for suffix in FIGURE_SUFFIXES:
+            if layout.figure(name, suffix).is_file():
+                report.figure(name, suffix).parent.mkdir(exist_ok=True)
+                shutil.copyfile(layout.figure(name, suffix), report.figure(name, suffix))
 
 
 def _content(layout: Layout, config: Mapping) -> dict:
@@ -140,16 +164,12 @@ def _published(row: Mapping) -> dict[str, str]:
 
 
 def _figures(layout: Layout, shown: Mapping[str, pd.Series]) -> dict[str, dict]:
-    """Name -> the PNG as a data URL, and for a pair's figure its row of the table of pairs."""
+    """Name -> where the page finds the figure, and for a pair's figure its row of the table of pairs."""
     of_numbers = [name for name in FIGURES if not name.startswith("pairs-")]
-    figures = {name: {"source": _data_url(layout.figure(name))} for name in of_numbers}
+    figures = {name: {"source": f"figures/{name}.png"} for name in of_numbers}
     for name, row in shown.items():
-        figures[f"pairs-{name}"] = {"source": _data_url(layout.figure(f"pairs-{name}")), **row.to_dict()}
+        figures[f"pairs-{name}"] = {"source": f"figures/pairs-{name}.png", **row.to_dict()}
     return figures
-
-
-def _data_url(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
