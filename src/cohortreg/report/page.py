@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 import cohortreg
 from cohortreg.config import is_icon, trained_methods
+from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.sets import main_set, sets_in_words
 from cohortreg.evaluation.tables import read_table
@@ -32,8 +33,9 @@ def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) 
     """Write the folder of the report from the tables, figures and model cards, whole or not at all.
 
     config: of the configuration at least methods, models, structures, report; all of it is shown. left_out: a sentence
-    for each row whose software is missing.
+    for each row whose software is missing. Raises UserError where a table or the cohort's summary is missing.
     """
+    _require(layout)
     environment = templates()
     with whole_folder(layout.report.root) as folder:
         report = ReportLayout(folder)
@@ -43,6 +45,15 @@ def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) 
         content = _content(layout, config, report) | {"left_out": left_out, "root": ""}
         content |= _pairs(layout, config, report, pages)
         write_text(report.index, environment.get_template("index.html.j2").render(content))
+
+
+def _require(layout: Layout) -> None:
+    """Refuse what cannot be shown at all; a figure or a model's card that is missing is told on the page."""
+    made = {layout.cohort: "cohort", layout.excluded: "cohort"}
+    made |= dict.fromkeys((layout.pairs_table, layout.methods_table, layout.sets_table), "tables")
+    for path, command in made.items():
+        if not path.is_file():
+            raise UserError(f"{path} is missing; run `cohortreg {command}` again before the report.")
 
 
 def templates() -> Environment:
@@ -90,12 +101,12 @@ def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
     main, sets = main_set(pairs), read_table(layout.sets_table)
     failures = pairs[pairs["failure"] != ""]
     excluded = pd.read_csv(layout.excluded, sep="\t", dtype=str, keep_default_na=False)
-    shown = shown_pairs(main, method)
+    shown, labelled = shown_pairs(main, method), _labelled(pairs)
     return {
         "cohort": read_json(layout.cohort),
         "method": method,
-        "structures": list(config["structures"]),
-        "labelled": bool(pairs["dice_mean"].notna().any()),
+        "structures": list(config["structures"]) if labelled else [],
+        "labelled": labelled,
         "summary": sentences(summary, method, config["report"]["reference"]),
         "excluded": excluded.to_dict("records"),
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
@@ -121,9 +132,7 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
     pairs = rows.worst_first(read_table(layout.pairs_table), config["methods"])
     method = names.main_method(config["methods"], config["models"])
     columns = rows.columns(pairs, list(config["structures"]))
-    first = next(
-        name for name in ("dice_mean", "folds_percent") if pairs[name].notna().any() or name != "dice_mean"
-    )
+    labelled = _labelled(pairs)
     own = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
     return {
         "table": {
@@ -134,8 +143,8 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
             "methods": list(config["methods"]),
             "sets": sorted(set(pairs["set"])) if pairs["set"].any() else [],
             "method": method,
-            "sort": first,
-            "ascending": first == "dice_mean",
+            "sort": "dice_mean" if labelled else "folds_percent",
+            "ascending": labelled,
         },
         "absent": rows.missing_measures(pairs),
         "static_columns": [
@@ -144,6 +153,11 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
         "pairs": own.head(PAIRS_WITHOUT_SCRIPTS).to_dict("records"),
         "all_pairs": len(own),
     }
+
+
+def _labelled(pairs: pd.DataFrame) -> bool:
+    """Whether the cohort has labels, as far as the table of pairs can tell: any Dice, or no pair that could have one."""
+    return bool(pairs["dice_mean"].notna().any() or pairs["failure"].ne("").all())
 
 
 def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:

@@ -9,7 +9,7 @@ from cohortreg.files import write_text
 from cohortreg.layout import ReportLayout
 
 PART = 5000  # rows
-NARROWEST, WIDEST, PADDING = 6, 28, 4  # characters
+NARROWEST, WIDEST, PADDING = 6, 28, 3  # characters
 TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set", "failure": "Failure"}
 #: Measures and, of static/numbers.js, how each is written; those of the structures come behind the mean.
 MEASURES = {
@@ -96,9 +96,11 @@ def _text(key: str) -> dict[str, str]:
 
 
 def _structures(structures: Sequence[str]) -> list[dict]:
-    named = {name: name.replace("_", " ") for name in structures} | {"union": "together"}
+    named = {name: name.replace("_", " ") for name in structures}
+    named["union"] = "together"
+    full = named | {"union": "all structures together"}
     return [
-        {"key": f"dice_{name}", "title": words, "full": f"Dice of {words} [%]", "kind": "dice"}
+        {"key": f"dice_{name}", "title": words, "full": f"Dice of {full[name]} [%]", "kind": "dice"}
         for name, words in named.items()
     ]
 

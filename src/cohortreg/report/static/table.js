@@ -285,7 +285,7 @@ cohortreg.Table = class {
       const button = cohortreg.element("button", { type: "button" }, column.title);
       if (column.full !== column.title) button.title = column.full;
       button.addEventListener("click", () => this.sortBy(column));
-      if (this.isNumber(column)) head.className = "number";
+      head.className = this.isNumber(column) ? "number" : column.kind;
       head.append(button);
       row.append(head);
       const width = cohortreg.element("col");
