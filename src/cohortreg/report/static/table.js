@@ -355,17 +355,17 @@ cohortreg.Table = class {
   }
 
   controls() {
-    const choose = (name, read) => {
+    const choose = (name, event, read) => {
       const control = this.at(name);
-      if (control) control.addEventListener("input", () => {
+      if (control) control.addEventListener(event, () => {
         this.view[name] = read(control.value);
         this.changed();
       });
     };
     // "any" has no name of its own: a method may be called so.
     const named = value => (value === "*" ? null : value.slice(1));
-    for (const name of ["method", "set", "rating"]) choose(name, named);
-    choose("text", value => value.trim());
+    for (const name of ["method", "set", "rating"]) choose(name, "change", named);
+    choose("text", "input", value => value.trim());
     this.at("clear").addEventListener("click", () => {
       this.view.clear();
       this.changed();
