@@ -116,7 +116,7 @@ def test_what_is_shown_is_kept_in_the_address_and_on_the_way_back(page):
 
 
 def test_an_address_that_makes_no_sense_is_as_none(page):
-    page.open("#pairs?sort=nothing&in.dice_mean=x..y&in.nothing=1..2")
+    page.open("#pairs?method=x&rating=x&set=x&sort=x&in.dice_mean=x..y&in.x=1..2")
     assert page.part("count").text == "40 of 120 rows"
 
 
