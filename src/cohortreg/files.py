@@ -29,12 +29,50 @@ def whole(path: Path) -> Iterator[Path]:
     no space is left.
     """
     path = Path(path)
-    beside = path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
+    beside = _beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
-        written.append(path)
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
+            beside.replace(path)
+            written.append(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to write to; it becomes `path` when the block ends without an error.
+
+    What was at `path` before is there until then, and nothing of it afterwards. The folder counts as written, and not
+    each file in it. Raises UserError where no space is left.
+    """
+    path = Path(path)
+    beside = _beside(path)
+    before = beside.with_name(f"{beside.name}.before")
+    try:
+        with _explained(path):
+            beside.mkdir(parents=True)
+            yield beside
+            if path.exists():
+                path.replace(before)
+            beside.replace(path)
+            written[:] = [*(file for file in written if not file.is_relative_to(beside)), path]
+    finally:
+        for folder in (beside, before):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """The name that a file or folder of this process has until it is whole."""
+    return path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """A sentence instead of the error where no space was left to write `path`."""
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:
@@ -43,8 +81,6 @@ def whole(path: Path) -> Iterator[Path]:
             reason = "no space is left to write it; make room and run again, what was finished is kept"
             raise UserError(f"{path}: {reason}") from error
         raise
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _full(folder: Path, error: Exception) -> bool:

@@ -178,8 +178,30 @@ class Layout(Results):
         return self.root / "tables" / "methods.tex"
 
     @property
-    def report(self) -> Path:
-        return self.root / "report.html"
+    def report(self) -> "ReportLayout":
+        """What people look at."""
+        return ReportLayout(self.root / "report")
+
+
+@dataclass(frozen=True)
+class ReportLayout(Results):
+    """Paths below `results/{cohort}/report/`, which can be moved and served as it is."""
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.html"
+
+    def static(self, name: str) -> Path:
+        """Style and scripts, the same in every report."""
+        return self.root / "static" / name
+
+    def rows(self, part: int) -> Path:
+        """A part of the table of pairs, from 0, as a script: pages opened from disk can read no other files."""
+        return self.root / "rows" / f"{part}.js"
+
+    def pair(self, moving: str, fixed: str, suffix: str = "html") -> Path:
+        """The page of a pair, or with suffix js what it shows."""
+        return self.root / "pairs" / f"{moving}_to_{fixed}.{suffix}"
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,10 @@ rule report:
         excluded=layout.excluded,
     output:
         report(
-            layout.report,
+            directory(layout.report.root),
             caption="../report/report.rst",
             category="Comparison",
+            htmlindex=layout.report.index.name,
             labels={"what": "all", "as": "report"},
         ),
     log:

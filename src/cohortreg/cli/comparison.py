@@ -84,11 +84,11 @@ def report_command(
     results: Results,
     settings: Annotated[str, typer.Option(help="JSON: the configuration; it is shown in the report.")],
 ) -> None:
-    """Write report.html: one page, readable without anything beside it."""
+    """Write the folder report/, whose index.html a browser opens from disk; it needs nothing beside it."""
     from cohortreg.report.page import write_report
 
     layout = Layout(results)
     config = json.loads(json.dumps(parsed(settings)))  # plain dictionaries, which YAML can show
     left_out = config.pop("left_out", [])
     write_report(layout, config, left_out)
-    typer.echo(f"The report is written. Open it in a browser: {layout.report.resolve()}")
+    typer.echo(f"The report is written. Open it in a browser: {layout.report.index.resolve()}")
