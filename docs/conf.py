@@ -32,6 +32,7 @@ html_theme = "furo"
 html_title = "cohortreg"
 html_math_renderer = "mathml"
 html_copy_source = False
+html_show_copyright = False
 # The entry page, which leads to docs/index.html.
 html_extra_path = ["site/entry"]
 html_static_path = ["site/static"]

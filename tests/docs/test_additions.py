@@ -43,9 +43,8 @@ print(type(registration.network).__name__, lowered[0])
 @pytest.fixture
 def package(tmp_path):
     """A copy of the package."""
-    shutil.copytree(
-        REPOSITORY / "src" / "cohortreg", tmp_path / "cohortreg", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "src" / "cohortreg", tmp_path / "cohortreg", ignore=unwanted)
     return tmp_path / "cohortreg"
 
 

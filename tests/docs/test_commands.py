@@ -1,4 +1,4 @@
-"""Every command of a page works: it is run, or tried as far as it can be without the hours, images or machines it needs.
+"""Every command of a page works: it is run, or tried as far as it can be without its hours, images or machines.
 
 | command | how it is tried |
 | --- | --- |
@@ -17,7 +17,7 @@ import shutil
 
 import pytest
 import typer.main
-from pages import PAGES, Block, blocks, commands, without_code
+from pages import FENCE, PAGES, Block, blocks, commands, without_code
 from projects import REPOSITORY
 
 from cohortreg.cli import app
@@ -49,8 +49,8 @@ ROOT = typer.main.get_command(app)
 SPANS = [
     (page, span)
     for page in PAGES
-    for span in re.findall(r"`(cohortreg [a-z][^`]*)`", re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL))
-]  # fmt: skip
+    for span in re.findall(r"`(cohortreg [a-z][^`]*)`", FENCE.sub("", page.read_text("utf-8")))
+]
 
 
 def command_of(words: list[str]):

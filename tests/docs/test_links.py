@@ -47,9 +47,9 @@ def test_every_page_of_the_documentation_is_in_its_contents():
 
 def test_files_that_pages_name_are_there():
     """Within sentences, of folders that a clone has."""
+    named = re.compile(r"`((?:config|docs|workflow|src|benchmarks|tests)/[\w./-]+\.\w+)`")
     for page in PAGES:
-        for name in re.findall(
-            r"`((?:config|docs|workflow|src|benchmarks|tests)/[\w./-]+\.\w+)`", page.read_text("utf-8")
-        ):
-            made = re.search(r"\{|knees|qc\.tsv|yourname", name)
-            assert made or (REPOSITORY / name).exists(), f"{page.name}: {name}"
+        for name in named.findall(page.read_text("utf-8")):
+            # What the tutorial has its reader write.
+            if not name.startswith("config/knees"):
+                assert (REPOSITORY / name).exists(), f"{page.name}: {name}"

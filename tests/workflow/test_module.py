@@ -79,9 +79,10 @@ def test_a_module_runs_from_raw_images_to_the_report_and_then_has_nothing_to_do(
     assert "Nothing to be done" in again.stdout, again.stdout
 
 
-@pytest.mark.parametrize(
-    "snakefile", [DEPLOYED, page_snakefile().replace("use rule * from cohortreg", "use rule * from cohortreg as knees_*")]
-)  # fmt: skip
+PREFIXED = page_snakefile().replace("use rule * from cohortreg", "use rule * from cohortreg as knees_*")
+
+
+@pytest.mark.parametrize("snakefile", [DEPLOYED, PREFIXED], ids=["deployed", "prefixed"])
 def test_what_snakedeploy_writes_and_a_prefix_are_planned(tmp_path, snakefile):
     run = new_module(tmp_path, snakefile).snakemake("--dry-run", "--quiet", "rules")
     assert run.returncode == 0, run.stdout
