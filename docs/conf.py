@@ -26,6 +26,8 @@ myst_heading_anchors = 4
 # As GitHub writes equations.
 myst_fence_as_directive = ["math"]
 highlight_language = "text"
+# Quotes and dashes of options and JSON stay as they are typed.
+smartquotes = False
 math_numfig = False
 
 html_theme = "furo"
