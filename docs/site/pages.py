@@ -3,7 +3,7 @@
 - The contents, from the links of docs/index.md.
 - `<!-- generated: NAME -->` becomes the reference NAME, see `reference`.
 - A link whose text is the dotted name of something in src/, such as [`icon.losses.icon_loss`](../src/...), gets its
-  source below the paragraph, and ends the build where there is no such thing.
+  source below the paragraph, and a warning where there is no such thing.
 """
 
 import re
@@ -12,8 +12,9 @@ from pathlib import Path
 from reference import REFERENCES
 from source import NAMED, source_of
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
+from sphinx.util import logging
 
+LOGGER = logging.getLogger(__name__)
 GENERATED = re.compile(r"<!-- generated: (.+?) -->")
 INLINE_MATH = re.compile(r"\$`([^`]+)`\$")
 LINK = re.compile(r"^- \[.+?\]\((?!https?:)(.+?)\.md\)")
@@ -39,26 +40,27 @@ def toctrees(index: str) -> str:
     return "\n\n".join(["", *parts, ""])
 
 
-def with_sources(text: str) -> str:
+def with_sources(text: str, docname: str) -> str:
     """A page with the source of what its links name, below each paragraph."""
     return "\n\n".join(
-        "\n\n".join([paragraph, *(_details(*found) for found in NAMED.findall(paragraph))])
+        "\n\n".join([paragraph, *(_details(docname, *found) for found in NAMED.findall(paragraph))])
         for paragraph in text.split("\n\n")
     )
 
 
-def _details(name: str, path: str) -> str:
+def _details(docname: str, name: str, path: str) -> str:
     try:
         code = source_of(name, path)
     except LookupError as error:
-        raise ExtensionError(str(error)) from error
+        LOGGER.warning(str(error), location=docname)
+        return ""
     return f"<details><summary>{name}</summary>\n\n```python\n{code}\n```\n\n</details>"
 
 
 def complete(app: Sphinx, docname: str, source: list[str]) -> None:
     """Add what is generated to a page that was read."""
     text = INLINE_MATH.sub(r"{math}`\1`", source[0])
-    text = with_sources(text)
+    text = with_sources(text, docname)
     text = GENERATED.sub(lambda found: REFERENCES[found[1]](), text)
     index = (Path(app.srcdir) / f"{app.config.root_doc}.md").read_text("utf-8")
     if docname == app.config.root_doc:
