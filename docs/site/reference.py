@@ -31,27 +31,38 @@ def configuration_keys() -> str:
 
 
 def resolved(schema: Mapping, path: str) -> Mapping:
-    """The schema's node at a dotted path as `configuration.key_paths` gives it."""
+    """The schema's node at a dotted path as `configuration.key_paths` gives it, with what it refers to."""
     node = schema
     for part in path.replace(ENTRY, f".{ENTRY}").split("."):
         node = {ENTRY: node.get("items"), NAMED_BY_USER: node.get("additionalProperties")}.get(part) or node[
             "properties"
         ][part]
-    if "$ref" in node:
-        node = schema["$defs"][node["$ref"].split("/")[-1]] | node
-    return node
+    return _whole(node, schema["$defs"])
+
+
+def _whole(node: object, definitions: Mapping) -> object:
+    """A node with the definitions that it and its parts refer to in their place."""
+    if isinstance(node, list):
+        return [_whole(part, definitions) for part in node]
+    if not isinstance(node, Mapping):
+        return node
+    referred = definitions[node["$ref"].split("/")[-1]] if "$ref" in node else {}
+    return {key: _whole(part, definitions) for key, part in {**referred, **node}.items()}
 
 
 def values(node: Mapping) -> str:
-    """In words, what a schema's node allows."""
+    """In words, what a schema's node, without references, allows."""
+    if "anyOf" in node and "type" not in node:
+        return " or ".join(values(part) for part in node["anyOf"])
     if "enum" in node:
         return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in node["enum"])
     kinds = node.get("type", "object")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     names = {"object": "mapping", "array": "list", "string": "text", "boolean": "true or false"}
     said = " or ".join(names.get(kind, kind) for kind in kinds)
-    if "array" in kinds and node.get("items", {}).get("type", "object") != "object":
-        said = f"list of {values(node['items'])}"
+    items = node.get("items", {})
+    if "array" in kinds and ("enum" in items or items.get("type", "object") != "object"):
+        said = f"list of {values(items)}"
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
     said += "".join(f", {sign} {node[key]}" for key, sign in bounds.items() if key in node)
     least, most = node.get("minItems"), node.get("maxItems")

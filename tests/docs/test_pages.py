@@ -70,6 +70,14 @@ def test_the_reference_of_the_configuration_has_every_key_with_its_default():
     assert set(keys[0]) == set(keys[1])
 
 
+def test_values_of_a_schema_in_words():
+    rating = {"enum": ["good", "bad"]}
+    either = {"anyOf": [rating, {"type": "array", "items": rating}, {"type": "null"}]}
+    assert reference.values(either) == "`good`, `bad` or list of `good`, `bad` or null"
+    assert reference.values({"type": ["string", "null"]}) == "text or null"
+    assert reference.values({"type": "number", "exclusiveMinimum": 0, "maximum": 1}) == "number, > 0, ≤ 1"
+
+
 def test_the_reference_of_the_command_line_has_every_command_with_its_options():
     text = reference.command_line()
     assert "## cohortreg import msd" in text and "## cohortreg paper table1" in text
