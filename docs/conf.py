@@ -21,6 +21,8 @@ include_patterns = ["*.md", "docs/**.md", "config/*.md", "benchmarks/*.md", "res
 # Folders that are not walked through, some of them large.
 exclude_patterns = [".*", "build", "src", "tests", "workflow", "results/*/**", "resources/*/**"]
 
+# Pictures with a width, as GitHub has them.
+myst_enable_extensions = ["html_image"]
 # Anchors as GitHub makes them, of every heading that a page links to.
 myst_heading_anchors = 4
 # As GitHub writes equations.

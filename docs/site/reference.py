@@ -24,10 +24,13 @@ def configuration_keys() -> str:
         node = resolved(schema, path)
         cells = [f"`{path}`", values(node), default(defaults, path), _cell(node["description"])]
         tables.setdefault(path.split(".")[0], []).append(f"| {' | '.join(cells)} |")
-    return "\n\n".join(
-        "\n".join([f"## {key}", "", "| key | values | default | what |", "| --- | --- | --- | --- |", *rows])
-        for key, rows in tables.items()
-    )
+    head = ["| key | values | default | what |", "| --- | --- | --- | --- |"]
+    return "\n\n".join(f"## {key}\n\n{_of_names(head + rows)}" for key, rows in tables.items())
+
+
+def _of_names(rows: list[str]) -> str:
+    """A table whose first column has names, which site/static/wide.css keeps in one piece."""
+    return "\n".join(['<div class="names">', "", *rows, "", "</div>"])
 
 
 def resolved(schema: Mapping, path: str) -> Mapping:
@@ -112,7 +115,7 @@ def _command(name: str, command) -> str:
     rows = [f"| {_parameter(param)} | {_facts(param)} | {_cell(param.help or '')} |" for param in shown]
     parts = [f"## {name}", command.help or "", f"```text\n{usage}\n```"]
     if rows:
-        parts.append("\n".join(["| | | |", "| --- | --- | --- |", *rows]))
+        parts.append(_of_names(["| | | |", "| --- | --- | --- |", *rows]))
     return "\n\n".join(parts)
 
 

@@ -7,7 +7,7 @@ import pytest
 from pages import PAGES, without_code
 from projects import REPOSITORY
 
-LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 
 
 def anchors(text: str) -> set[str]:
@@ -28,7 +28,7 @@ def anchors(text: str) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_link_of_a_page_leads_somewhere(page):
     text = page.read_text("utf-8")
-    for link in LINK.findall(without_code(text)):
+    for link in map("".join, LINK.findall(without_code(text))):
         if re.match(r"[a-z]+:", link):
             continue
         name, _, anchor = unquote(link).partition("#")
