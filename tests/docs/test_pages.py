@@ -1,0 +1,87 @@
+"""What pages quote from the package is there: names, messages, generated references."""
+
+import ast
+import re
+import sys
+
+import pytest
+from pages import PAGES
+from projects import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "docs" / "site"))
+
+import reference
+from source import NAMED, source_of
+
+TROUBLE = (REPOSITORY / "docs" / "troubleshooting.md").read_text("utf-8")
+MESSAGES = re.findall(r"^\| `(.+?)` \|", TROUBLE, re.MULTILINE)
+ELSEWHERE = "…"
+
+
+def texts() -> list[str]:
+    """Every text of the package and the workflow, with … for what a run fills in."""
+    found = [(REPOSITORY / name).read_text("utf-8") for name in ("Makefile", "workflow/Snakefile")]
+    for path in (REPOSITORY / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else ELSEWHERE for part in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return texts()
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_every_message_under_troubleshooting_is_one_that_the_package_says(message, said):
+    pattern = re.compile(".*".join(re.escape(part) for part in message.split(ELSEWHERE)), re.DOTALL)
+    assert any(pattern.search(text) for text in said)
+
+
+def test_there_are_messages():
+    assert len(MESSAGES) > 30
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_name_of_the_package_that_a_page_links_is_there(page):
+    for name, path in NAMED.findall(page.read_text("utf-8")):
+        assert source_of(name, path)
+
+
+def test_a_name_that_is_not_there_is_found_out():
+    assert source_of("icon.steps.TwoSteps.forward", "icon/steps.py").lstrip().startswith("def forward")
+    for name, path in [("icon.steps.ThreeSteps", "icon/steps.py"), ("icon.losses.halve", "icon/steps.py")]:
+        with pytest.raises(LookupError, match=re.escape(name)):
+            source_of(name, path)
+
+
+def test_the_reference_of_the_configuration_has_every_key_with_its_default():
+    table = reference.configuration_keys()
+    assert "| `shards.pairs` | integer, ≥ 1 | `1` |" in table
+    assert "| `models.{name}.stages[].downsample` | `1`, `2`, `4`, `8` | `2` |" in table
+    assert "| `preprocess.grid` | list of integer, ≥ 4, 2 to 3 of them | `[24, 48, 48]` |" in table
+    assert "| `retrain` | `scratch`, `last`, `null` | `null` |" in table
+    readme = (REPOSITORY / "config" / "README.md").read_text("utf-8")
+    keys = [re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE) for text in (table, readme)]
+    assert set(keys[0]) == set(keys[1])
+
+
+def test_values_of_a_schema_in_words():
+    rating = {"enum": ["good", "bad"]}
+    either = {"anyOf": [rating, {"type": "array", "items": rating}, {"type": "null"}]}
+    assert reference.values(either) == "`good`, `bad` or list of `good`, `bad` or null"
+    assert reference.values({"type": ["string", "null"]}) == "text or null"
+    assert reference.values({"type": "number", "exclusiveMinimum": 0, "maximum": 1}) == "number, > 0, ≤ 1"
+
+
+def test_the_reference_of_the_command_line_has_every_command_with_its_options():
+    text = reference.command_line()
+    assert "## cohortreg import msd" in text and "## cohortreg paper table1" in text
+    assert "cohortreg apply [OPTIONS] TRANSFORM INPUT OUTPUT" in text
+    assert "| `--test-fraction` | default `0.2` | Part of the subjects to test on. |" in text
+    assert "| `--background` | default `0` |" in text
+    assert "| `--output` | required |" in text

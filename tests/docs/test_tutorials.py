@@ -1,0 +1,56 @@
+"""Pages whose commands are run as they stand, one after the other, in a copy of the project."""
+
+import re
+
+import pandas as pd
+from pages import blocks, commands
+from projects import REPOSITORY
+
+from cohortreg.images.io import read_image
+from cohortreg.layout import Layout
+
+
+def run(checkout, script: str) -> str:
+    """What a script printed."""
+    done = checkout.bash(script)
+    assert done.returncode == 0, f"{script}\n{done.stdout}"
+    return done.stdout
+
+
+def test_a_cohort_of_ones_own_and_a_subject_that_comes_later(checkout):
+    layout = Layout(checkout.folder / "results" / "knees")
+    said, pairs = [], []
+    for block in blocks(REPOSITORY / "docs" / "own-cohort.md"):
+        if block.language == "yaml":
+            (checkout.folder / "config" / "knees.yaml").write_text(block.text)
+        elif block.language == "sh":
+            said.append(run(checkout, block.text))
+            pairs.append(len(pd.read_csv(layout.pairs_table)) if layout.pairs_table.exists() else 0)
+    assert sorted(set(pairs)) == [0, 3 * 3, 3 * 4]
+    assert (layout.check.root / "contact-sheet.png").is_file()
+    assert "late-right" in layout.images.read_text()
+    ran = [re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", text, flags=re.MULTILINE) for text in said]
+    assert "train" in ran[3] and "train" not in ran[4]
+    assert len(list((checkout.folder / "elsewhere").glob("*_to_*.nii.gz"))) == 2 * 4
+
+
+def test_two_images(checkout):
+    """The blocks of docs/transforms.md that need no model, on two knees that are made for them."""
+    for name in "AB":
+        run(
+            checkout,
+            f"cohortreg phantom-anatomy {name}_label.nii.gz --id {name} --grid 20 32 32 --spacing 5 4 4",
+        )
+        run(checkout, f"cohortreg phantom-image {name}_label.nii.gz {name}.nii.gz")
+    (checkout.folder / "landmarks_of_A.csv").write_text("x,y,z\n0,0,0\n")
+    page = [line for block in blocks(REPOSITORY / "docs" / "transforms.md") for line in commands(block)]
+    register = next(
+        line for line in page if line.startswith("cohortreg register") and "--model affine" in line
+    )
+    other = register.replace("A_to_B.nii.gz", "A_to_B.h5").replace("warped.nii.gz", "w.nii.gz")
+    back = "cohortreg register B.nii.gz A.nii.gz --model affine --transform-out B_to_A.nii.gz"
+    after = [line for line in page if re.match(r"cohortreg (apply|jacobian)", line)]
+    assert len(after) >= 5
+    for line in [register, other, back, *after]:
+        run(checkout, line)
+    assert read_image(checkout.folder / "warped.nii.gz").shape == (20, 32, 32)

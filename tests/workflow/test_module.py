@@ -1,0 +1,118 @@
+"""The workflow as a module of another one, and as Snakedeploy makes it; Snakemake's own views."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from projects import REPOSITORY, Project, new_project
+
+from cohortreg.layout import Layout
+
+# What Snakedeploy 0.17 writes, with a path for its github(...).
+DEPLOYED = """
+from snakemake.utils import min_version
+
+
+min_version("6.10.0")
+
+
+configfile: "config/config.yaml"
+
+
+# declare https://github.com/owner/cohortreg as a module
+module cohortreg:
+    snakefile: 
+        "{snakefile}"
+    config:
+        config
+
+
+# use all rules from https://github.com/owner/cohortreg
+use rule * from cohortreg
+"""
+
+
+@dataclass(frozen=True)
+class Module(Project):
+    """A project whose own Snakefile takes the repository's as a module."""
+
+    def started(self, *arguments: str) -> subprocess.Popen:
+        """As of a project, but for the Snakefile, which Snakemake finds by itself."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", *self.options, *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def page_snakefile() -> str:
+    """The Snakefile of docs/module.md."""
+    text = (REPOSITORY / "docs" / "module.md").read_text("utf-8")
+    found = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1]
+    return re.sub(r"github\(.*?\)", '"{snakefile}"', found)
+
+
+def new_module(folder: Path, snakefile: str) -> Module:
+    new_project(folder)
+    (folder / "workflow").mkdir()
+    path = REPOSITORY / "workflow" / "Snakefile"
+    (folder / "workflow" / "Snakefile").write_text(snakefile.replace("{snakefile}", str(path)))
+    return Module(folder)
+
+
+def test_a_module_runs_from_raw_images_to_the_report_and_then_has_nothing_to_do(tmp_path):
+    module = new_module(tmp_path, page_snakefile())
+    run = module.snakemake()
+    assert run.returncode == 0, run.stdout
+    layout = Layout(module.results)
+    assert layout.report.is_file() and layout.methods_table.is_file()
+    assert len(list(module.results.rglob("*.nii"))) > 0
+    again = module.snakemake("--dry-run")
+    assert "Nothing to be done" in again.stdout, again.stdout
+
+
+PREFIXED = page_snakefile().replace("use rule * from cohortreg", "use rule * from cohortreg as knees_*")
+
+
+@pytest.mark.parametrize("snakefile", [DEPLOYED, PREFIXED], ids=["deployed", "prefixed"])
+def test_what_snakedeploy_writes_and_a_prefix_are_planned(tmp_path, snakefile):
+    run = new_module(tmp_path, snakefile).snakemake("--dry-run", "--quiet", "rules")
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"^(knees_)?preprocess +3$", run.stdout, flags=re.MULTILINE)
+    assert re.search(r"^(knees_)?report +1$", run.stdout, flags=re.MULTILINE)
+
+
+def test_the_workflow_passes_snakemakes_lint():
+    command = [sys.executable, "-m", "snakemake", "--lint"]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("view", [["--dag"], ["--dag", "mermaid-js"], ["--rulegraph"], ["--summary"]])
+def test_snakemakes_views(finished, view):
+    run = finished.snakemake(*view)
+    assert run.returncode == 0, run.stdout
+    assert "register" in run.stdout or view == ["--summary"]
+    if view == ["--summary"]:
+        rows = {line.split("\t")[0] for line in run.stdout.splitlines() if "\t" in line}
+        assert str(Layout(Path("results/tiny")).methods_table) in rows
+
+
+def test_the_catalogue_finds_what_it_asks_of_a_standardised_workflow():
+    for name in ("workflow/Snakefile", "config/README.md", "config/config.yaml"):
+        assert (REPOSITORY / name).is_file()
+    readme = (REPOSITORY / "README.md").read_text("utf-8").lower()
+    assert "snakemake" in readme and "workflow" in readme
+    usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
+    assert set(usage) >= {"mandatory-flags", "software-stack-deployment"}
+    assert set(usage["software-stack-deployment"]) >= {"conda", "apptainer", "apptainer+conda", "report"}
+    for schema in ("config", "images", "pairs"):
+        assert (REPOSITORY / "workflow" / "schemas" / f"{schema}.schema.yaml").is_file()
