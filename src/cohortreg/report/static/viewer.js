@@ -20,7 +20,7 @@ window.cohortreg = cohortreg;
   const OF_A_METHOD = ["warped", "difference", "Jacobian"];
   const DIFFERENCE = 0.5; // of the range of grey values, where its colours end
   const GRID_LINES = 24; // along the longest side of the image
-  const GRID_COLOUR = "#b9f6ca";
+  const GRID_COLOUR = "rgba(185, 246, 202, .6)";
   const FOLD_COLOUR = "#ff2d20";
   const [BLUE, ORANGE] = [[86, 180, 233], [230, 159, 0]];
   const GAP = 4; // pixels between panels, as in pair.css
@@ -43,7 +43,7 @@ window.cohortreg = cohortreg;
     position: [0, 0, 0], // voxel of the fixed image under the cross-hair
     method: "",
     mode: "one", // or "all", side by side
-    plane: "", // empty for all
+    planes: { one: "", all: "sagittal" }, // the plane shown in each mode, empty for all three
     panels: [...PANELS],
     blend: 1, // share of the warped image in the panels of that name
     brightest: 1, // grey value shown as white
@@ -269,8 +269,8 @@ window.cohortreg = cohortreg;
   }
 
   function drawGrid(context, tile, map) {
-    context.lineWidth = 0.9;
-    context.strokeStyle = tile.panel === "Jacobian" ? "#333" : GRID_COLOUR;
+    context.lineWidth = 0.8;
+    context.strokeStyle = tile.panel === "Jacobian" ? "rgba(0, 0, 0, .6)" : GRID_COLOUR;
     stroke(context, tile, volumes.fixed, gridOf(map, tile.plane));
   }
 
@@ -281,7 +281,8 @@ window.cohortreg = cohortreg;
     const width = folded.shape[tile.plane.across];
     context.fillStyle = tile.panel === "Jacobian" ? "#000" : FOLD_COLOUR;
     slice(folded, tile.plane).forEach((value, at) => {
-      if (value) context.fillRect(left + (at % width) * x, top + Math.floor(at / width) * y, x, y);
+      // A little more than the voxel, or neighbours would have a seam.
+      if (value) context.fillRect(left + (at % width) * x, top + Math.floor(at / width) * y, x + 0.5, y + 0.5);
     });
   }
 
@@ -396,8 +397,8 @@ window.cohortreg = cohortreg;
   function caption(tile) {
     const method = pair.methods.find(one => one.name === tile.method);
     if (method) {
-      const dice = method.dice === "–" ? "" : ` · Dice ${method.dice}`;
-      return `${dice}${method.folds ? ` · ${method.folds.toLocaleString("en")} folds` : ""}`;
+      const dice = method.dice === "–" ? [] : [`Dice ${method.dice}`];
+      return [...dice, `${method.folds.toLocaleString("en")} folds`].join(" · ");
     }
     if (tile.panel !== "warped" || state.blend === 1) return tile.panel;
     const share = Math.round(100 * state.blend);
@@ -441,7 +442,7 @@ window.cohortreg = cohortreg;
       }
     }
     if (state.grid) items.push(swatch("deformed grid", { stroke: GRID_COLOUR, "stroke-width": 1 }));
-    if (state.folds) items.push(swatch("folds (black on the Jacobian)", { stroke: FOLD_COLOUR, "stroke-width": 8 }));
+    if (state.folds) items.push(swatch(shows("Jacobian") ? "folds, on the Jacobian black" : "folds", { stroke: FOLD_COLOUR, "stroke-width": 8 }));
     if (shows("difference")) items.push(bar("fixed brighter", "−50 %", "+50 % warped brighter", onBlack));
     if (shows("Jacobian")) items.push(bar("volume", "÷ 4", "× 4", onWhite));
     byId("legend").replaceChildren(...items);
@@ -456,13 +457,13 @@ window.cohortreg = cohortreg;
       row.classList.toggle("shown", choice.checked);
     }
     const silent = pair.methods.filter(method => method.absent && (state.mode === "all" || method.name === state.method));
-    byId("absent").textContent = silent.map(method => `${method.name}: ${method.absent}`).join(" ");
+    byId("absent").replaceChildren(...silent.map(({ name, absent }) => make("span", { textContent: `${name}: ${absent}` })));
   }
 
   // ---- The page's parts ----
 
   function shownPlanes() {
-    return planes.filter(plane => !state.plane || plane.name === state.plane || planes.length === 1);
+    return planes.filter(plane => [plane.name, ""].includes(state.planes[state.mode]) || planes.length === 1);
   }
 
   // Panel and method of each tile of a plane.
@@ -516,11 +517,12 @@ window.cohortreg = cohortreg;
     layOut();
   }
 
+  let room = 0; // width of a plane's panels, in pixels
+
   // Give tiles the size that fills the page's width, all at one scale.
   function layOut() {
     const groups = [...document.querySelectorAll(".panels")];
-    if (!groups.length) return;
-    const room = groups[0].clientWidth;
+    room = groups[0].clientWidth;
     const count = tiles.length / groups.length;
     const least = state.mode === "all" ? 185 : 160;
     const columns = clamp(Math.floor((room + GAP) / (least + GAP)), Math.min(2, count), count);
@@ -601,7 +603,7 @@ window.cohortreg = cohortreg;
       if (method.volumes && !ofMethods.has(method.name)) ofMethods.set(method.name, await unpackAll(method.volumes));
     }
     tellControls();
-    if (["mode", "plane", "panels"].some(name => name in settings)) build();
+    if (["mode", "planes", "panels"].some(name => name in settings)) build();
     tellMethod();
     tellCaptions();
     tellLegend();
@@ -610,7 +612,8 @@ window.cohortreg = cohortreg;
 
   function tellControls() {
     const tools = byId("tools");
-    for (const choice of tools.querySelectorAll("input[type=radio]")) choice.checked = state[choice.name] === choice.value;
+    const chosen = { mode: state.mode, plane: state.planes[state.mode] };
+    for (const box of tools.querySelectorAll("input[type=radio]")) box.checked = box.value === chosen[box.name];
     for (const name of ["outlines", "grid", "folds", "cross", "smooth"]) tools.elements[name].checked = state[name];
     for (const choice of byId("panels").querySelectorAll("input")) choice.checked = state.panels.includes(choice.value);
     byId("blend").value = 100 * state.blend;
@@ -642,13 +645,16 @@ window.cohortreg = cohortreg;
       if (target.id === "blend") change({ blend: target.value / 100 });
       else if (target.id === "brightest") change({ brightest: target.value / 100 });
       else if (target.id === "method") change({ method: target.value });
+      else if (target.name === "plane") change({ planes: { ...state.planes, [state.mode]: target.value } });
       else if (target.name === "panel") {
         const checked = [...byId("panels").querySelectorAll("input:checked")].map(box => box.value);
         change({ panels: checked.length ? checked : [target.value] });
       } else change({ [target.name]: target.type === "checkbox" ? target.checked : target.value });
     });
     document.addEventListener("keydown", event => cohortreg.forThePage(event) && KEYS[event.key] && KEYS[event.key]());
-    new ResizeObserver(layOut).observe(byId("slices"));
+    // Not when only the height has changed, which laying out does itself.
+    const resized = () => byId("slices").firstChild && room !== document.querySelector(".panels").clientWidth && layOut();
+    new ResizeObserver(resized).observe(byId("slices"));
   }
 
   function settingsOfBefore() {
@@ -677,6 +683,10 @@ window.cohortreg = cohortreg;
     const shown = pair.methods.filter(method => method.volumes).map(method => method.name);
     const before = settingsOfBefore();
     const wanted = [before.method, pair.main, ...shown, pair.main].find(name => shown.includes(name)) || pair.main;
+    if (window.matchMedia("(max-width: 40rem)").matches) {
+      byId("more").open = false;
+      state.planes.one = "sagittal";
+    }
     connect();
     byId("viewer").hidden = false;
     document.documentElement.classList.add("live");
