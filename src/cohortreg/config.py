@@ -5,7 +5,7 @@ is merged over it. The schema, schemas/config.schema.yaml, describes every key.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -84,6 +84,8 @@ def validate(config: Mapping) -> dict:
             "report.reference",
             f"{config['report']['reference']!r} is not among methods; add it there or name one",
         )
+    if config["exclude_rated"] and not config["ratings"]:
+        _fail("exclude_rated", "needs ratings, the path of a report's qc.tsv")
     if "paper" in config:
         _check_paper(config)
     return dict(config)
@@ -120,6 +122,11 @@ def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
         if "optimisation" in model:
             methods[row + OPTIMISED] = (name, len(model["stages"]))
     return methods
+
+
+def ratings_left_out(exclude_rated: str | Sequence[str] | None) -> list[str]:
+    """The ratings whose pairs are left out, which the configuration names alone or as a list."""
+    return [exclude_rated] if isinstance(exclude_rated, str) else list(exclude_rated or [])
 
 
 def is_icon(model: Mapping) -> bool:

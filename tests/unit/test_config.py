@@ -54,6 +54,8 @@ def put(config: dict, path: str, value: object) -> None:
         ("structures", {}, "structures: {} should be non-empty"),
         ("report.reference", "icon-1step", "report.reference: 'icon-1step' is not among methods"),
         ("cohort", "../demo", "cohort: '../demo' does not match"),
+        ("exclude_rated", "awful", "exclude_rated: 'awful' is not valid"),
+        ("exclude_rated", "bad", "exclude_rated: needs ratings, the path of a report's qc.tsv"),
         ("shards.pairs", 0, "shards.pairs: 0 is less than the minimum of 1"),
     ],
 )  # fmt: skip

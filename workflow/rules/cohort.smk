@@ -88,6 +88,7 @@ checkpoint cohort:
     input:
         images=config["images"],
         pairs=config["pairs"],
+        ratings=config["ratings"] or [],
         shards=[layout.image_shard(shard) for shard in IMAGE_SHARDS],
     output:
         images=layout.images,
@@ -113,7 +114,10 @@ checkpoint cohort:
     params:
         results=results_folder,
         name=config["cohort"],
-        settings=json.dumps({"shards": config["shards"], "models": MODELS, "retrain": config["retrain"]}),
+        settings=json.dumps(
+            {key: config[key] for key in ("shards", "retrain", "exclude_rated")} | {"models": MODELS}
+        ),
+        ratings=f"--ratings {shlex.quote(config['ratings'])}" if config["ratings"] else "",
     shell:
         "cohortreg cohort {params.results} --name {params.name} --images {input.images}"
-        " --pairs {input.pairs} --settings {params.settings:q} 2>&1 | tee {log}"
+        " --pairs {input.pairs} {params.ratings} --settings {params.settings:q} 2>&1 | tee {log}"

@@ -2,12 +2,13 @@
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 from cohortreg import config as configuration
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
-from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs
+from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings
 from cohortreg.errors import UserError
 from cohortreg.files import digest, read_json
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
@@ -36,6 +37,8 @@ try:
         registry.check(config)
     images = read_images(config["images"])
     pairs = read_pairs(config["pairs"], images)
+    if config["ratings"]:
+        read_ratings(config["ratings"])
 except UserError as error:
     sys.exit(f"cohortreg: {error}")
 

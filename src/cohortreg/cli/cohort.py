@@ -284,17 +284,30 @@ def cohort_command(
     settings: Annotated[
         str,
         typer.Option(
-            help='JSON: {"shards": {...}, "models": [...], "retrain": null}; models: those to train.'
+            help='JSON: {"shards": {...}, "models": [...], "retrain": null, "exclude_rated": null}; '
+            "models: those to train."
         ),
-    ] = '{"shards": {"images": 1, "pairs": 1}, "models": [], "retrain": null}',
+    ] = '{"shards": {"images": 1, "pairs": 1}, "models": [], "retrain": null, "exclude_rated": null}',
+    ratings: Annotated[
+        Path | None, typer.Option(help="A report's qc.tsv, of which exclude_rated leaves pairs out.")
+    ] = None,
 ) -> None:
     """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""
     from cohortreg.cohort.preprocessing import merge_cohort
+    from cohortreg.config import ratings_left_out
     from cohortreg.layout import Layout
 
     given = parsed(settings)
     summary = merge_cohort(
-        Layout(results), name, images, pairs, given["shards"], given["models"], given["retrain"]
+        Layout(results),
+        name,
+        images,
+        pairs,
+        given["shards"],
+        given["models"],
+        given["retrain"],
+        ratings,
+        ratings_left_out(given.get("exclude_rated")),
     )
     typer.echo(
         f"{name}: {summary['images']} images ({summary['train']} train, {summary['test']} test), "

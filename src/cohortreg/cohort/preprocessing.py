@@ -1,12 +1,13 @@
 """Preprocessing of a shard of images, and what is left of a cohort afterwards."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
+from cohortreg.cohort.ratings import rated_out
 from cohortreg.cohort.shards import pair_shards, row_digest, shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
@@ -131,10 +132,13 @@ def merge_cohort(
     shards: Mapping[str, int],
     models: Sequence[str] = (),
     retrain: str | None = None,
+    ratings_path: Path | None = None,
+    exclude_rated: Collection[str] = (),
 ) -> dict:
     """Write what is left of the cohort: `images.tsv`, `pairs.tsv` and its shards, `excluded.tsv`, `cohort.json`.
 
-    shards: how many of images and of pairs. models, retrain: see `assign_training_sets`.
+    shards: how many of images and of pairs. models, retrain: see `assign_training_sets`. ratings_path, exclude_rated:
+    which pairs are left out, see `rated_out`.
 
     Returns what `cohort.json` holds. Raises UserError where a shard's index is missing or of another table,
     or where no image or no pair is left.
@@ -147,14 +151,15 @@ def merge_cohort(
     reasons = {image_id: reason for image_id, status, reason, *_ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
     excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
-    bad_pairs = pairs["moving"].isin(reasons) | pairs["fixed"].isin(reasons)
     once = ~pairs.duplicated(["moving", "fixed"])
-    for moving, fixed in pairs.loc[bad_pairs & once, ["moving", "fixed"]].itertuples(index=False):
-        image_id = moving if moving in reasons else fixed
-        excluded.append(("pair", f"{moving} {fixed}", f"image '{image_id}' is excluded: {reasons[image_id]}"))
-    for every, what in ((bad, "image"), (bad_pairs, "pair")):
+    rated, unknown = rated_out(ratings_path, exclude_rated, pairs)
+    why = _pairs_left_out(pairs, reasons, rated)
+    bad_pairs = pd.Series([pair in why for pair in _names(pairs)], pairs.index, dtype=bool)
+    excluded += [("pair", " ".join(pair), reason) for pair, reason in why.items()]
+    for what, every in (("image", bad), ("pair", bad_pairs)):
         if every.all():
-            raise UserError(f"every {what} of {name} is excluded, the first of them because {excluded[0][2]}")
+            first = next(reason for kind, _, reason in excluded if kind == what)
+            raise UserError(f"every {what} of {name} is excluded, the first of them because {first}")
     write_table(layout.excluded, pd.DataFrame(excluded, columns=["kind", "id", "reason"], dtype=str))
     good, good_pairs = images[~bad], pairs[~bad_pairs]
     sidecars = {image_id: sidecar for image_id, _, _, sidecar, *_ in index}
@@ -169,7 +174,7 @@ def merge_cohort(
         "pairs": int((~bad_pairs & once).sum()),
         "excluded_images": int(bad.sum()),
         "excluded_pairs": int((bad_pairs & once).sum()),
-        "warnings": [*leaks, *behind],
+        "warnings": [*leaks, *behind, *unknown],
         # Changes when an image does, so that what depends on the images is made again.
         "digest": digest(*(cell for row in index for cell in row[:-1])),
     }
@@ -179,6 +184,28 @@ def merge_cohort(
     write_table(layout.pairs, good_pairs)
     write_json(layout.cohort, summary)
     return summary
+
+
+def _names(pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Moving and fixed of each row."""
+    return pairs[["moving", "fixed"]].itertuples(index=False, name=None)
+
+
+def _pairs_left_out(
+    pairs: pd.DataFrame, reasons: Mapping[str, str], rated: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], str]:
+    """(moving, fixed) -> why, of each pair that is left out.
+
+    reasons: image -> why it is left out. rated: pair -> its rating in words, if that leaves it out.
+    """
+    why = {}
+    for pair in _names(pairs):
+        image_id = next((image_id for image_id in pair if image_id in reasons), None)
+        if image_id is not None:
+            why[pair] = f"image '{image_id}' is excluded: {reasons[image_id]}"
+        elif pair in rated:
+            why[pair] = rated[pair]
+    return why
 
 
 def _write_pair_shards(

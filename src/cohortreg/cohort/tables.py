@@ -51,6 +51,16 @@ def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
     return pairs
 
 
+def read_ratings(path: Path | str) -> pd.DataFrame:
+    """Read the `qc.tsv` of a report: moving, fixed, rating, note, each pair once; there may be no rows.
+
+    Raises UserError naming file, row and column where the table does not fit its schema or rates a pair twice.
+    """
+    ratings = _read(Path(path), "ratings", may_be_empty=True)
+    _unique(Path(path), ratings, ["moving", "fixed"])
+    return ratings.reindex(columns=["moving", "fixed", "rating", "note"], fill_value="")
+
+
 def with_sets(pairs: pd.DataFrame) -> pd.DataFrame:
     """The table of pairs with a column set, empty throughout where it had none."""
     return pairs if "set" in pairs else pairs.assign(set="")
@@ -89,12 +99,11 @@ def _schema(name: str) -> dict:
     return yaml.safe_load(text)
 
 
-def _read(path: Path, schema_name: str) -> pd.DataFrame:
-    """The table with the line in the file as index, checked against its schema."""
+def _read(path: Path, schema_name: str, may_be_empty: bool = False) -> pd.DataFrame:
+    """The table with the line in the file as index, checked against its schema; may_be_empty: it may have no rows."""
     if not path.is_file():
-        raise UserError(
-            f"{path} does not exist; name the table in the configuration, or make it with an import."
-        )
+        made = "save it in a report" if schema_name == "ratings" else "make it with an import"
+        raise UserError(f"{path} does not exist; name the table in the configuration, or {made}.")
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -117,7 +126,7 @@ def _read(path: Path, schema_name: str) -> pd.DataFrame:
                 f"{path}, row {line} has {len(row)} cells for {len(header)} columns; correct the row."
             )
         row.extend([""] * (len(header) - len(row)))
-    if not cells:
+    if not cells and not may_be_empty:
         raise UserError(f"{path} has no rows below its header; list the {schema_name} there.")
     table = pd.DataFrame.from_dict(cells, orient="index", columns=header, dtype=str)
     for column, rule in schema["properties"].items():

@@ -2,42 +2,58 @@
 
 import math
 import shutil
+import struct
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 
 import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 import cohortreg
 from cohortreg.config import is_icon, trained_methods
+from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.sets import main_set, sets_in_words
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import digest_file, read_json, whole_folder, write_text
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout, ReportLayout
-from cohortreg.report.figures import rank, shown_pairs
+from cohortreg.report import rows
+from cohortreg.report.figures import shown_pairs
 from cohortreg.report.pair_pages import write_pair_pages
 
-PAIRS_AT_MOST = 1000
-PAIRS_AT_FIRST = 100
+PAIRS_WITHOUT_SCRIPTS = 100
 FAILURES_AT_MOST = 50
+DRAWN_SVG = 300_000  # bytes of the largest that a page shows; a dot a pair makes them large, and then slow
 
 
 def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) -> None:
     """Write the folder of the report from the tables, figures and model cards, whole or not at all.
 
     config: of the configuration at least methods, models, structures, report; all of it is shown. left_out: a sentence
-    for each row whose software is missing.
+    for each row whose software is missing. Raises UserError where a table or the cohort's summary is missing.
     """
+    _require(layout)
     environment = templates()
     with whole_folder(layout.report.root) as folder:
         report = ReportLayout(folder)
         _copy_static(report)
         _copy_figures(layout, report)
-        write_pair_pages(folder, layout, config, environment)
-        content = _content(layout, config) | {"left_out": left_out, "root": ""}
+        pages = write_pair_pages(folder, layout, config, environment)
+        content = _content(layout, config, report) | {"left_out": left_out, "root": ""}
+        content |= _pairs(layout, config, report, pages)
         write_text(report.index, environment.get_template("index.html.j2").render(content))
+
+
+def _require(layout: Layout) -> None:
+    """Refuse what cannot be shown at all; a figure or a model's card that is missing is told on the page."""
+    made = {layout.cohort: "cohort", layout.excluded: "cohort"}
+    made |= dict.fromkeys((layout.pairs_table, layout.methods_table, layout.sets_table), "tables")
+    for path, command in made.items():
+        if not path.is_file():
+            raise UserError(f"{path} is missing; run `cohortreg {command}` again before the report.")
 
 
 def templates() -> Environment:
@@ -49,14 +65,13 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "dice": numbers.dice,
-        "distance": numbers.distance,
-        "spread": numbers.spread,
-        "seconds": numbers.seconds,
-        "duration": numbers.duration,
-        "count": numbers.count,
-        "percent": numbers.percent,
+    writers = {
+        name: getattr(numbers, name)
+        for name in ("dice", "distance", "spread", "seconds", "duration", "count", "percent")
+    }
+    environment.globals["number"] = lambda kind, value: writers[kind](value)
+    environment.filters |= writers | {
+        "plain": lambda value: "" if math.isnan(value) else repr(float(value)),
         "number_of": lambda count, what: f"{count:,} {what}" + ("" if count == 1 else "s"),
         "words": lambda name: name.replace("_", " "),
     }
@@ -77,20 +92,21 @@ def _copy_figures(layout: Layout, report: ReportLayout) -> None:
                 shutil.copyfile(layout.figure(name, suffix), report.figure(name, suffix))
 
 
-def _content(layout: Layout, config: Mapping) -> dict:
-    """Everything that the template shows."""
+def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
+    """What the template shows of the cohort as a whole."""
     for path in (layout.cohort, layout.excluded):
         digest_file(path)  # notes it as what the report comes from
     pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
     method = names.main_method(config["methods"], config["models"])
     main, sets = main_set(pairs), read_table(layout.sets_table)
-    ranked = rank(main, method)[::-1]
     failures = pairs[pairs["failure"] != ""]
     excluded = pd.read_csv(layout.excluded, sep="\t", dtype=str, keep_default_na=False)
+    shown, labelled = shown_pairs(main, method), _labelled(pairs)
     return {
         "cohort": read_json(layout.cohort),
         "method": method,
-        "structures": list(config["structures"]),
+        "structures": list(config["structures"]) if labelled else [],
+        "labelled": labelled,
         "summary": sentences(summary, method, config["report"]["reference"]),
         "excluded": excluded.to_dict("records"),
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
@@ -103,15 +119,45 @@ def _content(layout: Layout, config: Mapping) -> dict:
         "hardware": table2.hardware_in_words(summary),
         "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
         "all_failures": len(failures),
-        "figures": _figures(layout, shown_pairs(main, method)),
-        "ranked": len(ranked) > 0,
-        "pairs": ranked.head(PAIRS_AT_MOST).to_dict("records"),
-        "all_pairs": len(ranked),
-        "at_first": PAIRS_AT_FIRST,
+        "figures": _figures(report, shown),
+        "ranked": bool(shown),
         "models": _models(layout, config["models"]),
         "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
         "version": cohortreg.__version__,
     }
+
+
+def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequence[tuple[str, str]]) -> dict:
+    """Write the rows of the table of pairs, and what the template shows of it."""
+    pairs = rows.worst_first(read_table(layout.pairs_table), config["methods"])
+    method = names.main_method(config["methods"], config["models"])
+    columns = rows.columns(pairs, list(config["structures"]))
+    labelled = _labelled(pairs)
+    own = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
+    return {
+        "table": {
+            "columns": columns,
+            "widths": rows.widths(pairs, columns),
+            "rows": len(pairs),
+            "parts": rows.write_rows(report, pairs, columns, pages),
+            "methods": list(config["methods"]),
+            "sets": sorted(set(pairs["set"])) if pairs["set"].any() else [],
+            "method": method,
+            "sort": "dice_mean" if labelled else "folds_percent",
+            "ascending": labelled,
+        },
+        "absent": rows.missing_measures(pairs),
+        "static_columns": [
+            column for column in columns if column["key"] not in ("method", "set", "rating", "failure")
+        ],
+        "pairs": own.head(PAIRS_WITHOUT_SCRIPTS).to_dict("records"),
+        "all_pairs": len(own),
+    }
+
+
+def _labelled(pairs: pd.DataFrame) -> bool:
+    """Whether the cohort has labels, as far as the table of pairs can tell: any Dice, or no pair that could have one."""
+    return bool(pairs["dice_mean"].notna().any() or pairs["failure"].ne("").all())
 
 
 def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
@@ -163,13 +209,35 @@ def _published(row: Mapping) -> dict[str, str]:
     }
 
 
-def _figures(layout: Layout, shown: Mapping[str, pd.Series]) -> dict[str, dict]:
-    """Name -> where the page finds the figure, and for a pair's figure its row of the table of pairs."""
-    of_numbers = [name for name in FIGURES if not name.startswith("pairs-")]
-    figures = {name: {"source": f"figures/{name}.png"} for name in of_numbers}
-    for name, row in shown.items():
-        figures[f"pairs-{name}"] = {"source": f"figures/pairs-{name}.png", **row.to_dict()}
-    return figures
+def _figures(report: ReportLayout, shown: Mapping[str, pd.Series]) -> dict[str, dict]:
+    """Name -> where the page finds the figure, empty if nowhere, and its files; for a pair's figure also its row of the
+    table of pairs."""
+    return {
+        name: _figure(report, name) | dict(shown.get(name.removeprefix("pairs-"), {})) for name in FIGURES
+    }
+
+
+def _figure(report: ReportLayout, name: str) -> dict:
+    """Sharp at any size as SVG, unless that would make the page slow; of images, PNG."""
+    paths = [path for suffix in FIGURE_SUFFIXES if (path := report.figure(name, suffix)).is_file()]
+    files = {path.suffix: str(path.relative_to(report.root)) for path in paths}
+    svg = report.figure(name, "svg")
+    small = svg.is_file() and svg.stat().st_size <= DRAWN_SVG and not name.startswith("pairs-")
+    source = files.get(".svg" if small else ".png", "")
+    return {
+        "source": source or next(iter(files.values()), ""),
+        "files": list(files.values()),
+        "size": _size(report.figure(name, "png")),
+    }
+
+
+def _size(png: Path) -> Markup:
+    """Attributes of an image with its width and height, which keep its place free before it is loaded."""
+    if not png.is_file():
+        return Markup("")
+    with png.open("rb") as stream:
+        width, height = struct.unpack(">II", stream.read(24)[16:])
+    return Markup(f' width="{width}" height="{height}"')
 
 
 def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:

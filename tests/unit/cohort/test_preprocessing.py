@@ -258,6 +258,53 @@ def test_no_pair_left(cohort):
         merge(cohort)
 
 
+def test_pairs_rated_so_are_left_out_with_their_note_and_unknown_ones_are_named_once(cohort, tmp_path):
+    table, pairs, _, layout = cohort
+    run(cohort)
+    shards = {"images": SHARDS, "pairs": 2}
+    ratings = tmp_path / "qc.tsv"
+    rows = [
+        "image-0\timage-1\tbad\tupside down",
+        "image-1\timage-2\tbad\t",
+        "image-2\timage-3\tdoubtful\tblurred",
+        "image-7\timage-0\tbad\t",
+    ]
+    ratings.write_text("\n".join(["moving\tfixed\trating\tnote", *rows]) + "\n")
+    summary = merge_cohort(layout, "small", table, pairs, shards, ratings_path=ratings, exclude_rated=["bad"])
+    assert (summary["images"], summary["pairs"], summary["excluded_pairs"]) == (8, 2, 2)
+    (warning,) = summary["warnings"]
+    assert "rates 1 pair that the cohort does not have (image-7 image-0)" in warning
+    left_out = layout.excluded.read_text().splitlines()[1:]
+    assert left_out == [
+        "pair\timage-0 image-1\trated bad: upside down",
+        "pair\timage-1 image-2\trated bad",
+    ]
+    assert read_pairs(layout.pairs, read_images(table))["moving"].tolist() == ["image-2", "image-3"]
+    # Other ratings of the same table leave nothing out by themselves.
+    assert merge_cohort(layout, "small", table, pairs, shards, ratings_path=ratings)["pairs"] == 4
+
+
+def test_of_a_rated_pair_with_a_bad_image_the_image_is_the_reason(cohort, tmp_path):
+    table, pairs, root, layout = cohort
+    spoil(root, "NaN")
+    run(cohort)
+    ratings = tmp_path / "qc.tsv"
+    ratings.write_text("moving\tfixed\trating\nimage-0\timage-1\tbad\nimage-2\timage-3\tbad\n")
+    summary = merge_cohort(
+        layout,
+        "small",
+        table,
+        pairs,
+        {"images": SHARDS, "pairs": 2},
+        ratings_path=ratings,
+        exclude_rated=["bad"],
+    )
+    assert summary["excluded_pairs"] == 3
+    reasons = dict(row.split("\t")[1:] for row in layout.excluded.read_text().splitlines())
+    assert "image 'image-1' is excluded" in reasons["image-0 image-1"]
+    assert reasons["image-2 image-3"] == "rated bad"
+
+
 def test_missing_root_is_one_error_not_one_for_each_image(cohort):
     shutil.rmtree(cohort[2])
     with pytest.raises(UserError, match="raw does not exist; correct `root`"):

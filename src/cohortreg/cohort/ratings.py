@@ -1,0 +1,46 @@
+"""Ratings of pairs: which of them a cohort leaves out."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+
+from cohortreg.cohort.tables import read_ratings
+from cohortreg.files import digest_file
+
+NAMED = 5  # pairs in a warning
+
+
+def rated_out(
+    path: Path | None, words: Collection[str], pairs: pd.DataFrame
+) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """The pairs with one of these ratings, and warnings.
+
+    path: the table of ratings, or None for none. words: ratings whose pairs are left out. pairs: the cohort's table.
+
+    Returns (moving, fixed) -> the reason, such as "rated bad: upside down", and a sentence where pairs are rated that
+    the cohort does not have. Raises what `read_ratings` raises.
+    """
+    if path is None:
+        return {}, []
+    ratings = read_ratings(path)
+    digest_file(path)  # notes it as what the cohort comes from
+    known = set(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
+    reasons, unknown = {}, []
+    for moving, fixed, rating, note in ratings.itertuples(index=False, name=None):
+        if (moving, fixed) not in known:
+            unknown.append(f"{moving} {fixed}")
+        elif rating in words:
+            reasons[moving, fixed] = f"rated {rating}" + (f": {note}" if note else "")
+    return reasons, _warnings(path, unknown)
+
+
+def _warnings(path: Path, unknown: list[str]) -> list[str]:
+    if not unknown:
+        return []
+    named = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
+    if len(unknown) == 1:
+        return [f"{path} rates 1 pair that the cohort does not have ({named}): the rating has no effect."]
+    return [
+        f"{path} rates {len(unknown)} pairs that the cohort does not have ({named}): the ratings have no effect."
+    ]

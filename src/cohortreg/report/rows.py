@@ -1,0 +1,125 @@
+"""The table of every pair of every method as the report's page reads it: its columns, and its rows in parts."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
+
+from cohortreg.files import write_text
+from cohortreg.layout import ReportLayout
+
+PART = 5000  # rows
+NARROWEST, WIDEST, PADDING = 6, 28, 3  # characters
+TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set", "failure": "Failure"}
+#: Measures and, of static/numbers.js, how each is written; those of the structures come behind the mean.
+MEASURES = {
+    "dice_mean": ("Dice [%]", "dice"),
+    "folds": ("Folds", "count"),
+    "folds_percent": ("Folds [%]", "percent"),
+    "hd95_mean": ("HD95 [mm]", "distance"),
+    "log_jacobian_std": ("SD of log |J|", "spread"),
+    "inverse_consistency_voxels": ("Inverse error [voxels]", "distance"),
+    "time_s": ("Time [s]", "seconds"),
+}
+
+
+def worst_first(pairs: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """The methods in their order and of each its pairs from the worst to the best, those that failed last.
+
+    As `cohortreg.report.figures.rank`, which does it for one method: by mean Dice; without labels by folds, then by the
+    inverse consistency error.
+    """
+    by = (
+        ["dice_mean"] if pairs["dice_mean"].notna().any() else ["folds_percent", "inverse_consistency_voxels"]
+    )
+    order = pairs["method"].map({method: place for place, method in enumerate(methods)})
+    ascending = [True, *[by == ["dice_mean"]] * len(by), True, True]
+    return (
+        pairs.assign(order=order)
+        .sort_values(["order", *by, "moving", "fixed"], ascending=ascending, ignore_index=True)
+        .drop(columns="order")
+    )
+
+
+def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict]:
+    """The columns that have anything to show, in their order: key, title, what it is in full, kind.
+
+    kind: text, rating, or a format of static/numbers.js.
+    """
+    shown = [_text(key) for key in ("method", "moving", "fixed")]
+    if pairs["set"].ne("").any():
+        shown.append(_text("set"))
+    for key, (title, kind) in MEASURES.items():
+        shown.append({"key": key, "title": title, "full": title, "kind": kind})
+        if key == "dice_mean":
+            shown += _structures(structures)
+    shown = [column for column in shown if column["kind"] == "text" or _has_values(pairs, column["key"])]
+    shown.append({"key": "rating", "title": "Rating", "full": "Rating", "kind": "rating"})
+    return [*shown, _text("failure")] if pairs["failure"].ne("").any() else shown
+
+
+def missing_measures(pairs: pd.DataFrame) -> list[str]:
+    """The titles of the measures that no pair has."""
+    return [title for key, (title, _) in MEASURES.items() if not _has_values(pairs, key)]
+
+
+def widths(pairs: pd.DataFrame, shown: Sequence[Mapping]) -> dict[str, int]:
+    """The width of each column in characters, since a table of which a part is there would change with every row."""
+    wide = {}
+    for column in shown:
+        longest = max(len(word) for word in column["title"].split())
+        if column["kind"] == "text":
+            longest = max(longest, min(WIDEST, pairs[column["key"]].str.len().max()))
+        wide[column["key"]] = int(max(longest, NARROWEST)) + PADDING
+    return wide
+
+
+def write_rows(
+    report: ReportLayout, pairs: pd.DataFrame, shown: Sequence[Mapping], pages: Collection[tuple[str, str]]
+) -> int:
+    """Write the rows in parts, and return how many parts.
+
+    pairs: in the order of `worst_first`. shown: of `columns`. pages: moving and fixed of the pairs that have a page.
+    """
+    linked = set(pages)
+    has_page = [int(pair in linked) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
+    pairs = pairs.assign(page=has_page)
+    starts = range(0, len(pairs), PART)
+    for number, start in enumerate(starts):
+        part = pairs.iloc[start : start + PART]
+        write_text(report.rows(number), f"cohortreg.rows({start}, {_part(part, shown)});\n")
+    return len(starts)
+
+
+def _text(key: str) -> dict[str, str]:
+    return {"key": key, "title": TEXTS[key], "full": TEXTS[key], "kind": "text"}
+
+
+def _structures(structures: Sequence[str]) -> list[dict]:
+    named = {name: name.replace("_", " ") for name in structures}
+    named["union"] = "together"
+    full = named | {"union": "all structures together"}
+    return [
+        {"key": f"dice_{name}", "title": words, "full": f"Dice of {full[name]} [%]", "kind": "dice"}
+        for name, words in named.items()
+    ]
+
+
+def _has_values(pairs: pd.DataFrame, key: str) -> bool:
+    return key in pairs and bool(pairs[key].notna().any())
+
+
+def _part(rows: pd.DataFrame, shown: Sequence[Mapping]) -> str:
+    """Rows as JSON, a list a column; texts are places in the list `strings`, which has each once."""
+    texts = [column["key"] for column in shown if column["kind"] == "text"]
+    codes, strings = pd.factorize(rows[texts].to_numpy(dtype=object).ravel())
+    lists = {"strings": json.dumps(list(strings)), "page": _numbers(rows["page"])}
+    lists |= {key: _numbers(codes[place :: len(texts)]) for place, key in enumerate(texts)}
+    measures = (column["key"] for column in shown if column["kind"] not in ("text", "rating"))
+    lists |= {key: _numbers(rows[key]) for key in measures}
+    return ",\n".join(f"{json.dumps(key)}: {values}" for key, values in lists.items()).join("{}")
+
+
+def _numbers(values: Collection[float]) -> str:
+    """A JSON list with the six digits that the table has, null for what is missing."""
+    return f"[{','.join('null' if value != value else f'{value:.6g}' for value in values)}]"
