@@ -426,7 +426,7 @@ window.cohortreg = cohortreg;
 
   function bar(words, low, high, colour) {
     const stops = [-1, -0.5, 0, 0.5, 1].map(share => `rgb(${colour(share).map(Math.round).join(" ")})`);
-    const strip = make("span", { className: "bar" });
+    const strip = make("span", { className: "ramp" });
     strip.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
     return make("li", {}, `${words} ${low}`, strip, high);
   }
@@ -625,6 +625,17 @@ window.cohortreg = cohortreg;
     return make("label", {}, make("input", { type, name, value }), words);
   }
 
+  // Change what a control stands for.
+  function changeBy({ id, name, type, value, checked }) {
+    if (id === "blend" || id === "brightest") change({ [id]: value / 100 });
+    else if (id === "method") change({ method: value });
+    else if (name === "plane") change({ planes: { ...state.planes, [state.mode]: value } });
+    else if (name === "panel") {
+      const kept = [...byId("panels").querySelectorAll("input:checked")].map(box => box.value);
+      change({ panels: kept.length ? kept : [value] });
+    } else change({ [name]: type === "checkbox" ? checked : value });
+  }
+
   // Fill in what depends on the pair, and listen.
   function connect() {
     const tools = byId("tools");
@@ -641,16 +652,8 @@ window.cohortreg = cohortreg;
       label.firstChild.addEventListener("change", event => change({ method: event.target.value }));
     }
     tools.addEventListener("submit", event => event.preventDefault());
-    tools.addEventListener("input", ({ target }) => {
-      if (target.id === "blend") change({ blend: target.value / 100 });
-      else if (target.id === "brightest") change({ brightest: target.value / 100 });
-      else if (target.id === "method") change({ method: target.value });
-      else if (target.name === "plane") change({ planes: { ...state.planes, [state.mode]: target.value } });
-      else if (target.name === "panel") {
-        const checked = [...byId("panels").querySelectorAll("input:checked")].map(box => box.value);
-        change({ panels: checked.length ? checked : [target.value] });
-      } else change({ [target.name]: target.type === "checkbox" ? target.checked : target.value });
-    });
+    tools.addEventListener("input", ({ target }) => target.type === "range" && changeBy(target));
+    tools.addEventListener("change", ({ target }) => target.type !== "range" && changeBy(target));
     document.addEventListener("keydown", event => cohortreg.forThePage(event) && KEYS[event.key] && KEYS[event.key]());
     // Not when only the height has changed, which laying out does itself.
     const resized = () => byId("slices").firstChild && room !== document.querySelector(".panels").clientWidth && layOut();
