@@ -3,6 +3,7 @@
 # make comparison  every row on the demo's knees, with few iterations, to see that it runs
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
 # make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
+# make test-browser the report in Debian's Chromium, which it installs where it may
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
@@ -13,7 +14,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -21,13 +22,13 @@ help:
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES)
-	@echo "The report: results/demo/report.html"
+	@echo "The report: results/demo/report/index.html"
 
 baselines: .venv/installed-baselines
 
 comparison: .venv/installed-baselines
 	$(BIN)/snakemake --configfile config/comparison.yaml --cores $(CORES)
-	@echo "The report: results/comparison/report.html"
+	@echo "The report: results/comparison/report/index.html"
 
 # What `make comparison` left.
 test-comparison: .venv/installed-test comparison
@@ -37,9 +38,13 @@ test-slurm: .venv/installed-test
 	tests/slurm/install.sh
 	$(BIN)/python -m pytest -rs tests/slurm
 
+test-browser: .venv/installed-test
+	tests/browser/install.sh
+	$(BIN)/python -m pytest -rs tests/browser
+
 # Each test gets one thread; two run at a time.
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/slurm --ignore tests/comparison --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/slurm --ignore tests/browser --ignore tests/comparison --numprocesses 2 --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -56,12 +61,12 @@ format: .venv/installed-test
 # transforms and checkpoints.
 COHORT ?= demo
 archive: .venv/installed
-	@test -f results/$(COHORT)/report.html || { echo "results/$(COHORT) has no report yet; run its workflow first"; exit 1; }
+	@test -f results/$(COHORT)/report/index.html || { echo "results/$(COHORT) has no report yet; run its workflow first"; exit 1; }
 	mkdir -p build
 	$(BIN)/python -m pip freeze --exclude-editable > results/$(COHORT)/versions.txt
 	git archive --prefix=$(COHORT)/ --output=build/$(COHORT).tar HEAD
 	tar --append --file=build/$(COHORT).tar --transform='s,^,$(COHORT)/,' --exclude=checkpoints --exclude=shards \
-	  $(addprefix results/$(COHORT)/,report.html versions.txt cohort.json images.tsv pairs.tsv excluded.tsv \
+	  $(addprefix results/$(COHORT)/,report versions.txt cohort.json images.tsv pairs.tsv excluded.tsv \
 	  tables figures provenance) config $(wildcard results/$(COHORT)/models resources/models)
 	gzip --force build/$(COHORT).tar
 	@git diff --stat HEAD -- ':!config' | sed '1i Changed since the last commit, and packed as committed:'

@@ -149,9 +149,11 @@ def history(result: Path) -> Iterator[tuple[str, dict]]:
     # In the order of time, so that the last one to write a file made it.
     for path in sorted((root / FOLDER).glob("*.json")):
         makers |= dict.fromkeys(read_json(path)["outputs"], path)
-    wanted = [str(whole.relative_to(root))] if whole != root else list(reversed(makers))
+    # Of a folder that was written as a whole, such as the report, the record names the folder.
+    names = [str(path.relative_to(root)) for path in (whole, *whole.parents) if path.is_relative_to(root)]
+    wanted = [name for name in names if name in makers][:1] if whole != root else list(reversed(makers))
     told = set()
-    if not wanted or wanted[0] not in makers:
+    if not wanted:
         raise UserError(f"{result}: no record in {root / FOLDER} says what made it")
     while wanted:
         name = wanted.pop(0)

@@ -26,6 +26,6 @@ def test_a_reader_gets_what_a_rerun_needs():
     for model in config["models"]:
         assert f"{results}/models/{model}/stage-1/weights.safetensors" in names
         assert f"{results}/models/{model}/stage-1/model.json" in names
-    assert f"{results}/report.html" in names and any(f"{results}/provenance/" in name for name in names)
+    assert f"{results}/report/index.html" in names and any(f"{results}/provenance/" in name for name in names)
     left_out = ("/checkpoints/", f"{results}/images/", f"{results}/transforms/")
     assert not [name for name in names if any(part in name for part in left_out)]

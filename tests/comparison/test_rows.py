@@ -48,6 +48,6 @@ def test_the_note_is_on_the_table_and_on_the_page():
     for path in (
         RESULTS / "tables" / "methods.md",
         RESULTS / "tables" / "methods.tex",
-        RESULTS / "report.html",
+        RESULTS / "report" / "index.html",
     ):
         assert note in path.read_text("utf-8")

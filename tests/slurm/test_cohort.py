@@ -24,7 +24,7 @@ def test_the_demo_runs_from_nothing_to_its_report(demo, cluster):
     """GPUs are asked for where networks run, shards are arrays, and the last three rules share a job."""
     run = demo.snakemake()
     assert run.returncode == 0, run.stdout
-    assert (demo.results / "report.html").is_file()
+    assert (demo.results / "report" / "index.html").is_file()
     jobs = cluster.jobs(demo.folder)
     assert Counter(job.rule for job in jobs) == {
         "phantom": 1,

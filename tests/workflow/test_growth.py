@@ -162,7 +162,7 @@ def test_a_training_image_added_and_models_trained_again_when_asked(grown):
     cards = [read_json(layout.model_card("icon", stage)) for stage in (1, 2)]
     add(grown, "images.tsv", ("s12", "s12", "left", "train", "s0_image.nii.gz", "s0_label.nii.gz"))
     assert jobs(grown, "all") == Counter(SHOW | {"preprocess": 1, "cohort": 1})
-    assert "earlier set of 8 images, now there are 9" in layout.report.read_text("utf-8")
+    assert "earlier set of 8 images, now there are 9" in layout.report.index.read_text("utf-8")
     assert jobs(grown, "all") == Counter()
     ran = jobs(grown, "all", "--config", "retrain=last")
     assert ran == Counter(GATHER | SHOW | {"pack": 1, "train": 2, "register": 1, "evaluate": 1})
@@ -170,7 +170,7 @@ def test_a_training_image_added_and_models_trained_again_when_asked(grown):
         new = read_json(layout.model_card("icon", stage))
         assert (card["images"], new["images"]) == (8, 9)
         assert card["start"] is None and new["start"]
-    assert "earlier set" not in layout.report.read_text("utf-8")
+    assert "earlier set" not in layout.report.index.read_text("utf-8")
     # The key is gone again: the cohort is gathered anew, and nothing follows but what shows it.
     assert jobs(grown, "all") == Counter(SHOW | {"cohort": 1})
     assert jobs(grown, "all") == Counter()
@@ -220,3 +220,31 @@ def test_stages_joined_to_one(grown):
     again = {path.parts[1] for path in after if after[path] != before[path]}
     assert again == {"icon-3step"}
     assert layout.weights("icon", 2).is_file()
+
+
+def test_pairs_rated_bad_leave_the_tables_and_come_back_without_registering(grown):
+    layout, before = Layout(grown.results), records(grown)
+    everything = pd.read_csv(layout.pairs_table)
+    pair = everything.loc[0, ["moving", "fixed"]].tolist()
+    rows = ["moving\tfixed\trating\tnote", "\t".join([*pair, "bad", "upside down"]), "s0\ts1\tbad\t"]
+    (grown.folder / "qc.tsv").write_text("\n".join(rows) + "\n")
+    rated = ("--config", "ratings=qc.tsv", "exclude_rated=bad")
+    assert jobs(grown, "all", *rated) == Counter(GATHER | SHOW)
+    left = pd.read_csv(layout.pairs_table)
+    assert len(left) == len(everything) - everything["method"].nunique()
+    assert pair not in left[["moving", "fixed"]].values.tolist()
+    text = layout.report.index.read_text("utf-8")
+    assert "rated bad: upside down" in text
+    assert "qc.tsv rates 1 pair that the cohort does not have (s0 s1)" in text
+    assert jobs(grown, "all", *rated) == Counter()
+    came_back = jobs(grown, "all")
+    assert not {"pack", "train", "preprocess"} & set(came_back)
+    pd.testing.assert_frame_equal(pd.read_csv(layout.pairs_table), everything)
+    assert records(grown) == before
+
+
+def test_a_wrong_table_of_ratings_ends_before_anything_runs(grown):
+    (grown.folder / "qc.tsv").write_text("moving\tfixed\trating\ns8\ts9\tawful\n")
+    run = grown.snakemake("--dry-run", "--config", "ratings=qc.tsv")
+    assert run.returncode == 1
+    assert re.search(r"^cohortreg: qc\.tsv, row 2, column rating: 'awful'", run.stdout, flags=re.MULTILINE)

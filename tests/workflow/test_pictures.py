@@ -89,7 +89,7 @@ def test_2d_images_go_from_raw_files_to_the_report(pictures):
     assert (pairs.loc[pairs["method"] == "identity", "folds"] == 0).all()
     for name, suffix in itertools.product(FIGURES, FIGURE_SUFFIXES):
         assert layout.figure(name, suffix).stat().st_size > 0
-    assert "icon-3step" in layout.report.read_text(encoding="utf-8")
+    assert "icon-3step" in layout.report.index.read_text(encoding="utf-8")
 
 
 def test_simpleitk_warps_raw_pictures_with_the_transforms_as_we_do(pictures):

@@ -34,7 +34,7 @@ def test_a_table_goes_back_to_the_raw_images(finished):
 
 
 def test_a_picture_of_the_whole_is_short(finished):
-    told = provenance(finished, "results/tiny/report.html")
+    told = provenance(finished, "results/tiny/report/index.html")
     assert told.returncode == 0, told.stderr
     assert "... and 1 more of cohortreg evaluate; --all shows them" in told.stdout
     assert "cohortreg cohort" in told.stdout

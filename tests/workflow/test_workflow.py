@@ -57,7 +57,7 @@ def test_a_run_writes_tables_figures_and_the_report(finished):
     for name in FIGURES:
         for suffix in FIGURE_SUFFIXES:
             assert layout.figure(name, suffix).stat().st_size > 0
-    assert "icon-3step" in layout.report.read_text(encoding="utf-8")
+    assert "icon-3step" in layout.report.index.read_text(encoding="utf-8")
     for name in ("preprocess/0.log", "train/icon-2.log", "report/all.log"):
         assert (layout.logs / name).is_file()
 
@@ -73,7 +73,12 @@ def test_snakemakes_own_report_shows_every_figure_with_its_caption(finished, tmp
     assert run.returncode == 0, run.stdout
     with zipfile.ZipFile(tmp_path / "report.zip") as report:
         names = {Path(name).name for name in report.namelist()}
-    assert names >= {f"{name}.png" for name in FIGURES} | {"methods.csv", "pairs.csv", "report.html"}
+    assert names >= {f"{name}.png" for name in FIGURES} | {
+        "methods.csv",
+        "pairs.csv",
+        "index.html",
+        "table.js",
+    }
 
 
 def test_two_runs_from_one_seed_give_the_same_tables(finished, project):
@@ -125,7 +130,7 @@ def test_a_bad_image_and_its_pairs_are_left_out_and_the_rest_goes_on(copied):
     excluded = pd.read_csv(layout.excluded, sep="\t")
     assert set(excluded["id"]) == {"s3", "s6", "s5 s6", "s6 s4"}
     assert set(pd.read_csv(layout.pairs_table)["moving"]) == {"s4"}
-    report = layout.report.read_text(encoding="utf-8")
+    report = layout.report.index.read_text(encoding="utf-8")
     assert "s6_image.nii.gz" in report
     assert "s3_image.nii.gz" in report
 

@@ -156,7 +156,7 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
 
 
 def _labelled(pairs: pd.DataFrame) -> bool:
-    """Whether the cohort has labels, as far as the table of pairs can tell: any Dice, or no pair that could have one."""
+    """Whether the cohort has labels, as the table of pairs tells: any Dice, or no pair that could have one."""
     return bool(pairs["dice_mean"].notna().any() or pairs["failure"].ne("").all())
 
 

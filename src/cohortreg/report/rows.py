@@ -9,7 +9,7 @@ from cohortreg.files import write_text
 from cohortreg.layout import ReportLayout
 
 PART = 5000  # rows
-NARROWEST, WIDEST, PADDING = 6, 28, 3  # characters
+NARROWEST, WIDEST, RATING, PADDING = 6, 28, 10, 3  # characters
 TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set", "failure": "Failure"}
 #: Measures and, of static/numbers.js, how each is written; those of the structures come behind the mean.
 MEASURES = {
@@ -70,6 +70,8 @@ def widths(pairs: pd.DataFrame, shown: Sequence[Mapping]) -> dict[str, int]:
         longest = max(len(word) for word in column["title"].split())
         if column["kind"] == "text":
             longest = max(longest, min(WIDEST, pairs[column["key"]].str.len().max()))
+        elif column["kind"] == "rating":
+            longest = RATING
         wide[column["key"]] = int(max(longest, NARROWEST)) + PADDING
     return wide
 

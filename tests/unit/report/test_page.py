@@ -1,5 +1,7 @@
 """The report: every part is there, nothing comes from elsewhere, nothing is taken for markup."""
 
+import itertools
+import json
 import math
 import re
 import shutil
@@ -9,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
-from cohortreg.layout import FIGURES, Layout
-from cohortreg.report.page import PAIRS_AT_FIRST, sentences, write_report
+from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
+from cohortreg.report.page import sentences, write_report
+from cohortreg.report.rows import columns, worst_first, write_rows
 
 from .conftest import EVIL
 
@@ -41,7 +45,7 @@ class Reader(HTMLParser):
 def read(layout, config) -> Reader:
     write_report(layout, config)
     reader = Reader()
-    reader.feed(layout.report.read_text("utf-8"))
+    reader.feed(layout.report.index.read_text("utf-8"))
     reader.close()
     assert reader.open == []
     return reader
@@ -54,7 +58,7 @@ def page(drawn) -> Reader:
 
 def test_it_has_every_part(page):
     headings = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
-    assert headings == ["cohort", "methods", "figures", "pairs", "models", "reproduce"]
+    assert headings == ["cohort", "methods", "pairs", "figures", "models", "reproduce"]
     text = " ".join(page.text.split())
     for part in (
         "On 3 pairs, icon-3step reaches a mean Dice of",
@@ -75,18 +79,75 @@ def test_it_has_every_part(page):
         assert part in text
 
 
-def test_every_figure_is_embedded_and_described(page):
+def test_every_figure_is_there_and_described(page, drawn):
+    report = drawn[0].report
     images = [attributes for tag, attributes in page.elements if tag == "img"]
     assert len(images) == len(FIGURES)
-    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in images)
+    assert all(image["alt"] and int(image["width"]) > 0 for image in images)
+    sources = {image["src"] for image in images}
+    assert {Path(source).stem for source in sources} == set(FIGURES)
+    assert sources >= {"figures/pairs-worst.png", "figures/dice-time.svg"}
+    for name, suffix in itertools.product(FIGURES, FIGURE_SUFFIXES):
+        assert report.figure(name, suffix).read_bytes() == drawn[0].figure(name, suffix).read_bytes()
 
 
-def test_nothing_comes_from_elsewhere(page, drawn):
-    assert not any(tag in ("link", "iframe", "object") for tag, _ in page.elements)
+def test_a_large_drawing_is_shown_as_pixels(drawn, monkeypatch):
+    monkeypatch.setattr("cohortreg.report.page.DRAWN_SVG", 10)
+    images = {attributes["src"] for tag, attributes in read(*drawn).elements if tag == "img"}
+    assert images == {f"figures/{name}.png" for name in FIGURES}
+
+
+def test_nothing_comes_from_elsewhere_and_everything_is_there(page, drawn):
+    report = drawn[0].report
     for _, attributes in page.elements:
         for name in ("src", "href"):
-            assert re.match(r"data:|#|$", attributes.get(name, ""))
-    assert not re.search(r"url\(|@import|https?://", drawn[0].report.read_text("utf-8"))
+            address = attributes.get(name, "")
+            if not re.match(r"data:,$|#|$", address):
+                assert (report.root / address).is_file(), address
+    for path in (report.index, *report.root.glob("static/*")):
+        assert not re.search(r"url\(|@import|https?://", path.read_text("utf-8")), path
+
+
+def test_a_figure_that_is_missing_is_told_and_the_rest_is_there(drawn, tmp_path):
+    layout, config = drawn
+    changed = Layout(tmp_path / "results")
+    shutil.copytree(layout.root, changed.root)
+    for suffix in FIGURE_SUFFIXES:
+        changed.figure("folds", suffix).unlink()
+    changed.figure("training", "svg").unlink()
+    page = read(changed, config)
+    assert "The file of this figure is missing: figures/folds.png." in page.text
+    images = {attributes["src"] for tag, attributes in page.elements if tag == "img"}
+    assert len(images) == len(FIGURES) - 1 and "figures/training.png" in images
+
+
+def test_without_a_table_there_is_one_sentence_and_the_earlier_report_stays(drawn, tmp_path):
+    layout, config = drawn
+    changed = Layout(tmp_path / "results")
+    shutil.copytree(layout.root, changed.root)
+    write_report(changed, config)
+    before = changed.report.index.read_text("utf-8")
+    changed.pairs_table.unlink()
+    with pytest.raises(UserError, match=r"pairs\.csv is missing; run `cohortreg tables` again"):
+        write_report(changed, config)
+    assert changed.report.index.read_text("utf-8") == before
+
+
+def test_a_report_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(drawn, tmp_path):
+    layout, config = drawn
+    changed = Layout(tmp_path / "results")
+    shutil.copytree(layout.root, changed.root)
+    write_report(changed, config)
+    before = {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()}
+    changed.cohort.write_text("{")
+    with pytest.raises(ValueError):
+        write_report(changed, config)
+    changed.cohort.write_bytes(before[changed.cohort])
+    assert {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()} == before
+    # What an earlier report had and this one has not is gone.
+    (changed.report.root / "pairs").mkdir()
+    write_report(changed, config)
+    assert not (changed.report.root / "pairs").exists()
 
 
 def test_names_are_text_and_never_markup(page):
@@ -95,26 +156,78 @@ def test_names_are_text_and_never_markup(page):
     assert "image 'broken' is <excluded>" in page.text
 
 
-def test_pairs_are_listed_the_worst_first(page, drawn):
-    layout, config = drawn
-    rows = re.findall(r'<td class="number" data-value="([\d.]+)">', layout.report.read_text("utf-8"))
-    per_row = 1 + len(config["structures"]) + 6
-    dice = [float(value) for value in rows[::per_row]]
-    assert len(dice) == 3
-    assert dice == sorted(dice)
+def parts(layout: Layout) -> list[tuple[int, dict]]:
+    """The parts of the table of pairs: which row each starts with, and what it holds."""
+    texts = [
+        layout.report.rows(part).read_text("utf-8")
+        for part in range(len(list(layout.report.root.glob("rows/*"))))
+    ]
+    calls = [re.fullmatch(r"cohortreg\.rows\((\d+), (.*)\);\n", text, re.DOTALL) for text in texts]
+    return [(int(call[1]), json.loads(call[2])) for call in calls]
 
 
-def test_many_pairs_are_collapsed_and_the_rest_is_told(drawn, tmp_path, monkeypatch):
+def described(layout: Layout) -> dict:
+    """What the page says of the table of pairs."""
+    text = layout.report.index.read_text("utf-8")
+    return json.loads(re.search(r'id="table-data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_table_of_pairs_has_every_pair_of_every_method_the_worst_first(page, drawn):
     layout, config = drawn
-    assert "Show all" not in read(layout, config).text
-    monkeypatch.setattr("cohortreg.report.page.PAIRS_AT_MOST", 2)
-    monkeypatch.setattr("cohortreg.report.page.PAIRS_AT_FIRST", 1)
-    shortened = read(layout, config)
-    assert "Show all 2 pairs" in shortened.text
-    assert "the worst 2 of 3" in " ".join(shortened.text.split())
-    tables = [attributes.get("class", "") for tag, attributes in shortened.elements if tag == "table"]
-    assert "sortable collapsed" in tables
-    assert PAIRS_AT_FIRST == 100
+    ((start, part),) = parts(layout)
+    table = pd.read_csv(layout.pairs_table)
+    assert start == 0 and described(layout)["rows"] == len(table) == len(part["page"])
+    names = {key: [part["strings"][code] for code in part[key]] for key in ("method", "moving", "fixed")}
+    shown = pd.DataFrame(names | {key: part[key] for key in ("dice_mean", "dice_core", "folds", "time_s")})
+    table["place"] = table["method"].map(config["methods"].index)
+    wanted = table.sort_values(["place", "dice_mean"], ignore_index=True)[list(shown)]
+    pd.testing.assert_frame_equal(shown, wanted, check_dtype=False)
+    assert EVIL in shown["moving"].values
+
+
+def test_the_table_of_pairs_says_which_columns_there_are(page, drawn, bare, with_sets, failing):
+    def titles(cohort) -> list[str]:
+        write_report(*cohort)
+        return [column["title"] for column in described(cohort[0])["columns"]]
+
+    measures = [
+        "Folds",
+        "Folds [%]",
+        "HD95 [mm]",
+        "SD of log |J|",
+        "Inverse error [voxels]",
+        "Time [s]",
+        "Rating",
+    ]
+    dice = ["Dice [%]", "core", "outer rim", "together"]
+    assert titles(drawn) == ["Method", "Moving", "Fixed", *dice, *measures]
+    assert titles(bare) == [
+        "Method",
+        "Moving",
+        "Fixed",
+        *[title for title in measures if "HD95" not in title],
+    ]
+    assert titles(with_sets) == ["Method", "Moving", "Fixed", "Set", *dice, *measures]
+    assert titles(failing) == ["Method", "Moving", "Fixed", *dice, *measures, "Failure"]
+    assert described(bare[0])["sort"] == "folds_percent" and not described(bare[0])["ascending"]
+
+
+def test_rows_of_pairs_with_a_page_are_linked(drawn, tmp_path):
+    pairs = worst_first(pd.read_csv(drawn[0].pairs_table, keep_default_na=False), drawn[1]["methods"])
+    assert write_rows(Layout(tmp_path).report, pairs, columns(pairs, []), [("a", "b")]) == 1
+    ((_, part),) = parts(Layout(tmp_path))
+    moving = [part["strings"][code] for code in part["moving"]]
+    assert part["page"] == [int(name == "a") for name in moving]
+
+
+def test_many_rows_come_in_parts_and_without_scripts_there_are_the_worst(drawn, monkeypatch):
+    layout, config = drawn
+    monkeypatch.setattr("cohortreg.report.page.PAIRS_WITHOUT_SCRIPTS", 2)
+    monkeypatch.setattr("cohortreg.report.rows.PART", 5)
+    page = read(layout, config)
+    assert [start for start, _ in parts(layout)] == [0, 5, 10]
+    assert described(layout)["parts"] == 3
+    assert "these are the worst 2 of the 3 pairs" in " ".join(page.text.split())
 
 
 def test_without_labels_and_models_the_page_says_so(bare):
@@ -122,6 +235,7 @@ def test_without_labels_and_models_the_page_says_so(bare):
     assert "On 3 pairs, affine has folds in" in text
     assert "No model was trained for this cohort." in text
     assert "Structuresnone" in text
+    assert "No pair has a value of: Dice [%], HD95 [mm], since the cohort has no labels." in text
     assert "nan" not in text.lower().split()
 
 
@@ -204,10 +318,10 @@ def test_rows_that_were_left_out_are_named(drawn):
     write_report(layout, config, ["syn is left out: the package ants is not installed; run make baselines"])
     assert (
         "<p>syn is left out: the package ants is not installed; run make baselines</p>"
-        in layout.report.read_text()
+        in layout.report.index.read_text()
     )
     write_report(layout, config)
-    assert "left out: the package" not in layout.report.read_text()
+    assert "left out: the package" not in layout.report.index.read_text()
 
 
 def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
@@ -223,7 +337,7 @@ def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
     write_json(layout.model_card("avsm", 1), card | more)
     models = config["models"] | {"avsm": {"method": "avsm", "stages": [{"steps": 7}, {"steps": 3}]}}
     write_report(layout, config | {"models": models})
-    text = layout.report.read_text()
+    text = layout.report.index.read_text()
     assert "<h3>stage 1 of avsm</h3>" in text
     assert "of avsm, its regularity with a weight from" in text
     layout.model_card("avsm", 1).unlink()
@@ -232,7 +346,7 @@ def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
 def test_the_configurations_note_is_there(drawn):
     layout, config = drawn
     write_report(layout, config | {"report": config["report"] | {"note": "Few iterations; no comparison."}})
-    assert "<p>Few iterations; no comparison.</p>" in layout.report.read_text()
+    assert "<p>Few iterations; no comparison.</p>" in layout.report.index.read_text()
 
 
 def test_sets_have_means_of_their_own_and_the_rest_is_about_the_main_one(with_sets):
@@ -241,7 +355,7 @@ def test_sets_have_means_of_their_own_and_the_rest_is_about_the_main_one(with_se
     assert "On 2 pairs, affine reaches" in text
     assert "By set of pairs" in text
     assert "Sets of pairs: main, 2 pairs, those of the other tables and the figures; years, 1 pair, " in text
-    assert "Every pair of the main set as registered by affine" in text
+    assert described(with_sets[0])["sets"] == ["", "years"]
     shown = {
         attributes["alt"]
         for tag, attributes in page.elements
@@ -252,7 +366,7 @@ def test_sets_have_means_of_their_own_and_the_rest_is_about_the_main_one(with_se
 
 
 def test_one_set_needs_no_table_of_sets(page):
-    assert "By set of pairs" not in page.text and "of the main set" not in page.text
+    assert "By set of pairs" not in page.text
 
 
 def test_all_structures_together_are_beside_each(page):

@@ -23,8 +23,9 @@ cohortreg.rangeInWords = function ({ full, kind }, [from, to]) {
 
 // What is shown, and the address that says so: #pairs?method=...&sort=...&dice_mean=0.71..0.74
 cohortreg.View = class {
-  // data: the description in the page: columns, sets, method, sort, ascending.
+  // data: the description in the page: columns, methods, sets, method, sort, ascending.
   constructor(data) {
+    this.known = { method: data.methods, set: data.sets, rating: ["none", ...cohortreg.ratings.WORDS] };
     this.measures = data.columns.filter(column => !["text", "rating"].includes(column.kind));
     this.sortable = data.columns.map(column => column.key);
     this.defaults = { method: data.method, set: null, rating: null, text: "", sort: data.sort, ascending: data.ascending };
@@ -61,9 +62,12 @@ cohortreg.View = class {
   fromHash(hash) {
     const said = new URLSearchParams(hash.startsWith("#pairs?") ? hash.slice("#pairs?".length) : "");
     this.clear();
-    if (said.has("method")) this.method = said.get("method") || null;
-    if (said.has("set")) this.set = said.get("set") === "main" ? "" : said.get("set");
-    this.rating = said.get("rating") || null;
+    const take = (key, value) => {
+      if (value === null || this.known[key].includes(value)) this[key] = value;
+    };
+    if (said.has("method")) take("method", said.get("method") || null);
+    if (said.has("set")) take("set", said.get("set") === "main" ? "" : said.get("set"));
+    take("rating", said.get("rating") || null);
     this.text = said.get("text") || "";
     const sorted = this.sortable.includes(said.get("sort"));
     this.sort = sorted ? said.get("sort") : this.defaults.sort;
@@ -355,17 +359,17 @@ cohortreg.Table = class {
   }
 
   controls() {
-    const choose = (name, read) => {
+    const choose = (name, event, read) => {
       const control = this.at(name);
-      if (control) control.addEventListener("input", () => {
+      if (control) control.addEventListener(event, () => {
         this.view[name] = read(control.value);
         this.changed();
       });
     };
     // "any" has no name of its own: a method may be called so.
     const named = value => (value === "*" ? null : value.slice(1));
-    for (const name of ["method", "set", "rating"]) choose(name, named);
-    choose("text", value => value.trim());
+    for (const name of ["method", "set", "rating"]) choose(name, "change", named);
+    choose("text", "input", value => value.trim());
     this.at("clear").addEventListener("click", () => {
       this.view.clear();
       this.changed();
