@@ -53,7 +53,7 @@ def choose_pairs(layout: Layout, config: Mapping) -> list[tuple[str, str]]:
     since it failed or they have no labels, come last.
     """
     wanted = config["report"]["pages"]
-    if not wanted:
+    if not wanted or not layout.pairs_table.is_file():
         return []
     pairs, method = main_set(read_table(layout.pairs_table)), main_method(config["methods"], config["models"])
     ranked = [_ids(row) for row in rank(pairs, method)[::-1].itertuples()]

@@ -412,16 +412,11 @@ window.cohortreg = cohortreg;
     }
   }
 
-  function swatch(words, style) {
-    const line = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    line.setAttribute("width", 22);
-    line.setAttribute("height", 10);
-    line.setAttribute("aria-hidden", "true");
-    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    path.setAttribute("d", "M2 5H20");
-    Object.entries(style).forEach(([name, value]) => path.setAttribute(name, value));
-    line.append(path);
-    return make("li", {}, line, words);
+  // line: as CSS has borders.
+  function swatch(words, line) {
+    const drawn = make("span");
+    drawn.style.borderTop = line;
+    return make("li", {}, make("span", { className: "swatch" }, drawn), words);
   }
 
   function bar(words, low, high, colour) {
@@ -435,14 +430,12 @@ window.cohortreg = cohortreg;
     const shows = panel => (state.mode === "all" ? panel === "warped" : state.panels.includes(panel));
     const items = [];
     if (state.outlines && volumes.fixed_label) {
-      for (const { name, colour } of pair.structures) items.push(swatch(name, { stroke: colour, "stroke-width": 2 }));
-      if (OF_A_METHOD.some(shows)) {
-        const dots = { stroke: "#ddd", "stroke-width": 2, "stroke-dasharray": "0.1 4", "stroke-linecap": "round" };
-        items.push(swatch("fixed, for comparison", dots));
-      }
+      for (const { name, colour } of pair.structures) items.push(swatch(name, `2px solid ${colour}`));
+      if (OF_A_METHOD.some(shows)) items.push(swatch("fixed, for comparison", "2px dotted #ddd"));
     }
-    if (state.grid) items.push(swatch("deformed grid", { stroke: GRID_COLOUR, "stroke-width": 1 }));
-    if (state.folds) items.push(swatch(shows("Jacobian") ? "folds, on the Jacobian black" : "folds", { stroke: FOLD_COLOUR, "stroke-width": 8 }));
+    if (state.grid) items.push(swatch("deformed grid", `1px solid ${GRID_COLOUR}`));
+    const folds = shows("Jacobian") ? "folds, on the Jacobian black" : "folds";
+    if (state.folds) items.push(swatch(folds, `8px solid ${FOLD_COLOUR}`));
     if (shows("difference")) items.push(bar("fixed brighter", "−50 %", "+50 % warped brighter", onBlack));
     if (shows("Jacobian")) items.push(bar("volume", "÷ 4", "× 4", onWhite));
     byId("legend").replaceChildren(...items);
