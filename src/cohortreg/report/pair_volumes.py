@@ -12,7 +12,7 @@ from cohortreg.images.geometry import block_means
 from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate, resize
-from cohortreg.maps.jacobian import folded, volume_form
+from cohortreg.maps.jacobian import volume_form
 from cohortreg.maps.transforms import Grid, Transform, to_unit
 from cohortreg.report.volumes import block_sizes, shrunk_image, shrunk_transform
 
@@ -76,11 +76,12 @@ def register(images: Images, transform: Transform, structures: Structures) -> Re
     small_phi = to_unit(small, Grid.of(images.moving))
     moving = torch.from_numpy(images.moving.array)[None, None]
     points = displace(centres(images.fixed), small)
+    form = volume_form(phi)[0].numpy()
     return Registered(
         warped=interpolate(moving, small_phi.float())[0, 0].numpy(),
         label=label_pixels(images.labels[0], points, structures) if images.labels else None,
-        folded=_any_of(folded(phi)[0].numpy(), images.sizes),
-        log_jacobian=_log_jacobian(phi, images.grid, transform.grid, images.sizes),
+        folded=_folded(form, images.sizes),
+        log_jacobian=_log_jacobian(form, images.grid, transform.grid, images.sizes),
         displacement=_coarse_displacement(small_phi, images),
     )
 
@@ -105,20 +106,24 @@ def label_pixels(label: Image, points: torch.Tensor, structures: Structures) -> 
     return np.stack([which, steps * (255 // LEVELS), np.zeros_like(which)], axis=-1)
 
 
-def _any_of(mask: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Blocks of which any voxel is in a mask."""
+def _padding(dim: int) -> tuple[int, int]:
+    """Voxels at both ends of an axis that have no volume form: the first in three dimensions, the last in two."""
+    return (1, 0) if dim == 3 else (0, 1)
+
+
+def _folded(form: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Blocks of which any voxel has a negative volume form."""
+    mask = np.pad(form < 0, _padding(form.ndim))
     return mask if max(sizes) == 1 else block_means(mask, sizes) > 0
 
 
-def _log_jacobian(phi: torch.Tensor, moving: Grid, fixed: Grid, sizes: Sequence[int]) -> np.ndarray:
-    """Means over two voxels of the page along each axis, so that its noise does not cost more than it tells."""
-    form = volume_form(phi)[0].numpy()
-    # In two dimensions the last voxels have no volume form, in three the first.
-    form = np.pad(form, (1, 0) if form.ndim == 3 else (0, 1), mode="edge")
+def _log_jacobian(form: np.ndarray, moving: Grid, fixed: Grid, sizes: Sequence[int]) -> np.ndarray:
+    """See `Registered`; form: of a map to unit coordinates of `moving`. Means over two voxels of the page along each
+    axis, so that its noise does not cost more than it tells."""
     unit = (np.array(moving.shape) - 1) * moving.spacing
-    form = form * (np.prod(unit) / np.prod(fixed.spacing))
+    times = np.pad(form, _padding(form.ndim), mode="edge") * (np.prod(unit) / np.prod(fixed.spacing))
     low, high = JACOBIAN
-    return np.log2(np.clip(block_means(form, [2 * size for size in sizes]), 2**low, 2**high)).astype(
+    return np.log2(np.clip(block_means(times, [2 * size for size in sizes]), 2**low, 2**high)).astype(
         np.float32
     )
 

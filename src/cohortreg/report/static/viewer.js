@@ -535,7 +535,14 @@ window.cohortreg = cohortreg;
       tile.canvas.width = Math.round(tile.width * dense);
       tile.canvas.height = Math.round(tile.height * dense);
     }
-    redraw();
+  }
+
+  // Not when only the height has changed, which laying out does itself. Drawn at once: a resized canvas is empty.
+  function followWidth() {
+    const panels = document.querySelector(".panels");
+    if (!panels || panels.clientWidth === room) return;
+    layOut();
+    tiles.forEach(draw);
   }
 
   // ---- What people do ----
@@ -648,9 +655,7 @@ window.cohortreg = cohortreg;
     tools.addEventListener("input", ({ target }) => target.type === "range" && changeBy(target));
     tools.addEventListener("change", ({ target }) => target.type !== "range" && changeBy(target));
     document.addEventListener("keydown", event => cohortreg.forThePage(event) && KEYS[event.key] && KEYS[event.key]());
-    // Not when only the height has changed, which laying out does itself.
-    const resized = () => byId("slices").firstChild && room !== document.querySelector(".panels").clientWidth && layOut();
-    new ResizeObserver(resized).observe(byId("slices"));
+    new ResizeObserver(followWidth).observe(byId("slices"));
   }
 
   function settingsOfBefore() {
