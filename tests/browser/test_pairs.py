@@ -1,5 +1,7 @@
 """The table of pairs: found, sorted, filtered, kept in the address."""
 
+import math
+import re
 import shutil
 
 import pytest
@@ -7,7 +9,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from cohortreg.evaluation import numbers as evaluation_numbers
 from cohortreg.evaluation.tables import read_table
+from cohortreg.layout import ReportLayout
 
 from .conftest import resize
 
@@ -200,6 +204,64 @@ def worst_names(layout) -> list[str]:
     table = read_table(layout.pairs_table)
     rows = table[table["method"] == "demons"]
     return rows.loc[rows["dice_mean"].idxmin(), ["moving", "fixed"]].tolist()
+
+
+def test_a_pairs_page_is_a_click_away_and_the_way_back_leads_to_the_same_rows(page, large, tmp_path):
+    shutil.copytree(large.report.root, tmp_path / "report")
+    report = ReportLayout(tmp_path / "report")
+    # Odd pages only; the second one's name has what addresses have to escape.
+    text = report.rows(0).read_text("utf-8")
+    pages = ",".join(str(row % 2) for row in range(5000))
+    report.rows(0).write_text(
+        re.sub(r'"page": \[[^]]*\]', f'"page": [{pages}]', text.replace('"k7"', '"k?#7"'))
+    )
+    for number in range(80):
+        for other in range(80):
+            names = [f"k{'?#' if one == 7 else ''}{one}" for one in (number, other)]
+            report.pair(*names).parent.mkdir(exist_ok=True)
+            report.pair(*names).write_text(f'<link rel="icon" href="data:,">{" to ".join(names)}')
+    page.open(index=report.index)
+    page.part("text").send_keys("?#7")
+    page.run("document.querySelector('[data-part=box]').scrollTop = 900")
+    page.wait(lambda: page.all("tr[aria-rowindex='40']"))
+    address, count = page.driver.current_url, page.part("count").text
+    link = page.all(".rows tbody a")[len(page.all(".rows tbody a")) // 2]
+    name = link.get_attribute("aria-label")
+    page.press(link)
+    page.wait(lambda: page.driver.current_url != address and page.find("body").text == name)
+    page.driver.back()
+    page.wait_until_ready()
+    assert page.part("count").text == count and page.part("text").get_attribute("value") == "?#7"
+    page.wait(lambda: name in [link.get_attribute("aria-label") for link in page.all(".rows tbody a")])
+    assert page.run("return document.querySelector('[data-part=box]').scrollTop") > 500
+
+
+@pytest.mark.parametrize("kind", ["dice", "count", "percent", "distance", "spread", "seconds"])
+def test_numbers_are_written_as_in_the_tables(page, kind):
+    values = [
+        0,
+        0.0004,
+        0.004,
+        0.01234,
+        0.5,
+        0.99951,
+        1,
+        3.456,
+        9.996,
+        12.34,
+        99.4,
+        345.6,
+        1234.5,
+        1e6,
+        math.nan,
+    ]
+    written = page.run(
+        "return arguments[1].map(value => cohortreg.numbers.format(arguments[0], value === null ? NaN : value))",
+        kind,
+        [None if math.isnan(value) else value for value in values],
+    )
+    python = [getattr(evaluation_numbers, kind)(value) for value in values]
+    assert written == python
 
 
 def test_a_part_that_is_missing_is_told(page, small, tmp_path):

@@ -24,7 +24,15 @@ def test_a_table_goes_back_to_the_raw_images(finished):
     commands = [line.split()[2] for line in lines if line.startswith("  command   ")]
     assert commands[0] == "tables"
     counts = {name: commands.count(name) for name in set(commands)}
-    made = {"preprocess": 3, "cohort": 1, "pack": 1, "train": 2, "register": 3, "evaluate": 3, "tables": 1}
+    made = {
+        "preprocess": 3,
+        "cohort": 1,
+        "pack": 1,
+        "train": 2,
+        "register-shard": 3,
+        "evaluate": 3,
+        "tables": 1,
+    }
     assert counts == made
     inputs = {line.split()[1]: line.split()[3] for line in lines if line.startswith("  input")}
     raw = finished.folder / "raw" / "s4_image.nii.gz"
@@ -45,7 +53,7 @@ def test_a_folder_of_results_is_all_that_was_made_there(finished):
     assert told.returncode == 0, told.stderr
     commands = [line.split()[2] for line in told.stdout.splitlines() if line.startswith("  command   ")]
     assert commands[0] == "report"
-    assert {"figures", "tables", "evaluate", "register", "train", "pack", "cohort", "preprocess"} < set(
+    assert {"figures", "tables", "evaluate", "register-shard", "train", "pack", "cohort", "preprocess"} < set(
         commands
     )
 

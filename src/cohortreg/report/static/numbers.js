@@ -6,7 +6,7 @@ window.cohortreg = cohortreg;
 
 cohortreg.numbers = (function () {
   const MISSING = "–";
-  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0, roundingMode: "halfEven" });
 
   const formats = {
     dice: value => (100 * value).toFixed(2),
