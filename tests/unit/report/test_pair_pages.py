@@ -177,7 +177,7 @@ def test_pages_lead_from_the_worst_pair_to_the_best_and_to_the_index(written):
         scripts = [unquote(attributes["src"]) for tag, attributes in found if tag == "script"]
         assert (page.parent / scripts[-1]).samefile(report.pair(*pair, "js"))
         names = [path.split("/")[-1] for path in scripts]
-        assert names == ["ratings.js", "rating_form.js", "contours.js", "viewer.js", names[-1]]
+        assert names == ["ratings.js", "rating_form.js", "volumes.js", "contours.js", "viewer.js", names[-1]]
 
 
 def test_an_image_id_is_text_wherever_it_stands(written):

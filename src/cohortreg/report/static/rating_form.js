@@ -42,6 +42,7 @@ cohortreg.forThePage = function (event) {
   note.addEventListener("input", () => rate());
   byId("save").addEventListener("click", () => cohortreg.ratings.save());
   window.addEventListener("ratingchange", tell);
+  window.addEventListener("load", () => (byId("missing").hidden = cohortreg.shown === true));
   form.hidden = false;
   tell();
 })();

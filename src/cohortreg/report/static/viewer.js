@@ -1,9 +1,6 @@
 // The viewer of a pair's page: linked slices of its images, of what each method made of them, and of the maps.
 //
-// The page's own script calls `cohortreg.pair` with what pair_pages.py wrote. A volume there is {shape, spacing, columns,
-// image}: its slices across the third axis side by side in one picture, `columns` in a row, each with the first axis to
-// the right and the second down. Axes run to the patient's right, to the front and up; all lengths are in millimetres,
-// counted from the outer corner of the first voxel.
+// The page's own script calls `cohortreg.pair` with what pair_pages.py wrote; volumes.js says what a volume is.
 "use strict";
 
 var cohortreg = window.cohortreg || {};
@@ -26,6 +23,7 @@ window.cohortreg = cohortreg;
   const GAP = 4; // pixels between panels, as in pair.css
   const SETTINGS = "cohortreg.viewer";
 
+  const { unpackAll, voxel, size } = cohortreg.volumes;
   const byId = id => document.getElementById(id);
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
   const make = (tag, properties = {}, ...children) => {
@@ -56,31 +54,6 @@ window.cohortreg = cohortreg;
 
   // ---- Volumes ----
 
-  // Decode a volume: adds `data`, bytes of red, green, blue and opacity of the mosaic.
-  async function unpack(packed) {
-    const picture = new Image();
-    picture.src = packed.image;
-    await picture.decode();
-    const canvas = make("canvas", { width: picture.width, height: picture.height });
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(picture, 0, 0);
-    const { data } = context.getImageData(0, 0, picture.width, picture.height);
-    return { ...packed, data, width: picture.width, outlines: new Map(), lines: new Map() };
-  }
-
-  async function unpackAll(packed) {
-    const names = Object.keys(packed);
-    const unpacked = await Promise.all(names.map(name => unpack(packed[name])));
-    return Object.fromEntries(names.map((name, n) => [name, unpacked[n]]));
-  }
-
-  function voxel(volume, [i, j, k], channel = 0) {
-    const [across, down] = volume.shape;
-    const column = (k % volume.columns) * across + i;
-    const row = Math.floor(k / volume.columns) * down + j;
-    return volume.data[4 * (row * volume.width + column) + channel];
-  }
-
   // The voxel of a volume under the cross-hair.
   function here(volume) {
     return volume.shape.map((n, axis) => {
@@ -89,22 +62,8 @@ window.cohortreg = cohortreg;
     });
   }
 
-  const size = (volume, axis) => volume.shape[axis] * volume.spacing[axis];
-
   // The slice of a volume through the cross-hair, row by row as it is shown.
-  function slice(volume, plane, channel = 0) {
-    const [width, height] = [volume.shape[plane.across], volume.shape[plane.up]];
-    const values = new Uint8Array(width * height);
-    const at = here(volume);
-    for (let row = 0; row < height; row++) {
-      at[plane.up] = height - 1 - row;
-      for (let column = 0; column < width; column++) {
-        at[plane.across] = width - 1 - column;
-        values[row * width + column] = voxel(volume, at, channel);
-      }
-    }
-    return values;
-  }
+  const slice = (volume, plane, channel = 0) => cohortreg.volumes.slice(volume, plane, here(volume), channel);
 
   // ---- Lines ----
 
@@ -677,6 +636,7 @@ window.cohortreg = cohortreg;
 
   cohortreg.pair = async function (given) {
     pair = given;
+    cohortreg.shown = true;
     if (!pair.volumes) return;
     volumes = await unpackAll(pair.volumes);
     planes = volumes.fixed.shape[2] > 1 ? PLANES : PLANES.slice(2);
