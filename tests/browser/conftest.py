@@ -192,7 +192,7 @@ def make_report(
         for name in FIGURES:
             style.save(style.message(name), layout, name)
     structures = {"core": [1], "outer_rim": [2]}
-    report = {"reference": methods[0], "published": None, "note": None}
+    report = {"reference": methods[0], "published": None, "note": None, "pages": 0}
     config = {"cohort": "made-up", "methods": list(methods), "models": {}, "structures": structures}
     write_report(layout, config | {"report": report})
     return layout

@@ -86,9 +86,11 @@ def report_command(
 ) -> None:
     """Write the folder report/, whose index.html a browser opens from disk; it needs nothing beside it."""
     from cohortreg.report.page import write_report
+    from cohortreg.report.pair_pages import choose_pairs
 
     layout = Layout(results)
     config = json.loads(json.dumps(parsed(settings)))  # plain dictionaries, which YAML can show
     left_out = config.pop("left_out", [])
-    write_report(layout, config, left_out)
+    with progress_bar("Pages of pairs", len(choose_pairs(layout, config))) as advance:
+        write_report(layout, config, left_out, advance)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.index.resolve()}")

@@ -3,7 +3,7 @@
 import math
 import shutil
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -29,11 +29,17 @@ FAILURES_AT_MOST = 50
 DRAWN_SVG = 300_000  # bytes of the largest that a page shows; a dot a pair makes them large, and then slow
 
 
-def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) -> None:
+def write_report(
+    layout: Layout,
+    config: Mapping,
+    left_out: Sequence[str] = (),
+    advance: Callable[[], None] = lambda: None,
+) -> None:
     """Write the folder of the report from the tables, figures and model cards, whole or not at all.
 
     config: of the configuration at least methods, models, structures, report; all of it is shown. left_out: a sentence
-    for each row whose software is missing. Raises UserError where a table or the cohort's summary is missing.
+    for each row whose software is missing. advance: called after each page of a pair. Raises UserError where a table or
+    the cohort's summary is missing.
     """
     _require(layout)
     environment = templates()
@@ -41,7 +47,7 @@ def write_report(layout: Layout, config: Mapping, left_out: Sequence[str] = ()) 
         report = ReportLayout(folder)
         _copy_static(report)
         _copy_figures(layout, report)
-        pages = write_pair_pages(folder, layout, config, environment)
+        pages = write_pair_pages(folder, layout, config, environment, advance)
         content = _content(layout, config, report) | {"left_out": left_out, "root": ""}
         content |= _pairs(layout, config, report, pages)
         write_text(report.index, environment.get_template("index.html.j2").render(content))

@@ -1,21 +1,291 @@
 """The pages of the pairs: pairs/{moving}_to_{fixed}.html and .js below the report's folder."""
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
+import numpy as np
+import pandas as pd
 from jinja2 import Environment
 
-from cohortreg.layout import Layout
+from cohortreg.errors import UserError
+from cohortreg.evaluation import numbers
+from cohortreg.evaluation.names import main_method
+from cohortreg.evaluation.sets import main_set
+from cohortreg.evaluation.tables import read_table
+from cohortreg.files import read_json, write_text
+from cohortreg.layout import Layout, ReportLayout
+from cohortreg.maps.transforms import read_transform
+from cohortreg.report import style
+from cohortreg.report.figures import rank, shown_pairs
+from cohortreg.report.pair_picture import difference_colours, draw_picture
+from cohortreg.report.pair_volumes import (
+    JACOBIAN,
+    Images,
+    Registered,
+    centres,
+    label_pixels,
+    read_images,
+    register,
+)
+from cohortreg.report.volumes import data_url, packed, tiled, to_bytes
+
+# Measured on 12 registrations of hippocampi (48 x 64 x 48 voxels), bytes of base64. At these qualities of WebP a warped
+# image takes so many bytes a voxel, and is off by 1.3 %, 2.0 % and 2.7 % of the range (root mean square); the best is
+# taken with which all warped images of a report stay within WARPED_AT_MOST. 15 methods on 100 such pairs get the
+# lowest: 19.8 KB a warped image, 1.9 its label, 2.0 the Jacobian, 4.3 the map, 28 together; 33 for moving and fixed
+# image each. That makes 53 MB of pages.
+QUALITIES = {80: 0.258, 55: 0.18, 30: 0.1345}
+WARPED_AT_MOST = 30e6
+IMAGE_QUALITY = 60
+JACOBIAN_QUALITY = 30
+# Steps of the map's displacement, in voxels; half of one is the error. Finer ones cost 1 KB a method and show nothing.
+STEP = 0.1
+PICTURE_QUALITY = 40
+
+
+def choose_pairs(layout: Layout, config: Mapping) -> list[tuple[str, str]]:
+    """Moving and fixed of each pair of the main set that gets a page, the worst by the main method first.
+
+    As many as `report.pages` says, always with the best and the median; pairs that the main method has no rank for,
+    since it failed or they have no labels, come last.
+    """
+    wanted = config["report"]["pages"]
+    if not wanted or not layout.pairs_table.is_file():
+        return []
+    pairs, method = main_set(read_table(layout.pairs_table)), main_method(config["methods"], config["models"])
+    ranked = [_ids(row) for row in rank(pairs, method)[::-1].itertuples()]
+    kept = {_ids(row) for row in shown_pairs(pairs, method).values()}
+    for pair in ranked:
+        if len(kept) >= wanted:
+            break
+        kept.add(pair)
+    others = [
+        _ids(row) for row in pairs[pairs["method"] == method].itertuples() if _ids(row) not in set(ranked)
+    ]
+    return [pair for pair in ranked if pair in kept] + others[: max(0, wanted - len(kept))]
+
+
+def _ids(row) -> tuple[str, str]:
+    return row.moving, row.fixed
 
 
 def write_pair_pages(
-    folder: Path, layout: Layout, config: Mapping, environment: Environment
+    folder: Path,
+    layout: Layout,
+    config: Mapping,
+    environment: Environment,
+    advance: Callable[[], None] = lambda: None,
 ) -> list[tuple[str, str]]:
-    """Write a page for each pair that gets one.
+    """Write a page for each pair of `choose_pairs`, and the script of what it shows.
 
-    folder: of the report, which is there already and not yet under its final name. config: the configuration.
-    environment: has the report's templates and filters; pages extend `base.html.j2`.
+    folder: of the report, which is there already and not yet under its final name. config: of the configuration
+    methods, models, structures, report. environment: has the report's templates; pages extend `base.html.j2`.
+    advance: called after each page.
 
-    Returns moving and fixed of each page written, in the order in which pages lead from one to the next.
+    Returns moving and fixed of each page written, in the order in which pages lead from one to the next. What a page
+    cannot show, such as a transform that was deleted, it names.
     """
-    return []
+    report, chosen = ReportLayout(folder), choose_pairs(layout, config)
+    rows = {
+        ids: rows for ids, rows in read_table(layout.pairs_table).groupby(["moving", "fixed"], sort=False)
+    }
+    template, cohort = environment.get_template("pair.html.j2"), read_json(layout.cohort)
+    for place, (moving, fixed) in enumerate(chosen):
+        shown = show_pair(layout, config, rows[moving, fixed], pages=len(chosen))
+        picture = shown.pop("picture")
+        content = {
+            **{"previous": _link(chosen, place - 1), "next": _link(chosen, place + 1)},
+            **{"place": place + 1, "places": len(chosen), "picture": picture},
+            **{"root": "../", "cohort": cohort, "script": quote(f"{moving}_to_{fixed}.js", safe="")},
+        }
+        write_text(report.pair(moving, fixed), template.render(shown | content))
+        write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
+        advance()
+    return chosen
+
+
+def _link(chosen: Sequence[tuple[str, str]], place: int) -> str:
+    """The address of a page as the others have it; empty where there is none."""
+    if not 0 <= place < len(chosen):
+        return ""
+    moving, fixed = chosen[place]
+    return quote(f"{moving}_to_{fixed}.html", safe="")
+
+
+def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -> dict:
+    """What page and script of a pair say: viewer.js describes the volumes.
+
+    rows: of the table of pairs, a row a method. pages: how many there will be, which decides on the quality of what
+    they show.
+    """
+    moving, fixed = _ids(rows.iloc[0])
+    structures, main = config["structures"], main_method(config["methods"], config["models"])
+    columns = _columns(rows, structures)
+    colours = style.colours_on_grey(list(structures))
+    shown = {
+        "moving": moving,
+        "fixed": fixed,
+        "main": main,
+        "absent": "",
+        "structures": [{"name": name.replace("_", " "), "colour": colours[name]} for name in structures],
+        "columns": list(columns),
+        "methods": [_measures(row, columns) for row in rows.to_dict("records")],
+        "volumes": None,
+        "picture": None,
+        "pictured": "",
+    }
+    try:
+        images = read_images(layout, moving, fixed)
+    except UserError as error:
+        return shown | {"absent": f"There is nothing to look at: {_sentence(error, layout)}"}
+    if structures and images.labels is None:
+        shown["absent"] = "This pair has no labels, so there are no outlines and no Dice."
+    volumes = _volumes(images, structures)
+    quality = _quality(pages * len(rows) * images.fixed.array.size)
+    pictured = None
+    for method in shown["methods"]:
+        found = _registered(layout, method, (moving, fixed), images, structures)
+        if found is not None:
+            method["volumes"] = _volumes_of(found, images, quality)
+            if pictured is None or method["name"] == main:
+                pictured, shown["pictured"] = found, method["name"]
+    picture = _picture(images, pictured, volumes, structures)
+    return shown | {"volumes": volumes["packed"], "start": volumes["start"], "picture": picture}
+
+
+def _sentence(error: UserError, layout: Layout) -> str:
+    """What an error says, with paths as they are below the results' folder, for pages go to others."""
+    return str(error).replace(f"{layout.root}/", "")
+
+
+def _columns(rows: pd.DataFrame, structures: Mapping) -> dict[str, Callable[[Mapping], str]]:
+    """Heading -> how a row of the table of pairs fills it: overlap where there is any, regularity and time."""
+    overlap = {"Dice [%]": lambda row: numbers.dice(row["dice_mean"])}
+    for name in structures:
+        overlap[name.replace("_", " ")] = lambda row, name=name: numbers.dice(row[f"dice_{name}"])
+    overlap["HD95 [mm]"] = lambda row: numbers.distance(row["hd95_mean"])
+    others = {
+        "Folds": lambda row: numbers.folds(row["folds"], row["folds_percent"]),
+        "SD of log |J|": lambda row: numbers.spread(row["log_jacobian_std"]),
+        "Inverse error [voxels]": lambda row: numbers.distance(row["inverse_consistency_voxels"]),
+        "Time [s]": lambda row: numbers.seconds(row["time_s"]),
+    }
+    return overlap | others if rows["dice_mean"].notna().any() else others
+
+
+def _measures(row: Mapping, columns: Mapping[str, Callable[[Mapping], str]]) -> dict:
+    """A method of a page: its cells of the table of methods; absent: why it has no volumes."""
+    folds = row["folds"]
+    return {
+        "name": row["method"],
+        "cells": [cell(row) for cell in columns.values()],
+        "dice": numbers.dice(row["dice_mean"]),
+        "folds": None if math.isnan(folds) else int(folds),
+        "absent": f"Registration failed: {row['failure']}" if row["failure"] else "",
+        "volumes": None,
+    }
+
+
+def _quality(voxels: int) -> int:
+    """Of the warped images, of so many voxels altogether."""
+    return next(
+        (quality for quality, each in QUALITIES.items() if each * voxels <= WARPED_AT_MOST), min(QUALITIES)
+    )
+
+
+def _registered(
+    layout: Layout, method: dict, pair: tuple[str, str], images: Images, structures: Mapping
+) -> Registered | None:
+    """What a method made of the pair; None, and noted in the method, where nothing is there."""
+    if method["absent"]:
+        return None
+    path = layout.forward(method["name"], *pair)
+    if not path.is_file():
+        method["absent"] = "Its transform was deleted, so there is nothing to look at."
+        return None
+    try:
+        return register(images, read_transform(path), structures)
+    except UserError as error:
+        method["absent"] = _sentence(error, layout)
+        return None
+
+
+def _volumes(images: Images, structures: Mapping) -> dict:
+    """Of a pair itself: its volumes as viewer.js has them, their labels' pixels, and the voxel to begin with."""
+    both = {"moving": images.moving, "fixed": images.fixed}
+    content = {
+        name: packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
+        for name, image in both.items()
+    }
+    labels = {}
+    if images.labels and structures:
+        for (name, image), label in zip(both.items(), images.labels, strict=True):
+            labels[name] = label_pixels(label, centres(image), structures)
+            content[f"{name}_label"] = _packed_label(labels[name], image.spacing)
+    return {
+        "packed": content,
+        "labels": labels,
+        "start": _start(images.fixed.array.shape, labels.get("fixed")),
+    }
+
+
+def _packed_label(pixels: np.ndarray, spacing: Sequence[float]) -> dict:
+    volume = pixels[:, :, None] if pixels.ndim == 3 else pixels
+    return packed(volume, spacing)
+
+
+def _start(shape: Sequence[int], label: np.ndarray | None) -> list[int]:
+    """The voxel at which a viewer begins: where the fixed label's structures are largest, or the middle."""
+    if label is None or not label[..., 0].any():
+        return [n // 2 for n in shape]
+    inside = label[..., 1] >= 128
+    axes = range(len(shape))
+    return [int(inside.sum(tuple(other for other in axes if other != axis)).argmax()) for axis in axes]
+
+
+def _volumes_of(found: Registered, images: Images, quality: int) -> dict:
+    """Of a method: its volumes as viewer.js has them; those without anything in them are left out."""
+    spacing = images.fixed.spacing
+    volumes = {
+        "warped": packed(tiled(to_bytes(found.warped, 0, 1)), spacing, quality),
+        "jacobian": packed(tiled(to_bytes(found.log_jacobian, *JACOBIAN)), 2 * spacing, JACOBIAN_QUALITY),
+        "map": _packed_map(found.displacement, STEP * spacing.min()),
+    }
+    if found.label is not None:
+        volumes["label"] = _packed_label(found.label, spacing)
+    if found.folded.any():
+        volumes["folded"] = packed(tiled(found.folded.astype(np.uint8) * 255), spacing)
+    return volumes
+
+
+def _packed_map(displacement: np.ndarray, step: float) -> dict:
+    """A coarse displacement as the three colours of a volume, with the values of 0 and 255 of each, at least 255 steps
+    from each other."""
+    axes = tuple(range(1, displacement.ndim))
+    low = displacement.min(axes)
+    high = low + np.maximum(displacement.max(axes) - low, 255 * step)
+    channels = [to_bytes(*component) for component in zip(displacement, low, high, strict=True)]
+    channels += [np.zeros_like(channels[0])] * (3 - len(channels))
+    volume = np.stack([tiled(channel) for channel in channels], axis=-1)
+    return packed(volume, [1.0] * 3) | {"low": low.tolist(), "high": high.tolist()}
+
+
+def _picture(images: Images, found: Registered | None, volumes: dict, structures: Mapping) -> str:
+    """The pair by one method as a picture in a data URL; without a method, of the images alone."""
+    moving, fixed = np.clip(images.moving.array, 0, 1), np.clip(images.fixed.array, 0, 1)
+    labels = volumes["labels"]
+    panels = [
+        {"image": moving, "solid": labels.get("moving")},
+        {"image": fixed, "solid": labels.get("fixed")},
+    ]
+    if found is not None:
+        outlines = {"solid": found.label, "dotted": labels.get("fixed")}
+        difference = difference_colours(found.warped - fixed)
+        panels += [{"image": np.clip(found.warped, 0, 1), **outlines}, {"image": difference, **outlines}]
+    colours = list(style.colours_on_grey(list(structures)).values())
+    return data_url(
+        draw_picture(panels, tuple(volumes["start"]), images.fixed.spacing, colours), PICTURE_QUALITY
+    )

@@ -33,7 +33,7 @@ def configuration(labels: bool = True, models: bool = True) -> dict:
         "methods": methods,
         "models": {"icon": {"similarity": "mse", "stages": stages}} if models else {},
         "structures": {"core": [1], "outer_rim": [2]} if labels else {},
-        "report": {"reference": "affine", "published": None, "note": None},
+        "report": {"reference": "affine", "published": None, "note": None, "pages": 100},
     }
 
 

@@ -145,9 +145,9 @@ def test_a_report_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(dr
     changed.cohort.write_bytes(before[changed.cohort])
     assert {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()} == before
     # What an earlier report had and this one has not is gone.
-    (changed.report.root / "pairs").mkdir()
+    (changed.report.root / "of-earlier").mkdir()
     write_report(changed, config)
-    assert not (changed.report.root / "pairs").exists()
+    assert not (changed.report.root / "of-earlier").exists()
 
 
 def test_names_are_text_and_never_markup(page):
