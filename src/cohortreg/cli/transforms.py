@@ -1,5 +1,6 @@
 """Commands for two images, and for taking transforms elsewhere: register, apply, jacobian, export."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -142,8 +143,10 @@ def register_command(
         check_name(path)
     if warped_out:
         check_image_name(warped_out)
-    for path in filter(None, [*transforms.values(), warped_out]):
+    outputs = [path for path in (*transforms.values(), warped_out) if path]
+    for path in outputs:
         check_writable(path)
+    _check_distinct(outputs, [paths["MOVING"], paths["FIXED"], moving_mask, fixed_mask])
     use_processor(threads)
     images = [read_image(path) for path in (paths["MOVING"], paths["FIXED"])]
     optimisation = optimisation_of(_iterations(io_iterations), io_learning_rate, io_sim)
@@ -182,6 +185,16 @@ def register_command(
         raise UserError(
             f"{inverse_out} is not written: {model} has no inverse; register the images the other way round."
         )
+
+
+def _check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
+    """Raise UserError where an output would take the place of an input or of another output."""
+    names = [path.resolve() for path in (*inputs, *outputs) if path]
+    for path in outputs:
+        if names.count(path.resolve()) > 1:
+            raise UserError(
+                f"{path} is named twice, and would be overwritten; give each output its own name."
+            )
 
 
 def _iterations(text: str) -> int:
@@ -233,6 +246,7 @@ def apply_command(
     """
     from cohortreg.maps.exchange import read
 
+    _check_distinct([output], [transform, given, reference])
     opened = read(transform)
     if given.name.lower().endswith(POINTS):
         _apply_to_points(opened, given, output, frame)
@@ -303,6 +317,7 @@ def jacobian_command(
     from cohortreg.maps.transforms import Grid, field_of
 
     check_image_name(output)
+    _check_distinct([output], [transform, reference])
     opened = read(transform)
     grid = Grid.of(read_image(reference)) if reference else opened.grid
     if grid is None:

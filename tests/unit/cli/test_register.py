@@ -200,6 +200,10 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
         (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
         (["--model", "affine", "--warped-moving-out", "t.png"], "let it end in .nii.gz, .nii, .mha or .nrrd"),
+        (
+            ["--model", "affine", "--transform-out", "t.nii.gz", "--warped-moving-out", "t.nii.gz"],
+            "t.nii.gz is named twice",
+        ),
         (["--model", "affine", "--transform-out", "t.H5"], "let it end in .nii.gz"),
         (["--model", "affine", "--grid", "16", "16", "0", "--transform-out", "t.h5"], "2 voxels or more"),
         (["--model", "affine", "--fixed", "FLAT", "--transform-out", "t.h5"], "the moving image is 3D"),

@@ -186,6 +186,15 @@ def test_2d_and_3d_do_not_go_together(folder, tmp_path):
     assert not out.exists()
 
 
+def test_no_input_is_overwritten(folder):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    field, moving, fixed = (folder / f"{name}.nii.gz" for name in ("field", "moving", "fixed"))
+    assert "is named twice" in refused("apply", field, moving, moving)
+    assert "is named twice" in refused("apply", field, moving, fixed, "--reference", fixed)
+    assert "is named twice" in refused("jacobian", field, folder / ".." / folder.name / "field.nii.gz")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_points_go_where_simpleitk_takes_them(folder, tmp_path):
     transform = sitk.ReadTransform(str(folder / "alone.tfm"))
     grid = Grid.of(read_image(folder / "fixed.nii.gz"))
