@@ -30,6 +30,14 @@ class Frame(StrEnum):
     RAS = "RAS"
 
 
+class Precision(StrEnum):
+    """Of floating-point numbers, in Lightning Fabric's terms."""
+
+    full = "32-true"
+    bfloat = "bf16-mixed"
+    half = "16-mixed"
+
+
 class Format(StrEnum):
     """What `export` writes; the value is how the files' names end."""
 
@@ -117,7 +125,7 @@ def register_command(
     ] = "RAS",
     settings: Annotated[str, typer.Option(help="JSON: settings of a method without training.")] = "{}",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    precision: Annotated[Precision, typer.Option(help="What networks compute in.")] = Precision.full,
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
@@ -156,7 +164,7 @@ def register_command(
         parsed(settings),
         seed,
         threads,
-        Device(accelerator, precision),
+        Device(accelerator, precision.value),
         list(grid) if grid else None,
         axes,
         optimisation,

@@ -239,3 +239,12 @@ def test_without_an_inverse_the_rest_is_kept(knees, tmp_path):
     ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "w.nrrd")))
     theirs = sitk.Resample(moving, fixed, sitk.ReadTransform(str(tmp_path / "t.hdf5")))
     np.testing.assert_allclose(ours, sitk.GetArrayFromImage(theirs), atol=1e-3)
+
+
+def test_a_precision_that_there_is_not(knees, tmp_path):
+    images = [knees / "left.nii.gz", knees / "right.nii.gz"]
+    done = command(
+        "register", *images, "--model", "affine", "--precision", "32", "--transform-out", tmp_path / "t.h5"
+    )
+    assert done.returncode == 2
+    assert "32-true" in done.stderr
