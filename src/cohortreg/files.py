@@ -26,9 +26,10 @@ def whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it becomes `path` when the block ends without an error.
 
     The temporary name keeps every suffix, since the image libraries choose the format by it. Raises UserError where
-    no space is left.
+    no space is left, or as `check_writable` does.
     """
     path = Path(path)
+    check_writable(path)
     beside = _beside(path)
     try:
         with _explained(path):
@@ -56,7 +57,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield beside
             if path.exists():
                 path.replace(before)
-            beside.replace(path)
+            try:
+                beside.replace(path)
+            except OSError:
+                if before.exists():
+                    before.replace(path)
+                raise
             written[:] = [*(file for file in written if not file.is_relative_to(beside)), path]
     finally:
         for folder in (beside, before):
@@ -81,6 +87,20 @@ def _explained(path: Path) -> Iterator[None]:
             reason = "no space is left to write it; make room and run again, what was finished is kept"
             raise UserError(f"{path}: {reason}") from error
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Raise UserError where no file can be written under a name: before the work is done that it is to hold."""
+    path = Path(path)
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not folder.is_dir():
+        raise UserError(f"{path} cannot be written, because {folder} is no folder; choose another.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written, because {folder} may not be written to; choose another.")
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder, so that no file can be written under that name; choose another."
+        )
 
 
 def _full(folder: Path, error: Exception) -> bool:

@@ -171,7 +171,9 @@ def import_oai_command(
     """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
     from cohortreg.cohort.oai import import_oai
     from cohortreg.cohort.tables import write_table
+    from cohortreg.files import check_writable
 
+    check_writable(output / "images.tsv")  # before an hour's work
     *tables, left_out = import_oai(folder, labels, output, test_fraction, pairs, seed, progress_bar, repeated)
     write_table(output / "left-out.tsv", left_out)
     _write_tables(output, *tables)
@@ -351,7 +353,7 @@ def check_command(
     settings: Annotated[
         str,
         typer.Option(
-            help="JSON, as of `cohortreg preprocess`; of preprocess, only mirror and percentiles count."
+            help="JSON, as of `cohortreg preprocess`; of preprocess.grid only its number of axes counts, of any if []."
         ),
     ] = '{"preprocess": {"grid": []}, "structures": {}}',
     on_bad_image: Annotated[
@@ -363,10 +365,12 @@ def check_command(
     from cohortreg.cohort.checks import check_images, check_table
     from cohortreg.cohort.tables import read_images, write_table
     from cohortreg.config import expand_root
+    from cohortreg.files import check_writable
     from cohortreg.layout import CheckLayout
     from cohortreg.report.contacts import draw_sheets
 
     given, layout, rows = parsed(settings), CheckLayout(output), read_images(images)
+    check_writable(layout.table)  # before hours of work
     section, structures = _preprocessing(given["preprocess"]), given["structures"]
     with progress_bar("Checking", len(rows)) as advance:
         checked, notes = check_images(

@@ -1,5 +1,6 @@
 """Commands for two images, and for taking transforms elsewhere: register, apply, jacobian, export."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +19,23 @@ TransformFile = Annotated[
 ]
 
 
+#: What INPUT of `apply` is no image by its name; of some of these nothing is read, but they are no images.
+POINTS = (".csv", ".tsv", ".json", ".fcsv", ".vtk", ".vtp", ".stl", ".ply", ".obj")
+
+
 class Frame(StrEnum):
     """The axes of coordinates."""
 
     LPS = "LPS"
     RAS = "RAS"
+
+
+class Precision(StrEnum):
+    """Of floating-point numbers, in Lightning Fabric's terms."""
+
+    full = "32-true"
+    bfloat = "bf16-mixed"
+    half = "16-mixed"
 
 
 class Format(StrEnum):
@@ -54,7 +67,7 @@ def register_command(
     transform_out: Annotated[
         Path | None,
         typer.Option(
-            "--transform-out", "--transform_out", help="The transform: .nii.gz (a field), .h5 or .tfm."
+            "--transform-out", "--transform_out", help="The transform: .nii.gz (a field), .h5, .hdf5 or .tfm."
         ),
     ] = None,
     inverse_out: Annotated[
@@ -65,7 +78,7 @@ def register_command(
         typer.Option(
             "--warped-moving-out",
             "--warped_moving_out",
-            help="The moving image, warped onto the fixed one: .nii.gz.",
+            help="The moving image, warped onto the fixed one: .nii.gz, .nii, .mha or .nrrd.",
         ),
     ] = None,
     moving_mask: Annotated[
@@ -112,13 +125,14 @@ def register_command(
     ] = "RAS",
     settings: Annotated[str, typer.Option(help="JSON: settings of a method without training.")] = "{}",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    precision: Annotated[Precision, typer.Option(help="What networks compute in.")] = Precision.full,
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
     """Register two raw images of any geometry; nothing is needed beside them but a model."""
     from cohortreg.cli.training import use_processor
-    from cohortreg.images.io import read_image, write_image
+    from cohortreg.files import check_writable
+    from cohortreg.images.io import check_image_name, read_image, write_image
     from cohortreg.learning.devices import Device
     from cohortreg.maps.apply import warp
     from cohortreg.maps.exchange import check_name, write
@@ -135,6 +149,12 @@ def register_command(
         )
     for path in filter(None, transforms.values()):
         check_name(path)
+    if warped_out:
+        check_image_name(warped_out)
+    outputs = [path for path in (*transforms.values(), warped_out) if path]
+    for path in outputs:
+        check_writable(path)
+    _check_distinct(outputs, [paths["MOVING"], paths["FIXED"], moving_mask, fixed_mask])
     use_processor(threads)
     images = [read_image(path) for path in (paths["MOVING"], paths["FIXED"])]
     optimisation = optimisation_of(_iterations(io_iterations), io_learning_rate, io_sim)
@@ -144,7 +164,7 @@ def register_command(
         parsed(settings),
         seed,
         threads,
-        Device(accelerator, precision),
+        Device(accelerator, precision.value),
         list(grid) if grid else None,
         axes,
         optimisation,
@@ -161,16 +181,28 @@ def register_command(
         for image, mask in zip(images, (moving_mask, fixed_mask), strict=True)
     ]
     registered = register_images(opened, preprocessing, *seen, *sides)
-    if inverse_out and registered.inverse is None:
-        raise UserError(f"{model} has no inverse; register the images the other way round.")
     pairs = {"forward": registered.pair, "inverse": registered.pair.swapped()}
     for direction, path in transforms.items():
-        if path:
+        if path and getattr(registered, direction) is not None:
             write(path, getattr(registered, direction), pairs[direction])
             typer.echo(f"{path}: the transform, {direction}")
     if warped_out:
         write_image(warped_out, warp(images[0], registered.forward, registered.pair.fixed))
         typer.echo(f"{warped_out}: the moving image on the fixed one's grid")
+    if inverse_out and registered.inverse is None:
+        raise UserError(
+            f"{inverse_out} is not written: {model} has no inverse; register the images the other way round."
+        )
+
+
+def _check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
+    """Raise UserError where an output would take the place of an input or of another output."""
+    names = [path.resolve() for path in (*inputs, *outputs) if path]
+    for path in outputs:
+        if names.count(path.resolve()) > 1:
+            raise UserError(
+                f"{path} is named twice, and would be overwritten; give each output its own name."
+            )
 
 
 def _iterations(text: str) -> int:
@@ -191,7 +223,9 @@ def apply_command(
             help="The moving image or its label map; or points of the fixed image: .csv, .mrk.json, .vtk, .stl.",
         ),
     ],
-    output: Annotated[Path, typer.Argument(help="What to write: .nii.gz, or the points' own kind.")],
+    output: Annotated[
+        Path, typer.Argument(help="What to write: .nii.gz, .nii, .mha, .nrrd, or the points' own kind.")
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -220,24 +254,24 @@ def apply_command(
     """
     from cohortreg.maps.exchange import read
 
+    _check_distinct([output], [transform, given, reference])
     opened = read(transform)
-    if given.name.lower().endswith((".csv", ".json", ".vtk", ".stl")):
+    if given.name.lower().endswith(POINTS):
         _apply_to_points(opened, given, output, frame)
         return
-    from cohortreg.images.io import read_image, read_label, write_image
-    from cohortreg.maps.apply import check_made_for, warp
+    from cohortreg.images.io import check_image_name, read_image, read_label, write_image
+    from cohortreg.maps.apply import check_axes, check_made_for, warp
     from cohortreg.maps.transforms import Grid
 
+    check_image_name(output)
     image = read_label(given) if label else read_image(given)
-    if opened.pair is not None and not any_image:
-        try:
-            check_made_for(image, opened.pair)
-        except UserError as error:
-            raise UserError(f"{given}: {error}") from error
     grid = Grid.of(read_image(reference)) if reference else opened.grid
     if grid is None:
         raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
     try:
+        check_axes(opened.transform, image=Grid.of(image), reference=grid)
+        if opened.pair is not None and not any_image:
+            check_made_for(image, opened.pair)
         warped = warp(image, opened.transform, grid, nearest=label, background=background)
     except UserError as error:
         raise UserError(f"{given}: {error}") from error
@@ -250,6 +284,8 @@ def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> 
     from cohortreg.maps.apply import mirrors, move, outside
     from cohortreg.maps.points import move_points
 
+    if opened.transform.GetDimension() != 3:
+        raise UserError(f"{given}: points have x, y and z, and the transform is 2D; give a 3D one.")
     beyond = 0
 
     def mover(points):
@@ -257,7 +293,9 @@ def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> 
         beyond += int(outside(points, opened.grid).sum()) if opened.grid else 0
         return move(points, opened.transform)
 
-    count = move_points(given, output, mover, frame.value if frame else "", mirrors(opened.transform))
+    count = move_points(
+        given, output, mover, frame.value if frame else "", mirrors(opened.transform, opened.grid)
+    )
     typer.echo(f"{output}: {count} points")
     if beyond:
         typer.echo(f"{beyond} of them lie beyond the transform's grid and stayed where they were.", err=True)
@@ -266,7 +304,7 @@ def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> 
 @app.command("jacobian")
 def jacobian_command(
     transform: TransformFile,
-    output: Annotated[Path, typer.Argument(help="The image to write, .nii.gz.")],
+    output: Annotated[Path, typer.Argument(help="The image to write: .nii.gz, .nii, .mha or .nrrd.")],
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -280,15 +318,19 @@ def jacobian_command(
     """Write the determinant of a transform's Jacobian: above 1 where it stretches, below where it shrinks."""
     import numpy as np
 
-    from cohortreg.images.io import Image, read_image, write_image
+    from cohortreg.images.io import Image, check_image_name, read_image, write_image
+    from cohortreg.maps.apply import check_axes
     from cohortreg.maps.exchange import read
     from cohortreg.maps.jacobian import determinant
     from cohortreg.maps.transforms import Grid, field_of
 
+    check_image_name(output)
+    _check_distinct([output], [transform, reference])
     opened = read(transform)
     grid = Grid.of(read_image(reference)) if reference else opened.grid
     if grid is None:
         raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
+    check_axes(opened.transform, reference=grid)
     values = determinant(field_of(opened.transform, grid))
     sign = -1.0 if np.median(values) < 0 else 1.0
     folded = int((sign * values <= 0).sum())
@@ -327,9 +369,14 @@ def export_command(
 
     layout = Layout(results)
     pairs = asked_pairs(layout, moving, fixed)
-    written = 0
+    written = {}
     with progress_bar(f"Exporting {method}", len(pairs)) as advance:
         for ids in pairs:
-            written += export_pair(layout, method, *ids, output, kind.value)
+            written[ids] = export_pair(layout, method, *ids, output, kind.value)
             advance()
-    typer.echo(f"{output}: {written} transforms of {len(pairs)} pairs")
+    typer.echo(f"{output}: {sum(written.values())} transforms of {len(pairs)} pairs")
+    if lacking := [" to ".join(ids) for ids, count in written.items() if not count]:
+        raise UserError(
+            f"{len(lacking)} of {len(pairs)} pairs have no transform of {method}, the first of them {lacking[0]}; "
+            f"register them, or read in {layout.pairs_table} why they failed."
+        )

@@ -15,7 +15,7 @@ from cohortreg.files import digest, digest_file
 from cohortreg.images import geometry
 from cohortreg.images.intensity import normalised
 from cohortreg.images.io import Image
-from cohortreg.images.preprocess import Settings, read_labelled
+from cohortreg.images.preprocess import Settings, check_axes, read_labelled
 
 Structures = Mapping[str, Sequence[int]]
 DIRECTIONS = ("from left to right", "from back to front", "from bottom to top")
@@ -27,8 +27,8 @@ WRONG_SIDE = (
     "looks more like the others when mirrored: its side, or the orientation in its header, may be wrong"
 )
 UNTOLD = (
-    f"sides were not compared: there are fewer than {sides.AT_LEAST} images that have one, or they look too much like "
-    "their mirror images."
+    f"sides were not compared: there are fewer than {sides.AT_LEAST} 3D images that have one, or they look too much "
+    "like their mirror images."
 )
 
 
@@ -50,8 +50,9 @@ class Facts:
     """What is kept of an image that can be used.
 
     shape, spacing (mm), orientation: of the array as it is in the file. canonical_spacing: along right, anterior,
-    superior. labels: values in its label map; volumes: structure -> mm3; both empty without a label.
-    digest: of the voxels, whatever the header. slices: sagittal, coronal, axial. small: see `sides.small`.
+    superior. labels: values in its label map; volumes: structure -> mm3, of 2D images mm2; both empty without a label.
+    digest: of the voxels, whatever the header. slices: sagittal, coronal, axial; of a 2D image the image itself. small:
+    see `sides.small`; None of a 2D image.
     """
 
     shape: tuple[int, ...]
@@ -63,7 +64,7 @@ class Facts:
     volumes: dict[str, float]
     digest: str
     slices: list[Slice]
-    small: np.ndarray
+    small: np.ndarray | None
 
 
 @dataclass
@@ -110,9 +111,9 @@ def check_images(
         checked.append(image)
         report(image.image_id, "".join(image.found))
     usable = [(image, image.facts) for image in checked if image.facts is not None]
-    sided = [(image, facts) for image, facts in usable if image.side]
+    sided = [(image, facts) for image, facts in usable if image.side and facts.small is not None]
     wrong = sides.wrong_sides([facts.small for _, facts in sided])
-    notes = [UNTOLD] if sided and wrong is None else []
+    notes = [UNTOLD] if any(image.side for image, _ in usable) and wrong is None else []
     for image, sentence in chain(
         _duplicates(usable), _odd_voxels(usable), _odd_volumes(usable), _wrong_sides(sided, wrong)
     ):
@@ -156,11 +157,13 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
     if row["side"] and row["side"] == settings.mirror:
         both = [geometry.mirrored(volume) for volume in both]
     try:
+        if settings.grid:
+            check_axes(image, settings)
         shown, _ = normalised(both[0], settings.percentiles)
     except UserError as error:
         raise UserError(f"{image_path}: {error}") from error
-    counts = _counts(label)
-    voxel = abs(float(np.linalg.det(image.affine[:3, :3])))
+    counts, solid = _counts(label), image.array.ndim == 3
+    voxel = abs(float(np.linalg.det(image.affine[:-1, :-1])))
     return Facts(
         shape=image.shape,
         spacing=image.spacing,
@@ -174,8 +177,11 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
             if label is not None
         },
         digest=digest(str(image.shape), image.array.tobytes()),
-        slices=[_slice(shown, both[1] if label is not None else None, axis) for axis in range(3)],
-        small=sides.small(shown),
+        slices=[
+            _slice(shown, both[1] if label is not None else None, axis)
+            for axis in (range(3) if solid else [None])
+        ],
+        small=sides.small(shown) if solid else None,
     )
 
 
@@ -187,16 +193,23 @@ def _counts(label: Image | None) -> dict[int, int]:
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def _slice(image: Image, label: Image | None, axis: int) -> Slice:
-    """The middle slice, in blocks of so many voxels that no more than about `SLICE_PIXELS` are left along an axis."""
-    plane, index = np.delete(np.arange(3), axis), image.shape[axis] // 2
-    values = 255 * np.take(image.array, index, axis)
+def _slice(image: Image, label: Image | None, axis: int | None) -> Slice:
+    """The middle slice across an axis, None of a 2D image: the image itself.
+
+    In blocks of so many voxels that no more than about `SLICE_PIXELS` are left along an axis.
+    """
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        return array if axis is None else np.take(array, array.shape[axis] // 2, axis)
+
+    plane = [other for other in range(image.array.ndim) if other != axis]
+    values = 255 * cut(image.array)
     right, up = (max(1, round(size / SLICE_PIXELS)) for size in values.shape)
     blocks = geometry.block_means(values, (right, up))
     width, height = (image.spacing[plane] * (right, up) * blocks.shape).tolist()
     labels = None
     if label is not None:
-        labels = np.take(label.array, index, axis)[right // 2 :: right, up // 2 :: up]
+        labels = cut(label.array)[right // 2 :: right, up // 2 :: up]
         labels = labels[: blocks.shape[0], : blocks.shape[1]]
     return Slice(np.rint(blocks).astype(np.uint8), labels, (width, height))
 
@@ -220,8 +233,9 @@ def _duplicates(usable: Usable) -> Found:
 def _odd_voxels(usable: Usable) -> Found:
     """Images whose voxels are much larger or smaller than the cohort's, along an anatomical direction."""
     for axis, direction in enumerate(DIRECTIONS):
-        sizes = [facts.canonical_spacing[axis] for _, facts in usable]
-        for (image, _), size, median in _odd(usable, sizes, ODD_VOXEL):
+        having = [(image, facts) for image, facts in usable if axis < len(facts.shape)]
+        sizes = [facts.canonical_spacing[axis] for _, facts in having]
+        for (image, _), size, median in _odd(having, sizes, ODD_VOXEL):
             yield (
                 image,
                 f"has voxels of {size:.3g} mm {direction}, where the cohort's median is {median:.3g} mm",
@@ -233,8 +247,12 @@ def _odd_volumes(usable: Usable) -> Found:
     for name in dict.fromkeys(name for _, facts in usable for name in facts.volumes):
         labelled = [(image, facts) for image, facts in usable if name in facts.volumes]
         volumes = [facts.volumes[name] for _, facts in labelled]
-        for (image, _), volume, median in _odd(labelled, volumes, ODD_VOLUME):
-            yield image, f"has {volume:.0f} mm3 of {name}, where the cohort's median is {median:.0f} mm3"
+        for (image, facts), volume, median in _odd(labelled, volumes, ODD_VOLUME):
+            unit = f"mm{len(facts.shape)}"
+            yield (
+                image,
+                f"has {volume:.0f} {unit} of {name}, where the cohort's median is {median:.0f} {unit}",
+            )
 
 
 def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple]:

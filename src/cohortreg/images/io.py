@@ -16,9 +16,10 @@ import SimpleITK
 from cohortreg.errors import UserError
 from cohortreg.files import whole
 from cohortreg.images.dicom import is_series, read_series
-from cohortreg.images.itk import quiet_itk, ras_affine
+from cohortreg.images.itk import LPS_TO_RAS, quiet_itk, ras_affine
 
 READ_BY_NIBABEL = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
+WRITTEN_BY_NIBABEL, WRITTEN_BY_ITK = (".nii", ".nii.gz"), (".mha", ".nrrd")
 
 
 @dataclass(frozen=True)
@@ -122,24 +123,51 @@ def read_label(path: Path | str) -> Image:
     return Image(array.astype(smallest, copy=False), affine)
 
 
+def check_image_name(path: Path) -> None:
+    """Raise UserError where a file's name ends in nothing that `write_image` writes."""
+    if not path.name.endswith((*WRITTEN_BY_NIBABEL, *WRITTEN_BY_ITK)):
+        raise UserError(
+            f"{path}: no image is written under this name; let it end in .nii.gz, .nii, .mha or .nrrd."
+        )
+
+
 def write_image(path: Path | str, image: Image) -> None:
-    """Write an image or a label map as NIfTI, whole or not at all, with the array's own type."""
+    """Write an image or a label map, whole or not at all, with the array's own type.
+
+    .nii.gz, .nii, .mha, .nrrd; raises UserError for another name.
+    """
+    path = Path(path)
+    check_image_name(path)
+    if path.name.endswith(WRITTEN_BY_ITK):
+        _write_by_itk(path, image)
+        return
     axes = [*range(len(image.affine) - 1), 3]
     affine = np.eye(4)
     affine[np.ix_(axes, axes)] = image.affine
-    nifti = nibabel.Nifti1Image(image.array, affine)
+    nifti = nibabel.Nifti1Image(image.array, affine, dtype=image.array.dtype)
     nifti.set_sform(affine, code=1)
     nifti.set_qform(affine, code=1)
     nifti.header.set_xyzt_units("mm")
-    with whole(Path(path)) as beside:
+    with whole(path) as beside:
         nibabel.save(nifti, beside)
+
+
+def _write_by_itk(path: Path, image: Image) -> None:
+    dim = len(image.affine) - 1
+    written = SimpleITK.GetImageFromArray(np.ascontiguousarray(image.array.T))
+    matrix = LPS_TO_RAS[: dim + 1, : dim + 1] @ image.affine  # it is its own inverse
+    written.SetOrigin(matrix[:dim, dim].tolist())
+    written.SetSpacing(image.spacing.tolist())
+    written.SetDirection((matrix[:dim, :dim] / image.spacing).flatten().tolist())
+    with whole(path) as beside:
+        SimpleITK.WriteImage(written, str(beside), useCompression=True)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Array [i, j, k] or [i, j] and affine to RAS millimetres, of whatever format the image has."""
     if not path.exists():
         raise UserError(
-            f"{path} does not exist; correct the path in the table, or the folder it is relative to."
+            f"{path} does not exist; correct the path, or the folder that a table's paths start from."
         )
     if is_series(path):
         array, affine = read_series(path)

@@ -1,6 +1,8 @@
 """What ITK says about an image, in the terms of `Image`; reading DICOM and the other formats share it."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,10 +25,19 @@ def ras_affine(direction: Sequence[float], spacing: Sequence[float], origin: Seq
 
 @contextlib.contextmanager
 def quiet_itk() -> Iterator[None]:
-    """ITK's warnings would stand between the lines of a progress bar; what matters becomes an exception."""
+    """ITK's warnings would stand between the lines of a progress bar; what matters becomes an exception.
+
+    MetaIO and HDF5 write theirs to the process's standard error, past ITK and Python.
+    """
     before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
         yield
     finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
         SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)

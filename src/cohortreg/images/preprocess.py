@@ -68,6 +68,15 @@ def read_labelled(
     return image, label
 
 
+def check_axes(image: Image, settings: Settings) -> None:
+    """Raise UserError where the grid has other axes than the image."""
+    if image.array.ndim != len(settings.grid):
+        raise UserError(
+            f"it has {image.array.ndim} axes, but preprocess.grid {list(settings.grid)} has {len(settings.grid)}; "
+            "correct the grid, or leave the image out."
+        )
+
+
 def preprocess(
     image: Image, label: Image | None, side: str, settings: Settings
 ) -> tuple[Image, Image | None, dict]:
@@ -83,11 +92,7 @@ def preprocess(
     for each axis, the first voxel that was imaged and the one after the last: beyond them, padding repeats the
     image's edge.
     """
-    if image.array.ndim != len(settings.grid):
-        raise UserError(
-            f"it has {image.array.ndim} axes, but preprocess.grid {list(settings.grid)} has {len(settings.grid)}; "
-            "correct the grid, or leave the image out."
-        )
+    check_axes(image, settings)
     record = {
         "source_shape": list(image.shape),
         "source_affine": image.affine.tolist(),

@@ -31,10 +31,22 @@ def warp(
     resample.SetTransform(transform)
     resample.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
     resample.SetDefaultPixelValue(background)
-    warped = sitk.GetArrayFromImage(resample.Execute(to_sitk(image.array, Grid.of(image)))).T
+    # float32 would round labels above 2^24, which atlases have.
+    given = to_sitk(image.array, Grid.of(image), np.float64 if nearest else np.float32)
+    warped = sitk.GetArrayFromImage(resample.Execute(given)).T
     if (warped == background).all() and not (image.array == background).all():
         check_overlap(image, transform, grid)
     return Image(np.ascontiguousarray(warped).astype(image.array.dtype, copy=False), np.asarray(grid.affine))
+
+
+def check_axes(transform: sitk.Transform, **grids: Grid) -> None:
+    """Raise UserError where a grid, named by its keyword, has other axes than the transform: 2D and 3D."""
+    dim = transform.GetDimension()
+    for name, grid in grids.items():
+        if len(grid.shape) != dim:
+            raise UserError(
+                f"the transform is {dim}D and the {name} {len(grid.shape)}D; give the {name} it was made for."
+            )
 
 
 def check_overlap(image: Image, transform: sitk.Transform, grid: Grid) -> None:
@@ -69,12 +81,18 @@ def move(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
     return np.array([transform.TransformPoint(point) for point in points.tolist()]).reshape(points.shape)
 
 
-def mirrors(transform: sitk.Transform) -> bool:
-    """Whether a transform turns left into right, as it does between a left and a right knee; where it folds, too."""
+def mirrors(transform: sitk.Transform, grid: Grid | None = None) -> bool:
+    """Whether a transform turns left into right, as it does between a left and a right knee.
+
+    grid: of a displacement field, beyond which it is the identity.
+    """
     dim = transform.GetDimension()
-    steps = np.vstack([np.zeros(dim), 0.5 * np.eye(dim)])
-    moved = move(steps, transform)
-    return bool(np.linalg.det(moved[1:] - moved[0]) < 0)
+    index = np.vstack([np.zeros(dim), 0.5 * np.eye(dim)])
+    # From the middle half way to the border, so that a fold at one place does not decide.
+    points = _lps((np.array(grid.shape) - 1) * (index + 1) / 2, grid) if grid else index
+    moved = move(points, transform)
+    turned = np.linalg.det(moved[1:] - moved[0]) * np.linalg.det(points[1:] - points[0])
+    return bool(turned < 0)
 
 
 def outside(points: np.ndarray, grid: Grid) -> np.ndarray:

@@ -4,11 +4,7 @@ A displacement field that we write for raw images carries, in a header extension
 the two images that it was made for.
 """
 
-import contextlib
 import json
-import os
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +20,7 @@ from cohortreg.maps.transforms import Grid, Transform, field_of, from_sitk, to_s
 
 FIELDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 ITK_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
-_WRITTEN_FIELDS, _WRITTEN_TRANSFORMS = (".nii", ".nii.gz"), (".h5", ".tfm")
+_WRITTEN_FIELDS, _WRITTEN_TRANSFORMS = (".nii", ".nii.gz"), (".h5", ".hdf5", ".tfm")
 _EXTENSION = "comment"  # of NIfTI: plain text
 
 
@@ -60,10 +56,11 @@ def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 def check_name(path: Path) -> None:
     """Raise UserError where a file's name ends in nothing that `write` writes."""
-    if not has_suffix(path, (*_WRITTEN_FIELDS, *_WRITTEN_TRANSFORMS)):
+    # In small letters: ITK knows no others.
+    if not path.name.endswith((*_WRITTEN_FIELDS, *_WRITTEN_TRANSFORMS)):
         raise UserError(
-            f"{path}: no transform is written under this name; let it end in .nii.gz (a displacement field), .h5 or "
-            ".tfm (ITK's)."
+            f"{path}: no transform is written under this name; let it end in .nii.gz (a displacement field), .h5, "
+            ".hdf5 or .tfm (ITK's)."
         )
 
 
@@ -71,7 +68,7 @@ def write(path: Path, transform: sitk.Transform, pair: Pair) -> None:
     """Write a transform between two images in the format that the name asks for, whole or not at all.
 
     .nii, .nii.gz: a displacement field on the fixed image's voxels, LPS millimetres, as ITK and ANTs have it. .h5,
-    .tfm: ITK's transform as it is. Raises UserError for another name.
+    .hdf5, .tfm: ITK's transform as it is. Raises UserError for another name.
     """
     check_name(path)
     if has_suffix(path, _WRITTEN_FIELDS):
@@ -125,27 +122,16 @@ def read(path: Path) -> Read:
     if has_suffix(path, FIELDS):
         return _read_field(path)
     try:
-        with quiet_itk(), _quiet_hdf5():
-            return Read(sitk.ReadTransform(str(path)), None, None)
+        with quiet_itk():
+            transform = sitk.ReadTransform(str(path))
+            # Of a field that is cut short in a text file nothing is read, and ITK says so where it is used.
+            transform.TransformPoint([0.0] * transform.GetDimension())
+            return Read(transform, None, None)
     except RuntimeError as error:
         raise UserError(
             f"{path} is no transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
             f"({', '.join(ITK_TRANSFORMS)})."
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet_hdf5() -> Iterator[None]:
-    """HDF5 writes pages on a damaged file to the process's standard error, past Python."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _read_field(path: Path) -> Read:

@@ -47,13 +47,21 @@ def _in_frame(points: np.ndarray, mover: Mover, frame: str) -> np.ndarray:
     return mover(points * flip) * flip
 
 
+def _finite(points: np.ndarray) -> np.ndarray:
+    if not np.isfinite(points).all():
+        raise ValueError("one is NaN or infinite")
+    return points
+
+
 def _move_table(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool) -> int:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         names = [next(name for name in table if name.strip().lower() == axis) for axis in COLUMNS]
-        points = table[names].astype(float).to_numpy()
+        points = _finite(table[names].astype(float).to_numpy())
     except StopIteration:
-        raise UserError(f"{path} has no columns x, y and z; name them in its first row.") from None
+        raise UserError(
+            f"{path} has no columns x, y and z; name them in its first row, with commas between columns."
+        ) from None
     except (ValueError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -74,7 +82,7 @@ def _move_markups(path: Path, output: Path, mover: Mover, frame: str, mirrors: b
         for markup in content["markups"]:
             placed = [point for point in markup["controlPoints"] if point.get("position")]
             points = np.array([point["position"] for point in placed], dtype=float).reshape(-1, 3)
-            moved = _in_frame(points, mover, markup.get("coordinateSystem") or frame)
+            moved = _in_frame(_finite(points), mover, markup.get("coordinateSystem") or frame)
             for point, position in zip(placed, moved.tolist(), strict=True):
                 point["position"] = position
             count += len(points)

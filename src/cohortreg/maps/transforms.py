@@ -114,11 +114,11 @@ def itk_geometry(grid: Grid) -> tuple[list[float], list[float], np.ndarray]:
     return matrix[:-1, -1].tolist(), spacing.tolist(), matrix[:-1, :-1] / spacing
 
 
-def to_sitk(array: np.ndarray, grid: Grid) -> sitk.Image:
-    """An image [*grid.shape], or vectors [dim, *grid.shape] in LPS, as SimpleITK's image of float32."""
+def to_sitk(array: np.ndarray, grid: Grid, dtype: np.typing.DTypeLike = np.float32) -> sitk.Image:
+    """An image [*grid.shape], or vectors [dim, *grid.shape] in LPS, as SimpleITK's image of a type."""
     is_vector = array.ndim > len(grid.shape)
     # SimpleITK's memory runs k, j, i, and then over the components.
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T, dtype=np.float32), isVector=is_vector)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T, dtype=dtype), isVector=is_vector)
     origin, spacing, direction = itk_geometry(grid)
     image.SetOrigin(origin)
     image.SetSpacing(spacing)

@@ -32,17 +32,14 @@ def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Pa
 
     kind: "nii.gz", "h5" or "tfm", see `exchange.write`; "learn2reg" or "learn2reg.npz", see `exchange.write_learn2reg`.
 
-    Raises UserError where the pair was not registered, or its transforms were deleted.
+    0 where the pair was not registered, or its transforms were deleted.
     """
     paths = {
         (moving, fixed): layout.forward(method, moving, fixed),
         (fixed, moving): layout.inverse(method, moving, fixed),
     }
     if not paths[moving, fixed].is_file():
-        raise UserError(
-            f"{paths[moving, fixed]} does not exist; register the pair with {method}, or read its failure in "
-            f"{layout.pairs_table}."
-        )
+        return 0
     sources = {image: Source.of(read_json(layout.sidecar(image))) for image in (moving, fixed)}
     present = {ids: path for ids, path in paths.items() if path.is_file()}
     for (onto_from, onto), path in present.items():

@@ -50,9 +50,12 @@ def register_images(
     """Register two raw images of any geometry with an opened method.
 
     settings: how images are preprocessed for it. The sides, "left", "right" or "", say which image is mirrored, if any.
+
+    Raises UserError where an image cannot be preprocessed, or the method cannot register the pair.
     """
     (moving_there, moving_record), (fixed_there, fixed_record) = (
-        _preprocessed(image, side, settings) for image, side in ((moving, moving_side), (fixed, fixed_side))
+        _preprocessed(*each, settings)
+        for each in (("moving", moving, moving_side), ("fixed", fixed, fixed_side))
     )
     found = method(moving_there, fixed_there)
     grids = Grid.of(moving_there), Grid.of(fixed_there)
@@ -64,8 +67,14 @@ def register_images(
     return Registered(forward, inverse, Pair(sources[0].grid, sources[1].grid))
 
 
-def _preprocessed(image: Image, side: str, settings: Settings) -> tuple[Image, dict]:
-    there, _, record = preprocess(image, None, side, settings)
+def _preprocessed(name: str, image: Image, side: str, settings: Settings) -> tuple[Image, dict]:
+    dim = len(settings.grid)
+    if image.array.ndim != dim:
+        raise UserError(f"the {name} image is {image.array.ndim}D; what is registered here is {dim}D.")
+    try:
+        there, _, record = preprocess(image, None, side, settings)
+    except UserError as error:
+        raise UserError(f"the {name} image: {error}") from error
     return replace(there, field_of_view=record["field_of_view"]), record
 
 
@@ -95,8 +104,10 @@ def open_model(
     method without a model the voxels that images are brought to, by default the fixed image's own. optimisation: of
     networks, see `Learned`.
 
-    Raises UserError where the name is none of these.
+    Raises UserError where the name is none of these, or the grid is no grid.
     """
+    if grid and min(grid) < 2:
+        raise UserError(f"--grid {' '.join(map(str, grid))}: give 2 voxels or more along each axis.")
     if model in PAIRWISE:
         if optimisation:
             raise UserError(

@@ -78,6 +78,7 @@ def knees(tmp_path_factory):
     write_image(
         folder / "other.nii.gz", Image(mirrored(left).array, left.affine)
     )  # of the left knee, a right one
+    sitk.WriteImage(sitk.GetImageFromArray(left.array[:, :, 10].copy()), str(folder / "flat.mha"))
     return folder
 
 
@@ -198,10 +199,52 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         ),
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
         (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
+        (["--model", "affine", "--warped-moving-out", "t.png"], "let it end in .nii.gz, .nii, .mha or .nrrd"),
+        (
+            ["--model", "affine", "--transform-out", "t.nii.gz", "--warped-moving-out", "t.nii.gz"],
+            "t.nii.gz is named twice",
+        ),
+        (["--model", "affine", "--transform-out", "t.H5"], "let it end in .nii.gz"),
+        (["--model", "affine", "--grid", "16", "16", "0", "--transform-out", "t.h5"], "2 voxels or more"),
+        (["--model", "affine", "--fixed", "FLAT", "--transform-out", "t.h5"], "the moving image is 3D"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(knees, model, tmp_path, options, sentence):
-    places = {"RIGHT": knees / "right.nii.gz", "MODEL": model}
+    places = {"RIGHT": knees / "right.nii.gz", "MODEL": model, "FLAT": knees / "flat.mha"}
     given = [places.get(each, tmp_path / each if each.startswith("t.") else each) for each in options]
-    assert sentence in refused(knees / "left.nii.gz", knees / "right.nii.gz", *given)
+    fixed = [] if "FLAT" in options else ["--fixed", knees / "right.nii.gz"]
+    assert sentence in refused(knees / "left.nii.gz", *fixed, *given)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_said_before_the_work(knees, tmp_path):
+    """A registration of an hour would be lost."""
+    (tmp_path / "folder.nrrd").mkdir()
+    images = [knees / "left.nii.gz", tmp_path / "nothing"]
+    for output in ("--transform-out", "--inverse-out"):
+        said = refused(*images, "--model", "affine", output, knees / "left.nii.gz" / "t.h5")
+        assert "is no folder" in said
+    said = refused(*images, "--model", "affine", "--warped-moving-out", tmp_path / "folder.nrrd")
+    assert "is a folder" in said
+
+
+def test_without_an_inverse_the_rest_is_kept(knees, tmp_path):
+    outputs = ["--transform-out", tmp_path / "t.hdf5", "--inverse-out", tmp_path / "i.h5"]
+    outputs += ["--warped_moving_out", tmp_path / "w.nrrd"]
+    settings = ["--settings", '{"iterations": [1]}', "--grid", 16, 16, 16]
+    images = [knees / "left.nii.gz", knees / "right.nii.gz"]
+    assert "i.h5 is not written" in refused(*images, "--model", "demons", *settings, *outputs)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.hdf5", "w.nrrd"]
+    moving, fixed = (sitk.ReadImage(str(path)) for path in images)
+    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "w.nrrd")))
+    theirs = sitk.Resample(moving, fixed, sitk.ReadTransform(str(tmp_path / "t.hdf5")))
+    np.testing.assert_allclose(ours, sitk.GetArrayFromImage(theirs), atol=1e-3)
+
+
+def test_a_precision_that_there_is_not(knees, tmp_path):
+    images = [knees / "left.nii.gz", knees / "right.nii.gz"]
+    done = command(
+        "register", *images, "--model", "affine", "--precision", "32", "--transform-out", tmp_path / "t.h5"
+    )
+    assert done.returncode == 2
+    assert "32-true" in done.stderr

@@ -1,5 +1,6 @@
 """`cohortreg apply` and `cohortreg jacobian` on files, as a user runs them."""
 
+import re
 import subprocess
 import sys
 
@@ -8,15 +9,20 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
+from cohortreg.files import write_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
+from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write
-from cohortreg.maps.transforms import Grid
+from cohortreg.maps.transforms import Grid, Transform, write_transform
 
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
 AFFINE = np.array([[1.5, 0.2, 0, -10], [-0.3, 1.0, 0, 20], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
 AFFINE[:3, 0] *= 1.5 / np.linalg.norm(AFFINE[:3, 0])
 AFFINE[:3, 1] = [0.3 / 1.5, 1.0, 0]  # at a right angle to the first
 AFFINE[:3, 0] = [1.5, -0.3, 0]
+
+SETTINGS = Settings(grid=[6, 6, 6])
 
 
 def command(*arguments) -> subprocess.CompletedProcess:
@@ -88,6 +94,17 @@ def test_labels_keep_their_values_and_type(folder, tmp_path):
     np.testing.assert_array_equal(warped, by_simpleitk(folder, "label.nii.gz", sitk.sitkNearestNeighbor))
 
 
+def test_labels_of_an_atlas(folder, tmp_path):
+    """Those of the Allen Institute go beyond what float32 counts."""
+    label = read_label(folder / "label.nii.gz")
+    write_image(tmp_path / "label.nrrd", Image(label.array.astype(np.uint32) + 614454277, label.affine))
+    options = ["--label", "--background", 614454277]
+    run("apply", folder / "field.nii.gz", tmp_path / "label.nrrd", tmp_path / "w.nrrd", *options)
+    run("apply", folder / "field.nii.gz", folder / "label.nii.gz", tmp_path / "w.nii.gz", "--label")
+    large, small = (read_label(tmp_path / name).array for name in ("w.nrrd", "w.nii.gz"))
+    np.testing.assert_array_equal(large.astype(np.int64) - 614454277, small)
+
+
 def test_background(folder, tmp_path):
     options = ["--background", -1000, "--reference", folder / "fixed.nii.gz"]
     run("apply", folder / "itk.h5", folder / "moving.nii.gz", tmp_path / "w.nii.gz", *options)
@@ -137,13 +154,45 @@ def test_a_transform_that_leads_nowhere(folder, tmp_path):
         ("nothing.h5", "no such transform"),
         ("short.h5", "no transform that ITK reads"),
         ("short.nii.gz", "not a displacement field, or is cut short"),
+        ("short.tfm", "no transform that ITK reads"),
     ],
 )
 def test_what_is_no_transform_is_one_sentence(folder, tmp_path, transform, sentence):
-    for name in ("itk.h5", "field.nii.gz"):
+    field = sitk.ReadImage(str(folder / "field.nii.gz"), sitk.sitkVectorFloat64)
+    sitk.WriteTransform(sitk.DisplacementFieldTransform(field), str(folder / "field.tfm"))
+    for name in ("itk.h5", "field.nii.gz", "field.tfm"):
         content = (folder / name).read_bytes()
         (folder / f"short{name[name.index('.') :]}").write_bytes(content[: len(content) // 2])
     assert sentence in refused("apply", folder / transform, folder / "moving.nii.gz", tmp_path / "w.nii.gz")
+
+
+def test_2d_and_3d_do_not_go_together(folder, tmp_path):
+    flat = Image(np.random.default_rng(0).random((9, 8), np.float32), np.diag([2.0, 2, 1]))
+    write_image(tmp_path / "flat.mha", flat)
+    write(tmp_path / "flat.nii.gz", sitk.AffineTransform(2), Pair(Grid.of(flat), Grid.of(flat)))
+    sitk.WriteTransform(sitk.AffineTransform(2), str(tmp_path / "flat.tfm"))
+    (tmp_path / "p.csv").write_text("x,y,z\n1,2,3\n")
+    moving, fixed, out = folder / "moving.nii.gz", folder / "fixed.nii.gz", tmp_path / "w.nii.gz"
+    for transform, image, reference in (
+        (folder / "field.nii.gz", tmp_path / "flat.mha", []),
+        (folder / "alone.tfm", moving, ["--fixed", tmp_path / "flat.mha"]),
+        (tmp_path / "flat.nii.gz", moving, []),
+        (tmp_path / "flat.tfm", moving, ["--fixed", fixed]),
+        (tmp_path / "flat.nii.gz", tmp_path / "p.csv", []),
+    ):
+        out_here = tmp_path / "q.csv" if image.suffix == ".csv" else out
+        assert re.search("the transform is [23]D", refused("apply", transform, image, out_here, *reference))
+    assert "2D" in refused("jacobian", tmp_path / "flat.tfm", out, "--fixed", fixed)
+    assert not out.exists()
+
+
+def test_no_input_is_overwritten(folder):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    field, moving, fixed = (folder / f"{name}.nii.gz" for name in ("field", "moving", "fixed"))
+    assert "is named twice" in refused("apply", field, moving, moving)
+    assert "is named twice" in refused("apply", field, moving, fixed, "--reference", fixed)
+    assert "is named twice" in refused("jacobian", field, folder / ".." / folder.name / "field.nii.gz")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_points_go_where_simpleitk_takes_them(folder, tmp_path):
@@ -169,3 +218,20 @@ def test_determinant_of_an_affine_map(folder, tmp_path):
 
 def read_image_of_one_value(path):
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def test_export_goes_on_behind_a_pair_that_failed(tmp_path):
+    layout = Layout(tmp_path / "results")
+    random = np.random.default_rng(0)
+    for image_id in "abc":
+        made, _, record = preprocess(Image(random.random((8, 9, 10), np.float32), AFFINE), None, "", SETTINGS)
+        write_json(layout.sidecar(image_id), record)
+    layout.pairs.write_text("moving\tfixed\na\tb\na\tc\n")
+    grid = Grid.of(made)
+    write_transform(
+        layout.forward("demons", "a", "c"), Transform(np.ones((3, *grid.shape), np.float32), grid)
+    )
+    done = command("export", layout.root, "--method", "demons", "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert "1 of 2 pairs have no transform of demons, the first of them a to b;" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_to_c.nii.gz"]

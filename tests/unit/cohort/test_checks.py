@@ -9,7 +9,8 @@ from cohortreg.cohort.tables import read_images, write_table
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings
-from cohortreg.layout import Layout
+from cohortreg.layout import CheckLayout, Layout
+from cohortreg.report.contacts import draw_sheets
 
 SETTINGS = Settings((6, 6, 6), mirror="left")
 STRUCTURES = {"bone": [1], "both": [1, 2]}
@@ -97,6 +98,40 @@ def test_one_scan_under_two_names_whatever_its_header(cohort):
         "image-5": ["has the same voxels as 'image-3'"],
     }
     assert set(rows["status"]) == {"ok", "warning"}
+
+
+def test_2d_images(tmp_path):
+    """Pictures, one of them with a structure much larger than in the others; and a 3D image by mistake."""
+    random, rows = np.random.default_rng(1), []
+    for n in range(5):
+        label = np.zeros((60, 40), np.uint8)
+        label[10:20, 8 : 14 + 20 * (n == 3)] = 1
+        label[30:40, 2:22] = 2
+        affine = np.diag([0.5, 2.0, 1])
+        image = (100.0 * label + random.normal(50, 4, label.shape)).astype(np.float32)
+        write_image(tmp_path / f"i{n}.mha", Image(image, affine))
+        write_image(tmp_path / f"l{n}.mha", Image(label, affine))
+        rows.append(f"image-{n}\ts{n}\tright\t\ti{n}.mha\tl{n}.mha\n")
+    write_image(tmp_path / "solid.mha", Image(random.random((5, 6, 7), np.float32), np.eye(4)))
+    rows.append("solid\ts9\tleft\t\tsolid.mha\t\n")
+    table = tmp_path / "images.tsv"
+    table.write_text("image_id\tsubject_id\tside\tsplit\timage\tlabel\n" + "".join(rows))
+    checked, notes = check_images(
+        read_images(table), tmp_path, Settings((32, 32)), {"bone": [1], "both": [1, 2]}
+    )
+    found = {image.image_id: image.found for image in checked if image.found}
+    assert notes == [UNTOLD]
+    assert list(found) == ["image-3", "solid"]
+    assert found["image-3"] == ["has 260 mm2 of bone, where the cohort's median is 60 mm2"]
+    assert "it has 3 axes, but preprocess.grid [32, 32] has 2" in found["solid"][0]
+    row = check_table(checked, {"bone": [1], "both": [1, 2]}).set_index("image_id").loc["image-0"]
+    assert row[["shape", "voxel_mm", "bone_mm3", "both_mm3"]].tolist() == ["60x40", "0.5x2", "60.0", "260.0"]
+    facts = checked[0].facts
+    assert [part.size for part in facts.slices] == [(30, 80)]
+    assert facts.slices[0].image.shape == (60, 40)
+    assert facts.slices[0].label[35, 5] == 2
+    draw_sheets(CheckLayout(tmp_path / "check"), checked, {"bone": [1]})
+    assert (tmp_path / "check" / "contact-sheet.png").stat().st_size > 1000
 
 
 def test_another_orientation_is_fine(cohort):

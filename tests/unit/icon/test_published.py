@@ -133,7 +133,10 @@ def test_files_that_are_something_else_are_one_sentence(tmp_path, name):
     path = tmp_path / name
     with pytest.raises(UserError, match="no such file"):
         read_published(path)
-    path.write_bytes(b"not weights")
+    for content in (b"not weights", b"a b c\n"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="not a file of weights alone"):
+            read_published(path)
     with pytest.raises(UserError, match="not a file of weights alone"):
         read_published(path)
     if name.endswith("pth"):

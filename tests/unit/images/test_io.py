@@ -112,13 +112,15 @@ def test_uncompressed_file_cut_short(tmp_path, ramp):
     one_sentence(error, path)
 
 
-def test_itk_file_cut_short(tmp_path, ramp):
-    path = tmp_path / "a.nrrd"
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_itk_file_cut_short(tmp_path, ramp, suffix, capfd):
+    path = tmp_path / f"a{suffix}"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(ramp), str(path))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match="cut short") as error:
         read_image(path)
     one_sentence(error, path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.png", "a.txt", "a.mha"])
@@ -262,6 +264,24 @@ def test_the_grid_of_no_image(tmp_path, name):
     SimpleITK.WriteImage(SimpleITK.Image(4, 5, SimpleITK.sitkUInt8), str(tmp_path / "flat.mha"))
     with pytest.raises(UserError, match="not 3D"):
         read_grid(tmp_path / "flat.mha")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd", ".nii"])
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5)])
+def test_other_formats_that_are_written_are_read(tmp_path, suffix, shape):
+    affine = AFFINE if len(shape) == 3 else np.array([[1.2, 0.5, 3], [-0.6, 1.0, 4], [0, 0, 1]])
+    label = np.arange(np.prod(shape), dtype=np.int64).reshape(shape) + 2**40
+    write_image(tmp_path / f"a{suffix}", Image(label, affine))
+    again = read_label(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(again.array, label)
+    np.testing.assert_allclose(again.affine, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "a.NRRD", "a.mhd"])
+def test_formats_that_are_not_written(tmp_path, ramp, name):
+    with pytest.raises(UserError, match=r"let it end in \.nii\.gz"):
+        write_image(tmp_path / name, Image(ramp, AFFINE))
+    assert not list(tmp_path.iterdir())
 
 
 def test_failed_write_leaves_nothing(tmp_path):

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from cohortreg.errors import UserError
 from cohortreg.maps.apply import mirrors, move
 from cohortreg.maps.points import move_points
+from cohortreg.maps.transforms import Grid, field_of, to_sitk
 
 SHIFT = np.array([1.0, -2.0, 3.0])  # LPS millimetres
 
@@ -108,6 +109,18 @@ def test_mesh(sphere, tmp_path, suffix, header, centre):
     assert header in said
 
 
+def test_a_field_mirrors_though_it_is_the_identity_beyond_its_grid():
+    """A left and a right knee lie to both sides of the scanner's middle, and neither image holds that."""
+    mirror = sitk.AffineTransform(3)
+    mirror.SetMatrix([-1, 0, 0, 0, 1, 0, 0, 0, 1])
+    for transform in (mirror, sitk.AffineTransform(3)):
+        affine = np.array([[0, -2.0, 0, 40], [1.5, 0, 0, 30], [0, 0, 1, -70], [0, 0, 0, 1]])
+        grid = Grid((10, 11, 12), affine)
+        field = field_of(transform, grid)
+        vectors = sitk.Cast(to_sitk(field.displacement, grid), sitk.sitkVectorFloat64)
+        assert mirrors(sitk.DisplacementFieldTransform(vectors), grid) == mirrors(transform)
+
+
 def test_the_outside_of_a_mirrored_mesh_stays_outside(sphere, tmp_path):
     mirror = sitk.AffineTransform(3)
     mirror.SetMatrix([-1, 0, 0, 0, 1, 0, 0, 0, 1])
@@ -126,6 +139,7 @@ def test_the_outside_of_a_mirrored_mesh_stays_outside(sphere, tmp_path):
         ("in.csv", "x,y\n1,2\n", "out.csv", "has no columns x, y and z"),
         ("in.csv", "x,y,z\n1,2,far\n", "out.csv", "no table of numbers"),
         ("in.csv", "", "out.csv", "no table of numbers"),
+        ("in.csv", "x,y,z\n1,2,nan\n", "out.csv", "NaN or infinite"),
         ("in.csv", "x,y,z\n1,2,3\n", "out.json", "let it end in .csv"),
         ("in.mrk.json", "{}", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.mrk.json", "[1", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
