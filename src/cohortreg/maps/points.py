@@ -59,7 +59,9 @@ def _move_table(path: Path, output: Path, mover: Mover, frame: str, mirrors: boo
         names = [next(name for name in table if name.strip().lower() == axis) for axis in COLUMNS]
         points = _finite(table[names].astype(float).to_numpy())
     except StopIteration:
-        raise UserError(f"{path} has no columns x, y and z; name them in its first row, with commas between columns.") from None
+        raise UserError(
+            f"{path} has no columns x, y and z; name them in its first row, with commas between columns."
+        ) from None
     except (ValueError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
