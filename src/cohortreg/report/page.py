@@ -152,6 +152,7 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
             "sort": "dice_mean" if labelled else "folds_percent",
             "ascending": labelled,
         },
+        "pages": len(pages),
         "absent": rows.missing_measures(pairs),
         "static_columns": [
             column for column in columns if column["key"] not in ("method", "set", "rating", "failure")
