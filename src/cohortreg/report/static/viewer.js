@@ -159,7 +159,13 @@ window.cohortreg = cohortreg;
     scratch.width = width;
     scratch.height = height;
     const pixels = new ImageData(width, height);
-    for (let at = 0; at < width * height; at++) pixels.data.set([...colour(at), 255], 4 * at);
+    for (let at = 0; at < width * height; at++) {
+      const [red, green, blue] = colour(at);
+      pixels.data[4 * at] = red;
+      pixels.data[4 * at + 1] = green;
+      pixels.data[4 * at + 2] = blue;
+      pixels.data[4 * at + 3] = 255;
+    }
     scratch.getContext("2d").putImageData(pixels, 0, 0);
     const { left, top, scale } = frame(tile, volume);
     context.imageSmoothingEnabled = state.smooth;
