@@ -43,6 +43,7 @@ class Pair:
 class Slice:
     """A slice across array axis `axis` at `index`; `extent` is its outline in millimetres, as matplotlib wants it.
 
+    It is drawn as radiologists look at it, the end of the axis to the right at the left: the patient's right and front.
     A 2D image is a slice itself, across no axis.
     """
 
@@ -53,12 +54,6 @@ class Slice:
     def of(self, volume: np.ndarray) -> np.ndarray:
         """The slice of an array [i, j, k] or [i, j], rows upwards."""
         return volume.T if self.axis is None else np.take(volume, self.index, axis=self.axis).T
-
-    @property
-    def sides(self) -> tuple[float, float]:
-        """What is drawn at the left and at the right: pictures stand as viewers show them, and not mirrored."""
-        left, right = self.extent[:2]
-        return (right, left) if self.axis is None else (left, right)
 
     def centres(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Millimetres to the right and upwards of the centres of height x width samples that cover the slice."""
@@ -145,7 +140,7 @@ def _draw_row(row: Sequence[Axes], pair: Pair, part: Slice, structures: Mapping[
         _outline(row[2], part, moving, displace(here, pair.transform), structures)
     _draw_grid(row[3], pair, part)
     for axes in row:
-        axes.set(xticks=[], yticks=[], aspect="equal", xlim=part.sides, ylim=part.extent[2:])
+        axes.set(xticks=[], yticks=[], aspect="equal", xlim=part.extent[1::-1], ylim=part.extent[2:])
         axes.grid(False)
 
 

@@ -119,6 +119,16 @@ def test_a_2d_pair_is_one_row_that_stands_as_viewers_show_it():
         np.testing.assert_allclose(corner.min(0), [3.5, 18], atol=0.2)
 
 
+def test_slices_of_a_volume_have_right_and_front_at_the_left_as_the_pages_have():
+    shape, affine = (4, 6, 8), np.diag([1.0, 2.0, 3.0, 1.0])
+    image = Image(np.zeros(shape, np.float32), affine)
+    phi = np.stack(np.meshgrid(*[np.arange(float(n)) for n in shape], indexing="ij"))
+    transform = Transform(np.zeros((3, *shape), np.float32), Grid.of(image))
+    figure = pair_figure(Pair(image, image, image.array, phi, image.array > 0, transform, None), {}, "a pair")
+    sides = [axes.get_xlim() for axes in figure.axes[::4]]
+    assert sides == [(12, 0), (4, 0), (4, 0)]  # front, then twice right, in millimetres
+
+
 def test_the_warped_image_and_folds_of_a_pair(results):
     layout, config = results
     pair = read_pair(layout, "identity", "a", "b")
