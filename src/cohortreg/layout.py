@@ -201,7 +201,7 @@ class ReportLayout(Results):
 
     def pair(self, moving: str, fixed: str, suffix: str = "html") -> Path:
         """The page of a pair, or with suffix js what it shows."""
-        return self.root / "pairs" / f"{moving}_to_{fixed}.{suffix}"
+        return self.root / "pairs" / moving / f"{fixed}.{suffix}"
 
 
 @dataclass(frozen=True)

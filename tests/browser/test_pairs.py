@@ -218,7 +218,7 @@ def test_a_pairs_page_is_a_click_away_and_the_way_back_leads_to_the_same_rows(pa
     for number in range(80):
         for other in range(80):
             names = [f"k{'?#' if one == 7 else ''}{one}" for one in (number, other)]
-            report.pair(*names).parent.mkdir(exist_ok=True)
+            report.pair(*names).parent.mkdir(parents=True, exist_ok=True)
             report.pair(*names).write_text(f'<link rel="icon" href="data:,">{" to ".join(names)}')
     page.open(index=report.index)
     page.part("text").send_keys("?#7")

@@ -365,10 +365,11 @@ def export_command(
     fixed one; disp_FIXED_MOVING is Learn2Reg's name for the same.
     """
     from cohortreg.layout import Layout
-    from cohortreg.methods.export import asked_pairs, export_pair
+    from cohortreg.methods.export import asked_pairs, export_pair, refuse_shared_names
 
     layout = Layout(results)
     pairs = asked_pairs(layout, moving, fixed)
+    refuse_shared_names(pairs, kind.value)
     written = {}
     with progress_bar(f"Exporting {method}", len(pairs)) as advance:
         for ids in pairs:

@@ -1,5 +1,6 @@
 """A cohort's transforms between its raw images, in files for other programs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,26 @@ def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple
     return found
 
 
+def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
+    """Raise UserError where two transforms would have one name, as those of a_to_b to c and of a to b_to_c."""
+    names: dict[str, tuple[str, str]] = {}
+    for ids in dict.fromkeys(both for moving, fixed in pairs for both in ((moving, fixed), (fixed, moving))):
+        other = names.setdefault(_name(*ids, kind), ids)
+        if other != ids:
+            first, second = (f"{moving} to {fixed}" for moving, fixed in (other, ids))
+            raise UserError(
+                f"The transforms of {first} and of {second} would both be called {_name(*ids, kind)}; write them to "
+                "folders of their own with --moving and --fixed."
+            )
+
+
+def _name(moving: str, fixed: str, kind: str) -> str:
+    """Of the file of a transform from the fixed to the moving image."""
+    if kind.startswith("learn2reg"):
+        return f"disp_{fixed}_{moving}.{'npz' if kind.endswith('npz') else 'nii.gz'}"
+    return f"{moving}_to_{fixed}.{kind}"
+
+
 def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Path, kind: str) -> int:
     """Write both transforms of a pair, or the one that there is, below a folder; returns how many were written.
 
@@ -45,10 +66,9 @@ def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Pa
     for (onto_from, onto), path in present.items():
         transform = between_raw(read_transform(path), sources[onto_from], sources[onto])
         pair = Pair(sources[onto_from].grid, sources[onto].grid)
+        file = folder / _name(onto_from, onto, kind)
         if kind.startswith("learn2reg"):
-            suffix = "npz" if kind.endswith("npz") else "nii.gz"
-            name = f"disp_{onto}_{onto_from}.{suffix}"
-            write_learn2reg(folder / name, field_of(transform, pair.fixed), pair.moving)
+            write_learn2reg(file, field_of(transform, pair.fixed), pair.moving)
         else:
-            write(folder / f"{onto_from}_to_{onto}.{kind}", transform, pair)
+            write(file, transform, pair)
     return len(present)

@@ -1,4 +1,4 @@
-"""The pages of the pairs: pairs/{moving}_to_{fixed}.html and .js below the report's folder."""
+"""The pages of the pairs: pairs/{moving}/{fixed}.html and .js below the report's folder."""
 
 import json
 import math
@@ -99,7 +99,7 @@ def write_pair_pages(
         content = {
             **{"previous": _link(chosen, place - 1), "next": _link(chosen, place + 1)},
             **{"place": place + 1, "places": len(chosen), "picture": picture},
-            **{"root": "../", "cohort": cohort, "script": quote(f"{moving}_to_{fixed}.js", safe="")},
+            **{"root": "../../", "cohort": cohort, "script": quote(f"{fixed}.js", safe="")},
         }
         write_text(report.pair(moving, fixed), template.render(shown | content))
         write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
@@ -112,7 +112,7 @@ def _link(chosen: Sequence[tuple[str, str]], place: int) -> str:
     if not 0 <= place < len(chosen):
         return ""
     moving, fixed = chosen[place]
-    return quote(f"{moving}_to_{fixed}.html", safe="")
+    return f"../{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
 
 
 def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -> dict:

@@ -235,3 +235,20 @@ def test_export_goes_on_behind_a_pair_that_failed(tmp_path):
     assert done.returncode == 1
     assert "1 of 2 pairs have no transform of demons, the first of them a to b;" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_to_c.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "kind, pairs, name",
+    [
+        ("tfm", ("a_to_b\tc", "a\tb_to_c"), "a_to_b_to_c.tfm"),
+        ("learn2reg", ("b\tc_a", "a_b\tc"), "disp_c_a_b.nii.gz"),
+    ],
+)
+def test_transforms_that_would_share_a_name_are_refused_before_anything_is_written(tmp_path, kind, pairs, name):
+    layout = Layout(tmp_path / "results")
+    layout.root.mkdir()
+    layout.pairs.write_text("\n".join(["moving\tfixed", *pairs]) + "\n")
+    said = refused("export", layout.root, "--method", "demons", "--output", tmp_path / "out", "--format", kind)
+    first, second = (pair.replace("\t", " to ") for pair in pairs)
+    assert f"The transforms of {first} and of {second} would both be called {name};" in said
+    assert not (tmp_path / "out").exists()

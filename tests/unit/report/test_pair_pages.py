@@ -170,7 +170,7 @@ def test_pages_lead_from_the_worst_pair_to_the_best_and_to_the_index(written):
         page = report.pair(*pair)
         found = Links(page.read_text("utf-8")).found
         links = {attributes.get("rel"): attributes["href"] for tag, attributes in found if tag == "a"}
-        assert links[None] == "../index.html"
+        assert links[None] == "../../index.html"
         assert ("prev" in links, "next" in links) == (place > 0, place < 2)
         if place < 2:
             assert (page.parent / unquote(links["next"])).samefile(report.pair(*pages[place + 1]))

@@ -332,7 +332,7 @@ cohortreg.Table = class {
   link(row, text) {
     const [moving, fixed] = [this.store.text("moving", row), this.store.text("fixed", row)];
     const link = cohortreg.element("a", { "aria-label": `${moving} to ${fixed}` }, text);
-    link.href = `pairs/${encodeURIComponent(`${moving}_to_${fixed}`)}.html`;
+    link.href = `pairs/${encodeURIComponent(moving)}/${encodeURIComponent(fixed)}.html`;
     return link;
   }
 
