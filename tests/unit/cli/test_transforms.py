@@ -244,11 +244,15 @@ def test_export_goes_on_behind_a_pair_that_failed(tmp_path):
         ("learn2reg", ("b\tc_a", "a_b\tc"), "disp_c_a_b.nii.gz"),
     ],
 )
-def test_transforms_that_would_share_a_name_are_refused_before_anything_is_written(tmp_path, kind, pairs, name):
+def test_transforms_that_would_share_a_name_are_refused_before_anything_is_written(
+    tmp_path, kind, pairs, name
+):
     layout = Layout(tmp_path / "results")
     layout.root.mkdir()
     layout.pairs.write_text("\n".join(["moving\tfixed", *pairs]) + "\n")
-    said = refused("export", layout.root, "--method", "demons", "--output", tmp_path / "out", "--format", kind)
+    said = refused(
+        "export", layout.root, "--method", "demons", "--output", tmp_path / "out", "--format", kind
+    )
     first, second = (pair.replace("\t", " to ") for pair in pairs)
     assert f"The transforms of {first} and of {second} would both be called {name};" in said
     assert not (tmp_path / "out").exists()
