@@ -53,7 +53,7 @@ def count_folds(phi: np.ndarray) -> int:
 
 def finish(figure: Figure, title: str, footer: str) -> Figure:
     """Put the title above and what the figure was made from below."""
-    characters = int(figure.get_figwidth() * 15)
+    characters = int(figure.get_figwidth() * 18)
     wrapped = "\n".join(textwrap.wrap(footer, characters))
     figure.suptitle("\n".join(textwrap.wrap(title, characters * 2 // 3)), x=0.01, ha="left", weight="bold")
     figure.supxlabel(wrapped, x=0.01, ha="left", fontsize="small", color=style.MUTED)
@@ -69,7 +69,7 @@ def _examples(layout: PaperLayout, cell: Cell) -> Mapping[str, np.ndarray]:
 def figure2(layout: PaperLayout, run: Run) -> Figure:
     """The one-dimensional pair, a minimiser of the squared error, and one of optimal transport."""
     x, moving, fixed = matching.example_pair()
-    figure, panels = plt.subplots(2, 2, figsize=(style.WIDTH, 5.6), sharex=True)
+    figure, panels = plt.subplots(2, 2, figsize=(style.PAGE, 5.6), sharex=True)
     for axes, values, name in (
         (panels[0, 0], moving, "(a) Moving, A"),
         (panels[0, 1], fixed, "(b) Fixed, B"),
@@ -98,7 +98,7 @@ def figure2(layout: PaperLayout, run: Run) -> Figure:
 
 def figure3(layout: PaperLayout, run: Run) -> Figure:
     """Swapped background pixels after training on the grid and off it."""
-    figure, panels = plt.subplots(2, 3, figsize=(style.WIDTH, 6.4))
+    figure, panels = plt.subplots(2, 3, figsize=(style.PAGE, 6.4))
     trained = zip(panels, FIGURE3, ("on the grid", "off the grid"), (ON_GRID, OFF_GRID), strict=True)
     for row, cell, name, colour in trained:
         examples = _examples(layout, cell)
@@ -129,7 +129,7 @@ def figure4(layout: PaperLayout, run: Run) -> Figure:
     phi = matching.swapped_points()
     on_grid, off_grid = matching.losses_on_and_off_grid(phi)
     grid, between = np.arange(4) / 3, (np.arange(3) + 0.25) / 3
-    figure, panels = plt.subplots(2, 2, figsize=(style.WIDTH, 5.4), sharex=True)
+    figure, panels = plt.subplots(2, 2, figsize=(style.PAGE, 5.4), sharex=True)
     for column, (points, colour, names) in enumerate(
         [
             (grid, ON_GRID, ("(a) Forward, grid points", "(b) Backward, grid points")),
@@ -201,7 +201,7 @@ def figure5(layout: PaperLayout, run: Run) -> Figure:
     """Direct optimisation of both maps without and with noise against the U-Net."""
     examples = _examples(layout, FIGURE5)
     shown = typical(examples["moving"], examples["fixed"], PAIRS)
-    figure, panels = plt.subplots(2 * PAIRS, 4, figsize=(style.WIDTH, 4.4 * PAIRS))
+    figure, panels = plt.subplots(2 * PAIRS, 4, figsize=(style.PAGE, 4.4 * PAIRS))
     for number, pair in enumerate(shown):
         moving, fixed = examples["moving"][pair], examples["fixed"][pair]
         results = {

@@ -35,7 +35,7 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
     figure, grid = plt.subplots(
         rows,
         across,
-        figsize=(style.WIDTH, rows * _height(methods)),
+        figsize=(style.COLUMN if len(columns) == 1 else style.PAGE, rows * _height(methods)),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -54,18 +54,18 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
 def folds_figure(pairs: pd.DataFrame) -> Figure:
     """Folds in percent of voxels by method; pairs is the table of pairs."""
     methods = list(pairs["method"].unique())
-    figure, axes = plt.subplots(figsize=(style.WIDTH, _height(methods)))
+    figure, axes = plt.subplots(figsize=(style.COLUMN, _height(methods)))
     _boxes(axes, pairs, "folds_percent", methods)
     axes.set_xscale("symlog", linthresh=0.001, linscale=0.5)
     axes.set_xlim(-0.0001, max(0.1, 2 * pairs["folds_percent"].max()))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set(xlabel="Folds, percent of voxels (logarithmic above 0.001)")
+    axes.set(xlabel="Folds [% of voxels]")
     return figure
 
 
 def _height(methods: Sequence[str]) -> float:
     """Inches of a panel in which every method has a line."""
-    return 1.2 + 0.32 * len(methods)
+    return 0.7 + 0.19 * len(methods)
 
 
 def _boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
@@ -98,7 +98,7 @@ def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
     """Training curves, the stages of a model one after another; a stage begins at each dashed line."""
     if not histories:
         return style.message("No model was trained, so there are no training curves.")
-    figure, panels = plt.subplots(len(CURVES), 1, figsize=(style.WIDTH, 8), sharex=True)
+    figure, panels = plt.subplots(len(CURVES), 1, figsize=(style.PAGE, 6), sharex=True)
     for model, colour in style.colours(list(histories)).items():
         joined, starts = join_stages(histories[model])
         for axes, (column, (label, _)) in zip(panels, CURVES.items(), strict=True):
@@ -110,8 +110,10 @@ def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
             _name_stages(panels[0], starts)
     everything = pd.concat(history for stages in histories.values() for history in stages)
     for axes, (column, (_, scale)) in zip(panels, CURVES.items(), strict=True):
-        scale = "linear" if scale == "log" and everything[column].min() <= 0 else scale
+        scale = "linear" if scale == "log" and everything[column].min() < 0 else scale
         axes.set_yscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
+        if scale == "symlog":
+            axes.set_ylim(bottom=-0.2)  # none are below zero, whose line stays visible
     panels[-1].set_xlabel("Training step")
     figure.align_ylabels()
     if len(histories) > 1:

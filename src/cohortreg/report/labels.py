@@ -4,8 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# To the right and to the left of the point first, then above and below, then diagonally; ever further away.
-DIRECTIONS = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]])
+# To the right and to the left of the point first, then above and below, then between; ever further away.
+DIRECTIONS = np.array(
+    [
+        *([1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]),
+        *([1, 0.5], [1, -0.5], [-1, 0.5], [-1, -0.5], [0.5, 1], [0.5, -1], [-0.5, 1], [-0.5, -1]),
+    ]
+)
 STEPS = (1, 2, 3, 5, 7, 10, 14, 18, 23)
 
 

@@ -84,12 +84,12 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
     slices = [choose_slice(pair, axis, structures) for axis in planes]
     heights = [part.extent[3] - part.extent[2] for part in slices]
     widths = [part.extent[1] - part.extent[0] for part in slices]
-    inches = sum(h / w for h, w in zip(heights, widths, strict=True)) * style.WIDTH / 4
+    inches = sum(h / w for h, w in zip(heights, widths, strict=True)) * style.PAGE / 4
     figure, panels = plt.subplots(
         len(slices),
         4,
         squeeze=False,
-        figsize=(style.WIDTH, inches + 0.9),
+        figsize=(style.PAGE, inches + 0.8),
         height_ratios=[h / w for h, w in zip(heights, widths, strict=True)],
     )
     for row, part in zip(panels, slices, strict=True):

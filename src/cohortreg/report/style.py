@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from cohortreg.files import whole
 from cohortreg.layout import FIGURE_SUFFIXES, Results
 
-WIDTH = 8.0  # inches, of every figure
+# Inches, of every figure: one column of a journal or two. 89 and 182 mm, within what IEEE, Elsevier and Nature print.
+COLUMN, PAGE = 3.5, 7.16
 INK = "#222222"
 MUTED = "#767676"
 # Seaborn's colours for colour-blind readers, without the two that are too pale for a line on white.
@@ -21,9 +22,9 @@ ON_GREY = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#009e73", "#d55e00")
 
 
 def apply() -> None:
-    """Set matplotlib up: no display, sans serif, pale grid, colours told apart by colour-blind readers."""
+    """Set matplotlib up: no display, sans serif of 8 points, pale grid, colours told apart by colour-blind readers."""
     matplotlib.use("agg")
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.8)
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=8 / 9.6)
     plt.rcParams.update(
         {
             "axes.edgecolor": "#cccccc",
@@ -34,7 +35,7 @@ def apply() -> None:
             "font.sans-serif": ["DejaVu Sans"],
             "grid.color": "#eeeeee",
             "legend.frameon": False,
-            "savefig.dpi": 160,
+            "savefig.dpi": 300,
             "savefig.facecolor": "white",
             # Without these an SVG would differ from run to run.
             "svg.hashsalt": "cohortreg",
@@ -64,7 +65,7 @@ def save(figure: Figure, layout: Results, name: str) -> None:
 
 def message(text: str) -> Figure:
     """A figure that says why there is nothing to see."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.6))
+    figure, axes = plt.subplots(figsize=(PAGE, 1.4))
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
     axes.set_axis_off()
     return figure

@@ -13,7 +13,7 @@ from cohortreg.report import style
 from cohortreg.report.labels import place
 
 # Points: the size of a marker, and how far at least a name is from its centre.
-MARKER, GAP = 6, 5
+MARKER, GAP = 4, 4
 
 
 def dice_against_folds(summary: pd.DataFrame) -> Figure:
@@ -33,7 +33,7 @@ def _scatter(summary: pd.DataFrame, column: str, label: str, scale: dict) -> Fig
     rows = summary[summary[["dice_mean", column]].notna().all(axis=1)].to_dict("records")
     if not rows:
         return style.message("No pair has labels on both images, so there is no Dice to show.")
-    figure, axes = plt.subplots(figsize=(style.WIDTH, 5))
+    figure, axes = plt.subplots(figsize=(style.COLUMN, 3.4))
     axes.set_xscale(**scale)
     axes.margins(x=0.14, y=0.08)
     bars = []

@@ -75,6 +75,6 @@ def test_every_figure_says_its_preset_images_steps_and_seed(made, run, name):
     figures.draw(made, name, run)
     for suffix in FIGURE_SUFFIXES:
         assert made.figure(name, suffix).stat().st_size > 0
-    footer = figures.DRAWN[name](made, run)._supxlabel.get_text()
+    footer = " ".join(figures.DRAWN[name](made, run)._supxlabel.get_text().split())
     for word in ("Preset quick", "images", "steps", "seed"):
         assert word in footer

@@ -67,7 +67,9 @@ def test_every_figure_is_there_as_png_and_svg(cohort, request):
     layout, _ = request.getfixturevalue(cohort)
     for name in FIGURES:
         with Picture.open(layout.figure(name, "png")) as picture:
-            assert picture.width > 1000
+            # 89 or 182 mm, one column or two of a journal, at the 300 dots an inch that journals ask for.
+            assert picture.width in (3.5 * 300, 7.16 * 300)
+            assert picture.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
             # More than one colour: something was drawn.
             assert len(picture.convert("L").getcolors()) > 10
         assert ElementTree.parse(layout.figure(name, "svg")).getroot().tag.endswith("svg")
@@ -159,6 +161,14 @@ def test_a_similarity_whose_loss_is_below_zero_is_drawn():
     )
     figure = training_figure({"mi": [history]})
     assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log", "symlog", "linear"]
+
+
+def test_a_loss_that_begins_at_zero_and_folds_have_axes_of_logarithms():
+    """Before its first step a network is the identity, which has neither."""
+    losses = {"similarity": [0.5, 0.3], "inverse_consistency": [0.0, 0.1], "folds": [0, 30]}
+    figure = training_figure({"icon": [pd.DataFrame({"step": [1, 2], "weight": 1.0} | losses)]})
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "symlog", "linear"]
+    assert -1 < figure.axes[2].get_ylim()[0] < 0
 
 
 def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
