@@ -1,9 +1,9 @@
 """Commands for two images, and for taking transforms elsewhere: register, apply, jacobian, export."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from cohortreg.cli.cohort import Side
 from cohortreg.cli.options import Results, Seed, Threads, parsed
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
+
+if TYPE_CHECKING:
+    from cohortreg.images.io import Image
+    from cohortreg.methods.pair import Registered
 
 TransformFile = Annotated[
     Path,
@@ -131,11 +135,8 @@ def register_command(
 ) -> None:
     """Register two raw images of any geometry; nothing is needed beside them but a model."""
     from cohortreg.cli.training import use_processor
-    from cohortreg.files import check_writable
-    from cohortreg.images.io import check_image_name, read_image, write_image
+    from cohortreg.images.io import read_image
     from cohortreg.learning.devices import Device
-    from cohortreg.maps.apply import warp
-    from cohortreg.maps.exchange import check_name, write
     from cohortreg.methods.pair import masked, open_model, optimisation_of, register_images
     from cohortreg.methods.registry import PAIRWISE
 
@@ -143,18 +144,7 @@ def register_command(
     if missing := [name for name, path in paths.items() if not path]:
         raise UserError(f"{missing[0]} is missing; see cohortreg register --help.")
     transforms = {"forward": transform_out, "inverse": inverse_out}
-    if not any([*transforms.values(), warped_out]):
-        raise UserError(
-            "nothing would be written; name --transform-out, --inverse-out or --warped-moving-out."
-        )
-    for path in filter(None, transforms.values()):
-        check_name(path)
-    if warped_out:
-        check_image_name(warped_out)
-    outputs = [path for path in (*transforms.values(), warped_out) if path]
-    for path in outputs:
-        check_writable(path)
-    _check_distinct(outputs, [paths["MOVING"], paths["FIXED"], moving_mask, fixed_mask])
+    _check_outputs(transforms, warped_out, [paths["MOVING"], paths["FIXED"], moving_mask, fixed_mask])
     use_processor(threads)
     images = [read_image(path) for path in (paths["MOVING"], paths["FIXED"])]
     optimisation = optimisation_of(_iterations(io_iterations), io_learning_rate, io_sim)
@@ -181,18 +171,51 @@ def register_command(
         for image, mask in zip(images, (moving_mask, fixed_mask), strict=True)
     ]
     registered = register_images(opened, preprocessing, *seen, *sides)
+    _write_registered(registered, images[0], transforms, warped_out)
+    if inverse_out and registered.inverse is None:
+        raise UserError(
+            f"{inverse_out} is not written: {model} has no inverse; register the images the other way round."
+        )
+
+
+def _check_outputs(
+    transforms: Mapping[str, Path | None], warped_out: Path | None, inputs: Sequence[Path | None]
+) -> None:
+    """Raise UserError where `register` would write nothing, or what it was asked for cannot be written."""
+    from cohortreg.files import check_writable
+    from cohortreg.images.io import check_image_name
+    from cohortreg.maps.exchange import check_name
+
+    outputs = [path for path in (*transforms.values(), warped_out) if path]
+    if not outputs:
+        raise UserError(
+            "nothing would be written; name --transform-out, --inverse-out or --warped-moving-out."
+        )
+    for path in filter(None, transforms.values()):
+        check_name(path)
+    if warped_out:
+        check_image_name(warped_out)
+    for path in outputs:
+        check_writable(path)
+    _check_distinct(outputs, inputs)
+
+
+def _write_registered(
+    registered: "Registered", moving: "Image", transforms: Mapping[str, Path | None], warped_out: Path | None
+) -> None:
+    """Write the transforms that there are, and the raw moving image on the raw fixed image's grid."""
+    from cohortreg.images.io import write_image
+    from cohortreg.maps.apply import warp
+    from cohortreg.maps.exchange import write
+
     pairs = {"forward": registered.pair, "inverse": registered.pair.swapped()}
     for direction, path in transforms.items():
         if path and getattr(registered, direction) is not None:
             write(path, getattr(registered, direction), pairs[direction])
             typer.echo(f"{path}: the transform, {direction}")
     if warped_out:
-        write_image(warped_out, warp(images[0], registered.forward, registered.pair.fixed))
+        write_image(warped_out, warp(moving, registered.forward, registered.pair.fixed))
         typer.echo(f"{warped_out}: the moving image on the fixed one's grid")
-    if inverse_out and registered.inverse is None:
-        raise UserError(
-            f"{inverse_out} is not written: {model} has no inverse; register the images the other way round."
-        )
 
 
 def _check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
