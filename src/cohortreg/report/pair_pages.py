@@ -116,7 +116,7 @@ def _link(chosen: Sequence[tuple[str, str]], place: int) -> str:
 
 
 def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -> dict:
-    """What page and script of a pair say: viewer.js describes the volumes.
+    """What page and script of a pair say: volumes.js describes the volumes.
 
     rows: of the table of pairs, a row a method. pages: how many there will be, which decides on the quality of what
     they show.
@@ -214,7 +214,7 @@ def _registered(
 
 
 def _volumes(images: Images, structures: Mapping) -> dict:
-    """Of a pair itself: its volumes as viewer.js has them, their labels' pixels, and the voxel to begin with."""
+    """Of a pair itself: its volumes as volumes.js has them, their labels' pixels, and the voxel to begin with."""
     both = {"moving": images.moving, "fixed": images.fixed}
     content = {
         name: packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
@@ -247,7 +247,7 @@ def _start(shape: Sequence[int], label: np.ndarray | None) -> list[int]:
 
 
 def _volumes_of(found: Registered, images: Images, quality: int) -> dict:
-    """Of a method: its volumes as viewer.js has them; those without anything in them are left out."""
+    """Of a method: its volumes as volumes.js has them; those without anything in them are left out."""
     spacing = images.fixed.spacing
     volumes = {
         "warped": packed(tiled(to_bytes(found.warped, 0, 1)), spacing, quality),
