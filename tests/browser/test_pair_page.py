@@ -8,12 +8,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from cohorts import make_results
 from PIL import Image as Picture
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
-from unit.report.conftest import make_results
 
 from cohortreg.cohort.tables import read_ratings
 from cohortreg.report.page import write_report

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cohorts import EVIL
 
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 from cohortreg.report.page import sentences, write_report
 from cohortreg.report.rows import columns, worst_first, write_rows
-
-from .conftest import EVIL
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

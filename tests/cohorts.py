@@ -1,0 +1,118 @@
+"""A small cohort, registered and evaluated, with everything that figures and report read."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
+from cohortreg.evaluation.tables import write_tables
+from cohortreg.files import write_json
+from cohortreg.images.io import Image, write_image
+from cohortreg.layout import Layout
+from cohortreg.maps.transforms import Grid, to_physical, write_transform
+
+SHAPE = (10, 12, 8)
+# An image id is a file name: as malicious as one can be.
+EVIL = "<img src=x onerror=alert(1)>&\"'"
+IDS = ("a", "b", EVIL)
+PAIRS = (("a", "b"), ("b", EVIL), (EVIL, "a"))
+STAGE = {
+    "steps": 2, "downsample": 2, "training_steps": 3, "batch_size": 2,
+    "learning_rate": 5e-4, "weight": 70, "weight_increment": 0.1, "fold_threshold": 5,
+}  # fmt: skip
+
+
+def configuration(labels: bool = True, models: bool = True) -> dict:
+    stages = [STAGE, STAGE | {"steps": 1, "downsample": 1}]
+    methods = ["identity", "affine", *(["icon-2step", "icon-3step"] if models else [])]
+    return {
+        "cohort": "tiny",
+        "methods": methods,
+        "models": {"icon": {"similarity": "mse", "stages": stages}} if models else {},
+        "structures": {"core": [1], "outer_rim": [2]} if labels else {},
+        "report": {"reference": "affine", "published": None, "note": None, "pages": 100},
+    }
+
+
+def make_results(
+    root,
+    labels: bool = True,
+    models: bool = True,
+    failures: dict[str, list[str]] | None = None,
+    sets: Sequence[str] = ("", "", ""),
+) -> tuple[Layout, dict]:
+    """Write the results of a cohort of three images and three pairs below `root`.
+
+    failures: method -> for each of the pairs why it failed, empty where it did not. sets: of the pairs.
+    """
+    layout, config = Layout(root), configuration(labels, models)
+    rng = np.random.default_rng(1)
+    affine = np.diag([2.0, 1.0, 1.5, 1.0])
+    for shift, image_id in enumerate(IDS):
+        label = np.zeros(SHAPE, np.uint8)
+        label[3:7, 3 + shift : 7 + shift, 2:6] = 2
+        label[4:6, 4 + shift : 6 + shift, 3:5] = 1
+        write_image(
+            layout.image(image_id), Image((label / 2 + rng.random(SHAPE) / 2).astype(np.float32), affine)
+        )
+        if labels:
+            write_image(layout.label(image_id), Image(label, affine))
+    grid = Grid(SHAPE, affine)
+    for strength, method in enumerate(config["methods"]):
+        for moving, fixed in PAIRS:
+            for path in (layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)):
+                displacement = torch.from_numpy(rng.normal(0, 0.03 * strength, (1, 3, *SHAPE)))
+                write_transform(path, to_physical(displacement, grid, grid))
+        table = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(
+            time_s=0.5, hardware="abacus, 7 beads"
+        )
+        if failures and method in failures:
+            table["failure"] = failures[method]
+        layout.registered_shard(method, 0).parent.mkdir(parents=True)
+        table.to_csv(layout.registered_shard(method, 0), index=False)
+        evaluate_shard(
+            layout, method, 0, registered_pairs(layout, method, 0), config["structures"], lambda: None
+        )
+    _write_cohort(layout)
+    _write_training(layout, config)
+    similarities = dict.fromkeys(config["methods"], "") | {"affine": "MI"}
+    pairs = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(set=sets)
+    pairs.to_csv(layout.pairs, sep="\t", index=False)
+    write_tables(layout, config["methods"], config["models"], similarities, 1, reference="affine", seed=1)
+    return layout, config
+
+
+def _write_cohort(layout: Layout) -> None:
+    counts = {"images": 3, "train": 0, "test": 3, "pairs": 3, "excluded_images": 1, "excluded_pairs": 1}
+    warnings = [
+        "1 test subject is also in training (s<1>): the results on them are not those of unseen subjects."
+    ]
+    layout.images.write_text("image_id\tsubject_id\n" + "".join(f"{image_id}\tsubject\n" for image_id in IDS))
+    write_json(layout.cohort, {"name": "tiny", **counts, "warnings": warnings})
+    rows = [
+        ["image", "broken", "broken.nii is cut short"],
+        ["pair", "broken a", "image 'broken' is <excluded>"],
+    ]
+    pd.DataFrame(rows, columns=["kind", "id", "reason"]).to_csv(layout.excluded, sep="\t", index=False)
+
+
+def _write_training(layout: Layout, config: dict) -> None:
+    columns = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
+    path = layout.training_images("0")
+    path.parent.mkdir(parents=True)
+    path.write_text("image_id\nanother\n")
+    for model, settings in config["models"].items():
+        write_json(layout.model_training(model), {"training_set": "0"})
+        for stage in range(1, len(settings["stages"]) + 1):
+            stages = settings["stages"][:stage]
+            card = {
+                "model": model, "stage": stage, "steps": sum(one["steps"] for one in stages), "stages": stages,
+                "similarity": "mse", "grid": SHAPE, "images": 3, "seed": 1, "final_weight": 71.5,
+                "training_seconds": 185.0, "hardware": "abacus, 7 beads", "threads": 1, "git_commit": "c0ffee",
+                "software": {"python": "3.11", "torch": "2.13.0"},
+            }  # fmt: skip
+            write_json(layout.model_card(model, stage), card)
+            history = [[step, 0.1 / step, 0.01, 0.2, 3.0, 70 + step, 2.0] for step in (1, 2, 3)]
+            pd.DataFrame(history, columns=columns).to_csv(layout.history(model, stage), index=False)
