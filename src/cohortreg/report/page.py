@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image as Picture
 
 import cohortreg
 from cohortreg.config import is_icon, trained_methods
@@ -27,6 +27,8 @@ from cohortreg.report.pair_pages import write_pair_pages
 PAIRS_WITHOUT_SCRIPTS = 100
 FAILURES_AT_MOST = 50
 DRAWN_SVG = 300_000  # bytes of the largest that a page shows; a dot a pair makes them large, and then slow
+CSS_INCH = 96  # pixels
+ENLARGED = 1.3  # text of 8 points becomes as large as the page's small text
 
 
 def write_report(
@@ -239,11 +241,15 @@ def _figure(report: ReportLayout, name: str) -> dict:
 
 
 def _size(png: Path) -> Markup:
-    """Attributes of an image with its width and height, which keep its place free before it is loaded."""
+    """Attributes of an image with its width and height, which keep its place free before it is loaded: its inches, a
+    little enlarged, so that all figures have text of one size."""
     if not png.is_file():
         return Markup("")
-    with png.open("rb") as stream:
-        width, height = struct.unpack(">II", stream.read(24)[16:])
+    with Picture.open(png) as picture:
+        width, height = (
+            round(pixels / dots * CSS_INCH * ENLARGED)
+            for pixels, dots in zip(picture.size, picture.info.get("dpi", (CSS_INCH, CSS_INCH)), strict=True)
+        )
     return Markup(f' width="{width}" height="{height}"')
 
 

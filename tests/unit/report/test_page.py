@@ -17,6 +17,7 @@ from cohortreg.files import read_json, write_json
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 from cohortreg.report.page import sentences, write_report
 from cohortreg.report.rows import columns, worst_first, write_rows
+from cohortreg.report.style import COLUMN, PAGE
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -105,6 +106,16 @@ def test_nothing_comes_from_elsewhere_and_everything_is_there(page, drawn):
                 assert (report.root / address).is_file(), address
     for path in (report.index, *report.root.glob("static/*")):
         assert not re.search(r"url\(|@import|https?://", path.read_text("utf-8")), path
+
+
+def test_figures_are_as_wide_as_their_inches_a_little_enlarged(page):
+    widths = {
+        attributes["src"].split("/")[-1].split(".")[0]: int(attributes["width"])
+        for tag, attributes in page.elements
+        if tag == "img"
+    }
+    assert widths["folds"] == round(1.3 * 96 * COLUMN)
+    assert widths["pairs-best"] == widths["training"] == round(1.3 * 96 * PAGE)
 
 
 def test_a_figure_that_is_missing_is_told_and_the_rest_is_there(drawn, tmp_path):
