@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import yaml
@@ -112,6 +113,7 @@ def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
     shown, labelled = shown_pairs(main, method), _labelled(pairs)
     return {
         "cohort": read_json(layout.cohort),
+        "main_pairs": int(main["method"].eq(method).sum()),
         "method": method,
         "structures": list(config["structures"]) if labelled else [],
         "labelled": labelled,
@@ -159,9 +161,22 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
         "static_columns": [
             column for column in columns if column["key"] not in ("method", "set", "rating", "failure")
         ],
-        "pairs": own.head(PAIRS_WITHOUT_SCRIPTS).to_dict("records"),
+        "pairs": [
+            row
+            | {
+                "page": _address(row["moving"], row["fixed"])
+                if (row["moving"], row["fixed"]) in pages
+                else ""
+            }
+            for row in own.head(PAIRS_WITHOUT_SCRIPTS).to_dict("records")
+        ],
         "all_pairs": len(own),
     }
+
+
+def _address(moving: str, fixed: str) -> str:
+    """Of a pair's page, as the index has it."""
+    return f"pairs/{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
 
 
 def _labelled(pairs: pd.DataFrame) -> bool:

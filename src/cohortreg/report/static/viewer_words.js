@@ -83,7 +83,7 @@ cohortreg.words = (function () {
     if (state.grid) items.push(swatch("deformed grid", `1px solid ${GRID_COLOUR}`));
     const folds = shows("Jacobian") ? "folds, on the Jacobian black" : "folds";
     if (state.folds) items.push(swatch(folds, `8px solid ${FOLD_COLOUR}`));
-    if (shows("difference")) items.push(bar("fixed brighter", "−50 %", "+50 % warped brighter", onBlack));
+    if (shows("difference")) items.push(bar("warped minus fixed", "−50 %", "+50 %", onBlack));
     if (shows("Jacobian")) items.push(bar("volume", "÷ 4", "× 4", onWhite));
     byId("legend").replaceChildren(...items);
   }
