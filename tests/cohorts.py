@@ -42,28 +42,30 @@ def make_results(
     models: bool = True,
     failures: dict[str, list[str]] | None = None,
     sets: Sequence[str] = ("", "", ""),
+    shape: Sequence[int] = SHAPE,
 ) -> tuple[Layout, dict]:
     """Write the results of a cohort of three images and three pairs below `root`.
 
-    failures: method -> for each of the pairs why it failed, empty where it did not. sets: of the pairs.
+    failures: method -> for each of the pairs why it failed, empty where it did not. sets: of the pairs. shape: of the
+    images, of two axes for 2D ones.
     """
     layout, config = Layout(root), configuration(labels, models)
     rng = np.random.default_rng(1)
-    affine = np.diag([2.0, 1.0, 1.5, 1.0])
+    affine = np.diag([*(2.0, 1.0, 1.5)[: len(shape)], 1.0])
     for shift, image_id in enumerate(IDS):
-        label = np.zeros(SHAPE, np.uint8)
-        label[3:7, 3 + shift : 7 + shift, 2:6] = 2
-        label[4:6, 4 + shift : 6 + shift, 3:5] = 1
+        label = np.zeros(shape, np.uint8)
+        label[np.s_[3:7, 3 + shift : 7 + shift, 2:6][: len(shape)]] = 2
+        label[np.s_[4:6, 4 + shift : 6 + shift, 3:5][: len(shape)]] = 1
         write_image(
-            layout.image(image_id), Image((label / 2 + rng.random(SHAPE) / 2).astype(np.float32), affine)
+            layout.image(image_id), Image((label / 2 + rng.random(shape) / 2).astype(np.float32), affine)
         )
         if labels:
             write_image(layout.label(image_id), Image(label, affine))
-    grid = Grid(SHAPE, affine)
+    grid = Grid(shape, affine)
     for strength, method in enumerate(config["methods"]):
         for moving, fixed in PAIRS:
             for path in (layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)):
-                displacement = torch.from_numpy(rng.normal(0, 0.03 * strength, (1, 3, *SHAPE)))
+                displacement = torch.from_numpy(rng.normal(0, 0.03 * strength, (1, len(shape), *shape)))
                 write_transform(path, to_physical(displacement, grid, grid))
         table = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(
             time_s=0.5, hardware="abacus, 7 beads"

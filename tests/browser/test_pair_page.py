@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from urllib.parse import unquote
 
 import numpy as np
@@ -16,6 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from cohortreg.cohort.tables import read_ratings
+from cohortreg.layout import ReportLayout
 from cohortreg.report.page import write_report
 
 from .conftest import Page, resize
@@ -252,6 +254,45 @@ def test_a_browser_decodes_lossless_volumes_exactly(pair, cohort):
         shown = np.array(pair.driver.execute_async_script(script, address)).reshape(-1, 4)[:, :3]
         written = Picture.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).convert("RGB")
         np.testing.assert_array_equal(shown, np.asarray(written).reshape(-1, 3))
+
+
+def test_without_its_script_a_page_has_the_picture_and_says_so(pair, cohort, tmp_path):
+    shutil.copytree(cohort.report.root, tmp_path / "report")
+    changed = ReportLayout(tmp_path / "report")
+    changed.pair("a", "b", "js").unlink()
+    pair.driver.get(changed.pair("a", "b").as_uri())
+    pair.wait(lambda: pair.find("#missing").is_displayed())
+    assert "The file b.js is missing" in pair.find("#missing").text
+    assert pair.find(".picture img").is_displayed() and not pair.find("#viewer").is_displayed()
+    pair.find("body").send_keys("b")
+    assert pair.find("input[name=rating][value=bad]").is_selected()
+    assert any("b.js" in message for message in pair.messages())
+
+
+def test_images_without_labels_have_no_outlines(page, tmp_path):
+    layout, config = make_results(tmp_path, labels=False, models=False)
+    write_report(layout, config)
+    page.open(index=layout.report.index)
+    page.press(page.all(".rows tbody a")[0])
+    ready(page)
+    assert not page.find("#outlines").is_displayed()
+    assert "Dice" not in page.find("#measures thead").text
+    assert "folds" in page.find("#legend").text and "comparison" not in page.find("#legend").text
+
+
+def test_images_of_two_dimensions_are_one_plane(page, tmp_path):
+    layout, config = make_results(tmp_path, models=False, shape=(10, 12))
+    write_report(layout, config)
+    page.open(index=layout.report.index)
+    page.press(page.all(".rows tbody a")[0])
+    ready(page)
+    assert not page.find("#plane").is_displayed() and not page.find("#slice-axial").is_displayed()
+    assert len(page.all("canvas")) == 5
+    place = voxel(page)
+    page.find("#panels-axial").send_keys(Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.PAGE_UP)
+    assert voxel(page) == [place[0] + 1, place[1] + 1]
+    tick(page, "mode", "all")
+    page.wait(lambda: len(page.all("canvas")) == 3)
 
 
 def test_on_paper_there_is_the_picture(pair):
