@@ -262,7 +262,7 @@ def test_without_its_script_a_page_has_the_picture_and_says_so(pair, cohort, tmp
     changed.pair("a", "b", "js").unlink()
     pair.driver.get(changed.pair("a", "b").as_uri())
     pair.wait(lambda: pair.find("#missing").is_displayed())
-    assert "The file b.js is missing" in pair.find("#missing").text
+    assert "The file b.js beside this page" in pair.find("#missing").text
     assert pair.find(".picture img").is_displayed() and not pair.find("#viewer").is_displayed()
     pair.find("body").send_keys("b")
     assert pair.find("input[name=rating][value=bad]").is_selected()

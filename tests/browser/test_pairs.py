@@ -273,6 +273,16 @@ def test_a_part_that_is_missing_is_told(page, small, tmp_path):
     assert any("0.js" in message for message in page.messages())
 
 
+def test_a_script_that_is_missing_is_told(page, small, tmp_path):
+    shutil.copytree(small.report.root, tmp_path / "report")
+    (tmp_path / "report" / "static" / "histograms.js").unlink()
+    assert not page.find("#broken").is_displayed()
+    page.driver.get((tmp_path / "report" / "index.html").as_uri())
+    page.wait(lambda: page.find("#broken").is_displayed())
+    assert "tables/pairs.csv has every pair" in page.find("#broken").text
+    assert any("histograms.js" in message for message in page.messages())
+
+
 def test_a_single_pair_without_labels_and_figures(page, unlabelled):
     page.open(index=unlabelled.report.index)
     assert page.part("count").text == "1 of 1 rows"
