@@ -102,7 +102,7 @@ def _structures(structures: Sequence[str]) -> list[dict]:
     named["union"] = "together"
     full = named | {"union": "all structures together"}
     return [
-        {"key": f"dice_{name}", "title": words, "full": f"Dice of {full[name]} [%]", "kind": "dice"}
+        {"key": f"dice_{name}", "title": f"Dice {words}", "full": f"Dice of {full[name]} [%]", "kind": "dice"}
         for name, words in named.items()
     ]
 

@@ -217,7 +217,7 @@ def test_the_table_of_pairs_says_which_columns_there_are(page, drawn, bare, with
         "Time [s]",
         "Rating",
     ]
-    dice = ["Dice [%]", "core", "outer rim", "together"]
+    dice = ["Dice [%]", "Dice core", "Dice outer rim", "Dice together"]
     assert titles(drawn) == ["Method", "Moving", "Fixed", *dice, *measures]
     assert titles(bare) == [
         "Method",
