@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -78,7 +79,7 @@ class Command:
 
     def __init__(self, arguments: Sequence[str]):
         self.line = shlex.join(["cohortreg", *arguments])
-        self.name = "-".join(part for part in arguments[:2] if part.isalpha())
+        self.name = "-".join(part for part in arguments[:2] if re.fullmatch(r"[a-z]+(-[a-z]+)*", part))
         self.started, self._clock = datetime.now(UTC), time.perf_counter()
 
     @contextmanager

@@ -105,6 +105,7 @@ def with_oai(shared_checkout):
 def test_every_run_of_snakemake_can_be_planned(line, with_oai):
     run = with_oai.bash(line if "--dry-run" in line else f"{line} --dry-run --quiet all")
     assert run.returncode == 0, run.stdout
+    assert "--dry-run" not in line or re.search(r"^total +\d+$", run.stdout, re.MULTILINE), run.stdout
 
 
 @pytest.mark.parametrize("line", MAKE)

@@ -29,6 +29,7 @@ def test_a_cohort_of_ones_own_and_a_subject_that_comes_later(checkout):
     assert sorted(set(pairs)) == [0, 3 * 3, 3 * 4]
     assert (layout.check.root / "contact-sheet.png").is_file()
     assert "late-right" in layout.images.read_text()
+    assert re.search(r"^total +\d+$", said[2], re.MULTILINE)
     ran = [re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", text, flags=re.MULTILINE) for text in said]
     assert "train" in ran[3] and "train" not in ran[4]
     assert len(list((checkout.folder / "elsewhere").glob("*_to_*.nii.gz"))) == 2 * 4

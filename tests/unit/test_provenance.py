@@ -33,3 +33,16 @@ def test_what_a_command_wrote_is_known_before_it_ends(tmp_path):
         ((_, record),) = history(tmp_path / name)
         assert record["command"] == "cohortreg register results/tiny"
         assert record["outputs"] == ["first.json", "last.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["register-shard", "results/tiny"], "register-shard"),
+        (["import", "bids", "folder"], "import-bids"),
+        (["apply", "A_to_B.nii.gz"], "apply"),
+        (["--help"], ""),
+    ],
+)
+def test_a_record_is_named_after_its_command(arguments, name):
+    assert Command(arguments).name == name
