@@ -13,17 +13,21 @@ from cohortreg.cli import app, commands  # noqa: F401  (registers every command)
 CONFIG = Path(__file__).parents[2] / "config"
 ENTRY = "[]"
 NAMED_BY_USER = "{name}"
+#: The heading of keys that have none below them.
+ALONE = "Single keys"
 
 
 def configuration_keys() -> str:
-    """A table for each key of the first level."""
+    """A table of the keys that have none below them, and one for each of the others."""
     defaults = yaml.safe_load((CONFIG / "paper.yaml").read_text("utf-8"))
     defaults |= yaml.safe_load((CONFIG / "config.yaml").read_text("utf-8"))
-    schema, tables = configuration.schema(), {}
-    for _, path in configuration.key_paths(schema):
-        node = resolved(schema, path)
+    schema, tables = configuration.schema(), {ALONE: []}
+    paths = [path for _, path in configuration.key_paths(schema)]
+    groups = {path.split(".")[0] for path in paths if "." in path}
+    for path in paths:
+        node, key = resolved(schema, path), path.split(".")[0]
         cells = [f"`{path}`", values(node), default(defaults, path), _cell(node["description"])]
-        tables.setdefault(path.split(".")[0], []).append(f"| {' | '.join(cells)} |")
+        tables.setdefault(key if key in groups else ALONE, []).append(f"| {' | '.join(cells)} |")
     head = ["| key | values | default | what |", "| --- | --- | --- | --- |"]
     return "\n\n".join(f"## {key}\n\n{_of_names(head + rows)}" for key, rows in tables.items())
 
