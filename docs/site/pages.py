@@ -16,6 +16,7 @@ from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
 GENERATED = re.compile(r"<!-- generated: (.+?) -->")
+HEADING = re.compile(r"^# ", re.MULTILINE)
 INLINE_MATH = re.compile(r"\$`([^`]+)`\$")
 LINK = re.compile(r"^- \[.+?\]\((?!https?:)(.+?)\.md\)")
 
@@ -62,6 +63,8 @@ def complete(app: Sphinx, docname: str, source: list[str]) -> None:
     text = INLINE_MATH.sub(r"{math}`\1`", source[0])
     text = with_sources(text, docname)
     text = GENERATED.sub(lambda found: REFERENCES[found[1]](), text)
+    if not HEADING.search(text):  # a run's table: the search names pages by their titles
+        text = f"# {docname}\n\n{text}"
     index = (Path(app.srcdir) / f"{app.config.root_doc}.md").read_text("utf-8")
     if docname == app.config.root_doc:
         text += toctrees(index)
