@@ -65,7 +65,7 @@ def register_command(
     model: Annotated[
         str,
         typer.Option(
-            help="A model's folder, its weights, published weights; or a method: affine, demons, syn, ..."
+            help="Folder of a model's stage, its weights, published weights; or a method: affine, demons, syn."
         ),
     ] = "",
     transform_out: Annotated[

@@ -258,5 +258,9 @@ def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
 def read_card(folder: Path) -> dict:
     """What a model's card, model.json, says of it."""
     if not (folder / CARD).is_file():
+        if stages := sorted(folder.glob(f"stage-*/{CARD}")):
+            raise UserError(
+                f"{folder} has the stages of a model; name one of them, such as {stages[-1].parent}."
+            )
         raise UserError(f"{folder / CARD}: no such file; train the model, or import its weights, first")
     return read_json(folder / CARD)

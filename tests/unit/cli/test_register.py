@@ -197,6 +197,10 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
             ["--model", "MODEL", "--io-iterations", "5", "--io-sim", "mind", "--transform-out", "t.h5"],
             "no similarity",
         ),
+        (
+            ["--model", "ABOVE", "--transform-out", "t.h5"],
+            "has the stages of a model; name one of them, such as",
+        ),
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
         (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
         (["--model", "affine", "--warped-moving-out", "t.png"], "let it end in .nii.gz, .nii, .mha or .nrrd"),
@@ -210,7 +214,12 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(knees, model, tmp_path, options, sentence):
-    places = {"RIGHT": knees / "right.nii.gz", "MODEL": model, "FLAT": knees / "flat.mha"}
+    places = {
+        "RIGHT": knees / "right.nii.gz",
+        "MODEL": model,
+        "ABOVE": model.parent,
+        "FLAT": knees / "flat.mha",
+    }
     given = [places.get(each, tmp_path / each if each.startswith("t.") else each) for each in options]
     fixed = [] if "FLAT" in options else ["--fixed", knees / "right.nii.gz"]
     assert sentence in refused(knees / "left.nii.gz", *fixed, *given)
