@@ -199,6 +199,10 @@ class ReportLayout(Results):
         """A part of the table of pairs, from 0, as a script: pages opened from disk can read no other files."""
         return self.root / "rows" / f"{part}.js"
 
+    def image(self, image_id: str) -> Path:
+        """What the pages of pairs show of an image, as a script that they share."""
+        return self.root / "images" / f"{image_id}.js"
+
     def pair(self, moving: str, fixed: str, suffix: str = "html") -> Path:
         """The page of a pair, or with suffix js what it shows."""
         return self.root / "pairs" / moving / f"{fixed}.{suffix}"

@@ -256,6 +256,17 @@ def test_a_browser_decodes_lossless_volumes_exactly(pair, cohort):
         np.testing.assert_array_equal(shown, np.asarray(written).reshape(-1, 3))
 
 
+def test_without_an_image_a_page_has_the_picture_and_says_so(pair, cohort, tmp_path):
+    shutil.copytree(cohort.report.root, tmp_path / "report")
+    changed = ReportLayout(tmp_path / "report")
+    changed.image("a").unlink()
+    pair.driver.get(changed.pair("a", "b").as_uri())
+    pair.wait(lambda: pair.find("#missing").is_displayed())
+    assert "a script below images/" in pair.find("#missing").text
+    assert pair.find(".picture img").is_displayed() and not pair.find("#viewer").is_displayed()
+    assert any("a.js" in message for message in pair.messages())
+
+
 def test_without_its_script_a_page_has_the_picture_and_says_so(pair, cohort, tmp_path):
     shutil.copytree(cohort.report.root, tmp_path / "report")
     changed = ReportLayout(tmp_path / "report")

@@ -1,4 +1,4 @@
-"""The pages of the pairs: pairs/{moving}/{fixed}.html and .js below the report's folder."""
+"""The pages of the pairs, pairs/{moving}/{fixed}.html and .js below the report, and their images, images/{id}.js."""
 
 import json
 import math
@@ -16,6 +16,7 @@ from cohortreg.evaluation.names import main_method
 from cohortreg.evaluation.sets import main_set
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import read_json, write_text
+from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout, ReportLayout
 from cohortreg.maps.transforms import read_transform
 from cohortreg.report import style
@@ -30,13 +31,12 @@ from cohortreg.report.pair_volumes import (
     read_images,
     register,
 )
-from cohortreg.report.volumes import data_url, packed, tiled, to_bytes
+from cohortreg.report.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
 
 # Measured on 12 registrations of hippocampi (48 x 64 x 48 voxels), bytes of base64. At these qualities of WebP a warped
 # image takes so many bytes a voxel, and is off by 1.3 %, 2.0 % and 2.7 % of the range (root mean square); the best is
 # taken with which all warped images of a report stay within WARPED_AT_MOST. 15 methods on 100 such pairs get the
-# lowest: 19.8 KB a warped image, 1.9 its label, 2.0 the Jacobian, 4.3 the map, 28 together; 33 for moving and fixed
-# image each. That makes 53 MB of pages.
+# lowest: 19.8 KB a warped image, 1.9 its label, 2.0 the Jacobian, 4.3 the map, 28 together; and 33 an image.
 QUALITIES = {80: 0.258, 55: 0.18, 30: 0.1345}
 WARPED_AT_MOST = 30e6
 IMAGE_QUALITY = 60
@@ -85,6 +85,8 @@ def write_pair_pages(
     methods, models, structures, report. environment: has the report's templates; pages extend `base.html.j2`.
     advance: called after each page.
 
+    Images are written once each, however many pages show them.
+
     Returns moving and fixed of each page written, in the order in which pages lead from one to the next. What a page
     cannot show, such as a transform that was deleted, it names.
     """
@@ -93,6 +95,7 @@ def write_pair_pages(
         ids: rows for ids, rows in read_table(layout.pairs_table).groupby(["moving", "fixed"], sort=False)
     }
     template, cohort = environment.get_template("pair.html.j2"), read_json(layout.cohort)
+    written = set()
     for place, (moving, fixed) in enumerate(chosen):
         shown = show_pair(layout, config, rows[moving, fixed], pages=len(chosen))
         picture = shown.pop("picture")
@@ -100,9 +103,14 @@ def write_pair_pages(
             **{"previous": _link(chosen, place - 1), "next": _link(chosen, place + 1)},
             **{"place": place + 1, "places": len(chosen), "picture": picture},
             **{"root": "../../", "cohort": cohort, "script": quote(f"{fixed}.js", safe="")},
+            "images": [quote(f"{image_id}.js", safe="") for image_id in (moving, fixed) if shown["start"]],
         }
         write_text(report.pair(moving, fixed), template.render(shown | content))
         write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
+        for image_id in {moving, fixed} - written if shown["start"] else ():
+            content = show_image(layout, image_id, config["structures"])
+            write_text(report.image(image_id), f"cohortreg.image({json.dumps(content)});\n")
+            written.add(image_id)
         advance()
     return chosen
 
@@ -115,8 +123,21 @@ def _link(chosen: Sequence[tuple[str, str]], place: int) -> str:
     return f"../{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
 
 
+def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
+    """What the script of an image says: its volume and its label's, as volumes.js has them; None without a label."""
+    image = read_image(layout.image(image_id))
+    image = shrunk_image(image, block_sizes(image.shape, image.spacing))
+    path = layout.label(image_id)
+    label = None
+    if structures and path.is_file():
+        label = _packed_label(label_pixels(read_label(path), centres(image), structures), image.spacing)
+    shown = packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
+    return {"id": image_id, "image": shown, "label": label}
+
+
 def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -> dict:
-    """What page and script of a pair say: volumes.js describes the volumes.
+    """What page and script of a pair say: volumes.js describes the volumes. `start` is None where there is nothing to
+    look at.
 
     rows: of the table of pairs, a row a method. pages: how many there will be, which decides on the quality of what
     they show.
@@ -133,7 +154,8 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
         "structures": [{"name": name.replace("_", " "), "colour": colours[name]} for name in structures],
         "columns": list(columns),
         "methods": [_measures(row, columns) for row in rows.to_dict("records")],
-        "volumes": None,
+        "labelled": False,
+        "start": None,
         "picture": None,
         "pictured": "",
     }
@@ -143,7 +165,7 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
         return shown | {"absent": f"There is nothing to look at: {_sentence(error, layout)}"}
     if structures and images.labels is None:
         shown["absent"] = "This pair has no labels, so there are no outlines and no Dice."
-    volumes = _volumes(images, structures)
+    labels = _labels(images, structures)
     quality = _quality(pages * len(rows) * images.fixed.array.size)
     pictured = None
     for method in shown["methods"]:
@@ -152,8 +174,9 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
             method["volumes"] = _volumes_of(found, images, quality)
             if pictured is None or method["name"] == main:
                 pictured, shown["pictured"] = found, method["name"]
-    picture = _picture(images, pictured, volumes, structures)
-    return shown | {"volumes": volumes["packed"], "start": volumes["start"], "picture": picture}
+    start = _start(images.fixed.array.shape, labels.get("fixed"))
+    picture = _picture(images, pictured, labels, start, structures)
+    return shown | {"labelled": bool(labels), "start": start, "picture": picture}
 
 
 def _sentence(error: UserError, layout: Layout) -> str:
@@ -213,22 +236,14 @@ def _registered(
         return None
 
 
-def _volumes(images: Images, structures: Mapping) -> dict:
-    """Of a pair itself: its volumes as volumes.js has them, their labels' pixels, and the voxel to begin with."""
+def _labels(images: Images, structures: Mapping) -> dict[str, np.ndarray]:
+    """The pixels of the moving and the fixed label, each on its image; empty where the pair has none."""
+    if not (images.labels and structures):
+        return {}
     both = {"moving": images.moving, "fixed": images.fixed}
-    content = {
-        name: packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
-        for name, image in both.items()
-    }
-    labels = {}
-    if images.labels and structures:
-        for (name, image), label in zip(both.items(), images.labels, strict=True):
-            labels[name] = label_pixels(label, centres(image), structures)
-            content[f"{name}_label"] = _packed_label(labels[name], image.spacing)
     return {
-        "packed": content,
-        "labels": labels,
-        "start": _start(images.fixed.array.shape, labels.get("fixed")),
+        name: label_pixels(label, centres(image), structures)
+        for (name, image), label in zip(both.items(), images.labels, strict=True)
     }
 
 
@@ -273,10 +288,15 @@ def _packed_map(displacement: np.ndarray, step: float) -> dict:
     return packed(volume, [1.0] * 3) | {"low": low.tolist(), "high": high.tolist()}
 
 
-def _picture(images: Images, found: Registered | None, volumes: dict, structures: Mapping) -> str:
+def _picture(
+    images: Images,
+    found: Registered | None,
+    labels: Mapping[str, np.ndarray],
+    start: Sequence[int],
+    structures: Mapping,
+) -> str:
     """The pair by one method as a picture in a data URL; without a method, of the images alone."""
     moving, fixed = np.clip(images.moving.array, 0, 1), np.clip(images.fixed.array, 0, 1)
-    labels = volumes["labels"]
     panels = [
         {"image": moving, "solid": labels.get("moving")},
         {"image": fixed, "solid": labels.get("fixed")},
@@ -286,6 +306,4 @@ def _picture(images: Images, found: Registered | None, volumes: dict, structures
         difference = difference_colours(found.warped - fixed)
         panels += [{"image": np.clip(found.warped, 0, 1), **outlines}, {"image": difference, **outlines}]
     colours = list(style.colours_on_grey(list(structures)).values())
-    return data_url(
-        draw_picture(panels, tuple(volumes["start"]), images.fixed.spacing, colours), PICTURE_QUALITY
-    )
+    return data_url(draw_picture(panels, tuple(start), images.fixed.spacing, colours), PICTURE_QUALITY)

@@ -20,7 +20,7 @@ from cohortreg.layout import Layout, ReportLayout
 from cohortreg.maps.transforms import Grid, Transform, read_transform, write_transform
 from cohortreg.report import volumes
 from cohortreg.report.page import templates
-from cohortreg.report.pair_pages import choose_pairs, show_pair, write_pair_pages
+from cohortreg.report.pair_pages import choose_pairs, show_image, show_pair, write_pair_pages
 from cohortreg.report.pair_volumes import APART, Images, centres, label_pixels, register
 from cohortreg.report.pairs import read_pair
 
@@ -44,6 +44,14 @@ def script(report: ReportLayout, moving: str, fixed: str) -> dict:
     """What a page's script gives to the viewer."""
     text = report.pair(moving, fixed, "js").read_text("utf-8")
     return json.loads(text.removeprefix("cohortreg.pair(").removesuffix(");\n"))
+
+
+def image_of(report: ReportLayout, image_id: str) -> dict:
+    """What an image's script gives to the viewer."""
+    text = report.image(image_id).read_text("utf-8")
+    content = json.loads(text.removeprefix("cohortreg.image(").removesuffix(");\n"))
+    assert content["id"] == image_id
+    return content
 
 
 def method_of(page: dict, name: str) -> dict:
@@ -83,9 +91,10 @@ def test_images_are_what_the_figures_show_up_to_what_compression_loses(written):
         shown = unpack(method_of(page, name)["volumes"]["warped"])[..., 0] / 255
         assert shown.shape == pair.warped.shape
         assert np.sqrt(np.mean((shown - np.clip(pair.warped, 0, 1)) ** 2)) < 0.06  # it is mostly noise
-    fixed = unpack(page["volumes"]["fixed"])[..., 0] / 255
-    assert np.sqrt(np.mean((fixed - pair.fixed.array) ** 2)) < 0.09
-    assert page["volumes"]["fixed"]["spacing"] == [2.0, 1.0, 1.5]
+    for image_id, image in (("a", pair.moving), ("b", pair.fixed)):
+        packed = image_of(report, image_id)["image"]
+        assert np.sqrt(np.mean((unpack(packed)[..., 0] / 255 - image.array) ** 2)) < 0.09
+        assert packed["spacing"] == [2.0, 1.0, 1.5]
 
 
 def test_folds_are_exact_and_left_out_where_there_are_none(written):
@@ -103,8 +112,9 @@ def test_labels_are_the_masks_that_dice_is_measured_on(written):
     layout, config, report, _ = written
     page = script(report, "a", "b")
     moving, fixed = read_label(layout.label("a")), read_label(layout.label("b"))
-    for label, volume in ((moving, "moving_label"), (fixed, "fixed_label")):
-        pixels = unpack(page["volumes"][volume])
+    assert page["labelled"]
+    for image_id, label in (("a", moving), ("b", fixed)):
+        pixels = unpack(image_of(report, image_id)["label"])
         np.testing.assert_array_equal(np.where(pixels[..., 1] >= 128, pixels[..., 0], 0), label.array)
     for name in config["methods"]:
         pixels = unpack(method_of(page, name)["volumes"]["label"])
@@ -176,10 +186,12 @@ def test_pages_lead_from_the_worst_pair_to_the_best_and_to_the_index(written):
         if place < 2:
             assert (page.parent / unquote(links["next"])).samefile(report.pair(*pages[place + 1]))
         scripts = [unquote(attributes["src"]) for tag, attributes in found if tag == "script"]
+        for image_id, path in zip(pair, scripts[-3:-1], strict=True):
+            assert (page.parent / path).samefile(report.image(image_id))
         assert (page.parent / scripts[-1]).samefile(report.pair(*pair, "js"))
-        assert scripts[0].endswith("ratings.js") and scripts[-2].endswith("viewer.js")
+        assert scripts[0].endswith("ratings.js") and scripts[-4].endswith("viewer.js")
         static = {path.name for path in (resources.files("cohortreg") / "report" / "static").iterdir()}
-        assert {path.split("/")[-1] for path in scripts[:-1]} <= static
+        assert {path.split("/")[-1] for path in scripts[:-3]} <= static
 
 
 def test_an_image_id_is_text_wherever_it_stands(written):
@@ -227,9 +239,10 @@ def test_without_the_images_a_page_has_the_measures(results, tmp_path):
     report = ReportLayout(tmp_path / "report")
     write_pair_pages(report.root, layout, results[1], templates())
     page = script(report, "a", "b")
-    assert page["volumes"] is None and "images/a.nii.gz does not exist" in page["absent"]
+    assert page["start"] is None and "images/a.nii.gz does not exist" in page["absent"]
     assert "nothing to look at" in report.pair("a", "b").read_text("utf-8")
-    assert script(report, "b", EVIL)["volumes"]
+    assert script(report, "b", EVIL)["start"]
+    assert not report.image("a").exists() and report.image("b").exists()
 
 
 def test_failed_registrations_are_named_and_their_pairs_come_last(failing, tmp_path):
@@ -249,7 +262,7 @@ def test_without_labels_there_are_images_and_no_dice(bare, tmp_path):
     report = ReportLayout(tmp_path)
     pages = write_pair_pages(report.root, layout, config, templates())
     page = script(report, *pages[0])
-    assert set(page["volumes"]) == {"moving", "fixed"}
+    assert not page["labelled"] and image_of(report, pages[0][0])["label"] is None
     assert "label" not in page["methods"][0]["volumes"]
     assert not any("Dice" in heading for heading in page["columns"])
     assert page["start"] == [5, 6, 4]
@@ -297,8 +310,8 @@ def test_a_2d_pair_is_a_volume_of_one_slice(tmp_path):
     rows = pd.DataFrame([{"method": "affine", "moving": "a", "fixed": "b", **values}])
     config = {"methods": ["affine"], "models": {}, "structures": {"it": [1]}}
     page = show_pair(layout, config, rows, pages=1)
-    assert page["volumes"]["fixed"]["shape"] == [10, 12, 1]
-    assert page["volumes"]["fixed"]["spacing"] == [0.5, 2.0, 1.0]
+    image = show_image(layout, "b", config["structures"])["image"]
+    assert image["shape"] == [10, 12, 1] and image["spacing"] == [0.5, 2.0, 1.0]
     of_method = page["methods"][0]["volumes"]
     assert of_method["jacobian"]["shape"] == [5, 6, 1]
     pixels = unpack(of_method["label"])[..., 0, 1]

@@ -8,8 +8,8 @@ window.cohortreg = cohortreg;
 
 cohortreg.pair = async function (pair) {
   const { viewer, controls } = cohortreg;
-  cohortreg.shown = true;
-  if (!pair.volumes) return;
+  cohortreg.shown = !pair.start || viewer.imagesOf(pair).every(Boolean);
+  if (!pair.start || !cohortreg.shown) return;
   await viewer.unpack(pair);
   const shown = pair.methods.filter(method => method.volumes).map(method => method.name);
   const kept = viewer.kept();

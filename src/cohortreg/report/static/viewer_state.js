@@ -35,12 +35,13 @@ cohortreg.viewer = (function () {
     OF_A_METHOD,
     state,
     pair: null, // what the page's script gave
-    volumes: null, // of the pair itself
+    volumes: null, // of the pair's images and, if it has any, labels
     ofMethods: new Map(), // name -> the method's volumes, once they are unpacked
     planes: [], // one of a 2D image
     tiles: [], // what is on the page: {canvas, words, plane, panel, method, figure}
     here,
     slice,
+    imagesOf,
     unpack,
     keep,
     kept,
@@ -48,12 +49,20 @@ cohortreg.viewer = (function () {
     make,
   };
 
-  // Decode the volumes of the pair, which all the rest needs, and begin where its page does.
+  // Decode the images of the pair, which all the rest needs, and begin where its page does.
   async function unpack(pair) {
+    const [moving, fixed] = imagesOf(pair);
+    const packed = { moving: moving.image, fixed: fixed.image };
+    if (pair.labelled) Object.assign(packed, { moving_label: moving.label, fixed_label: fixed.label });
     viewer.pair = pair;
-    viewer.volumes = await cohortreg.volumes.unpackAll(pair.volumes);
+    viewer.volumes = await cohortreg.volumes.unpackAll(packed);
     viewer.planes = viewer.volumes.fixed.shape[2] > 1 ? PLANES : PLANES.slice(2);
     state.position = [...pair.start, 0].slice(0, 3);
+  }
+
+  // What the scripts of the moving and the fixed image said; undefined for one that is missing.
+  function imagesOf(pair) {
+    return [pair.moving, pair.fixed].map(id => cohortreg.volumes.images.get(id));
   }
 
   // The voxel of a volume under the cross-hair.

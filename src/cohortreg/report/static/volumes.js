@@ -7,6 +7,10 @@ var cohortreg = window.cohortreg || {};
 window.cohortreg = cohortreg;
 
 cohortreg.volumes = (function () {
+  // What the scripts of images said, by image: {id, image, label}, volumes that pages of several pairs show.
+  const images = new Map();
+  cohortreg.image = content => images.set(content.id, content);
+
   // Decode a volume: adds `data`, bytes of red, green, blue and opacity of the mosaic.
   async function unpack(packed) {
     const picture = new Image();
@@ -52,5 +56,5 @@ cohortreg.volumes = (function () {
     return values;
   }
 
-  return { unpackAll, voxel, size, slice };
+  return { images, unpackAll, voxel, size, slice };
 })();
