@@ -70,6 +70,9 @@ class Page:
         """A heading of the table of pairs."""
         return next(head for head in self.all(".rows th") if head.text.split("\n")[0].startswith(title))
 
+    def head_of(self, key: str) -> WebElement:
+        return self.find(f".rows th[data-key={key}]")
+
     def bars(self, measure: str) -> list[WebElement]:
         return self.all(f".histogram[aria-label='{measure}'] .bar")
 

@@ -31,6 +31,10 @@ def expected(layout, method: str, column: str = "dice_mean"):
 def test_the_main_methods_worst_pairs_come_first(page, small):
     assert page.part("count").text == "40 of 120 rows"
     assert set(page.column("method")) == {"demons"}
+    assert not page.head_of("method").is_displayed() and page.head_of("moving").is_displayed()
+    Select(page.part("method")).select_by_visible_text("all")
+    assert page.head_of("method").is_displayed()
+    Select(page.part("method")).select_by_visible_text("demons")
     shown = numbers(page.column("dice_mean"))
     worst = sorted(expected(small, "demons"))[: len(shown)]
     assert shown == pytest.approx([100 * dice for dice in worst], abs=0.006)

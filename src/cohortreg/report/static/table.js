@@ -247,6 +247,7 @@ cohortreg.Table = class {
       this.histograms.divide(this.store.choose({ method, set, rating: null, text: "" }));
       this.divided = chosen;
     }
+    this.fit(method !== null);
     const filtered = this.store.filter(this.view, ranges);
     this.store.sort(filtered.rows, sort, ascending);
     this.histograms.draw(filtered, ranges);
@@ -296,11 +297,17 @@ cohortreg.Table = class {
       width.style.width = `${this.data.widths[column.key]}ch`;
       widths.append(width);
     }
-    const total = this.columns.reduce((sum, column) => sum + this.data.widths[column.key], 0);
     const table = this.root.querySelector("table");
-    table.style.minWidth = `${total}ch`;
     table.prepend(widths);
     table.tHead.append(row);
+  }
+
+  // As wide as its columns, of which that of the methods, the first, is hidden where one is chosen.
+  fit(oneMethod) {
+    const table = this.root.querySelector("table");
+    table.classList.toggle("one-method", oneMethod);
+    const shown = oneMethod ? this.columns.slice(1) : this.columns;
+    table.style.minWidth = `${shown.reduce((sum, column) => sum + this.data.widths[column.key], 0)}ch`;
   }
 
   sortBy({ key, kind }) {
