@@ -102,3 +102,26 @@ def test_a_rated_row_stays_where_it_is_until_something_else_is_chosen(page):
     assert page.driver.switch_to.active_element.get_attribute("aria-label").startswith("Rating of")
     page.press(page.head("Moving").find_element(By.TAG_NAME, "button"))
     assert page.part("count").text == "39 of 120 rows"
+
+
+def test_a_note_is_written_in_the_table_too(page):
+    """Not every pair has a page."""
+    pair = rate(page, 0, "doubtful")
+    note = page.all(".rows tbody td.rating button")[0]
+    assert note.get_attribute("aria-label") == f"Note on {pair[0]} to {pair[1]}"
+
+    def write(words: str | None) -> dict | None:
+        page.press(note)
+        prompt = page.driver.switch_to.alert
+        if words is None:
+            prompt.dismiss()
+        else:
+            prompt.send_keys(words)
+            prompt.accept()
+        return page.run("return cohortreg.ratings.get(arguments[0], arguments[1])", *pair)
+
+    assert write("much noise") == {"rating": "doubtful", "note": "much noise"}
+    assert note.get_attribute("title") == "much noise" and "noted" in note.get_attribute("class")
+    assert write(None) == {"rating": "doubtful", "note": "much noise"}
+    rate(page, 0, "bad")
+    assert read_ratings(saved(page)).iloc[0].tolist() == [*pair, "bad", "much noise"]

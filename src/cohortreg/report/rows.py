@@ -9,7 +9,7 @@ from cohortreg.files import write_text
 from cohortreg.layout import ReportLayout
 
 PART = 5000  # rows
-NARROWEST, WIDEST, RATING, PADDING = 6, 28, 10, 3  # characters
+NARROWEST, WIDEST, RATING, PADDING = 6, 28, 13, 3  # characters
 TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set", "failure": "Failure"}
 #: Measures and, of static/numbers.js, how each is written; those of the structures come behind the mean.
 MEASURES = {

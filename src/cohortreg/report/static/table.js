@@ -336,33 +336,50 @@ cohortreg.Table = class {
     });
   }
 
+  // Moving and fixed image of a row.
+  pairOf(row) {
+    return [this.store.text("moving", row), this.store.text("fixed", row)];
+  }
+
   link(row, text) {
-    const [moving, fixed] = [this.store.text("moving", row), this.store.text("fixed", row)];
+    const [moving, fixed] = this.pairOf(row);
     const link = cohortreg.element("a", { "aria-label": `${moving} to ${fixed}` }, text);
     link.href = `pairs/${encodeURIComponent(moving)}/${encodeURIComponent(fixed)}.html`;
     return link;
   }
 
   ratingCell(row) {
-    const [moving, fixed] = [this.store.text("moving", row), this.store.text("fixed", row)];
-    const found = cohortreg.ratings.get(moving, fixed) || { rating: "", note: "" };
+    const pair = this.pairOf(row);
     const cell = cohortreg.element("td", { class: "rating" });
-    const select = cohortreg.element("select", { "aria-label": `Rating of ${moving} to ${fixed}` });
+    const select = cohortreg.element("select", { "aria-label": `Rating of ${pair.join(" to ")}` });
+    const note = cohortreg.element("button", { type: "button", "aria-label": `Note on ${pair.join(" to ")}` }, "\u270e");
     for (const word of ["", ...cohortreg.ratings.WORDS]) {
-      const option = cohortreg.element("option", { value: word }, word || "–");
-      option.selected = word === found.rating;
-      select.append(option);
+      select.append(cohortreg.element("option", { value: word }, word || "–"));
     }
-    select.dataset.rating = found.rating;
-    select.title = found.note;
+    const rated = () => cohortreg.ratings.get(...pair) || { rating: "", note: "" };
     // The row stays where it is, whatever the filter, until something else is chosen: people rate one after the other.
-    select.addEventListener("change", () => {
+    const rate = (rating, words) => {
       this.own = true;
-      cohortreg.ratings.set(moving, fixed, select.value, found.note);
+      cohortreg.ratings.set(...pair, rating, words);
       this.own = false;
+    };
+    select.addEventListener("change", () => rate(select.value, rated().note));
+    note.addEventListener("click", () => {
+      const words = window.prompt(`Note on ${pair.join(" to ")}`, rated().note);
+      if (words !== null) rate(rated().rating, words);
     });
-    cell.append(select);
+    cell.append(select, note);
+    this.showRating(cell, pair);
     return cell;
+  }
+
+  showRating(cell, pair) {
+    const { rating, note } = cohortreg.ratings.get(...pair) || { rating: "", note: "" };
+    const [select, button] = cell.children;
+    select.value = select.dataset.rating = rating;
+    button.classList.toggle("noted", note !== "");
+    select.title = note;
+    button.title = note || "Add a note";
   }
 
   controls() {
@@ -450,9 +467,7 @@ cohortreg.Table = class {
   showRatings() {
     for (const row of this.root.querySelectorAll("tbody tr[aria-rowindex]")) {
       const place = this.rows.rows[row.getAttribute("aria-rowindex") - 2];
-      const select = row.querySelector("select");
-      const found = cohortreg.ratings.get(this.store.text("moving", place), this.store.text("fixed", place));
-      select.value = select.dataset.rating = found ? found.rating : "";
+      this.showRating(row.querySelector("td.rating"), this.pairOf(place));
     }
   }
 
