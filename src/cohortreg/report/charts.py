@@ -69,18 +69,34 @@ def _height(methods: Sequence[str]) -> float:
 
 
 def _boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
-    """A box over the pairs for each method, the first on top, and behind it the pairs as dots while they can be told
-    apart."""
+    """A box over the pairs for each method, the first on top, and behind it the pairs as dots; where they are too many
+    to be told apart, only those beyond the whiskers."""
     for place, (method, colour) in enumerate(style.colours(methods).items()):
         values = pairs.loc[pairs["method"] == method, column].dropna()
-        if len(values) <= DOTS_AT_MOST:
-            axes.plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.35, mew=0)
+        dots = {
+            "marker": "o",
+            "markersize": 3,
+            "alpha": 0.35,
+            "markeredgewidth": 0,
+            "markerfacecolor": colour,
+        }
+        few = len(values) <= DOTS_AT_MOST
+        if few:
+            axes.plot(values, [place] * len(values), linestyle="", **dots)
         line = {"color": colour, "linewidth": 1.1}
         parts = dict.fromkeys(("boxprops", "whiskerprops", "capprops"), line)
         parts["medianprops"] = line | {"linewidth": 2}
-        axes.boxplot(
-            values, positions=[place], widths=0.6, orientation="horizontal", showfliers=False, **parts
+        drawn = axes.boxplot(
+            values,
+            positions=[place],
+            widths=0.6,
+            orientation="horizontal",
+            showfliers=not few,
+            flierprops=dots,
+            **parts,
         )
+        for flier in drawn["fliers"]:
+            flier.set_rasterized(True)  # of a large cohort they are thousands
     axes.set_yticks(range(len(methods)), methods)
     axes.set_ylim(len(methods) - 0.4, -0.6)
 

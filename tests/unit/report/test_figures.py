@@ -12,7 +12,7 @@ from PIL import Image as Picture
 from cohortreg.images.io import Image
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 from cohortreg.maps.transforms import Grid, Transform
-from cohortreg.report.charts import join_stages, training_figure
+from cohortreg.report.charts import dice_figure, join_stages, training_figure
 from cohortreg.report.figures import draw, rank, shown_pairs
 from cohortreg.report.pairs import Pair, choose_slice, pair_figure, read_pair
 
@@ -182,3 +182,11 @@ def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
     draw(layout, config["methods"], config["models"], config["structures"])
     changed = {name for name, old in before.items() if (layout.root / "figures" / name).read_bytes() != old}
     assert changed == {"pairs-best.png", "pairs-median.png", "pairs-worst.png"}
+
+
+@pytest.mark.parametrize(("pairs", "dots"), [(400, 400), (1001, 2)])
+def test_of_many_pairs_only_those_beyond_the_whiskers_are_dots(pairs, dots):
+    dice = np.linspace(0.7, 0.8, pairs)
+    dice[[0, -1]] = 0.1, 0.99
+    (axes,) = dice_figure(pd.DataFrame({"method": "m", "dice_core": dice}), ["core"]).axes
+    assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "o") == dots
