@@ -25,6 +25,7 @@ CONFIGURATION = {
     "models": {
         "icon": {
             "network": {"down": [2, 4, 8], "up": [4, 4]},
+            "similarity": "mse",
             "stages": [
                 {
                     "steps": steps,

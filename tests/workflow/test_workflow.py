@@ -114,7 +114,7 @@ def test_rows_of_a_model_from_elsewhere_and_of_one_fitted_to_each_pair_need_no_t
     assert not re.search(r"^rule train:", run.stdout, flags=re.MULTILINE)
     table = pd.read_csv(layout.methods_table).set_index("method")
     assert list(table.index) == methods
-    assert set(table["similarity"]) == {"squared LNCC"}
+    assert set(table["similarity"]) == {"MSE"}
     assert table.loc["knees", "dice_mean"] == table.loc["icon-3step", "dice_mean"]
     moving, fixed = pd.read_csv(layout.pairs, sep="\t").loc[0, ["moving", "fixed"]]
     plain, fitted, elsewhere = (layout.forward(method, moving, fixed).read_bytes() for method in methods)
