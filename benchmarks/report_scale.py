@@ -10,7 +10,6 @@ opening need Debian's chromium and chromium-driver, and are empty without; they 
 """
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -36,8 +35,12 @@ NOISE = 0.03  # standard deviation of what is added to Dice of copies
 OPENED = 5  # times
 READY = {
     "index": "return document.getElementById('table').dataset.ready",
-    # Every canvas has the size of its slice once it is drawn.
-    "pair": "return document.documentElement.classList.contains('live')",
+    # Every slice has been drawn: a canvas is transparent before.
+    "pair": """
+        const drawn = one => one.getContext("2d").getImageData(one.width / 2, one.height / 2, 1, 1).data[3] > 0;
+        const slices = [...document.querySelectorAll("#slices canvas")];
+        return slices.length > 0 && slices.every(one => one.width > 0 && one.height > 0 && drawn(one));
+    """,
 }
 
 
@@ -179,10 +182,7 @@ def main() -> None:
         row = measure(source, Layout(given.folder.resolve() / str(wanted)), config, wanted)
         rows.append(row | {"hardware": hardware(), "git_commit": git_commit()})
         print(rows[-1])
-    with given.output.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(given.output, index=False)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 
+from cohortreg import config as configuration
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.icon.similarities import LocalCrossCorrelation
 from cohortreg.images.io import read_image, read_label
@@ -54,7 +54,7 @@ def measure(layout: Layout, method, moving: str, fixed: str, structures: dict) -
 def main(results: str, config: str, output: str, *methods: str) -> None:
     torch.set_num_threads(1)
     layout, random = Layout(results), np.random.default_rng(SEED)
-    settings = yaml.safe_load(DEFAULTS.read_text()) | yaml.safe_load(Path(config).read_text())
+    settings = configuration.load(DEFAULTS, Path(config))
     images = pd.read_csv(layout.images, sep="\t", dtype=str)
     device = Device("cpu", settings["training"]["precision"])
     opened = {name: open_method(name, layout, {}, settings["seed"], 1, device) for name in methods}

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 import yaml
@@ -23,7 +22,7 @@ from cohortreg.files import digest_file, read_json, whole_folder, write_text
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout, ReportLayout
 from cohortreg.report import rows
 from cohortreg.report.figures import shown_pairs
-from cohortreg.report.pair_pages import write_pair_pages
+from cohortreg.report.pair_pages import page_address, write_pair_pages
 
 PAIRS_WITHOUT_SCRIPTS = 100
 FAILURES_AT_MOST = 50
@@ -162,21 +161,16 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
             column for column in columns if column["key"] not in ("method", "set", "rating", "failure")
         ],
         "pairs": [
-            row
-            | {
-                "page": _address(row["moving"], row["fixed"])
-                if (row["moving"], row["fixed"]) in pages
-                else ""
-            }
-            for row in own.head(PAIRS_WITHOUT_SCRIPTS).to_dict("records")
+            row | {"page": _page(row, pages)} for row in own.head(PAIRS_WITHOUT_SCRIPTS).to_dict("records")
         ],
         "all_pairs": len(own),
     }
 
 
-def _address(moving: str, fixed: str) -> str:
-    """Of a pair's page, as the index has it."""
-    return f"pairs/{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
+def _page(row: Mapping, pages: Sequence[tuple[str, str]]) -> str:
+    """Address of the page of a row's pair, as the index has it; empty where it has none."""
+    ids = row["moving"], row["fixed"]
+    return f"pairs/{page_address(*ids)}" if ids in pages else ""
 
 
 def _labelled(pairs: pd.DataFrame) -> bool:

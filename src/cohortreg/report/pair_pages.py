@@ -98,16 +98,16 @@ def write_pair_pages(
     written = set()
     for place, (moving, fixed) in enumerate(chosen):
         shown = show_pair(layout, config, rows[moving, fixed], pages=len(chosen))
-        picture = shown.pop("picture")
+        picture, images = shown.pop("picture"), (moving, fixed) if shown["start"] else ()
         content = {
             **{"previous": _link(chosen, place - 1), "next": _link(chosen, place + 1)},
             **{"place": place + 1, "places": len(chosen), "picture": picture},
             **{"root": "../../", "cohort": cohort, "script": quote(f"{fixed}.js", safe="")},
-            "images": [quote(f"{image_id}.js", safe="") for image_id in (moving, fixed) if shown["start"]],
+            "images": [quote(f"{image_id}.js", safe="") for image_id in images],
         }
         write_text(report.pair(moving, fixed), template.render(shown | content))
         write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
-        for image_id in {moving, fixed} - written if shown["start"] else ():
+        for image_id in set(images) - written:
             content = show_image(layout, image_id, config["structures"])
             write_text(report.image(image_id), f"cohortreg.image({json.dumps(content)});\n")
             written.add(image_id)
@@ -119,8 +119,12 @@ def _link(chosen: Sequence[tuple[str, str]], place: int) -> str:
     """The address of a page as the others have it; empty where there is none."""
     if not 0 <= place < len(chosen):
         return ""
-    moving, fixed = chosen[place]
-    return f"../{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
+    return f"../{page_address(*chosen[place])}"
+
+
+def page_address(moving: str, fixed: str) -> str:
+    """Where a pair's page is below pairs/, escaped as addresses are."""
+    return f"{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
 
 
 def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
