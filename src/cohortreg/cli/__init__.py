@@ -33,6 +33,20 @@ def main() -> None:
     except UserError as error:
         print(f"cohortreg: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # whoever reads the output has stopped; there is nobody to tell
+        sys.exit(1)
+    except OSError as error:
+        print(f"cohortreg: {_machine_fault(error)}", file=sys.stderr)
+        sys.exit(1)
+    except MemoryError:
+        print("cohortreg: the memory of this machine does not suffice; run it where there is more.", file=sys.stderr)
+        sys.exit(1)
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.
         gc.freeze()
+
+
+def _machine_fault(error: OSError) -> str:
+    """A sentence for what the system refused: which file, and why."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; mend that and run again, what was finished is kept."
