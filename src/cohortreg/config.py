@@ -57,9 +57,12 @@ def load(defaults: Path, *overlays: Path) -> dict:
 def merge(config: Mapping, overlay: Mapping) -> dict:
     """The overlay's values over those of config: mappings merge, anything else is replaced.
 
-    The keys of REPLACED are replaced as a whole: a cohort has its own and not the demo's beside them.
+    The keys of REPLACED are replaced as a whole: a cohort has its own and not the demo's beside them. Images of its own
+    are real unless it says itself that they are to be made.
     """
     merged = dict(config)
+    if "phantom" in config and not {"images", "root"}.isdisjoint(overlay):
+        merged["phantom"] = None
     for key, value in overlay.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both and key not in REPLACED else value

@@ -8,7 +8,7 @@ class UserError(Exception):
     """
 
 
-class BadImage(UserError):
+class BadImage(UserError):  # noqa: N818  (what it is, as UserError says whose it is)
     """A fault of an image or label file itself, whatever machine reads it.
 
     A cohort can leave such a file out and go on (`on_bad_image: exclude`). A fault of the machine (a full disk, too

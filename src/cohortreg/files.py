@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cohortreg.errors import UserError
@@ -42,31 +42,51 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` to write to; it becomes `path` when the block ends without an error.
+def renewed_folder(path: Path, manifest: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to write to; once the block ends without an error, its files move into it.
 
-    What was at `path` before is there until then, and nothing of it afterwards. The folder counts as written, and not
-    each file in it. Raises UserError where no space is left.
+    manifest: a file in `path` that lists what was written there in this way. A file of the last time that was not
+    written again is deleted; one that the list does not name is somebody's own, and stays. Until the block ends, what
+    was there before is there. The folder counts as written, and not each file in it. Raises UserError where no space
+    is left.
     """
     path = Path(path)
     beside = _beside(path)
-    before = beside.with_name(f"{beside.name}.before")
     try:
         with _explained(path):
             beside.mkdir(parents=True)
             yield beside
-            if path.exists():
-                path.replace(before)
-            try:
-                beside.replace(path)
-            except OSError:
-                if before.exists():
-                    before.replace(path)
-                raise
-            written[:] = [*(file for file in written if not file.is_relative_to(beside)), path]
+            new = sorted(str(file.relative_to(beside)) for file in beside.rglob("*") if file.is_file())
+            old = read_json(manifest)["files"] if manifest.is_file() else []
+            foreign = [name for name in new if name not in old and (path / name).exists()]
+            # A folder of an earlier version has no list, and is known by its page.
+            if foreign and (manifest.is_file() or "index.html" not in foreign):
+                raise UserError(f"{path / foreign[0]} was not written by this command; move it elsewhere.")
+            # Both, while they are mixed: wherever this is interrupted, the next time knows what may be deleted.
+            write_json(manifest, {"files": sorted({*new, *old})})
+            for name in new:
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (beside / name).replace(path / name)
+            for name in set(old) - set(new):
+                _delete(path, name)
+            write_json(manifest, {"files": new})
+            written[:] = [
+                *(f for f in written if not f.is_relative_to(beside) and not f.is_relative_to(path)),
+                path,
+            ]
     finally:
-        for folder in (beside, before):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _delete(folder: Path, name: str) -> None:
+    """Delete a file of a folder, and the folders above it that are empty then; nothing outside of the folder."""
+    file = folder / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        return
+    file.unlink(missing_ok=True)
+    for parent in file.relative_to(folder).parents[:-1]:
+        with suppress(OSError):  # not empty
+            (folder / parent).rmdir()
 
 
 def _beside(path: Path) -> Path:

@@ -42,6 +42,11 @@ class Results:
     def benchmark(self, rule: str, name: str = "all") -> Path:
         return self.root / "benchmarks" / rule / f"{name}.tsv"
 
+    def settings(self, rule: str, name: str = "all") -> Path:
+        """JSON: what a job is asked for beside its files. It is written anew when that changes, so that what was made
+        with other settings is older than it."""
+        return self.root / "settings" / rule / f"{name}.json"
+
 
 @dataclass(frozen=True)
 class Layout(Results):
@@ -51,6 +56,10 @@ class Layout(Results):
     def check(self) -> "CheckLayout":
         """What is looked at before a long run."""
         return CheckLayout(self.root / "check")
+
+    def phantoms(self, shard: int | str) -> Path:
+        """JSON: the SHA-256 of every image and label that the project made of a shard."""
+        return self.root / "phantoms" / f"{shard}.json"
 
     # Preprocessed images and labels; a sidecar beside each image says what was done to it.
     def image(self, image_id: str) -> Path:
@@ -132,21 +141,25 @@ class Layout(Results):
         return self.stage(model, stage) / "checkpoints"
 
     # Registration and evaluation.
+    def transforms(self, method: str) -> Path:
+        """The folder of a method's transforms, which may be deleted once they are evaluated."""
+        return self.root / "transforms" / method
+
     def forward(self, method: str, moving: str, fixed: str) -> Path:
         """Displacement field from the fixed to the moving image: warps the moving image onto the fixed one."""
-        return self.root / "transforms" / method / "forward" / moving / f"{fixed}.nii"
+        return self.transforms(method) / "forward" / moving / f"{fixed}.nii"
 
     def inverse(self, method: str, moving: str, fixed: str) -> Path:
         """Displacement field from the moving to the fixed image."""
-        return self.root / "transforms" / method / "inverse" / moving / f"{fixed}.nii"
+        return self.transforms(method) / "inverse" / moving / f"{fixed}.nii"
 
     def registration_record(self, method: str, moving: str, fixed: str) -> Path:
         """JSON: how long the pair took and what its transforms were made from; written after them."""
-        return self.root / "transforms" / method / "records" / moving / f"{fixed}.json"
+        return self.transforms(method) / "records" / moving / f"{fixed}.json"
 
     def registered_shard(self, method: str, shard: int | str) -> Path:
         """A row a pair: moving, fixed, time_s, hardware, failure (why it has no transforms; empty where it has)."""
-        return self.root / "transforms" / method / "shards" / f"{shard}.csv"
+        return self.transforms(method) / "shards" / f"{shard}.csv"
 
     def evaluated_shard(self, method: str, shard: int | str) -> Path:
         """A row a pair, with the columns of `pairs_table` but for the set."""
@@ -178,6 +191,11 @@ class Layout(Results):
         return self.root / "tables" / "methods.tex"
 
     @property
+    def reported(self) -> Path:
+        """An empty file, as old as the report."""
+        return self.root / "report.made"
+
+    @property
     def report(self) -> "ReportLayout":
         """What people look at."""
         return ReportLayout(self.root / "report")
@@ -190,6 +208,11 @@ class ReportLayout(Results):
     @property
     def index(self) -> Path:
         return self.root / "index.html"
+
+    @property
+    def manifest(self) -> Path:
+        """JSON: every file of the report; whatever else lies in its folder is somebody's own."""
+        return self.root / "files.json"
 
     def static(self, name: str) -> Path:
         """Style and scripts, the same in every report."""

@@ -1,15 +1,18 @@
 # From raw images to preprocessed ones, and what is left of the cohort.
 
 
+# Images that the project makes itself, where the configuration asks for them. No rule names them as its output, or
+# Snakemake would delete whatever lies there before it runs.
 rule phantom:
     input:
-        images=config["images"],
+        settings=phantoms_asked,
+        images=as_it_is(config["images"]),
     output:
-        PHANTOMS,
+        layout.phantoms("{shard}"),
     log:
-        layout.log("phantom"),
+        layout.log("phantom", "{shard}"),
     benchmark:
-        layout.benchmark("phantom")
+        layout.benchmark("phantom", "{shard}")
     conda:
         ENVIRONMENT
     threads: 1
@@ -17,19 +20,21 @@ rule phantom:
         mem_mb=more(2000),
         runtime=more(30),
     params:
+        settings=str(layout.settings("phantom", "{shard}")),
         root=lambda wildcards: root,
-        settings=json.dumps(config["phantom"]),
+        shards=config["shards"]["images"],
         seed=config["seed"],
     shell:
-        "cohortreg phantom {input.images} {params.root} --settings {params.settings:q}"
-        " --seed {params.seed} 2>&1 | tee {log}"
+        "cohortreg phantom {input.images:q} {params.root:q} --settings {params.settings:q} --record {output:q}"
+        " --shard {wildcards.shard:q} --shards {params.shards:q} --seed {params.seed:q} 2>&1 | tee {log:q}"
 
 
 # Not part of all: asked for by its name, before a long run.
 rule check:
     input:
-        raw=PHANTOMS,
-        images=ancient(config["images"]),
+        settings=check_asked,
+        raw=all_phantoms,
+        images=as_it_is(config["images"]),
     output:
         layout.check.table,
         layout.check.sheets(len(images)),
@@ -44,21 +49,19 @@ rule check:
         mem_mb=more(4000 + len(images) // 8),
         runtime=more(60 + len(images) // 4),
     params:
+        settings=str(layout.settings("check")),
         folder=lambda wildcards: layout.check.root,
         root=lambda wildcards: config["root"],
-        rows=checked_rows,
-        settings=settings("preprocess", "structures"),
     shell:
-        "cohortreg check {input.images} --root {params.root:q} --output {params.folder}"
+        "cohortreg check {input.images:q} --root {params.root:q} --output {params.folder:q}"
         # Or Snakemake would delete the table that says which images are bad.
-        " --settings {params.settings:q} --on-bad-image exclude 2>&1 | tee {log}"
+        " --settings {params.settings:q} --on-bad-image exclude 2>&1 | tee {log:q}"
 
 
 rule preprocess:
     input:
-        raw=phantom_files,
-        # Its other rows do not matter, and params hold the shard's own.
-        images=ancient(config["images"]),
+        settings=preprocessing_asked,
+        raw=phantoms,
     output:
         layout.image_shard("{shard}"),
     log:
@@ -72,23 +75,25 @@ rule preprocess:
         mem_mb=more(4000),
         runtime=more(240),
     params:
+        settings=str(layout.settings("preprocess", "{shard}")),
         results=results_folder,
-        root=config["root"],
-        rows=image_rows,
-        settings=settings("preprocess", "structures"),
+        # Its other rows do not matter, and the settings have a digest of the shard's own.
+        images=as_it_is(config["images"]),
+        root=as_it_is(config["root"]),
         shards=config["shards"]["images"],
         on_bad_image=config["on_bad_image"],
     shell:
-        "cohortreg preprocess {params.results} --images {input.images} --root {params.root:q}"
-        " --settings {params.settings:q} --shard {wildcards.shard} --shards {params.shards}"
-        " --on-bad-image {params.on_bad_image} 2>&1 | tee {log}"
+        "cohortreg preprocess {params.results:q} --images {params.images:q} --root {params.root:q}"
+        " --settings {params.settings:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
+        " --on-bad-image {params.on_bad_image:q} 2>&1 | tee {log:q}"
 
 
 checkpoint cohort:
     input:
-        images=config["images"],
-        pairs=config["pairs"],
-        ratings=config["ratings"] or [],
+        settings=cohort_asked,
+        images=as_it_is(config["images"]),
+        pairs=as_it_is(config["pairs"]),
+        ratings=as_it_is(config["ratings"]),
         shards=[layout.image_shard(shard) for shard in IMAGE_SHARDS],
     output:
         images=layout.images,
@@ -112,12 +117,10 @@ checkpoint cohort:
         mem_mb=more(2000),
         runtime=more(30),
     params:
+        settings=str(layout.settings("cohort")),
         results=results_folder,
-        name=config["cohort"],
-        settings=json.dumps(
-            {key: config[key] for key in ("shards", "retrain", "exclude_rated")} | {"models": MODELS}
-        ),
-        ratings=f"--ratings {shlex.quote(config['ratings'])}" if config["ratings"] else "",
+        ratings="--ratings" if config["ratings"] else "",
     shell:
-        "cohortreg cohort {params.results} --name {params.name} --images {input.images}"
-        " --pairs {input.pairs} {params.ratings} --settings {params.settings:q} 2>&1 | tee {log}"
+        "cohortreg cohort {params.results:q} --name {config[cohort]:q} --images {input.images:q}"
+        " --pairs {input.pairs:q} {params.ratings} {input.ratings:q} --settings {params.settings:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,18 +1,19 @@
 # Everything that the rules share: the validated configuration and tables, and the functions of their inputs.
-import json
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
 from cohortreg import config as configuration
+from cohortreg.asked import Asked
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
+from cohortreg.cohort.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings
 from cohortreg.errors import UserError
 from cohortreg.files import digest, read_json
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
 from cohortreg.methods import registry
+from cohortreg.places import check_places, missing_files, require_root
 
 
 wildcard_constraints:
@@ -39,6 +40,12 @@ try:
     pairs = read_pairs(config["pairs"], images)
     if config["ratings"]:
         read_ratings(config["ratings"])
+    layout = Layout(Path("results") / config["cohort"])
+    root = configuration.expand_root(config["root"])
+    if workflow.is_main_process:
+        check_places(config, images, root, layout)
+        if not config["phantom"]:
+            require_root(root)
 except UserError as error:
     sys.exit(f"cohortreg: {error}")
 
@@ -52,8 +59,8 @@ if config["report"]["reference"] in MISSING:
     sys.exit(f"cohortreg: configuration: report.reference: {MISSING[config['report']['reference']]}")
 
 WARNINGS = [*leak_warnings(images, pairs), *MISSING.values()]
-layout = Layout(Path("results") / config["cohort"])
-root = configuration.expand_root(config["root"])
+if workflow.is_main_process and not config["phantom"]:
+    WARNINGS += missing_files(images, root)
 
 images["shard"] = [shard_of(image, shards=config["shards"]["images"]) for image in images["image_id"]]
 IMAGE_SHARDS = sorted(images["shard"].unique())
@@ -94,18 +101,80 @@ def more(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
-def raw_files(rows):
-    """Image and label files of rows of the table of images."""
-    return [root / file for column in ("image", "label") for file in rows[column] if file]
+def as_it_is(path):
+    """A path of the configuration, which is no pattern of Snakemake's whatever braces it has."""
+    return lambda wildcards: path or []
 
 
-# The demo's raw images, which the workflow makes itself.
-PHANTOMS = raw_files(images) if config["phantom"] else []
+def mode():
+    """What this process of Snakemake does: it runs the workflow, shows what a run would do, or does a job of it."""
+    if not workflow.is_main_process:
+        return "job"
+    return "run" if workflow.executor_plugin is not None and not workflow.dryrun else "show"
 
 
-def phantom_files(wildcards):
-    """A shard's raw files, of the demo; others' are watched by `image_rows`, which lets go of images that are removed."""
-    return raw_files(images[images["shard"] == int(wildcards.shard)]) if config["phantom"] else []
+# What each job is asked for, beside its files.
+asked = Asked(layout, mode)
+
+
+def asked_of(rule, made, *keys, **more):
+    """Settings of a rule's only job, which makes that file: the named parts of the configuration, and more."""
+    return lambda wildcards: asked(made.is_file(), rule, **{key: config[key] for key in keys}, **more)
+
+
+def phantoms_asked(wildcards):
+    """How images are made."""
+    made = layout.phantoms(wildcards.shard).is_file()
+    return asked(made, "phantom", wildcards.shard, **config["phantom"])
+
+
+def phantoms(wildcards):
+    """The record of a shard's images, where the project makes them; others' are watched by `image_rows`, which lets go of
+    images that are removed."""
+    return layout.phantoms(wildcards.shard) if config["phantom"] else []
+
+
+def all_phantoms(wildcards):
+    """The records of all images that the project makes."""
+    return [layout.phantoms(shard) for shard in IMAGE_SHARDS] if config["phantom"] else []
+
+
+def preprocessing_asked(wildcards):
+    """How images are preprocessed, and which."""
+    return asked(
+        layout.image_shard(wildcards.shard).is_file(),
+        "preprocess",
+        wildcards.shard,
+        preprocess=config["preprocess"],
+        structures=config["structures"],
+        root=config["root"],
+        rows=image_rows(wildcards),
+        on_bad_image=config["on_bad_image"],
+    )
+
+
+def check_asked(wildcards):
+    """How images would be preprocessed, and which."""
+    return asked(
+        layout.check.table.is_file(),
+        "check",
+        preprocess=config["preprocess"],
+        structures=config["structures"],
+        root=config["root"],
+        rows=checked_rows(),
+    )
+
+
+def cohort_asked(wildcards):
+    """How a cohort is gathered."""
+    return asked(
+        layout.cohort.is_file(),
+        "cohort",
+        name=config["cohort"],
+        models=MODELS,
+        ratings=config["ratings"],
+        **{key: config[key] for key in ("shards", "retrain", "exclude_rated")},
+    )
 
 
 def image_rows(wildcards):
@@ -119,7 +188,7 @@ def image_rows(wildcards):
     return digest(*sorted(made if asked <= made else asked))
 
 
-def checked_rows(wildcards):
+def checked_rows():
     """Digest of all images, in the table's order, and of their files."""
     rows = images.to_dict("records")
     return digest(*(row_digest(row, None if config["phantom"] else root) for row in rows))
@@ -131,13 +200,23 @@ def pair_shard(wildcards):
     return layout.pair_shard(wildcards.shard)
 
 
+def training_of(model):
+    """On what a model is trained, and with what its training starts, as it is once the cohort was gathered."""
+    path = layout.model_training(model)
+    if not keeps_training(layout, model, config["retrain"], config["preprocess"]):
+        checkpoints.cohort.get()
+    return read_json(path)
+
+
 def training_input(wildcards):
-    """What a model is trained on, as it is once the cohort was gathered; an array made anew is the same."""
-    checkpoints.cohort.get()
-    training = layout.model_training(wildcards.model)
-    training_set = read_json(training)["training_set"]
-    packed = {"packed": layout.packed(training_set), "index": layout.packed_index(training_set)}
-    return {"training": training} | {name: ancient(path) for name, path in packed.items()}
+    """What a model is trained on. An array made anew is the same; so is a list, or the settings say so."""
+    training_set = training_of(wildcards.model)["training_set"]
+    files = {
+        "training": layout.model_training(wildcards.model),
+        "packed": layout.packed(training_set),
+        "index": layout.packed_index(training_set),
+    }
+    return {name: ancient(path) for name, path in files.items()}
 
 
 def previous_weights(wildcards):
@@ -159,31 +238,46 @@ def method_model(wildcards):
     return [folder / WEIGHTS, folder / CARD] if folder else []
 
 
-def settings(*keys):
-    """The named parts of the configuration as JSON, for a command's --settings."""
-    return json.dumps({key: config[key] for key in keys})
-
-
-def method_settings(wildcards):
+def registration_asked(wildcards):
     """What a method needs to know: of networks which, where and how precisely they compute; of others their settings.
 
     How networks were trained changes no registration but by their weights.
     """
-    method = wildcards.method
+    method, shard = wildcards.method, wildcards.shard
+    name = f"{method}-{shard}"
+    # Transforms that were deleted after they were evaluated stay deleted.
+    deleted = not layout.transforms(method).is_dir() and layout.evaluated_shard(method, shard).is_file()
+    made = deleted or layout.registered_shard(method, shard).is_file()
     if method not in NETWORKS:
-        return json.dumps({"method_settings": config["method_settings"].get(method, {})})
+        given = {"method_settings": config["method_settings"].get(method, {})}
+        return asked(made, "register", name, seed=config["seed"], **given)
     given = {"training": {key: config["training"][key] for key in ("accelerator", "precision")}}
     given["model"] = str(model_folder(method))
     if method in TRAINED and method.endswith(configuration.OPTIMISED):
         given["optimisation"] = config["models"][TRAINED[method][0]]["optimisation"]
-    return json.dumps(given)
+    return asked(made, "register", name, seed=config["seed"], **given)
 
 
-def stage_settings(wildcards):
+def evaluation_asked(wildcards):
+    """What is measured."""
+    method, shard = wildcards.method, wildcards.shard
+    made = layout.evaluated_shard(method, shard).is_file()
+    return asked(made, "evaluate", f"{method}-{shard}", structures=config["structures"])
+
+
+def training_asked(wildcards):
     """The model up to a stage, and how it is trained; neither later stages nor what comes after training matter."""
     model = {key: value for key, value in config["models"][wildcards.model].items() if key != "optimisation"}
     stages = model["stages"][: int(wildcards.stage)]
-    return json.dumps({"model": model | {"stages": stages}, "training": config["training"]}, sort_keys=True)
+    return asked(
+        layout.weights(wildcards.model, wildcards.stage).is_file(),
+        "train",
+        f"{wildcards.model}-{wildcards.stage}",
+        model=model | {"stages": stages},
+        training=config["training"],
+        seed=config["seed"],
+        images=training_of(wildcards.model),
+    )
 
 
 # Seconds that torchrun's processes have for a checkpoint, once it is asked to end.

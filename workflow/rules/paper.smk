@@ -39,7 +39,8 @@ rule figure6:
 
 rule paper_data:
     input:
-        mnist_files,
+        settings=data_asked,
+        mnist=mnist_files,
     output:
         [paper_layout.packed("{dataset}", split) for split in SPLITS],
         [paper_layout.packed_index("{dataset}", split) for split in SPLITS],
@@ -54,18 +55,19 @@ rule paper_data:
         mem_mb=more(2000),
         runtime=more(30),
     params:
+        settings=str(paper_layout.settings("data", "{dataset}")),
         results=paper_results,
-        mnist=PAPER["mnist"],
-        settings=json.dumps(preset_part("size", "train_images", "test_images")),
+        mnist=as_it_is(PAPER["mnist"]),
         seed=config["seed"],
     shell:
-        "cohortreg paper data {params.results} --dataset {wildcards.dataset} --mnist {params.mnist:q}"
-        " --settings {params.settings:q} --seed {params.seed} 2>&1 | tee {log}"
+        "cohortreg paper data {params.results:q} --dataset {wildcards.dataset:q} --mnist {params.mnist:q}"
+        " --settings {params.settings:q} --seed {params.seed:q} 2>&1 | tee {log:q}"
 
 
 rule paper_cell:
     input:
-        rules.paper_data.output,
+        settings=cell_asked,
+        data=rules.paper_data.output,
     output:
         paper_layout.measured(*PAPER_CELL),
         paper_layout.examples(*PAPER_CELL),
@@ -80,20 +82,21 @@ rule paper_cell:
         mem_mb=more(16000 if PRESET == "full" else 2000),
         runtime=more(2880 if PRESET == "full" else 240),
     params:
+        settings=str(paper_layout.settings("cell", "-".join(PAPER_CELL))),
         results=paper_results,
-        settings=cell_settings,
         accelerator=config["training"]["accelerator"],
         seed=config["seed"],
     shell:
-        "cohortreg paper cell {params.results} --dataset {wildcards.dataset} --network {wildcards.network}"
-        " --weight {wildcards.weight} --variant {wildcards.variant} --settings {params.settings:q}"
-        " --accelerator {params.accelerator} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
+        "cohortreg paper cell {params.results:q} --dataset {wildcards.dataset:q} --network {wildcards.network:q}"
+        " --weight {wildcards.weight:q} --variant {wildcards.variant:q} --settings {params.settings:q}"
+        " --accelerator {params.accelerator:q} --seed {params.seed:q} --threads {threads:q} 2>&1 | tee {log:q}"
 
 
 rule paper_table1:
     input:
+        settings=table1_asked,
         cells=[paper_layout.measured(*cell) for cell in table1_cells(*TABLE1)],
-        published=PAPER["published"],
+        published=as_it_is(PAPER["published"]),
     output:
         paper_layout.table1,
         paper_layout.table1_markdown,
@@ -108,18 +111,19 @@ rule paper_table1:
         mem_mb=more(2000),
         runtime=more(30),
     params:
+        settings=str(paper_layout.settings("table1")),
         results=paper_results,
         preset=PRESET,
-        settings=json.dumps(PAPER_SETTINGS),
         seed=config["seed"],
     shell:
-        "cohortreg paper table1 {params.results} --published {input.published} --preset {params.preset}"
-        " --settings {params.settings:q} --seed {params.seed} 2>&1 | tee {log}"
+        "cohortreg paper table1 {params.results:q} --published {input.published:q} --preset {params.preset:q}"
+        " --settings {params.settings:q} --seed {params.seed:q} 2>&1 | tee {log:q}"
 
 
 rule paper_figure:
     input:
-        figure_files,
+        settings=figure_asked,
+        cells=figure_files,
     output:
         figure_paths("{figure}"),
     log:
@@ -133,11 +137,11 @@ rule paper_figure:
         mem_mb=more(4000),
         runtime=more(240),
     params:
+        settings=str(paper_layout.settings("figure", "{figure}")),
         results=paper_results,
         preset=PRESET,
-        settings=json.dumps(PAPER_SETTINGS),
         seed=config["seed"],
     shell:
-        "cohortreg paper figure {params.results} --name {wildcards.figure} --preset {params.preset}"
-        " --settings {params.settings:q} --seed {params.seed}"
-        " --threads {threads} 2>&1 | tee {log}"
+        "cohortreg paper figure {params.results:q} --name {wildcards.figure:q} --preset {params.preset:q}"
+        " --settings {params.settings:q} --seed {params.seed:q}"
+        " --threads {threads:q} 2>&1 | tee {log:q}"

@@ -26,6 +26,7 @@ TABLE1 = PAPER_SETTINGS["table1"], PAPER_SETTINGS["weights"]
 PAPER_FIGURES = figures(PAPER_SETTINGS["table1"])
 PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
 paper_layout = PaperLayout(Path("results") / f"paper-{PRESET}")
+paper_asked = Asked(paper_layout, mode)
 
 
 def paper_results(wildcards):
@@ -44,13 +45,41 @@ def mnist_files(wildcards):
     return sorted(folder.glob("*-ubyte*")) if wildcards.dataset == "mnist" else []
 
 
-def cell_settings(wildcards):
+def data_asked(wildcards):
+    """What of the preset a data set depends on."""
+    return paper_asked(
+        paper_layout.packed_index(wildcards.dataset, SPLITS[0]).is_file(),
+        "data",
+        wildcards.dataset,
+        mnist=PAPER["mnist"],
+        seed=config["seed"],
+        **preset_part("size", "train_images", "test_images"),
+    )
+
+
+def cell_asked(wildcards):
     """What of the preset a cell depends on: of the networks only its own."""
     network = {wildcards.network: PAPER_SETTINGS["networks"][wildcards.network]}
-    return json.dumps(
-        preset_part("pairs", "precision", "weight_from", "weight_rise", "checkpoint_every")
-        | {"networks": network}
+    cell = (wildcards.dataset, wildcards.network, wildcards.weight, wildcards.variant)
+    return paper_asked(
+        paper_layout.measured(*cell).is_file(),
+        "cell",
+        "-".join(cell),
+        networks=network,
+        seed=config["seed"],
+        **preset_part("pairs", "precision", "weight_from", "weight_rise", "checkpoint_every"),
     )
+
+
+def table1_asked(wildcards):
+    """The preset."""
+    return paper_asked(paper_layout.table1.is_file(), "table1", **PAPER_SETTINGS)
+
+
+def figure_asked(wildcards):
+    """The preset."""
+    made = paper_layout.figure(wildcards.figure).is_file()
+    return paper_asked(made, "figure", wildcards.figure, **PAPER_SETTINGS)
 
 
 def figure_files(wildcards):

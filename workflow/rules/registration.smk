@@ -3,6 +3,7 @@
 
 rule register:
     input:
+        settings=registration_asked,
         pairs=pair_shard,
         model=method_model,
     output:
@@ -20,12 +21,12 @@ rule register:
         mem_mb=more(8000),
         runtime=more(720),
     params:
+        settings=str(layout.settings("register", "{method}-{shard}")),
         results=results_folder,
-        settings=method_settings,
         seed=config["seed"],
     shell:
-        "cohortreg register-shard {params.results} --method {wildcards.method} --settings {params.settings:q}"
-        " --shard {wildcards.shard} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
+        "cohortreg register-shard {params.results:q} --method {wildcards.method:q} --settings {params.settings:q}"
+        " --shard {wildcards.shard:q} --seed {params.seed:q} --threads {threads:q} 2>&1 | tee {log:q}"
 
 
 # A rule of its own, since a cluster gives all jobs of an array the same, and only these are faster with a GPU.
@@ -36,6 +37,7 @@ use rule register as register_networks with:
 
 rule evaluate:
     input:
+        settings=evaluation_asked,
         # Their digests, too, so that Snakemake looks again once the cohort was gathered.
         pairs=pair_shard,
         registered=layout.registered_shard("{method}", "{shard}"),
@@ -52,8 +54,8 @@ rule evaluate:
         mem_mb=more(4000),
         runtime=more(240),
     params:
+        settings=str(layout.settings("evaluate", "{method}-{shard}")),
         results=results_folder,
-        settings=settings("structures"),
     shell:
-        "cohortreg evaluate {params.results} --method {wildcards.method} --settings {params.settings:q}"
-        " --shard {wildcards.shard} 2>&1 | tee {log}"
+        "cohortreg evaluate {params.results:q} --method {wildcards.method:q} --settings {params.settings:q}"
+        " --shard {wildcards.shard:q} 2>&1 | tee {log:q}"

@@ -3,13 +3,14 @@
 
 rule tables:
     input:
+        settings=asked_of("tables", layout.pairs_table, "methods", "models", "pretrained", "report", "seed"),
         shards=[
             layout.evaluated_shard(method, shard) for method in config["methods"] for shard in PAIR_SHARDS
         ],
         # A removed pair changes the tables. Besides, of rules that share a Slurm job the first must wait for the
         # checkpoint where a later one does: Snakemake 9.27 counts a later one twice, as planned before it and after.
         pairs=layout.pairs,
-        published=config["report"]["published"] or [],
+        published=as_it_is(config["report"]["published"]),
     output:
         report(
             layout.methods_table,
@@ -37,16 +38,17 @@ rule tables:
         mem_mb=more(4000),
         runtime=more(60),
     params:
+        settings=str(layout.settings("tables")),
         results=results_folder,
-        settings=settings("methods", "models", "pretrained", "report", "seed"),
         shards=config["shards"]["pairs"],
     shell:
-        "cohortreg tables {params.results} --settings {params.settings:q} --shards {params.shards}"
-        " 2>&1 | tee {log}"
+        "cohortreg tables {params.results:q} --settings {params.settings:q} --shards {params.shards:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule figures:
     input:
+        settings=asked_of("figures", layout.figure(FIGURES[0]), "methods", "models", "structures"),
         tables=rules.tables.output,
         histories=HISTORIES,
     output:
@@ -71,26 +73,22 @@ rule figures:
         mem_mb=more(4000),
         runtime=more(60),
     params:
+        settings=str(layout.settings("figures")),
         results=results_folder,
-        settings=settings("methods", "models", "structures"),
     shell:
-        "cohortreg figures {params.results} --settings {params.settings:q} 2>&1 | tee {log}"
+        "cohortreg figures {params.results:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule report:
     input:
+        settings=asked_of("report", layout.report.index, *config, left_out=list(MISSING.values())),
         figures=rules.figures.output,
         tables=rules.tables.output,
         summary=layout.cohort,
         excluded=layout.excluded,
     output:
-        report(
-            directory(layout.report.root),
-            caption="../report/report.rst",
-            category="Comparison",
-            htmlindex=layout.report.index.name,
-            labels={"what": "all", "as": "report"},
-        ),
+        # Not the pages, which Snakemake would delete before the job, nor their folder, where people save ratings.
+        touch(layout.reported),
     log:
         layout.log("report"),
     benchmark:
@@ -102,7 +100,7 @@ rule report:
         mem_mb=more(2000),
         runtime=more(30),
     params:
+        settings=str(layout.settings("report")),
         results=results_folder,
-        settings=json.dumps(config | {"left_out": list(MISSING.values())}),
     shell:
-        "cohortreg report {params.results} --settings {params.settings:q} 2>&1 | tee {log}"
+        "cohortreg report {params.results:q} --settings {params.settings:q} 2>&1 | tee {log:q}"

@@ -22,12 +22,13 @@ rule pack:
     params:
         results=results_folder,
     shell:
-        "cohortreg pack {params.results} --training-set {wildcards.training_set} 2>&1 | tee {log}"
+        "cohortreg pack {params.results:q} --training-set {wildcards.training_set:q} 2>&1 | tee {log:q}"
 
 
 rule train:
     input:
         unpack(training_input),
+        settings=training_asked,
         previous=previous_weights,
     output:
         weights=layout.weights("{model}", "{stage}"),
@@ -48,11 +49,11 @@ rule train:
         # Minutes after which it writes a checkpoint and ends, to be tried again; 0: when it is done.
         stop_after=0,
     params:
+        settings=str(layout.settings("train", "{model}-{stage}")),
         results=results_folder,
-        settings=stage_settings,
         seed=config["seed"],
         launcher=launcher,
     shell:
-        "{params.launcher}cohortreg train {params.results} --model {wildcards.model} --stage {wildcards.stage}"
-        " --settings {params.settings:q} --seed {params.seed} --threads {threads}"
-        " --minutes {resources.stop_after} 2>&1 | tee {log}"
+        "{params.launcher}cohortreg train {params.results:q} --model {wildcards.model:q} --stage {wildcards.stage:q}"
+        " --settings {params.settings:q} --seed {params.seed:q} --threads {threads:q}"
+        " --minutes {resources.stop_after:q} 2>&1 | tee {log:q}"

@@ -22,10 +22,10 @@ def main() -> None:
     A command that wrote into a folder of results leaves a record there of what it did, however it ends.
     """
     from cohortreg.cli import commands  # noqa: F401  (registers every command)
-    from cohortreg.cli.options import given_results
+    from cohortreg.cli.options import given_results, spelled_out
     from cohortreg.provenance import Command
 
-    command = Command(sys.argv[1:])
+    command = Command(spelled_out(sys.argv[1:]))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with command.recorded(given_results):
@@ -39,7 +39,10 @@ def main() -> None:
         print(f"cohortreg: {_machine_fault(error)}", file=sys.stderr)
         sys.exit(1)
     except MemoryError:
-        print("cohortreg: the memory of this machine does not suffice; run it where there is more.", file=sys.stderr)
+        print(
+            "cohortreg: the memory of this machine does not suffice; run it where there is more.",
+            file=sys.stderr,
+        )
         sys.exit(1)
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.

@@ -186,20 +186,33 @@ def import_oai_command(
 
 @app.command("phantom")
 def phantom_command(
-    images: Annotated[Path, typer.Argument(help="The demo's images.tsv.")],
+    images: Annotated[Path, typer.Argument(help="A table of images to make, such as the demo's images.tsv.")],
     output: Annotated[Path, typer.Argument(help="Folder that the table's paths start from.")],
     settings: Annotated[
-        str, typer.Option(help='JSON: {"grid": [...], "spacing": [...]}, or {"labels": FOLDER}.')
+        str,
+        typer.Option(help='JSON: {"grid": [...], "spacing": [...]}, or {"labels": FOLDER}; or a file of it.'),
     ],
+    shard: Annotated[int, typer.Option(min=0, help="Which shard of the images, from 0.")] = 0,
+    shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
+    record: Annotated[
+        Path | None, typer.Option(help="A JSON to write, with the SHA-256 of every file that was made.")
+    ] = None,
     seed: Seed = 1,
 ) -> None:
-    """Make every image and label that the table names, of phantoms or of label maps; what is there already is kept."""
-    from cohortreg.cohort.phantom import make_phantoms
-    from cohortreg.cohort.tables import read_images
+    """Make every image and label that the table names, of phantoms or of label maps; what is there already is kept.
 
-    table, given = read_images(images), parsed(settings)
+    A file that was not made here is never replaced.
+    """
+    from cohortreg.cohort.phantom import make_phantoms
+    from cohortreg.cohort.preprocessing import shard_rows
+    from cohortreg.cohort.tables import read_images
+    from cohortreg.files import write_json
+
+    table, given = shard_rows(read_images(images), shard, shards), parsed(settings)
     with progress_bar("Phantoms", len(table)) as advance:
-        make_phantoms(table, output, given, seed, report=lambda image_id: advance())
+        made = make_phantoms(table, output, given, seed, report=lambda image_id: advance())
+    if record:
+        write_json(record, made)
 
 
 @app.command("phantom-anatomy")

@@ -1,11 +1,13 @@
 """Arguments and options that several commands have."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cohortreg.asked import WHEN
 from cohortreg.errors import UserError
 
 #: Folders of results that commands of this process were given.
@@ -34,11 +36,27 @@ class _Given(dict):
 
 
 def parsed(settings: str) -> dict:
-    """The JSON object of --settings."""
+    """The JSON object of --settings, or of the file that it names."""
+    text = settings
+    if not settings.lstrip().startswith(("{", "[")):
+        try:
+            text = Path(settings).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UserError(f"--settings must be JSON, or a file of JSON ({error}); correct it.") from error
     try:
-        given = json.loads(settings, object_hook=_Given)
-    except ValueError as error:
+        given = json.loads(text, object_hook=_Given)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--settings must be JSON ({error}); correct it.") from error
     if not isinstance(given, _Given):
         raise UserError("--settings must be a JSON object; correct it.")
+    given.pop(WHEN, None)
     return given
+
+
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """A command's arguments with the content of the file that --settings names, which may be another one tomorrow."""
+    whole = list(arguments)
+    for number, name in enumerate(whole[:-1]):
+        if name == "--settings" and Path(whole[number + 1]).is_file():
+            whole[number + 1] = Path(whole[number + 1]).read_text(encoding="utf-8").strip()
+    return whole

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from cohortreg.cohort import sides
-from cohortreg.cohort.preprocessing import require_root
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file
 from cohortreg.images import geometry
 from cohortreg.images.intensity import normalised
 from cohortreg.images.io import Image
 from cohortreg.images.preprocess import Settings, check_axes, read_labelled
+from cohortreg.places import require_root
 
 Structures = Mapping[str, Sequence[int]]
 DIRECTIONS = ("from left to right", "from back to front", "from bottom to top")

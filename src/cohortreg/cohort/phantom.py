@@ -1,5 +1,6 @@
 """The embedded cohort: its tables, and every raw image and label they name, from seeds and identifiers."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -48,30 +49,75 @@ def make_phantoms(
     settings: Mapping,
     seed: int,
     report: Callable[[str], None] = lambda image_id: None,
-) -> None:
+) -> dict[str, str]:
     """Make every image and label that the table names, below `output`, the image_id serving as identifier.
 
     settings: the section `phantom` of the configuration. With `labels`, a folder, an image is made from the label map
     there that has the name of the row's label, which is copied; otherwise the anatomy is made as well, with `grid` and
     `spacing`, voxels and their size in millimetres, along right, anterior, superior. report: called after each image
-    with its id. What is there already, made from the same seed and settings, is kept; a JSON beside each image says
-    from which it was made.
+    with its id.
+
+    A JSON beside each image says what it was made from, and the SHA-256 of image and label. What is there already, made
+    from the same seed and settings, is kept.
+
+    Returns the SHA-256 of every file, by the table's path. Raises UserError, before anything is written, where a path
+    leads out of `output`, or where a file lies that was not made here.
     """
-    for row in images.to_dict("records"):
-        image_id = row["image_id"]
-        if not row["label"]:
-            raise UserError(f"image '{image_id}' needs a label's path to be made; fill it in.")
-        image_path, label_path = output / row["image"], output / row["label"]
-        made_from, label = _anatomy(row, settings, seed)
-        note = image_path.with_name(f"{image_id}.json")
-        present = note.exists() and image_path.exists() and label_path.exists()
-        if not present or read_json(note) != made_from:
-            note.unlink(missing_ok=True)
-            made = label()
-            write_image(label_path, made)
-            write_image(image_path, dess(made, seed, image_id))
-            write_json(note, made_from)
-        report(image_id)
+    rows = images.to_dict("records")
+    for row in rows:
+        _refuse_what_is_not_ours(row, output)
+    made = {}
+    for row in rows:
+        made |= _make(row, output, settings, seed)
+        report(row["image_id"])
+    return made
+
+
+def _note(row: Mapping[str, str], output: Path) -> Path:
+    """The JSON that says what an image and its label were made from."""
+    return (output / row["image"]).with_name(f"{row['image_id']}.json")
+
+
+def _refuse_what_is_not_ours(row: Mapping[str, str], output: Path) -> None:
+    image_id = row["image_id"]
+    if not row["label"]:
+        raise UserError(f"image '{image_id}' needs a label's path to be made; fill it in.")
+    note = _note(row, output)
+    paths = {column: output / row[column] for column in ("image", "label")}
+    for path in (*paths.values(), note):
+        if not path.resolve().is_relative_to(output.resolve()):
+            raise UserError(f"image '{image_id}': {path} leads out of {output}; a made image lies below it.")
+    record = read_json(note) if note.is_file() else {}
+    for column, path in paths.items():
+        if not os.path.lexists(path):
+            continue
+        ours = record.get("id") == image_id and path.is_file() and not path.is_symlink()
+        recorded = record.get(
+            f"{column}_made"
+        )  # of earlier versions, and of what was interrupted, there is none
+        if not ours or (recorded and recorded != digest_file(path)):
+            raise UserError(
+                f"{path} is there, and was not made here; move it elsewhere, or, where images are real, set "
+                "`phantom: null`."
+            )
+
+
+def _make(row: Mapping[str, str], output: Path, settings: Mapping, seed: int) -> dict[str, str]:
+    """Make an image and its label unless they are there; returns the SHA-256 of both, by the table's path."""
+    image_path, label_path, note = output / row["image"], output / row["label"], _note(row, output)
+    made_from, label = _anatomy(row, settings, seed)
+    record = read_json(note) if note.is_file() else {}
+    present = image_path.is_file() and label_path.is_file()
+    if not present or any(record.get(key) != value for key, value in made_from.items()):
+        # First, so that what an interrupted run leaves is known as ours.
+        write_json(note, {"id": row["image_id"]})
+        label_map = label()
+        write_image(label_path, label_map)
+        write_image(image_path, dess(label_map, seed, row["image_id"]))
+    digests = {"image_made": digest_file(image_path), "label_made": digest_file(label_path)}
+    if record != made_from | digests:
+        write_json(note, made_from | digests)
+    return {row["image"]: digests["image_made"], row["label"]: digests["label_made"]}
 
 
 def _anatomy(row: Mapping[str, str], settings: Mapping, seed: int) -> tuple[dict, Callable[[], Image]]:

@@ -16,6 +16,7 @@ from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.layout import Layout
+from cohortreg.places import require_root
 
 INDEX = ["image_id", "status", "reason", "sidecar", "digest", "row"]
 Structures = Mapping[str, Sequence[int]]
@@ -24,14 +25,6 @@ Structures = Mapping[str, Sequence[int]]
 def shard_rows(images: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
     """The rows of `images` that belong to a shard (from 0)."""
     return images[[shard_of(image_id, shards=shards) == shard for image_id in images["image_id"]]]
-
-
-def require_root(root: Path) -> None:
-    """Refuse a folder of raw images that is not there, which is one error and not one for each image."""
-    if not root.is_dir():
-        raise UserError(
-            f"{root} does not exist; correct `root` in the configuration, or set $COHORTREG_DATA."
-        )
 
 
 def preprocess_shard(

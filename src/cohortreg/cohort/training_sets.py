@@ -94,6 +94,18 @@ def _outdated(given: Mapping, name: str, preprocessing: str, retrain: str | None
     return new_images or (retrain == "scratch" and given["start"] is not None)
 
 
+def keeps_training(layout: Layout, model: str, retrain: str | None, preprocess: Mapping) -> bool:
+    """Whether a model keeps its training set and its start, whatever becomes of the cohort's images.
+
+    preprocess: the section of the configuration. False where that follows only from the gathered cohort.
+    """
+    path = layout.model_training(model)
+    if retrain is not None or not path.is_file():
+        return False
+    given = read_json(path).get("preprocess") or {}
+    return all(given.get(key) == value for key, value in preprocess.items() if key != "labels")
+
+
 def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
     """The images that any of the models learns from."""
     sets = {training_of(layout, model)["training_set"] for model in models}

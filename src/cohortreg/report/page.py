@@ -18,7 +18,7 @@ from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.sets import main_set, sets_in_words
 from cohortreg.evaluation.tables import read_table
-from cohortreg.files import digest_file, read_json, whole_folder, write_text
+from cohortreg.files import digest_file, read_json, renewed_folder, write_text
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout, ReportLayout
 from cohortreg.report import rows
 from cohortreg.report.figures import shown_pairs
@@ -37,7 +37,9 @@ def write_report(
     left_out: Sequence[str] = (),
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the folder of the report from the tables, figures and model cards, whole or not at all.
+    """Write the files of the report from the tables, figures and model cards, all of them or none.
+
+    What else lies in the folder, such as ratings that a browser saved there, stays as it is.
 
     config: of the configuration at least methods, models, structures, report; all of it is shown. left_out: a sentence
     for each row whose software is missing. advance: called after each page of a pair. Raises UserError where a table or
@@ -45,7 +47,7 @@ def write_report(
     """
     _require(layout)
     environment = templates()
-    with whole_folder(layout.report.root) as folder:
+    with renewed_folder(layout.report.root, layout.report.manifest) as folder:
         report = ReportLayout(folder)
         _copy_static(report)
         _copy_figures(layout, report)

@@ -1,0 +1,77 @@
+"""What each job of the workflow is asked for, in a file that is older than what was made of it.
+
+Snakemake remembers settings in a folder of its own. It takes a job that failed for one that was done with the new ones
+(9.27 records what it was given), and knows nothing where that folder is lost. A file that changes with the settings,
+and where a result is missing, is an input like any other.
+"""
+
+import atexit
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from cohortreg.files import write_json
+from cohortreg.layout import Results
+
+Mode = Literal["run", "show", "job"]
+#: When a job was asked for, nanoseconds: another number whenever it has to run.
+WHEN = "asked"
+
+
+class Asked:
+    """Writes the settings of jobs below a folder of results.
+
+    mode: what this process does. It runs the workflow; or shows what a run would do, and writes nothing of it; or does
+    a job, whose settings the process that runs the workflow has written.
+    """
+
+    def __init__(self, layout: Results, mode: Callable[[], Mode]):
+        self.layout = layout
+        self.mode = mode
+        self._said: dict[tuple[str, str], tuple[dict, str]] = {}
+        self._elsewhere: Path | None = None
+
+    def __call__(self, made: bool, rule: str, name: str = "all", /, **settings: object) -> str:
+        """Path of the settings of a job, written anew only where they changed, or what it makes is missing.
+
+        made: whether it is there. In a dry run new settings are in a temporary file: newer than all that was made, as
+        the real one would be.
+        """
+        settings = json.loads(json.dumps(settings))
+        before, said = self._said.get((rule, name), (None, ""))
+        if before != settings:  # once in a run, during which a job may have begun
+            said = self._say(made, rule, name, settings)
+            self._said[rule, name] = (settings, said)
+        return said
+
+    def _say(self, made: bool, rule: str, name: str, settings: dict) -> str:
+        path, mode = self.layout.settings(rule, name), self.mode()
+        if mode == "job":
+            return str(path)
+        there = _content(path)
+        if there.pop(WHEN, 0) and made and there == settings:
+            return str(path)
+        if mode == "show":
+            path = self._temporary() / rule / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings | {WHEN: time.time_ns()})
+        return str(path)
+
+    def _temporary(self) -> Path:
+        if self._elsewhere is None:
+            self._elsewhere = Path(tempfile.mkdtemp())
+            atexit.register(shutil.rmtree, self._elsewhere, ignore_errors=True)
+        return self._elsewhere
+
+
+def _content(path: Path) -> dict:
+    """What a file of JSON holds; nothing where there is none, or where it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
