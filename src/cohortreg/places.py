@@ -73,7 +73,7 @@ def _refuse_results_of_others(layout: Layout) -> None:
 
 def _check_made(config: Mapping, root: Path) -> None:
     """Images are made below `resources/` alone, by no link out of it."""
-    if root.is_absolute() or not _below(root, RESOURCES) or _below(RESOURCES, root):
+    if not _below(root, RESOURCES) or _below(RESOURCES, root):
         raise UserError(
             f"configuration: phantom: images are made in a folder below {RESOURCES}/ alone, and root is "
             f"{config['root']}; where images are real, set `phantom: null`."

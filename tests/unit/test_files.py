@@ -6,31 +6,65 @@ import pytest
 
 from cohortreg import files
 from cohortreg.errors import UserError
-from cohortreg.files import whole_folder, write_text
+from cohortreg.files import renewed_folder, write_json, write_text
 
 
-def test_a_folder_replaces_the_one_before_as_a_whole(tmp_path, monkeypatch):
+def renew(place, **pages):
+    """Write pages into a folder of ours."""
+    with renewed_folder(place, place / "files.json") as folder:
+        assert list(folder.iterdir()) == []
+        for name, text in pages.items():
+            write_text(folder / "pages" / name, text)
+
+
+def texts(place):
+    return {str(path.relative_to(place)): path.read_text() for path in place.rglob("*") if path.is_file()}
+
+
+def test_a_folder_has_what_was_written_last_and_what_is_somebodys_own(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "written", [])
     place = tmp_path / "below" / "report"
-    for name in ("one", "two"):
-        with whole_folder(place) as folder:
-            assert list(folder.iterdir()) == []
-            write_text(folder / "pages" / name, name)
-            assert place.exists() == (name == "two")
-    assert [path.name for path in (place / "pages").iterdir()] == ["two"]
+    renew(place, one="1", both="1")
+    for mine in ("qc.tsv", "pages/mine", "other/mine"):
+        write_text(place / mine, "mine")
+    files.written.clear()
+    renew(place, two="2", both="2")
+    found = texts(place)
+    del found["files.json"]
+    mine = {"qc.tsv": "mine", "pages/mine": "mine", "other/mine": "mine"}
+    assert found == {"pages/two": "2", "pages/both": "2"} | mine
     assert list(place.parent.iterdir()) == [place]
-    assert files.written == [place, place]
+    assert files.written == [place]
 
 
 def test_of_one_that_fails_nothing_is_left_and_the_one_before_stays(tmp_path):
     place = tmp_path / "report"
-    with whole_folder(place) as folder:
-        write_text(folder / "page", "before")
-    with pytest.raises(KeyError), whole_folder(place) as folder:
-        write_text(folder / "page", "after")
+    renew(place, page="before")
+    before = texts(place)
+    with pytest.raises(KeyError), renewed_folder(place, place / "files.json") as folder:
+        write_text(folder / "pages" / "page", "after")
         raise KeyError
-    assert (place / "page").read_text() == "before"
+    assert texts(place) == before
     assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_file_that_was_not_written_here_is_not_replaced(tmp_path):
+    place = tmp_path / "report"
+    write_text(place / "pages" / "page", "mine")
+    before = texts(place)
+    with pytest.raises(UserError, match="page was not written by this command; move it elsewhere"):
+        renew(place, page="ours", another="ours")
+    assert texts(place) == before
+
+
+def test_a_list_that_was_tampered_with_deletes_nothing_outside(tmp_path):
+    place = tmp_path / "report"
+    renew(place, page="1")
+    (tmp_path / "mine").write_text("mine")
+    write_json(place / "files.json", {"files": ["../mine", str(tmp_path / "mine"), "pages/page"]})
+    renew(place, other="1")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (place / "pages" / "page").exists()
 
 
 def refused(path, match):

@@ -51,7 +51,7 @@ rule check:
     params:
         settings=str(layout.settings("check")),
         folder=lambda wildcards: layout.check.root,
-        root=lambda wildcards: config["root"],
+        root=as_it_is(config["root"]),
     shell:
         "cohortreg check {input.images:q} --root {params.root:q} --output {params.folder:q}"
         # Or Snakemake would delete the table that says which images are bad.

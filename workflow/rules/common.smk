@@ -1,6 +1,7 @@
 # Everything that the rules share: the validated configuration and tables, and the functions of their inputs.
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -293,7 +294,8 @@ def launcher(wildcards, resources):
         return f"torchrun --standalone --nproc-per-node={devices} {PATIENT} --no-python "
     # The shell runs on the first node, where the others find each other. Its process's number keeps two trainings apart.
     endpoint = "$(hostname):$((20000 + $$ % 10000))"
-    meeting = f"--rdzv-backend=c10d --rdzv-endpoint={endpoint} --rdzv-id={wildcards.model}-{wildcards.stage}"
+    name = f"{wildcards.model}-{wildcards.stage}"
+    meeting = f"--rdzv-backend=c10d --rdzv-endpoint={endpoint} --rdzv-id={shlex.quote(name)}"
     each = f"--nnodes={nodes} --nproc-per-node={devices}"
     return f"{resources.get('mpi', 'mpiexec')} torchrun {each} {meeting} {PATIENT} --no-python "
 

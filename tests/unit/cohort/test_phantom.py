@@ -3,6 +3,7 @@ import pytest
 from cohortreg.cohort.phantom import make_phantoms, phantom_tables
 from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.errors import UserError
+from cohortreg.files import read_json, write_json, write_text
 from cohortreg.images.preprocess import read_labelled
 
 GRID, SPACING = (16, 32, 32), (6.9, 4.4, 4.4)
@@ -63,3 +64,45 @@ def test_row_that_cannot_be_made(tmp_path):
     images.loc[1, "side"] = ""
     with pytest.raises(UserError, match="'demo-002-left' needs a side"):
         make_phantoms(images, tmp_path, {"grid": GRID, "spacing": SPACING}, 1)
+
+
+def test_what_was_not_made_here_is_never_replaced(made):
+    """A file of somebody's own under the name of one that is to be made, before anything is made."""
+    images, root, make = made
+    mine = root / images["image"][3]
+    write_text(mine, "mine")
+    with pytest.raises(UserError, match="was not made here"):
+        make()
+    assert [path for path in root.rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def test_a_made_image_that_was_replaced_is_somebodys_own(made):
+    images, root, make = made
+    make()
+    mine = root / images["label"][1]
+    write_text(mine, "mine")
+    with pytest.raises(UserError, match=r"labels/.*\.nii\.gz is there, and was not made here"):
+        make(seed=2)
+    assert mine.read_text() == "mine"
+
+
+def test_one_that_was_interrupted_goes_on(made):
+    """Killed between the image and its note."""
+    images, root, make = made
+    make()
+    note = (root / images["image"][0]).with_name(f"{images['image_id'][0]}.json")
+    record = read_json(note)
+    write_json(note, {"id": record["id"]})
+    (root / images["image"][0]).write_text("half")
+    make()
+    assert read_json(note) == record
+
+
+@pytest.mark.parametrize("path", ["../images/x.nii.gz", "/elsewhere/x.nii.gz"])
+def test_a_path_that_leads_elsewhere(tmp_path, path):
+    images, _ = phantom_tables(4, 2, 1, seed=1)
+    images.loc[1, "image"] = path
+    with pytest.raises(UserError, match="leads out of"):
+        make_phantoms(images, tmp_path / "made", {"grid": GRID, "spacing": SPACING}, 1)
+    assert not (tmp_path / "made").exists()
