@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cohortreg.errors import BadImage
+from cohortreg.files import files_of
 
 GZIP = b"\x1f\x8b"
 #: No deflate stream becomes more than so many times as long.
@@ -64,6 +65,13 @@ def check_file(path: Path) -> os.stat_result:
             ) from error
         raise
     return found
+
+
+def check_image(path: Path) -> None:
+    """`check_file` for a file or folder and for each file that the image there consists of."""
+    check_file(path)
+    for file in files_of(path):
+        check_file(file)
 
 
 def is_gzipped(path: Path) -> bool:

@@ -141,7 +141,7 @@ def test_neither_2d_nor_3d(tmp_path, shape):
     assert " x ".join(map(str, shape)) in one_sentence(error, path)
 
 
-PLANE = np.array([[-1.9, 0.9, 30], [-0.6, -2.9, 20], [0, 0, 1]])
+PLANE = np.array([[-1.9, 0.9, 30], [-0.6, -2.85, 20], [0, 0, 1]])
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 1, 1)])
