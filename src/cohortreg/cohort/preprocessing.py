@@ -46,8 +46,8 @@ def preprocess_shard(
 ) -> pd.DataFrame:
     """Preprocess the images in `rows`; one that cannot be used is excluded and the others go on.
 
-    That is what its files are (`BadImage`). A full disk or any other fault of the machine stops the shard, which goes on
-    later: nothing is said of the image.
+    An image is excluded for what its files are (`BadImage`). A full disk, or any other fault of the machine, stops the
+    shard instead, which goes on later.
 
     root: the folder that the table's paths start from.
     fail: stop at the first bad image instead; what was done before stays whole.

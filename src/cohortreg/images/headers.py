@@ -84,8 +84,8 @@ def _check_meta(path: Path, start: bytes) -> int:
 
 
 def _check_nrrd(path: Path, start: bytes) -> int:
-    lines, at = {}, 0
-    for line, at in _lines(path, start):
+    lines, end = {}, 0
+    for line, end in _lines(path, start):  # noqa: B007  (used behind the loop)
         key, colon, value = line.partition(b":")
         if colon and not value.startswith(b"=") and not line.startswith(b"#"):
             lines[key.strip().lower().replace(b" ", b"")] = value.strip()
@@ -103,7 +103,7 @@ def _check_nrrd(path: Path, start: bytes) -> int:
     name = lines.get(b"datafile")
     if rows or (skipped > 0 and encoding != b"raw"):
         raise BadImage(f"{path} skips a part of its data file; save it again as .nrrd or .nii.gz.")
-    file, begin = (path, at) if name is None else (_beside(path, name.decode("utf-8", "surrogateescape")), 0)
+    file, begin = (path, end) if name is None else (_beside(path, name.decode("utf-8", "surrogateescape")), 0)
     return _check_data(file, begin + max(skipped, 0), sizes, element, encoding != b"raw")
 
 
@@ -139,7 +139,7 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _check_data(file: Path, begin: int, sizes: Sequence[int], element: int, compressed: bool) -> int:
-    """Bytes of the voxels, which must be there: of compressed ones all is unpacked once, since ITK looks at no checksum."""
+    """Bytes of the voxels, which must be there: compressed ones are unpacked once, since ITK looks at no checksum."""
     if not sizes or min(sizes) < 1 or element < 1:
         raise no_image(file)
     needed, size = math.prod(sizes) * element, max(file.stat().st_size - begin, 0)

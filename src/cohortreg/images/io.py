@@ -110,8 +110,8 @@ def _single(path: Path, array: np.ndarray) -> np.ndarray:
         some, kept = np.rint(some / step), np.rint(kept / step)
     if len(np.unique(kept)) < CONTRAST_KEPT * len(np.unique(some)):
         raise BadImage(
-            f"{path} has values from {array.min():g} to {array.max():g}, whose differences are lost in single precision; "
-            "subtract a constant from them."
+            f"{path} has values from {array.min():g} to {array.max():g}, whose differences are lost in single "
+            "precision; subtract a constant from them."
         )
     return single
 
@@ -138,8 +138,14 @@ def read_label(path: Path | str) -> Image:
         raise BadImage(
             f"{path} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: number them anew."
         )
-    smallest = np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
+    smallest = label_type(np.min_scalar_type(low), np.min_scalar_type(high))
     return Image(array.astype(smallest, copy=False), affine)
+
+
+def label_type(one: np.dtype, other: np.dtype) -> np.dtype:
+    """The integer type that holds the labels of two; of negative ones and uint64 NumPy would make float64."""
+    wider = np.promote_types(one, other)
+    return wider if wider.kind in "ui" else np.dtype(np.int64)
 
 
 def check_image_name(path: Path) -> None:
@@ -184,7 +190,7 @@ def _write_by_itk(path: Path, image: Image) -> None:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Array [i, j, k] or [i, j] and affine to RAS millimetres, of whatever format the image has."""
-    shape, affine, array = _read_file(path)
+    _, affine, array = _read_file(path)
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:

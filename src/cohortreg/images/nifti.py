@@ -42,15 +42,15 @@ LONGEST = Nifti2Header.sizeof_hdr
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # of metres and micrometres; ITK takes every other unit for millimetres
 #: What ITK lets two unit vectors' product be off, and how close it wants two geometries, in mm, to take the first.
 RIGHT_ANGLES, SIMILAR = 1e-4, 1e-4
-#: How far the sform's voxel size may be from the header's own, in parts: by rounding, and by more than any program means.
+#: How far the sform's voxel size may be from the header's own, in parts: by rounding, and before they contradict.
 ROUNDED, CONTRADICTORY = 1e-5, 1e-2
 
 
 def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
     """Shape, affine (4, 4) to RAS millimetres, and the array, scaled as the header says; of a pair name either file.
 
-    voxels: False leaves the array out, and its file unread. Raises BadImage where the file is not what its header claims,
-    or where its geometry is none that ITK has.
+    voxels: False leaves the array out, and its file unread. Raises BadImage where the file is not what its header
+    claims, or where its geometry is none that ITK has, or none at all.
     """
     header_file, data_file = _files(path)
     block = beginning(header_file, LONGEST)
@@ -109,10 +109,11 @@ def _header(path: Path, block: bytes) -> AnalyzeHeader:
         kind = next((kind for kind in ANALYZE if kind.may_contain_header(block)), None)
     if kind is None or len(block) < kind.sizeof_hdr:
         raise no_image(path)
-    if getattr(kind, "is_single", False) != path.name.lower().endswith(SINGLE):
+    single = path.name.lower().endswith(SINGLE)
+    if getattr(kind, "is_single", False) != single:
         raise BadImage(
-            f"{path} is named as one of header and voxels in {'two files' if path.name.lower().endswith(PAIR) else 'one'} "
-            "and says otherwise inside; export it again as .nii.gz."
+            f"{path} is by its name {'header and voxels' if single else 'a header or voxels'} and by its content not; "
+            "export it again as .nii.gz."
         )
     header = kind(block[: kind.sizeof_hdr], check=False)
     sizes = header["pixdim"]
@@ -142,27 +143,27 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
     sizes = header["pixdim"][1:4].astype(np.float64)
     if (sizes[:axes] < 0).any():
         raise BadImage(f"{path} has a negative voxel size in its header; mend the header.")
-    if not isinstance(header, Nifti1Header) or not (header["qform_code"] or header["sform_code"]):
-        scaled = sizes * _millimetres(header)
-        return np.diag([-scaled[0], -scaled[1], scaled[2], 1.0])
+    if not isinstance(header, Nifti1Header):
+        return np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])  # Analyze knows no directions; these are ITK's
+    if not (header["qform_code"] or header["sform_code"]):
+        raise BadImage(
+            f"{path} has neither a qform nor an sform: nothing says where left and right are, and programs place it "
+            "differently; write one of them into its header."
+        )
     if not all(0 <= header[code] <= 5 for code in ("qform_code", "sform_code")):
         raise BadImage(f"{path} has a qform or sform of no kind that NIfTI knows; mend the header.")
-    affine, scale = _chosen(path, header), _millimetres(header)
+    affine = _chosen(path, header)
+    scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     off = np.abs(lengths - sizes)[:axes] / sizes[:axes]
     if not (off < CONTRADICTORY).all():
         raise BadImage(
-            f"{path} has voxels of {_mm(sizes[:axes])} by its pixdim and of {_mm(lengths[:axes])} by its sform, so that "
-            "programs read it differently; mend the header."
+            f"{path} has voxels of {_mm(sizes[:axes])} by its pixdim and of {_mm(lengths[:axes])} by its sform, so "
+            "that programs read it differently; mend the header."
         )
     if off.max() > ROUNDED:  # ITK takes the directions of the sform only
         affine[:3, :axes] *= sizes[:axes] / lengths[:axes]
     return np.diag([scale, scale, scale, 1.0]) @ affine if scale != 1 else affine
-
-
-def _millimetres(header: AnalyzeHeader) -> float:
-    """Millimetres in the header's unit of length."""
-    return MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, Nifti1Header) else 1.0
 
 
 def _chosen(path: Path, header: Nifti1Header) -> np.ndarray:
@@ -197,8 +198,8 @@ def _chosen(path: Path, header: Nifti1Header) -> np.ndarray:
 def _qform(header: Nifti1Header) -> np.ndarray:
     """The matrix of the quaternion as NIfTI's own library has it.
 
-    The header leaves its first number out, 0 where an axis is turned by 180 degrees: rounding decides there, and nibabel
-    rounds otherwise, by up to a thousandth of the image's size. Where it does not matter, nibabel's.
+    The header leaves its first number out, 0 where an axis is turned by 180 degrees: rounding decides there, and
+    nibabel rounds otherwise, by up to a thousandth of the image's size. Where it does not matter, nibabel's.
     """
     b, c, d = (float(header[f"quatern_{letter}"]) for letter in "bcd")
     length = b * b + c * c + d * d
@@ -234,7 +235,7 @@ def has_right_angles(affine: np.ndarray) -> bool:
 def sheared(path: Path) -> BadImage:
     """What to say of an image whose axes are not perpendicular, or run nowhere."""
     return BadImage(
-        f"{path} has axes that are not perpendicular (a sheared geometry, or none of use), which a displacement field in "
+        f"{path} has axes that are not perpendicular (a shear, or no usable geometry), which displacement fields in "
         "NIfTI cannot have and ITK does not read; resample it onto perpendicular axes, or mend the header."
     )
 

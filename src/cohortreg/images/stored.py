@@ -44,7 +44,7 @@ def check_file(path: Path) -> os.stat_result:
     Returns its size, times and kind. What the machine refuses for another reason stays an OSError.
     """
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
         if stat.S_ISDIR(found.st_mode):
             os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
         elif stat.S_ISREG(found.st_mode):
@@ -86,13 +86,14 @@ def beginning(path: Path, count: int) -> bytes:
     Raises BadImage where the compressed stream is damaged there.
     """
     with path.open("rb") as stream:
-        start = stream.read(max(count, CHUNK) if is_gzipped(path) else count)
-    if not start.startswith(GZIP):
-        return start
-    try:
-        return zlib.decompressobj(31).decompress(start, count)
-    except zlib.error as error:
-        raise damaged(path) from error
+        if not is_gzipped(path):
+            return stream.read(count)
+        start = b""
+        for piece in inflated(path, stream, 0, count):
+            start += piece
+            if len(start) >= count:
+                break
+    return start[:count]
 
 
 def check_size(path: Path, size: int, needed: int, voxels: int, compressed: bool) -> None:
@@ -130,15 +131,16 @@ def content(path: Path, needed: int) -> bytearray:
     return kept
 
 
-def inflated(path: Path, stream: BinaryIO, needed: int) -> Iterator[bytes]:
+def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> Iterator[bytes]:
     """What a stream of gzip or zlib holds, in pieces, to its end and with its checksum looked at.
 
-    path: for messages. Raises BadImage where it is damaged, or holds fewer than `needed` bytes or far more.
+    path: for messages. most: bytes of a piece. Raises BadImage where it is damaged, or holds fewer than `needed` bytes
+    or far more.
     """
     inflate, data, held = zlib.decompressobj(47), stream.read(CHUNK), 0
     try:
         while data:
-            piece = inflate.decompress(data, PIECE)
+            piece = inflate.decompress(data, most)
             held += len(piece)
             if held > needed + MOST_BEHIND:
                 raise BadImage(f"{path} holds far more than its header says; export it again.")

@@ -89,7 +89,7 @@ def lies_where_itk_has_it(path: Path) -> bool:
             * ([-1, -1, 1][: len(at)])
         )
         ours = image.affine @ [*index, 1]
-        np.testing.assert_allclose(ours[:-1], place[: len(index)], atol=2e-3, rtol=1e-5)
+        np.testing.assert_allclose(ours[:-1], place[: len(index)], atol=2e-3 * image.spacing.max(), rtol=1e-5)
         assert image.array[tuple(index)] == theirs[at]
     return True
 
@@ -105,3 +105,115 @@ def test_every_voxel_is_where_itk_has_it_or_the_file_is_refused(tmp_path_factory
 @given(header=headers(Nifti1PairHeader))
 def test_pairs_of_files_too(tmp_path_factory, header):
     lies_where_itk_has_it(written(tmp_path_factory.getbasetemp(), header, ".hdr"))
+
+
+def test_analyze_is_where_itk_has_it(tmp_path):
+    header = nibabel.AnalyzeHeader()
+    header.set_data_shape(SHAPE)
+    header.set_data_dtype(np.int16)
+    header.set_zooms((1, 2, 3))
+    assert lies_where_itk_has_it(written(tmp_path, header, ".hdr"))
+
+
+def test_most_headers_are_read_and_not_refused(tmp_path):
+    """Each of both alone, both alike, and both different where one has the last word."""
+    one, other = np.diag([1.0, 2, 3, 1]), np.diag([-1.0, -2, 3, 1])
+    other[:3, 3] = 30, 40, 50
+    for qform, sform in ((1, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 4), (4, 1)):
+        for unit in ("mm", "micron", "meter", "unknown"):
+            header = Nifti1Header()
+            header.set_data_shape(SHAPE)
+            header.set_data_dtype(np.int16)
+            header.set_qform(one, qform)
+            header.set_sform(other, sform)
+            header.set_xyzt_units(unit)
+            assert lies_where_itk_has_it(written(tmp_path, header, ".nii")), (qform, sform, unit)
+
+
+def header_of(sform, sform_code=1, **fields):
+    header = Nifti1Header()
+    header.set_data_shape(SHAPE)
+    header.set_data_dtype(np.int16)
+    header.set_qform(np.eye(4), 0)
+    header.set_sform(sform, sform_code)
+    for field, value in fields.items():
+        header[field] = value
+    return header
+
+
+SHEARED = np.array([[1, 0.15, 0, 0], [0, 1, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (header_of(SHEARED), "not perpendicular"),
+        (header_of(np.eye(4), sform_code=0), "neither a qform nor an sform"),
+        (header_of(np.diag([2.0, 1, 1, 1])), "2 x 1 x 1 by its sform"),
+        (header_of(np.eye(4), pixdim=[1, -1, 1, 1, 1, 1, 1, 1]), "negative voxel size"),
+        (header_of(np.eye(4), qform_code=77), "no kind that NIfTI knows"),
+    ],
+)
+def test_geometry_that_nobody_can_tell_is_refused(tmp_path, header, why):
+    for read in (read_image, read_grid):
+        with pytest.raises(BadImage, match=why):
+            read(written(tmp_path, header, ".nii"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]},
+        {"dim": [3, 1000, 1000, 1000, 1, 1, 1, 1]},
+        {"dim": [7, 4, 5, 6, 9, 9, 9, 9]},
+        {"dim": [0, 4, 5, 6, 1, 1, 1, 1]},
+        {"dim": [3, 4, -5, 6, 1, 1, 1, 1]},
+        {"vox_offset": 1e30},
+        {"vox_offset": -1e30},
+        {"vox_offset": np.nan},
+        {"vox_offset": 8},
+        {"datatype": 1},
+        {"datatype": 77},
+        {"scl_slope": 1, "scl_inter": np.inf},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_claims_that_the_file_cannot_keep(tmp_path, suffix, fields):
+    path = written(tmp_path, header_of(np.eye(4)), suffix)
+    content = bytearray(gzip.decompress(path.read_bytes()) if suffix.endswith("gz") else path.read_bytes())
+    header = Nifti1Header(bytes(content[:348]), check=False)
+    for field, value in fields.items():
+        header[field] = value
+    content[:348] = header.binaryblock
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    with pytest.raises(BadImage, match=r"export it again|give an image|cut short"):
+        read_image(path)
+
+
+@settings(max_examples=150)
+@given(content=st.binary(max_size=352), at=st.integers(0, 347))
+def test_no_header_stops_more_than_its_file(tmp_path_factory, content, at):
+    folder = tmp_path_factory.getbasetemp()
+    path = written(folder, header_of(np.eye(4)), ".nii")
+    whole = bytearray(path.read_bytes())
+    whole[at : at + len(content)] = content
+    path.write_bytes(whole)
+    try:
+        read_image(path)
+    except BadImage as error:
+        assert str(path) in str(error)
+
+
+def test_both_files_of_a_pair_are_looked_at(tmp_path):
+    header = Nifti1PairHeader(header_of(np.eye(4)).binaryblock, check=False)
+    header["magic"] = b"ni1"
+    path, expected = written(tmp_path, header, ".hdr"), ARRAY.reshape(-1).reshape(SHAPE, order="F")
+    np.testing.assert_array_equal(read_image(path).array, expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.img").array, expected)
+    (tmp_path / "a.img").write_bytes(ARRAY.tobytes()[:-2])
+    with pytest.raises(BadImage, match="cut short"):
+        read_image(path)
+    (tmp_path / "a.img").unlink()
+    with pytest.raises(BadImage, match=r"a\.img does not exist"):
+        read_image(path)
