@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK
 
 from cohortreg.errors import UserError
-from cohortreg.files import whole
+from cohortreg.files import check_whole, whole
 from cohortreg.images.dicom import is_series, read_series
 from cohortreg.images.itk import LPS_TO_RAS, quiet_itk, ras_affine
 
@@ -169,6 +169,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             f"{path} does not exist; correct the path, or the folder that a table's paths start from."
         )
+    check_whole(path)
     if is_series(path):
         array, affine = read_series(path)
     elif path.name.lower().endswith(READ_BY_NIBABEL):
