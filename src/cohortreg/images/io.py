@@ -15,7 +15,7 @@ import SimpleITK
 
 from cohortreg.errors import UserError
 from cohortreg.files import check_whole, whole
-from cohortreg.images.dicom import is_series, read_series
+from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.itk import LPS_TO_RAS, quiet_itk, ras_affine
 
 READ_BY_NIBABEL = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
@@ -174,6 +174,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         array, affine = read_series(path)
     elif path.name.lower().endswith(READ_BY_NIBABEL):
         array, affine = _read_by_nibabel(path)
+    elif is_dicom_file(path):
+        array, affine = read_series(path)
     else:
         array, affine = _read_by_itk(path)
     while array.ndim > 2 and array.shape[-1] == 1:
