@@ -10,12 +10,12 @@ import pandas as pd
 
 from cohortreg.cohort import sides
 from cohortreg.cohort.preprocessing import require_root
-from cohortreg.errors import UserError
+from cohortreg.errors import BadImage
 from cohortreg.files import digest, digest_file
 from cohortreg.images import geometry
 from cohortreg.images.intensity import normalised
 from cohortreg.images.io import Image
-from cohortreg.images.preprocess import Settings, check_axes, read_labelled
+from cohortreg.images.preprocess import Settings, check_axes, oriented, read_labelled
 
 Structures = Mapping[str, Sequence[int]]
 DIRECTIONS = ("from left to right", "from back to front", "from bottom to top")
@@ -106,7 +106,7 @@ def check_images(
         image = Checked(row["image_id"], row["side"])
         try:
             image.facts = _open(row, root, settings, structures)
-        except UserError as error:
+        except BadImage as error:
             image.found = [" ".join(str(error).split())]  # a cell of a table
         checked.append(image)
         report(image.image_id, "".join(image.found))
@@ -153,15 +153,15 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
     image, label = read_labelled(image_path, label_path, structures)
     for path in filter(None, (image_path, label_path)):
         digest_file(path)  # notes it as what the check is of
-    both = [geometry.canonical(volume) for volume in (image, label) if volume is not None]
+    both = oriented(image, label)
     if row["side"] and row["side"] == settings.mirror:
         both = [geometry.mirrored(volume) for volume in both]
     try:
         if settings.grid:
             check_axes(image, settings)
         shown, _ = normalised(both[0], settings.percentiles)
-    except UserError as error:
-        raise UserError(f"{image_path}: {error}") from error
+    except BadImage as error:
+        raise BadImage(f"{image_path}: {error}") from error
     counts, solid = _counts(label), image.array.ndim == 3
     voxel = abs(float(np.linalg.det(image.affine[:-1, :-1])))
     return Facts(

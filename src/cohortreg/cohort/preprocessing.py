@@ -11,10 +11,11 @@ from cohortreg.cohort.ratings import rated_out
 from cohortreg.cohort.shards import pair_shards, row_digest, shard_of
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
-from cohortreg.errors import UserError
+from cohortreg.errors import BadImage, UserError
 from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
+from cohortreg.images.stored import check_image
 from cohortreg.layout import Layout
 
 INDEX = ["image_id", "status", "reason", "sidecar", "digest", "row"]
@@ -45,6 +46,9 @@ def preprocess_shard(
 ) -> pd.DataFrame:
     """Preprocess the images in `rows`; one that cannot be used is excluded and the others go on.
 
+    An image is excluded for what its files are (`BadImage`). A full disk, or any other fault of the machine, stops the
+    shard instead, which goes on later.
+
     root: the folder that the table's paths start from.
     fail: stop at the first bad image instead; what was done before stays whole.
     report: called after each image with its id and the reason why it is excluded, or "".
@@ -60,7 +64,7 @@ def preprocess_shard(
         made_of, reason = row_digest(row, root), ""
         try:
             _preprocess_row(layout, row, root, settings, structures)
-        except UserError as error:
+        except BadImage as error:
             if fail:
                 raise UserError(f"image '{row['image_id']}' (row {line} of its table): {error}") from error
             reason = " ".join(str(error).split())  # a cell of a table
@@ -80,6 +84,8 @@ def _preprocess_row(
     image_id = row["image_id"]
     image_path = root / row["image"]
     label_path = root / row["label"] if row["label"] else None
+    for path in filter(None, (image_path, label_path)):
+        check_image(path)
     made_from = {  # as it reads back from JSON
         "image": row["image"],
         "image_sha256": _sha256(image_path),
@@ -95,8 +101,8 @@ def _preprocess_row(
     image, label = read_labelled(image_path, label_path, structures)
     try:
         image, label, record = preprocess(image, label, row["side"], settings)
-    except UserError as error:
-        raise UserError(f"{image_path}: {error}") from error
+    except BadImage as error:
+        raise BadImage(f"{image_path}: {error}") from error
     _remove(layout, image_id)
     write_image(layout.image(image_id), image)
     if label is not None:

@@ -27,6 +27,17 @@ def canonical(image: Image) -> Image:
     return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
 
 
+def aligned(image: Image, reference: Image | Grid) -> Image:
+    """The image with its axes permuted and flipped to run as nearly as they can along those of a reference.
+
+    So a label map follows its image: of two that are tilted by 45 degrees and differ by rounding, `canonical` might
+    turn each to other axes. No voxel changes its value or its place in space.
+    """
+    turn = io_orientation(np.linalg.inv(reference.affine) @ image.affine)
+    array = np.ascontiguousarray(apply_orientation(image.array, turn))
+    return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
+
+
 def canonical_grid(image: Image | Grid) -> Grid:
     """The grid of `canonical(image)`."""
     turn = io_orientation(image.affine)

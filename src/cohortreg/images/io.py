@@ -5,7 +5,6 @@ millimetres. A 2D image is an array [i, j] with an affine of two axes, right and
 without anatomy has its columns run left and its rows posterior, so that viewers show it as it is.
 """
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,19 @@ import nibabel
 import numpy as np
 import SimpleITK
 
-from cohortreg.errors import UserError
-from cohortreg.files import check_whole, whole
+from cohortreg.errors import BadImage, UserError
+from cohortreg.files import whole
+from cohortreg.images import mgh, nifti
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
-from cohortreg.images.itk import LPS_TO_RAS, quiet_itk, ras_affine
+from cohortreg.images.guarded import call
+from cohortreg.images.itk import LPS_TO_RAS, ras_affine
+from cohortreg.images.stored import check_image, cut_short
 
-READ_BY_NIBABEL = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
 WRITTEN_BY_NIBABEL, WRITTEN_BY_ITK = (".nii", ".nii.gz"), (".mha", ".nrrd")
+MOST_LABEL = 2**53
+#: Of so many voxels the values are compared with their float32. Of those that differ by more than NOISE of the largest,
+#: so many have to stay different.
+SAMPLED, NOISE, CONTRAST_KEPT = 2**14, 2.0**-40, 0.9
 
 
 @dataclass(frozen=True)
@@ -60,27 +65,12 @@ class Grid:
 
 
 def read_grid(path: Path | str) -> Grid:
-    """Read the grid of a 3D image file from its header. Raises UserError where it has none."""
+    """Read the grid of a 3D image file from its header. Raises BadImage where it has none."""
     path = Path(path)
-    if path.name.lower().endswith(READ_BY_NIBABEL):
-        image = _load_by_nibabel(path)
-        shape, affine = image.shape, np.asarray(image.affine, dtype=np.float64)
-    else:
-        reader = SimpleITK.ImageFileReader()
-        reader.SetFileName(str(path))
-        with quiet_itk():
-            try:
-                reader.ReadImageInformation()
-            except RuntimeError as error:
-                raise UserError(
-                    f"{path} is not an image, or is cut short; export or copy it again."
-                ) from error
-        shape, affine = (
-            reader.GetSize(),
-            ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin()),
-        )
+    shape, affine, _ = _read_file(path, voxels=False)
     if len(shape) != 3:
-        raise UserError(f"{path} is not 3D; give a 3D image.")
+        raise BadImage(f"{path} is not 3D; give a 3D image.")
+    _check_affine(path, affine)
     return Grid(tuple(shape), affine)
 
 
@@ -88,39 +78,74 @@ def read_image(path: Path | str) -> Image:
     """Read a 2D or 3D image of any format that nibabel or SimpleITK reads, or a DICOM series (see `read_series`), as
     float32.
 
-    A volume of one slice, [i, j, 1], is a 2D image. Raises UserError where the file is missing, cut short, not an
-    image, of more dimensions, a slice that is not axial, of one value, or has NaN or infinite values.
+    A volume of one slice, [i, j, 1], is a 2D image. Raises BadImage where the file is missing, cut short, not an
+    image, of more dimensions, a slice that is not axial, of one value, has NaN or infinite values, or such as float32
+    cannot hold or tell apart. What the machine refuses stays an OSError or MemoryError.
     """
-    array, affine = _read(Path(path))
+    path = Path(path)
+    array, affine = _read(path)
     if not np.isfinite(array).all():
-        raise UserError(
+        raise BadImage(
             f"{path} has NaN or infinite values; replace them (for instance by 0) or leave it out."
         )
-    array = array.astype(np.float32, copy=False)
+    array = _single(path, array)
     if array.min() == array.max():
-        raise UserError(f"{path} has the value {array.flat[0]:g} in every voxel; export the scan again.")
+        raise BadImage(f"{path} has the value {array.flat[0]:g} in every voxel; export the scan again.")
     return Image(array, affine)
+
+
+def _single(path: Path, array: np.ndarray) -> np.ndarray:
+    """The array as float32; raises BadImage where that loses values or contrast."""
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32, copy=False)
+    if np.can_cast(array.dtype, np.float32):
+        return single
+    if not np.isfinite(single).all():
+        raise BadImage(
+            f"{path} has values beyond those of single precision, 3.4e38; divide them by a constant."
+        )
+    some, kept = (values.ravel(order="K")[:: -(-array.size // SAMPLED)] for values in (array, single))
+    if some.dtype.kind == "f":  # what two float64 differ by from rounding alone is no contrast
+        step = max(np.abs(some).max() * NOISE, np.finfo(some.dtype).tiny)
+        some, kept = np.rint(some / step), np.rint(kept / step)
+    if len(np.unique(kept)) < CONTRAST_KEPT * len(np.unique(some)):
+        raise BadImage(
+            f"{path} has values from {array.min():g} to {array.max():g}, whose differences are lost in single "
+            "precision; subtract a constant from them."
+        )
+    return single
 
 
 def read_label(path: Path | str) -> Image:
     """Read a 2D or 3D label map, in the smallest integer type that holds its values.
 
     Whole numbers stored as floats are labels too; anything else, a probability map for instance, raises
-    UserError, as does what `read_image` refuses, except that a label may be of one value.
+    BadImage, as do values beyond 2^53 and what `read_image` refuses, except that a label may be of one value.
     """
-    array, affine = _read(Path(path))
+    path = Path(path)
+    array, affine = _read(path)
     if not np.issubdtype(array.dtype, np.integer):
         if not np.isfinite(array).all():
-            raise UserError(
+            raise BadImage(
                 f"{path} has NaN or infinite values; a label holds whole numbers: export it again."
             )
         if (array != np.rint(array)).any():
-            raise UserError(
+            raise BadImage(
                 f"{path} has values that are not whole numbers; give a label map, not probabilities."
             )
     low, high = int(array.min()), int(array.max())
-    smallest = np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
+    if max(-low, high) > MOST_LABEL:  # resampling is in float64
+        raise BadImage(
+            f"{path} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: number them anew."
+        )
+    smallest = label_type(np.min_scalar_type(low), np.min_scalar_type(high))
     return Image(array.astype(smallest, copy=False), affine)
+
+
+def label_type(one: np.dtype, other: np.dtype) -> np.dtype:
+    """The integer type that holds the labels of two; of negative ones and uint64 NumPy would make float64."""
+    wider = np.promote_types(one, other)
+    return wider if wider.kind in "ui" else np.dtype(np.int64)
 
 
 def check_image_name(path: Path) -> None:
@@ -165,72 +190,61 @@ def _write_by_itk(path: Path, image: Image) -> None:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Array [i, j, k] or [i, j] and affine to RAS millimetres, of whatever format the image has."""
-    if not path.exists():
-        raise UserError(
-            f"{path} does not exist; correct the path, or the folder that a table's paths start from."
-        )
-    check_whole(path)
-    if is_series(path):
-        array, affine = read_series(path)
-    elif path.name.lower().endswith(READ_BY_NIBABEL):
-        array, affine = _read_by_nibabel(path)
-    elif is_dicom_file(path):
-        array, affine = read_series(path)
-    else:
-        array, affine = _read_by_itk(path)
+    _, affine, array = _read_file(path)
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:
         size = " x ".join(map(str, array.shape))
-        raise UserError(
+        raise BadImage(
             f"{path} has {size} voxels; give a 2D or 3D image (of a time series, one volume as its own file)."
         )
     affine = _of_axes(affine, array.ndim, path)
     if array.dtype.kind not in "uif":
-        raise UserError(f"{path} has voxels of type {array.dtype}; give an image of one real number a voxel.")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
-        raise UserError(
-            f"{path} has no usable geometry in its header (its affine is singular); mend the header."
-        )
+        raise BadImage(f"{path} has voxels of type {array.dtype}; give an image of one real number a voxel.")
+    _check_affine(path, affine)
     return array, affine
 
 
-def _load_by_nibabel(path: Path) -> nibabel.spatialimages.SpatialImage:
-    try:
-        return nibabel.load(path)
-    except Exception as error:  # whatever a damaged header sets off, the file cannot be used
-        raise UserError(
-            f"{path} is not an image, or is cut short or damaged; export or copy it again."
-        ) from error
+def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
+    """Shape, affine and array of a file or series as they are there. Nothing but files and folders is opened."""
+    check_image(path)
+    if is_series(path):
+        array, affine = read_series(path)
+        return array.shape, affine, array
+    if not path.stat().st_size:
+        raise cut_short(path)
+    name = path.name.lower()
+    if name.endswith((*nifti.SINGLE, *nifti.PAIR)):
+        return nifti.read(path, voxels)
+    if name.endswith(mgh.SUFFIXES):
+        return mgh.read(path, voxels)
+    if is_dicom_file(path):
+        array, affine = read_series(path)
+        return array.shape, affine, array
+    return _read_by_itk(path, voxels)
 
 
-def _read_by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = _load_by_nibabel(path)
-    try:
-        array = np.asanyarray(image.dataobj)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise UserError(f"{path} is cut short or damaged; copy or export it again.") from error
-    return array, np.asarray(image.affine, dtype=np.float64)
+def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
+    found, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
+    if found["values"] > 1:
+        raise BadImage(f"{path} has several values a voxel; give one real number a voxel, of a picture grey.")
+    affine = ras_affine(found["direction"], found["spacing"], found["origin"])
+    return tuple(found["size"]), affine, arrays[0].T if voxels else None
 
 
-def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with quiet_itk():
-        try:
-            image = SimpleITK.ReadImage(str(path))
-        except RuntimeError as error:
-            raise UserError(f"{path} is not an image, or is cut short; export or copy it again.") from error
-    array = SimpleITK.GetArrayFromImage(image)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise UserError(
-            f"{path} has several values a voxel; give one real number a voxel, of a picture grey."
+def _check_affine(path: Path, affine: np.ndarray) -> None:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+        raise BadImage(
+            f"{path} has no usable geometry in its header (its affine is singular); mend the header."
         )
-    return array.T, ras_affine(image.GetDirection(), image.GetSpacing(), image.GetOrigin())
+    if not nifti.has_right_angles(affine):
+        raise nifti.sheared(path)
 
 
 def _of_axes(affine: np.ndarray, dim: int, path: Path) -> np.ndarray:
-    """The affine of an array's first axes; raises UserError where they lead out of right and anterior."""
+    """The affine of an array's first axes; raises BadImage where they lead out of right and anterior."""
     if np.abs(affine[dim:-1, :dim]).max(initial=0) > 1e-3 * np.abs(affine[:dim, :dim]).max():
-        raise UserError(
+        raise BadImage(
             f"{path} is a slice that is not axial, for which 2D coordinates, right and anterior, have no place; "
             "save it as PNG, TIFF or a 2D MetaImage."
         )

@@ -1,13 +1,24 @@
 """What ITK says about an image, in the terms of `Image`; reading DICOM and the other formats share it."""
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import SimpleITK
 
+from cohortreg.errors import BadImage
+from cohortreg.images.headers import check_text_header, check_voxels
+from cohortreg.images.stored import check_size, no_image, read_through
+
+#: ITK's readers of formats of which can be told whether a file is whole.
+READERS = (
+    "MetaImageIO", "NrrdImageIO", "TIFFImageIO", "LSMImageIO", "PNGImageIO", "JPEGImageIO", "BMPImageIO",
+    "JPEG2000ImageIO", "HDF5ImageIO", "MINCImageIO", "GiplImageIO", "GDCMImageIO",
+)  # fmt: skip
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its first three rows and columns are those of two dimensions
 
 
@@ -41,3 +52,61 @@ def quiet_itk() -> Iterator[None]:
         os.close(kept)
         os.close(nowhere)
         SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
+    """ITK's size, spacing, origin and direction of a file, and the number of values a voxel; its array [..., j, i].
+
+    For `guarded.call`: what is in a file can end the process that ITK reads it in. voxels: False leaves the array out.
+    Raises BadImage where the file is no image, is not whole, or is of a format of which nobody can tell.
+    """
+    file = Path(path)
+    claimed = check_text_header(file)
+    with quiet_itk():
+        try:
+            name = SimpleITK.ImageFileReader.GetImageIOFromFileName(path)
+            if name and name not in READERS:
+                raise BadImage(
+                    f"{path} is of a format ({name.removesuffix('ImageIO')}) that is not read, since nothing in it "
+                    "says whether it is whole; convert it to .nii.gz or .mha."
+                )
+            reader = SimpleITK.ImageFileReader()
+            reader.SetFileName(path)
+            reader.SetImageIO(name)
+            reader.ReadImageInformation()
+            size, values = reader.GetSize(), reader.GetNumberOfComponents()
+            one = SimpleITK.Image([1] * len(size), reader.GetPixelID(), values).GetSizeOfPixelComponent()
+            needed = math.prod(size) * values * one
+            if name in ("MetaImageIO", "NrrdImageIO"):
+                if claimed != needed:  # ITK reads another header than we do
+                    raise no_image(file)
+            else:
+                check_size(file, file.stat().st_size, needed, math.prod(size), compressed=True)
+                check_voxels(file, name, needed)
+            found = {
+                "size": size,
+                "spacing": reader.GetSpacing(),
+                "origin": reader.GetOrigin(),
+                "direction": reader.GetDirection(),
+                "values": values,
+            }
+            return found, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
+        except RuntimeError as error:
+            if "allocate" in str(error) or "bad_alloc" in str(error):
+                raise MemoryError from error
+            read_through(file)
+            raise no_image(file) from error
+
+
+def direction(path: str) -> tuple[list[list[float]], list[np.ndarray]]:
+    """The directions in RAS of a file's axes, one column an axis, by ITK's reader. For `guarded.call`."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(path)
+    with quiet_itk():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            read_through(Path(path))
+            raise no_image(Path(path)) from error
+    affine = ras_affine(reader.GetDirection(), [1.0] * reader.GetDimension(), [0.0] * reader.GetDimension())
+    return affine[:-1, :-1].tolist(), []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cohortreg.errors import UserError
+from cohortreg.errors import BadImage
 from cohortreg.files import digest
 from cohortreg.images import geometry
 from cohortreg.images.intensity import normalised
@@ -43,14 +43,17 @@ def read_labelled(
 
     structures: name to label value or values.
 
-    Raises UserError naming the file.
+    Raises BadImage naming the file.
     """
     image = read_image(image_path)
     if label_path is None:
         return image, None
     label = read_label(label_path)
-    if not geometry.same_geometry(geometry.canonical(image), geometry.canonical(label)):
-        raise UserError(
+    straight = geometry.canonical(image)
+    if label.array.ndim != image.array.ndim or not geometry.same_geometry(
+        straight, geometry.aligned(label, straight)
+    ):
+        raise BadImage(
             f"{label_path} has another geometry than its image {image_path} "
             f"({_geometry(label)}; {_geometry(image)}); resample the label onto the image."
         )
@@ -61,17 +64,23 @@ def read_labelled(
         if present.isdisjoint(values)
     ]
     if missing:
-        raise UserError(
+        raise BadImage(
             f"{label_path} has no voxel of {', '.join(missing)}, only the values {sorted(present)}; "
             "correct the label, or `structures` in the configuration."
         )
     return image, label
 
 
+def oriented(image: Image, label: Image | None) -> list[Image]:
+    """The image in canonical orientation and, if there is one, its label with the same axes."""
+    straight = geometry.canonical(image)
+    return [straight] if label is None else [straight, geometry.aligned(label, straight)]
+
+
 def check_axes(image: Image, settings: Settings) -> None:
-    """Raise UserError where the grid has other axes than the image."""
+    """Raise BadImage where the grid has other axes than the image."""
     if image.array.ndim != len(settings.grid):
-        raise UserError(
+        raise BadImage(
             f"it has {image.array.ndim} axes, but preprocess.grid {list(settings.grid)} has {len(settings.grid)}; "
             "correct the grid, or leave the image out."
         )
@@ -84,7 +93,7 @@ def preprocess(
 
     A label always covers the field of view of its image.
 
-    Raises UserError where the grid has other axes than the image, or the image no spread of grey values.
+    Raises BadImage where the grid has other axes than the image, or the image no spread of grey values.
 
     The record's `to_source` is an affine matrix from RAS millimetres of the preprocessed image to those of
     the source: only mirroring makes it differ from the identity, since affines are kept right. `offset`
@@ -100,7 +109,7 @@ def preprocess(
         "mirrored": side != "" and side == settings.mirror,
         "to_source": np.eye(len(image.affine)).tolist(),
     }
-    both = [geometry.canonical(volume) for volume in (image, label) if volume is not None]
+    both = oriented(image, label)
     if record["mirrored"]:
         record["to_source"] = geometry.mirror_matrix(both[0]).tolist()
         both = [geometry.mirrored(volume) for volume in both]

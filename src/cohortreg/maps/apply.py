@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from cohortreg.errors import UserError
-from cohortreg.images.io import Image
+from cohortreg.images.io import MOST_LABEL, Image, label_type
 from cohortreg.maps.exchange import Pair
 from cohortreg.maps.transforms import Grid, itk_geometry, to_sitk
 
@@ -20,8 +20,9 @@ def warp(
     `nearest`, for labels, the nearest voxel's value, in the image's own type. background: where the transform leads out
     of the image.
 
-    Raises UserError where it leads nowhere into the image.
+    Raises UserError where it leads nowhere into the image, or where no type holds the labels and the background.
     """
+    dtype = _holding(image.array.dtype, background)
     origin, spacing, direction = itk_geometry(grid)
     resample = sitk.ResampleImageFilter()
     resample.SetSize([int(n) for n in grid.shape])
@@ -36,7 +37,20 @@ def warp(
     warped = sitk.GetArrayFromImage(resample.Execute(given)).T
     if (warped == background).all() and not (image.array == background).all():
         check_overlap(image, transform, grid)
-    return Image(np.ascontiguousarray(warped).astype(image.array.dtype, copy=False), np.asarray(grid.affine))
+    return Image(np.ascontiguousarray(warped).astype(dtype, copy=False), np.asarray(grid.affine))
+
+
+def _holding(dtype: np.dtype, background: float) -> np.dtype:
+    """The type of an image or label map, or the next wider one that holds the background too."""
+    if dtype.kind == "f":
+        if np.isfinite(background) and abs(background) > np.finfo(dtype).max:
+            raise UserError(
+                f"the background {background:g} is beyond the image's numbers; choose a smaller one."
+            )
+        return dtype
+    if not float(background).is_integer() or abs(background) > MOST_LABEL:
+        raise UserError(f"the background {background:g} is no label; choose a whole number.")
+    return label_type(dtype, np.min_scalar_type(int(background)))
 
 
 def check_axes(transform: sitk.Transform, **grids: Grid) -> None:

@@ -182,3 +182,18 @@ def test_block_means_leave_out_what_fills_no_block():
         geometry.block_means(array, (2, 2)), [[(0 + 1 + 5 + 6) / 4, (2 + 3 + 7 + 8) / 4]]
     )
     np.testing.assert_array_equal(geometry.block_means(array, (1, 1)), array)
+
+
+def test_a_label_tilted_by_45_degrees_follows_its_image_whatever_the_rounding():
+    half, random = np.sqrt(0.5), np.random.default_rng(1)
+    affine = np.array([[half, -half, 0, -10], [half, half, 0, -12], [0, 0, 1.2, -8], [0, 0, 0, 1]])
+    array, flip = random.random((4, 5, 6)), np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = 3
+    reference = geometry.canonical(Image(array, affine))
+    for _ in range(20):
+        other = affine.copy()
+        other[:3] += random.normal(size=(3, 4)) * 1e-7
+        for label in (Image(array, other), Image(array[::-1], other @ flip)):
+            turned = geometry.aligned(label, reference)
+            assert geometry.same_geometry(turned, reference)
+            np.testing.assert_array_equal(turned.array, reference.array)

@@ -1,12 +1,19 @@
+import errno
 import gzip
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from hypothesis import given
+from hypothesis import strategies as st
 from series import OBLIQUE, SAGITTAL, volume
 
-from cohortreg.errors import UserError
+from cohortreg.errors import BadImage, UserError
 from cohortreg.images.geometry import canonical, orientation
 from cohortreg.images.io import Image, read_grid, read_image, read_label, write_image
 
@@ -141,7 +148,7 @@ def test_neither_2d_nor_3d(tmp_path, shape):
     assert " x ".join(map(str, shape)) in one_sentence(error, path)
 
 
-PLANE = np.array([[-1.9, 0.9, 30], [-0.6, -2.9, 20], [0, 0, 1]])
+PLANE = np.array([[-1.9, 0.9, 30], [-0.6, -2.85, 20], [0, 0, 1]])
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 1, 1)])
@@ -288,3 +295,134 @@ def test_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(Exception):  # noqa: B017  (whatever the library makes of it)
         write_image(tmp_path / "a.nii.gz", Image(np.zeros((2, 2, 2), object), np.eye(4)))
     assert list(tmp_path.iterdir()) == []
+
+
+WHOLE = "subtract a constant|beyond those of single precision|in every voxel"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        2**30 + np.arange(24, dtype=np.int32),
+        2.0**30 + np.linspace(0, 1, 24),
+        np.r_[np.zeros(12), 1e9 + np.linspace(0, 10, 12)],
+        np.r_[np.zeros(23), 1e300],
+        np.linspace(0, 1e-46, 24),
+        np.arange(24, dtype=np.uint64) + 2**63,
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("suffix", [".nii", ".mha"])
+def test_images_that_single_precision_cannot_hold_are_refused(tmp_path, values, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_image(path, Image(values.reshape(2, 3, 4), np.eye(4)))
+    with pytest.raises(BadImage, match=WHOLE) as error:
+        read_image(path)
+    one_sentence(error, path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(24, dtype=np.int32) * 1000,
+        np.linspace(-1e30, 1e30, 24),
+        np.linspace(1000, 1001, 24),
+        np.r_[np.full(12, 100.0) + 1e-13 * np.arange(12), np.arange(12)],  # rounding is no contrast
+        np.arange(24, dtype=np.uint64) * 2**50,
+    ],
+    ids=str,
+)
+def test_images_that_it_can_hold_are_read(tmp_path, values):
+    write_image(tmp_path / "a.nii", Image(values.reshape(2, 3, 4), np.eye(4)))
+    read = read_image(tmp_path / "a.nii").array
+    np.testing.assert_array_equal(read, values.reshape(2, 3, 4).astype(np.float32))
+
+
+@given(
+    values=st.lists(st.integers(-(2**53), 2**53), min_size=8, max_size=8)
+    | st.lists(st.integers(-(2**63), 2**64 - 1), min_size=8, max_size=8)
+    | st.lists(st.integers(0, 2**26), min_size=8, max_size=8),
+    kind=st.sampled_from([np.int64, np.uint64, np.int32, np.uint8, np.float32, np.float64]),
+    suffix=st.sampled_from([".nii", ".nii.gz", ".mha"]),
+)
+def test_labels_are_exact_or_refused(tmp_path_factory, values, kind, suffix):
+    with np.errstate(all="ignore"):
+        array = (
+            np.array(values, object).astype(np.float64).astype(kind)
+            if kind in (np.float32, np.float64)
+            else None
+        )
+    if array is None:
+        low, high = np.iinfo(kind).min, np.iinfo(kind).max
+        array = np.array([min(max(value, low), high) for value in values], kind)
+    path = tmp_path_factory.getbasetemp() / f"label{suffix}"
+    write_image(path, Image(array.reshape(2, 2, 2), np.eye(4)))
+    try:
+        label = read_label(path).array
+    except BadImage as error:
+        assert max(abs(int(value)) for value in array) > 2**53, error
+        return
+    assert np.issubdtype(label.dtype, np.integer)
+    assert [int(value) for value in label.reshape(-1)] == [int(value) for value in array]
+
+
+@pytest.mark.parametrize(("slope", "inter"), [(2, 0), (1, 100), (0.5, 0), (1e-3, 0)])
+def test_scaled_labels(tmp_path, slope, inter):
+    header = nibabel.Nifti1Header()
+    array = np.array([0, 2, 4, 250] * 2, np.int16).reshape(2, 2, 2)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4), header), tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[112:120] = np.array([slope, inter], np.float32).tobytes()
+    (tmp_path / "a.nii").write_bytes(content)
+    expected = array * slope + inter
+    if (expected == np.rint(expected)).all():
+        np.testing.assert_array_equal(read_label(tmp_path / "a.nii").array, expected)
+    else:
+        with pytest.raises(BadImage, match="not whole numbers"):
+            read_label(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])])
+def test_voxels_that_are_no_real_numbers(tmp_path, kind):
+    path = save(tmp_path / "a.nii", np.ones((3, 4, 5), kind))
+    for read in (read_image, read_label):
+        with pytest.raises(BadImage, match="one real number a voxel"):
+            read(path)
+
+
+def test_mgh_cut_short(tmp_path, ramp):
+    for name in ("a.mgh", "a.mgz"):
+        path = tmp_path / name
+        nibabel.save(nibabel.MGHImage(ramp, AFFINE), path)
+        np.testing.assert_array_equal(read_image(path).array, ramp)
+        np.testing.assert_allclose(read_image(path).affine, AFFINE, atol=1e-4)
+        assert read_grid(path).shape == ramp.shape
+        whole = path.read_bytes()
+        for kept in (0, 3, 100, len(whole) // 2):
+            path.write_bytes(whole[:kept])
+            with pytest.raises(BadImage):
+                read_image(path)
+
+
+def test_a_fault_of_the_machine_is_no_fault_of_an_image(tmp_path, ramp):
+    """No file can be opened any more: whatever reads it, that is not said of the image."""
+    names = ["a.nii", "a.nii.gz", "a.mgz"]
+    for name in names:
+        image = nibabel.MGHImage if name.endswith("mgz") else nibabel.Nifti1Image
+        nibabel.save(image(ramp, AFFINE), tmp_path / name)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(int(number.name) for number in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    held = []
+    try:
+        with suppress(OSError):
+            while len(held) <= most:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for name in names:
+            with pytest.raises(OSError) as error:
+                read_image(tmp_path / name)
+            assert error.value.errno == errno.EMFILE
+    finally:
+        for number in held:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,234 @@
+"""What can crash, hang or use up a library, done in a process of its own with a limit of time and memory.
+
+`call` starts that process when it is first needed, keeps it for the next call, and starts another where it died. A file
+that kills it is a `BadImage`, and everything else goes on.
+
+    value, arrays = call("cohortreg.images.itk:read", path, about=path)
+
+The function is named, not passed: its module is imported there. It takes what JSON can say (paths as text) and returns
+a value that JSON can say and a list of arrays.
+"""
+
+import atexit
+import errno
+import importlib
+import json
+import mmap
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from cohortreg import errors
+from cohortreg.errors import BadImage
+
+#: Seconds of processor time for any file, and more for each MB; waiting for a disk or for other processes is none.
+SECONDS, SECONDS_PER_MB = 60, 1
+#: How many times as long the whole may take, the waiting included, before the file system counts as dead.
+PATIENCE = 30
+#: Bytes that may be used above what a call says that it needs.
+MEMORY = 2**31
+#: Each thread would count as memory, and reading has no use for them.
+ONE_THREAD = {
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
+
+
+@dataclass
+class _Reader:
+    process: subprocess.Popen
+    owner: int  # a fork of its owner has a process of its own, or two would read one pipe
+
+
+_reader: _Reader | None = None
+_turn = threading.Lock()
+
+
+def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tuple[object, list[np.ndarray]]:
+    """What `function`, "package.module:name", returns for these arguments in the other process.
+
+    about: the file that it reads, for messages and for its share of time. memory: bytes that it needs beyond 2 GB.
+
+    Raises what the function raises, UserError, OSError and MemoryError as they are; BadImage where it crashes, runs
+    longer or needs more memory than any sane file; MemoryError where the system killed it; TimeoutError where the
+    file system does not answer.
+    """
+    size = about.stat().st_size if about.is_file() else 0
+    seconds = SECONDS + int(size * SECONDS_PER_MB / 1e6)
+    asked = {"function": function, "arguments": arguments, "seconds": seconds, "memory": memory + MEMORY}
+    with _turn:
+        process = _started()
+        try:
+            process.stdin.write(json.dumps(asked, default=str).encode() + b"\n")
+            process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], PATIENCE * seconds)
+            if not ready:
+                raise TimeoutError(errno.ETIMEDOUT, "the file system does not answer", str(about))
+            answer = json.loads(process.stdout.readline() or b"null")
+            arrays = [_received(process.stdout, *array) for array in (answer or {}).get("arrays", ())]
+        except (BrokenPipeError, EOFError):
+            answer = None
+        except BaseException:  # half an answer may still be in the pipe
+            _stop()
+            raise
+        if answer is None:
+            raise _death(about, _stop())
+    if "error" in answer:
+        raise _error(answer, about)
+    return answer["value"], arrays
+
+
+def _started() -> subprocess.Popen:
+    global _reader
+    if _reader and (_reader.owner != os.getpid() or _reader.process.poll() is not None):
+        _reader = None
+    if _reader is None:
+        # Whatever made this package importable here does so there; -P: not what lies in the user's folder.
+        paths = [
+            str(Path(__file__).parents[2]),
+            *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
+        ]
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+        _reader = _Reader(process, os.getpid())
+    return _reader.process
+
+
+@atexit.register
+def _stop() -> int:
+    """End the other process; how it ended, as subprocess has it."""
+    global _reader
+    reader, _reader = _reader, None
+    if reader is None or reader.owner != os.getpid():
+        return 0
+    with suppress(OSError):
+        reader.process.stdin.close()  # then it ends by itself, if it can
+    try:
+        return reader.process.wait(1)
+    except subprocess.TimeoutExpired:
+        reader.process.kill()
+        return reader.process.wait()
+    finally:
+        reader.process.stdout.close()
+
+
+def _received(stream: BinaryIO, dtype: str, shape: list[int]) -> np.ndarray:
+    array = np.empty(shape, dtype)
+    view = memoryview(array.reshape(-1).view(np.uint8))
+    while view:
+        count = stream.readinto(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return array
+
+
+def _death(about: Path, code: int) -> Exception:
+    """What it means that the other process is gone."""
+    if -code in CRASHES:
+        return BadImage(f"{about} crashes the library that reads it; it is damaged: export it again.")
+    if -code == signal.SIGXCPU:
+        return BadImage(
+            f"{about} keeps the library that reads it busy for ever; it is damaged: export it again."
+        )
+    if -code == signal.SIGKILL:  # as the system does when it has no memory left
+        return MemoryError()
+    return ChildProcessError(errno.ECHILD, "the process that reads it was ended", str(about))
+
+
+def _error(answer: dict, about: Path) -> Exception:
+    kind, message = answer["error"], answer["message"]
+    if kind == "OSError":
+        return OSError(*message)
+    if kind == "MemoryError":
+        return MemoryError()
+    if kind == "limit":
+        return BadImage(
+            f"{about} needs far more memory than an image of its size; it is damaged: export it again."
+        )
+    if kind in ("UserError", "BadImage"):
+        return getattr(errors, kind)(message)
+    return RuntimeError(f"{about}: {message}")
+
+
+def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
+    """Answer one request after the other until the asking process is gone."""
+    for line in asked:
+        request = json.loads(line)
+        arrays = []
+        try:
+            _limit(request["seconds"], request["memory"])
+            module, name = request["function"].split(":")
+            value, arrays = getattr(importlib.import_module(module), name)(*request["arguments"])
+            arrays = [np.ascontiguousarray(array) for array in arrays]
+            answer = {"value": value, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
+        except errors.UserError as error:
+            answer = {
+                "error": "BadImage" if isinstance(error, BadImage) else "UserError",
+                "message": str(error),
+            }
+        except OSError as error:
+            answer = {
+                "error": "OSError",
+                "message": [error.errno, error.strerror or str(error), error.filename],
+            }
+        except MemoryError:
+            answer = {"error": "limit" if _is_there(request["memory"]) else "MemoryError", "message": ""}
+        except Exception as error:
+            answer = {"error": "other", "message": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer).encode() + b"\n")
+        for array in arrays if "value" in answer else ():
+            answers.write(memoryview(array.reshape(-1).view(np.uint8)))
+        answers.flush()
+
+
+def _limit(seconds: int, memory: int) -> None:
+    """Limits above what this process has used until now; `inf` above is kept, so that the next call may raise them."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    pages = Path("/proc/self/statm")  # Linux alone has it
+    wanted = {resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + seconds + 1}
+    if pages.exists():
+        wanted[resource.RLIMIT_AS] = int(pages.read_text().split()[0]) * mmap.PAGESIZE + memory
+    for kind, limit in wanted.items():
+        most = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
+def _is_there(memory: int) -> bool:
+    """Whether the machine would give so much: then it was our limit that an allocation failed for."""
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    try:
+        mmap.mmap(-1, memory).close()
+    except (OSError, ValueError, MemoryError):
+        return False
+    return True
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process decides
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    _serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,183 @@
+"""The bytes of an image file before a library opens it: what kind of file it is, and its content whole and checked."""
+
+import errno
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from cohortreg.errors import BadImage
+from cohortreg.files import files_of
+
+GZIP = b"\x1f\x8b"
+#: No deflate stream becomes more than so many times as long.
+DEFLATE_MOST = 1032
+#: An image of more voxels is none that fits the memory that registration has.
+MOST_VOXELS = 2**31
+CHUNK, PIECE = 2**20, 2**24
+#: Bytes behind an image's voxels that are still looked at for the checksum.
+MOST_BEHIND = 2**30
+MISSING = (errno.ENOENT, errno.ENOTDIR)
+#: What the system says of the file itself; everything else that it refuses is a fault of the machine.
+OF_THE_FILE = (
+    *MISSING,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENXIO,
+)
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_file(path: Path) -> os.stat_result:
+    """Raise BadImage unless a path leads to a regular file or a folder that may be read; nothing else is ever opened.
+
+    Returns its size, times and kind. What the machine refuses for another reason stays an OSError.
+    """
+    try:
+        found = Path(path).stat()
+        if stat.S_ISDIR(found.st_mode):
+            os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+        elif stat.S_ISREG(found.st_mode):
+            os.close(os.open(path, os.O_RDONLY))
+        else:
+            kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+            raise BadImage(f"{path} is no file but {kind}; name an image file.")
+    except ValueError as error:  # a NUL, or letters that the system has no bytes for
+        raise BadImage(f"{str(path)!r} is no name that a file can have; correct the path.") from error
+    except OSError as error:
+        if error.errno in MISSING:
+            raise BadImage(
+                f"{path} does not exist; correct the path, or the folder that a table's paths start from."
+            ) from error
+        if error.errno in OF_THE_FILE:
+            raise BadImage(
+                f"{path} cannot be opened: {os.strerror(error.errno)}; correct the path or its permissions."
+            ) from error
+        raise
+    return found
+
+
+def check_image(path: Path) -> None:
+    """`check_file` for a file or folder and for each file that the image there consists of."""
+    check_file(path)
+    for file in files_of(path):
+        check_file(file)
+
+
+def is_gzipped(path: Path) -> bool:
+    """Whether a file's first bytes are those of gzip, whatever its name."""
+    with path.open("rb") as stream:
+        return stream.read(len(GZIP)) == GZIP
+
+
+def beginning(path: Path, count: int) -> bytes:
+    """The first bytes of a file's content, decompressed where it is compressed; fewer where it has no more.
+
+    Raises BadImage where the compressed stream is damaged there.
+    """
+    with path.open("rb") as stream:
+        if not is_gzipped(path):
+            return stream.read(count)
+        start = b""
+        for piece in inflated(path, stream, 0, count):
+            start += piece
+            if len(start) >= count:
+                break
+    return start[:count]
+
+
+def check_size(path: Path, size: int, needed: int, voxels: int, compressed: bool) -> None:
+    """Raise BadImage where `size` bytes of a file cannot hold those that its header claims, or where these are more
+    than any image has. Before memory is taken for them."""
+    if voxels > MOST_VOXELS:
+        raise BadImage(
+            f"{path} claims {voxels} voxels, more than {MOST_VOXELS}; its header is damaged, or crop or resample it."
+        )
+    if needed > size * (DEFLATE_MOST if compressed else 1):
+        raise BadImage(
+            f"{path} is cut short or its header damaged: {size} bytes cannot hold the {needed} that it claims; "
+            "copy or export it again."
+        )
+
+
+def content(path: Path, needed: int) -> bytearray:
+    """The first `needed` bytes of a file, decompressed where it is compressed, and then read to its end: only there
+    are the checksum and length of a gzip stream.
+
+    Several members one after the other are one stream; what follows the last of them does not count. Raises BadImage
+    where the file is shorter or its checksum another.
+    """
+    kept = bytearray(needed)
+    with path.open("rb") as stream:
+        if not is_gzipped(path):
+            if stream.readinto(kept) < needed:
+                raise cut_short(path)
+            return kept
+        at = 0
+        for piece in inflated(path, stream, needed):
+            fits = min(len(piece), needed - at)
+            kept[at : at + fits] = memoryview(piece)[:fits]
+            at += fits
+    return kept
+
+
+def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> Iterator[bytes]:
+    """What a stream of gzip or zlib holds, in pieces, to its end and with its checksum looked at.
+
+    path: for messages. most: bytes of a piece. Raises BadImage where it is damaged, or holds fewer than `needed` bytes
+    or far more.
+    """
+    inflate, data, held = zlib.decompressobj(47), stream.read(CHUNK), 0
+    try:
+        while data:
+            piece = inflate.decompress(data, most)
+            held += len(piece)
+            if held > needed + MOST_BEHIND:
+                raise BadImage(f"{path} holds far more than its header says; export it again.")
+            yield piece
+            if not inflate.eof:
+                data = inflate.unconsumed_tail or stream.read(CHUNK)
+                continue
+            data = inflate.unused_data
+            if len(data) < len(GZIP):
+                data += stream.read(CHUNK)
+            if not data.startswith(GZIP):
+                break
+            inflate = zlib.decompressobj(47)
+    except zlib.error as error:
+        raise damaged(path) from error
+    if not inflate.eof or held < needed:
+        raise cut_short(path)
+
+
+def cut_short(path: Path) -> BadImage:
+    """What to say of a file that ends too early."""
+    return BadImage(f"{path} is cut short or damaged; copy or export it again.")
+
+
+def damaged(path: Path) -> BadImage:
+    """What to say of a file whose content is not what was written."""
+    return BadImage(f"{path} is cut short or damaged (its checksum is another); copy or export it again.")
+
+
+def no_image(path: Path) -> BadImage:
+    """What to say of a file that no library knows."""
+    return BadImage(f"{path} is not an image, or is cut short or damaged; export or copy it again.")
+
+
+def read_through(path: Path) -> None:
+    """Read a file to its end and keep nothing. A fault of the disk that a library took for one of the file, and said so
+    in words of its own, is raised here as the OSError that it is."""
+    with path.open("rb") as stream:
+        while stream.read(CHUNK):
+            pass

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image
+from cohortreg.maps.apply import warp
+from cohortreg.maps.transforms import Grid
+
+SHIFT = sitk.TranslationTransform(3, [-1.0, 0, 0])  # one voxel out of the image
+
+
+@given(
+    kind=st.sampled_from([np.uint8, np.int8, np.uint16, np.int32, np.int64, np.float32]),
+    background=st.sampled_from([0, -1, 255, 256, 65535, 2**24 + 1, 2**53, 2**60, 0.5, 1e300, -1e300])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**40), 2**40),
+)
+def test_the_background_is_what_was_asked_for_or_is_refused(kind, background):
+    image = Image(np.arange(1, 28, dtype=kind).reshape(3, 3, 3), np.eye(4))
+    is_label = np.issubdtype(kind, np.integer)
+    try:
+        warped = warp(image, SHIFT, Grid.of(image), nearest=is_label, background=background).array
+    except UserError as error:
+        assert f"{background:g}" in str(error)
+        assert abs(background) > 2**53 if float(background).is_integer() or not is_label else True
+        return
+    assert np.issubdtype(warped.dtype, np.integer) == is_label
+    outside, inside = np.sort(np.unique(warped.reshape(-1)))[[0, -1]], set(range(1, 28))
+    assert {float(value) for value in outside} - inside <= {float(background), float(np.float32(background))}
+    assert (warped[[0, -1]] == (background if is_label else np.float32(background))).all(axis=(1, 2)).any()
+
+
+def test_a_label_map_keeps_its_type_where_it_can():
+    image = Image(np.arange(1, 28, dtype=np.uint8).reshape(3, 3, 3), np.eye(4))
+    kept, widened = (warp(image, SHIFT, Grid.of(image), nearest=True, background=b).array for b in (9, -1))
+    assert (kept.dtype, widened.dtype) == (np.uint8, np.int16)
+    with pytest.raises(UserError, match="no label"):
+        warp(image, SHIFT, Grid.of(image), nearest=True, background=float("nan"))
