@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cohortreg.errors import UserError
+from cohortreg.detached import referred
+from cohortreg.errors import BadImage, UserError
 
 # Bytes; where writing failed for no reason that was given, a file system with less than this left is full.
 FULL = 2**16
@@ -150,31 +152,98 @@ def digest(*parts: str | bytes) -> str:
     """SHA-256 of the parts, hexadecimal; parts are length-prefixed, so that ("ab", "c") is not ("a", "bc")."""
     sha = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        # Names of files need not be UTF-8.
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         sha.update(len(data).to_bytes(8, "little") + data)
     return sha.hexdigest()
 
 
 def entries(folder: Path) -> list[os.DirEntry]:
-    """The files in a folder, by name; hidden ones do not count."""
+    """The plain files in a folder, and links to such, by name; hidden ones do not count."""
     with os.scandir(folder) as found:
-        there = [entry for entry in found if not entry.name.startswith(".") and entry.is_file()]
+        there = [entry for entry in found if not entry.name.startswith(".") and _is_plain(entry)]
     return sorted(there, key=lambda entry: entry.name)
 
 
+def _is_plain(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
 def files_of(path: Path) -> list[Path]:
-    """The files that an image consists of: its own, or the `entries` of its folder."""
-    return [Path(entry.path) for entry in entries(path)] if path.is_dir() else [path]
+    """The files that an image consists of: of a folder its `entries`, else itself and those that it refers to.
+
+    The latter may lie anywhere and may be missing. Raises BadImage as `detached.referred` and `check_plain` do.
+    """
+    with _of_the_file(path):
+        if path.is_dir():
+            return [Path(entry.path) for entry in entries(path)]
+    check_plain(path)
+    return list(dict.fromkeys([path, *referred(path)]))
+
+
+def check_whole(path: Path) -> list[Path]:
+    """The `files_of` an image; raises BadImage where one of them is missing, or no file that can be read."""
+    files = files_of(path)
+    for file in files:
+        try:
+            check_plain(file)
+        except FileNotFoundError as error:
+            raise BadImage(
+                f"{path} refers to {file}, which does not exist; copy or export both again."
+            ) from error
+    return files
+
+
+def check_plain(path: Path) -> None:
+    """Raise BadImage where there is something else than a plain file that may be read, such as a named pipe.
+
+    FileNotFoundError where there is nothing.
+    """
+    with _of_the_file(path):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise BadImage(f"{path} is no plain file but a pipe, a device or a folder; name a file.")
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+#: What a system says of a path, whatever machine it is asked on.
+REFUSED = {
+    errno.EACCES: "may not be read; ask for the right to",
+    errno.ELOOP: "is a link that leads back to itself; correct it",
+    errno.ENAMETOOLONG: "has too long a name; shorten it",
+}
+
+
+@contextmanager
+def _of_the_file(path: Path) -> Iterator[None]:
+    """BadImage instead of what a system says of a path itself, and not of the machine."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        raise BadImage(f"{path} {REFUSED[error.errno]}.") from error
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's content, or of the names and contents of a folder's files, hexadecimal.
+    """SHA-256 of a file's content, hexadecimal; of an image of several files, of the names and contents of all.
 
-    It counts as read by this process.
+    They count as read by this process. Raises BadImage as `check_whole` does, FileNotFoundError where there is nothing.
     """
-    shas = []
-    for file in files_of(Path(path)):
+    path, shas = Path(path), {}
+    for file in check_whole(path):
         with file.open("rb") as stream:
-            shas += [file.name, hashlib.file_digest(stream, "sha256").hexdigest()]
-    read[Path(path)] = digest(*shas) if Path(path).is_dir() else shas[1]
-    return read[Path(path)]
+            shas[file] = hashlib.file_digest(stream, "sha256").hexdigest()
+    together = digest(*(part for file, sha in shas.items() for part in (file.name, sha)))
+    if path.is_dir():
+        shas = {path: together}
+    elif len(shas) > 1:
+        shas[path] = together
+    read.update(shas)
+    return shas[path]

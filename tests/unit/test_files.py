@@ -1,12 +1,13 @@
 """Files and folders that appear whole or not at all."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from cohortreg import files
-from cohortreg.errors import UserError
-from cohortreg.files import renewed_folder, write_json, write_text
+from cohortreg.errors import BadImage, UserError
+from cohortreg.files import digest_file, renewed_folder, write_json, write_text
 
 
 def renew(place, **pages):
@@ -90,3 +91,47 @@ def test_a_folder_that_may_not_be_written_to(tmp_path):
     tmp_path.chmod(0o500)
     refused(tmp_path / "below" / "out.tsv", "may not be written to")
     tmp_path.chmod(0o700)
+
+
+def test_the_digest_of_what_is_no_plain_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "round").symlink_to("round")
+    for path, match in (
+        (tmp_path / "pipe", "pipe is no plain file"),
+        (tmp_path / "round", "leads back to itself"),
+        (tmp_path / ("a" * 300), "too long a name"),
+        (Path("/dev/zero"), "no plain file"),
+    ):
+        with pytest.raises(BadImage, match=match):
+            digest_file(path)
+    with pytest.raises(FileNotFoundError):
+        digest_file(tmp_path / "none")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everywhere")
+def test_the_digest_of_what_may_not_be_read_is_refused(tmp_path):
+    (tmp_path / "a").write_text("text")
+    (tmp_path / "a").chmod(0)
+    with pytest.raises(BadImage, match="may not be read"):
+        digest_file(tmp_path / "a")
+
+
+def test_a_folder_counts_by_its_plain_files_whatever_their_names(tmp_path):
+    before = digest_file(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "lost").symlink_to("nowhere")
+    assert digest_file(tmp_path) == before
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")).write_bytes(b"1")
+    assert digest_file(tmp_path) != before
+
+
+def test_what_was_read_names_every_file_of_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "read", {})
+    (tmp_path / "a.mhd").write_text("ElementDataFile = a.raw\n")
+    (tmp_path / "a.raw").write_bytes(b"12")
+    both = digest_file(tmp_path / "a.mhd")
+    # Of `printf 12 | sha256sum`.
+    voxels = "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918"
+    assert files.read == {tmp_path / "a.mhd": both, tmp_path / "a.raw": voxels}
+    assert digest_file(tmp_path / "a.raw") == voxels

@@ -105,7 +105,10 @@ def _preprocess_row(
 
 def _sha256(path: Path | None) -> str:
     """SHA-256 of a file or a folder of slices; of one that is not there, "", which `read_labelled` explains."""
-    return digest_file(path) if path is not None and path.exists() else ""
+    try:
+        return digest_file(path) if path is not None else ""
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:

@@ -1,12 +1,13 @@
 """Which shard an image or a pair belongs to, and what a shard was made of."""
 
-import os
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.files import digest, entries
+from cohortreg.errors import BadImage
+from cohortreg.files import digest, files_of
 from cohortreg.layout import Layout
 
 
@@ -36,14 +37,26 @@ def row_digest(row: Mapping[str, str], root: Path | None) -> str:
 
 
 def _state(path: Path) -> str:
-    """Size and time of a file, or of each in a folder; "" where there is none."""
-    if path.is_dir():
-        return "\n".join(f"{entry.name} {_size_and_time(entry.stat())}" for entry in entries(path))
-    return _size_and_time(path.stat()) if path.exists() else ""
+    """Name, size and time of each file that an image consists of; of one that cannot be read, whatever can be told.
+
+    Nothing is raised: it is for what reads the image to say what is wrong with it.
+    """
+    try:
+        files = files_of(path)
+    except (BadImage, OSError, ValueError):
+        files = [path]
+    return "\n".join(f"{file.name} {_size_and_time(file)}" for file in files)
 
 
-def _size_and_time(stat: os.stat_result) -> str:
-    return f"{stat.st_size} {int(stat.st_mtime)}"
+def _size_and_time(path: Path) -> str:
+    """Bytes and nanoseconds, since a file may be replaced by another of its size within a second."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return errno.errorcode.get(error.errno, "")
+    except ValueError:  # a zero byte in its name
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def rows_made(index: Path) -> set[str]:

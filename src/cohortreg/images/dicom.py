@@ -1,8 +1,9 @@
-"""One DICOM series as one image: a folder of slices, or an archive of such a folder."""
+"""One DICOM series as one image: a folder of slices, an archive of such a folder, or one file of slices or frames."""
 
 import errno
 import gzip
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -17,14 +18,14 @@ from typing import IO
 import numpy as np
 import SimpleITK
 
-from cohortreg.errors import UserError
+from cohortreg.errors import BadImage, UserError
 from cohortreg.files import files_of
+from cohortreg.images import elements
+from cohortreg.images.elements import CutShortError, Elements, looks_like_dicom, read_elements
 from cohortreg.images.itk import quiet_itk, ras_affine
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 GZIP, BLOCK = b"\x1f\x8b", 512
-#: Behind a preamble a DICOM file says that it is one.
-PREAMBLE, MAGIC = 128, b"DICM"
 #: All of a header that is ever looked at, beside the geometry; nothing that names a person.
 TAGS = {
     "subject": "0010|0020",
@@ -37,21 +38,33 @@ TAGS = {
     "laterality": "0020|0060",
     "image_laterality": "0020|0062",
 }
+#: SOP classes whose frames GDCM rescales: enhanced CT, MR, PET and X-ray, converted ones, segmentations.
+RESCALED = {"2.1", "2.2", "4.1", "4.4", "128.1", "130", "13.1.1", "66.4"}
+#: What a damaged archive sets off.
+DAMAGED = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
 #: What distances between slices, in parts of their spacing, and directions may differ by.
 TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header of one file says.
+    """What the header of one file says, or of one frame of a file of several.
 
-    file: its name. size: columns, rows, frames. spacing: [3] millimetres along columns, rows and the normal. origin:
-    [3] millimetres in LPS. direction: [3, 3], its columns are unit vectors in LPS, the last one the normal. tags:
-    the text of each of `TAGS`, "" where the file has none.
+    file: its name, and which frame. size: columns, rows. spacing: [3] millimetres along columns, rows and the normal.
+    origin: [3] millimetres in LPS. direction: [3, 3], its columns are unit vectors in LPS, the last one the normal.
+    tags: the text of each of `TAGS`, "" where the file has none.
     """
 
     file: str
-    size: tuple[int, ...]
+    size: tuple[int, int]
     spacing: np.ndarray
     origin: np.ndarray
     direction: np.ndarray
@@ -68,6 +81,11 @@ def is_series(path: Path) -> bool:
     return path.is_dir() or path.name.lower().endswith(ARCHIVES)
 
 
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM by its content, whatever its name."""
+    return looks_like_dicom(_start(path))
+
+
 def is_named_as_slice(name: str) -> bool:
     """Whether a file may be a slice by its name: 001, IM-0001.dcm, 1.2.840.113 and the like."""
     suffix = PurePosixPath(name).suffix.lower()
@@ -75,36 +93,42 @@ def is_named_as_slice(name: str) -> bool:
 
 
 def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read the one series in an archive or a folder (not in folders below it).
+    """Read the one series in an archive, a folder (not in folders below it) or a file.
 
-    Returns the array [i, j, k] (columns, rows, slices along their normal), float32, with rescale slope and intercept
-    applied, and the affine to RAS millimetres. Raises UserError naming the folder or archive where it holds no
-    DICOM file, several series, a file cut short, or slices that make no regular grid.
+    Returns the array [i, j, k] (columns, rows, slices along their normal) with rescale slope and intercept applied, and
+    the affine to RAS millimetres. Of files of several frames each frame is a slice, at the place that the file gives
+    it. Files that hold no image, DICOM or not, are left out.
+
+    Raises BadImage naming the path where it holds no image, several series, a file cut short, frames without a place,
+    or slices that make no regular grid.
     """
     slices, pixels = [], []
-    for header, reader in _opened(path):
-        slices.append(header)
-        pixels.append(_pixels(path, header.file, reader))
+    for frames, reader in _opened(path):
+        slices += frames
+        if frames[0].tags["series"] == slices[0].tags["series"]:  # else `stacked` refuses them
+            pixels += list(_pixels(path, frames, reader))
     order, affine = stacked(path, slices)
     return np.stack([pixels[n] for n in order]).T, affine
 
 
 def headers(path: Path) -> Iterator[Slice]:
-    """The headers of the DICOM files in an archive or a folder, each read when it is asked for, without pixels.
+    """The headers of the slices in an archive or a folder, each read when it is asked for, without pixels.
 
-    Raises UserError where a file is cut short.
+    Raises BadImage where a file is cut short.
     """
-    for header, _ in _opened(path):
-        yield header
+    for frames, _ in _opened(path):
+        yield from frames
 
 
 def stacked(path: Path, slices: Sequence[Slice]) -> tuple[list[int], np.ndarray]:
     """The order of the slices of one series along their normal, and its affine to RAS millimetres.
 
-    path: where they are from, for messages. Raises UserError as `read_series` does.
+    path: where they are from, for messages. Raises BadImage as `read_series` does.
     """
     if not slices:
-        raise UserError(f"{path} holds no DICOM file; name an image file, or a folder of one DICOM series.")
+        raise BadImage(
+            f"{path} holds no DICOM file of an image; name an image file, or a folder of one DICOM series."
+        )
     _check_series(path, slices)
     _check_geometry(path, slices)
     order = sorted(range(len(slices)), key=lambda n: slices[n].position)
@@ -114,18 +138,13 @@ def stacked(path: Path, slices: Sequence[Slice]) -> tuple[list[int], np.ndarray]
 
 
 def _check_series(path: Path, slices: Sequence[Slice]) -> None:
-    """Refuse slices of several series, and files of several slices."""
+    """Refuse slices of several series."""
     counts = Counter((header.tags["series"], header.tags["description"]) for header in slices)
     if len({series for series, _ in counts}) > 1:
         named = ", ".join(
-            f"{description or 'no description'}: {n} files" for (_, description), n in counts.items()
+            f"{description or 'no description'}: {n} slices" for (_, description), n in counts.items()
         )
-        raise UserError(f"{path} holds slices of several series ({named}); give each a folder of its own.")
-    several = next((header for header in slices if header.size[2] > 1), None)
-    if several is not None:
-        raise UserError(
-            f"{path}: {several.file} holds {several.size[2]} frames; export the series as one file a slice."
-        )
+        raise BadImage(f"{path} holds slices of several series ({named}); give each a folder of its own.")
 
 
 def _check_geometry(path: Path, slices: Sequence[Slice]) -> None:
@@ -142,7 +161,7 @@ def _check_geometry(path: Path, slices: Sequence[Slice]) -> None:
             what = "places within their plane, as with a tilted gantry"
         else:
             continue
-        raise UserError(
+        raise BadImage(
             f"{path} holds slices of different {what}, such as {first.file} and {header.file}; "
             "give one series of parallel slices."
         )
@@ -153,7 +172,7 @@ def _spacing(path: Path, slices: Sequence[Slice]) -> float:
     gaps = np.diff([header.position for header in slices])
     if gaps.min() < 1e-3:
         after = int(gaps.argmin())
-        raise UserError(
+        raise BadImage(
             f"{path} has two slices at one position, {slices[after].file} and {slices[after + 1].file}; "
             "give a series of one image."
         )
@@ -162,95 +181,232 @@ def _spacing(path: Path, slices: Sequence[Slice]) -> float:
         return float(gaps.mean())
     whole = np.rint(steps)
     if np.abs(steps - whole).max() > TOLERANCE * whole.max():
-        raise UserError(
+        raise BadImage(
             f"{path} has slices at unequal distances, from {gaps.min():.3g} to {gaps.max():.3g} mm; "
             "give a series of equal spacing."
         )
     missing, after = int((whole - 1).sum()), int((whole > 1).argmax())
     lack = "1 slice is" if missing == 1 else f"{missing} slices are"
-    raise UserError(
+    raise BadImage(
         f"{path}: {lack} missing after slice {after + 1} of {len(slices)} ({slices[after].file}, at "
         f"{slices[after].position:.2f} mm along the normal); copy or export the series again."
     )
 
 
-def _opened(path: Path) -> Iterator[tuple[Slice, SimpleITK.ImageFileReader]]:
-    """Each slice's header, with a reader that stands at its file until the next is asked for."""
-    in_folder = ((file.name, file) for file in files_of(path))
-    with closing(in_folder if path.is_dir() else _members(path)) as files:
+def _opened(path: Path) -> Iterator[tuple[list[Slice], SimpleITK.ImageFileReader]]:
+    """The slices of each image file, with a reader that stands at that file until the next is asked for."""
+    images, others, series, unusable = [], [], set(), None
+    with closing(_files(path)) as files:
         for name, file in files:
-            if _is_dicom(path, name, file):
-                reader = SimpleITK.ImageFileReader()
-                reader.SetImageIO("GDCMImageIO")
-                reader.SetFileName(str(file))
-                with quiet_itk():
-                    try:
-                        reader.ReadImageInformation()
-                    except RuntimeError as error:
-                        raise _cut_short(path, name) from error
-                yield _header(name, reader), reader
+            start = _start(file) if file else b""
+            if not looks_like_dicom(start) or PurePosixPath(name).name == "DICOMDIR":
+                others.append((name, start))
+                continue
+            try:
+                about = read_elements(file)
+                if not about.is_image:
+                    continue
+            except CutShortError as error:
+                raise _cut_short(path, name) from error
+            images.append(name)
+            series.add(about.text(elements.SERIES))
+            try:
+                reader = _reader(path, name, file)
+                slices = _slices(path, name, about, reader)
+            except BadImage as error:
+                unusable = unusable or error
+            else:
+                yield slices, reader
+    if unusable and len(series) > 1:
+        raise BadImage(f"{path} holds images of several series; give each a folder of its own.") from unusable
+    if unusable:
+        raise unusable
+    _check_others(path, images, others)
 
 
-def _header(name: str, reader: SimpleITK.ImageFileReader) -> Slice:
+def _reader(path: Path, name: str, file: Path) -> SimpleITK.ImageFileReader:
+    """A reader that has read the header."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(file))
+    with quiet_itk():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise _unread(path, name, error) from error
+    return reader
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(elements.PREAMBLE + len(elements.MAGIC))
+
+
+def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str, bytes]]) -> None:
+    """Refuse, among files that are no DICOM, one that a slice was cut down to or overwritten by.
+
+    Others may lie beside the slices. images: names of image files; others: names and first bytes.
+    """
+    alike = {_alike(name) for name in images}
+    for name, start in others:
+        if (
+            PurePosixPath(name).suffix.lower() in (".dcm", ".ima")
+            or _alike(name) in alike
+            or (is_named_as_slice(name) and re.search(r"\d", name) and not _is_text(start))
+        ):
+            raise _cut_short(path, name)
+
+
+def _alike(name: str) -> str:
+    """What the names of a series' slices have in common; those of compressed ones, too."""
+    return re.sub(r"[\d.]+", ".", re.sub(r"\.(gz|bz2|xz|zst|zip|z)$", "", name.lower()))
+
+
+def _is_text(start: bytes) -> bool:
+    return bool(start) and not re.search(rb"[\0-\x08]", start)
+
+
+def _slices(path: Path, name: str, about: Elements, reader: SimpleITK.ImageFileReader) -> list[Slice]:
+    """The slices of an image file: one for each of its frames."""
     there = {name: key for name, key in TAGS.items() if reader.HasMetaDataKey(key)}
     tags = dict.fromkeys(TAGS, "") | {
         name: reader.GetMetaData(key).strip("\0 ") for name, key in there.items()
     }
-    return Slice(
-        name,
-        reader.GetSize(),
-        np.array(reader.GetSpacing()),
-        np.array(reader.GetOrigin()),
-        np.reshape(reader.GetDirection(), (3, 3)),
-        tags,
+    *size, count = reader.GetSize()
+    places = _places(about)
+    if count == 1 and len(places) != 1:
+        direction = np.reshape(reader.GetDirection(), (3, 3))
+        places = [(np.array(reader.GetSpacing()), np.array(reader.GetOrigin()), direction)]
+    if len(places) != count:
+        why = f"holds {count} frames and does not say where each of them lies"
+    elif not _is_rescaled(about):
+        why = "gives its frames a rescale slope or intercept of their own"
+    else:
+        names = [f"{name} (frame {n})" if count > 1 else name for n in range(1, count + 1)]
+        return [
+            Slice(names[n], tuple(size), spacing, origin, direction, tags)
+            for n, (spacing, origin, direction) in enumerate(places)
+        ]
+    raise BadImage(f"{path}: {name} {why}; export the series as one file a slice.")
+
+
+def _told(frame: Elements, shared: Sequence[Elements], tag: int, count: int) -> np.ndarray:
+    """A frame's numbers in its own functional groups or those that it shares; NaN where there are not so many."""
+    groups = (group for part in (frame, *shared) for items in part.items.values() for group in items)
+    found = next((group.numbers(tag) for group in groups if tag in group.values), [])
+    return np.array(found if len(found) == count else [np.nan] * count)
+
+
+def _places(about: Elements) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Spacing, origin and direction of each frame, as `Slice` has them; none where a frame is not told all of them."""
+    shared, places = about.items.get(elements.SHARED, []), []
+    for frame in about.items.get(elements.PER_FRAME, []):
+        origin = _told(frame, shared, elements.POSITION, 3)
+        axes = _told(frame, shared, elements.ORIENTATION, 6).reshape(2, 3)
+        rows, columns = _told(frame, shared, elements.PIXEL_SPACING, 2)
+        lengths = np.linalg.norm(axes, axis=1)
+        if not (
+            np.isfinite([*origin, rows, columns]).all()
+            and min(rows, columns) > 0
+            and np.abs(lengths - 1).max() < TOLERANCE
+            and abs(axes[0] @ axes[1]) < TOLERANCE
+        ):
+            return []
+        axes /= lengths[:, None]
+        # Between slices, which one slice alone does not tell.
+        thick = [_told(frame, shared, tag, 1)[0] for tag in (elements.SLICE_SPACING, elements.THICKNESS)]
+        between = next((value for value in thick if 0 < value < np.inf), 1.0)
+        direction = np.column_stack([*axes, np.cross(*axes)])
+        places.append((np.array([columns, rows, between]), origin, direction))
+    return places
+
+
+def _is_rescaled(about: Elements) -> bool:
+    """Whether GDCM gives each frame the slope and intercept that the file does: one for all, of some classes only."""
+    shared, tags = about.items.get(elements.SHARED, []), (elements.SLOPE, elements.INTERCEPT)
+    frames = about.items.get(elements.PER_FRAME, [])
+    of_frames = {tuple(str(_told(frame, shared, tag, 1)[0]) for tag in tags) for frame in frames}
+    of_file = tuple(str(float((about.numbers(tag) or [np.nan])[0])) for tag in tags)
+    if of_frames <= {("nan", "nan"), ("1.0", "0.0")}:
+        return len(of_frames) < 2
+    return (
+        len(of_frames) == 1
+        and of_file in {("nan", "nan"), *of_frames}
+        and about.text(elements.CLASS).removeprefix(elements.STORAGE) in RESCALED
     )
 
 
-def _pixels(path: Path, name: str, reader: SimpleITK.ImageFileReader) -> np.ndarray:
-    """[j, i] of one slice, float32."""
+def _pixels(path: Path, frames: Sequence[Slice], reader: SimpleITK.ImageFileReader) -> np.ndarray:
+    """[k, j, i] of the frames of one file."""
     with quiet_itk():
         try:
             image = reader.Execute()
         except RuntimeError as error:
-            raise _cut_short(path, name) from error
+            stacked(path, frames)  # tells more than GDCM where frames lie on each other
+            raise _unread(path, frames[0].file, error) from error
     if image.GetNumberOfComponentsPerPixel() > 1:
-        raise UserError(f"{path} has several values a voxel; give an image of one real number a voxel.")
-    return SimpleITK.GetArrayFromImage(image)[0].astype(np.float32)
+        raise BadImage(f"{path} has several values a voxel; give an image of one real number a voxel.")
+    return SimpleITK.GetArrayFromImage(image)
 
 
-def _is_dicom(path: Path, name: str, file: Path) -> bool:
-    """Whether a file is DICOM; other files may lie beside the slices, but none that a slice was cut down to."""
-    with file.open("rb") as stream:
-        start = stream.read(PREAMBLE + len(MAGIC))
-    if len(start) < PREAMBLE + len(MAGIC) and is_named_as_slice(name):
-        raise _cut_short(path, name)
-    return start[PREAMBLE:] == MAGIC and PurePosixPath(name).name != "DICOMDIR"
+def _unread(path: Path, name: str, error: RuntimeError) -> Exception:
+    """What it means that GDCM cannot read a file whose elements are whole."""
+    return MemoryError() if "allocate" in str(error) else _cut_short(path, name)
 
 
-def _cut_short(path: Path, name: str) -> UserError:
-    return UserError(f"{path}: {name} is cut short or no DICOM image; copy or export the series again.")
+def _cut_short(path: Path, name: str) -> BadImage:
+    what = path if path.is_file() and name == path.name else f"{path}: {name}"
+    return BadImage(f"{what} is cut short or no DICOM image; copy or export the series again.")
 
 
-def _members(path: Path) -> Iterator[tuple[str, Path]]:
-    """The name of each file in an archive, and where it lies until the next is asked for.
+def _files(path: Path) -> Iterator[tuple[str, Path | None]]:
+    """The name of each file in a folder or an archive, or of the one file, and where it lies until the next is asked
+    for; None of what is no plain file, such as a link that leads nowhere."""
+    if not path.is_dir():
+        yield from _members(path) if is_series(path) else [(path.name, path)]
+        return
+    plain = files_of(path)
+    for file in [*plain, *sorted(set(path.iterdir()) - set(plain))]:
+        if not file.name.startswith(".") and not file.is_dir():
+            name = _printable(file.name)
+            if name != file.name:
+                raise BadImage(
+                    f"{path}: the name of {name} is not UTF-8; rename it."
+                )  # it ends SimpleITK's process
+            yield name, file if file.is_file() else None
 
-    They are unpacked one at a time, under a name of our own: nothing in an archive decides where it is written.
+
+def _printable(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
+    """As `_files`, of an archive.
+
+    They are unpacked one at a time, under a name of our own: nothing in an archive decides where it is written, and no
+    link in it is followed. One to a file that is in the archive already, as `tar` writes a second name, adds nothing.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "slice"
         try:
             with _decompressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
-                    name = PurePosixPath(member.name).name
-                    if member.isreg() and not name.startswith("."):
-                        with file.open("wb") as unpacked:
-                            shutil.copyfileobj(archive.extractfile(member), unpacked)
-                        yield name, file
+                    name = _printable(PurePosixPath(member.name).name)
+                    if member.isdir() or member.islnk() or name.startswith("."):
+                        continue
+                    if not member.isreg():
+                        yield name, None
+                        continue
+                    with file.open("wb") as unpacked:
+                        shutil.copyfileobj(archive.extractfile(member), unpacked)
+                    yield name, file
                 stream.read()  # a compressed archive's checksum is at its very end
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except DAMAGED as error:
+            raise BadImage(f"{path} is no archive, or is cut short or damaged; copy it again.") from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(f"{folder} has no space left to unpack {path}; set $TMPDIR.") from error
-            raise UserError(f"{path} is no archive, or is cut short or damaged; copy it again.") from error
+            raise
 
 
 def _decompressed(path: Path) -> IO[bytes]:

@@ -15,7 +15,7 @@ import SimpleITK
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import whole
 from cohortreg.images import mgh, nifti
-from cohortreg.images.dicom import is_series, read_series
+from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import LPS_TO_RAS, ras_affine
 from cohortreg.images.stored import check_image, cut_short, no_image
@@ -218,6 +218,9 @@ def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.nda
         return nifti.read(path, voxels)
     if name.endswith(mgh.SUFFIXES):
         return mgh.read(path, voxels)
+    if is_dicom_file(path):
+        array, affine = read_series(path)
+        return array.shape, affine, array
     return _read_by_itk(path, voxels)
 
 

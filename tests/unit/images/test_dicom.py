@@ -1,3 +1,4 @@
+import os
 import shutil
 import tarfile
 import tempfile
@@ -6,10 +7,14 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from objects import BIG, DEFLATED, EXPLICIT, IMPLICIT, Written, write_frames, write_report, write_slice
 from series import OBLIQUE, SAGITTAL, packed, volume, write_series
 
-from cohortreg.errors import UserError
+from cohortreg.errors import BadImage, UserError
 from cohortreg.files import digest_file
+from cohortreg.images.elements import CutShortError, read_elements
 from cohortreg.images.io import read_image, read_label
 
 FLIPPED = OBLIQUE * [1, -1, -1]  # the rows run to superior and so the normal to the left
@@ -66,14 +71,42 @@ def test_an_archive_is_its_folder_and_nothing_stays_unpacked(tmp_path, suffix, m
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def archived_with(folder, member: tarfile.TarInfo):
+    """The folder as an archive, and one more member."""
+    path = folder.with_name("a.tar")
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder, "series")
+        archive.addfile(member)
+    return path
+
+
 def test_links_in_an_archive_are_not_followed(tmp_path):
     folder = write_series(tmp_path / "series", volume())
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        archive.add(folder, "series")
-        link = tarfile.TarInfo("series/017")
-        link.type, link.linkname = tarfile.SYMTYPE, str(folder / "001")
-        archive.addfile(link)
-    assert read_image(tmp_path / "a.tar").shape == (10, 12, 16)
+    link = tarfile.TarInfo("series/latest")
+    link.type, link.linkname = tarfile.SYMTYPE, str(folder / "001")
+    assert read_image(archived_with(folder, link)).shape == (10, 12, 16)
+    link.name = "series/017"
+    refused(archived_with(folder, link), "017 is cut short or no DICOM image")
+    link.name, link.type, link.linkname = "series/017", tarfile.LNKTYPE, "series/001"
+    assert read_image(archived_with(folder, link)).shape == (10, 12, 16)
+
+
+def test_what_is_no_plain_file_in_a_folder_is_no_slice(tmp_path):
+    folder = write_series(tmp_path / "a", volume())
+    os.mkfifo(folder / "control")
+    (folder / "latest").symlink_to("nowhere")
+    (folder / "below.dcm").mkdir()
+    assert read_image(folder).shape == (10, 12, 16)
+    for make in (lambda path: path.symlink_to("nowhere"), lambda path: path.symlink_to("017"), os.mkfifo):
+        make(folder / "017")
+        refused(folder, "017 is cut short or no DICOM image")
+        (folder / "017").unlink()
+
+
+def test_a_slice_whose_name_is_not_utf8(tmp_path):
+    folder = write_series(tmp_path / "a", volume())
+    (folder / "016").rename(os.fsdecode(os.fsencode(folder) + b"/\xff16"))
+    assert r"\udcff16 is not UTF-8; rename it" in refused(folder, "rename it")
 
 
 def test_slope_and_intercept(tmp_path):
@@ -98,7 +131,7 @@ def test_two_series(tmp_path):
     for number in range(1, 4):
         (other / f"00{number}").rename(folder / f"10{number}")
     message = refused(folder, "several series")
-    assert "SAG_3D_DESS_LEFT: 16 files" in message and "AX_T1_THIGH: 3 files" in message
+    assert "SAG_3D_DESS_LEFT: 16 slices" in message and "AX_T1_THIGH: 3 slices" in message
 
 
 def test_slices_missing(tmp_path):
@@ -139,10 +172,172 @@ def test_a_slice_of_another_kind(tmp_path, changed, words):
     refused(folder, words)
 
 
-def test_all_slices_in_one_file(tmp_path):
+#: What frames are written with: rows, columns and frames of one place each, in LPS millimetres.
+FRAMES = np.random.default_rng(0).integers(-200, 2000, (6, 12, 10)).astype(np.int16)
+PLACES = np.array([-50.0, -40, 10]) + 3.0 * np.arange(6)[:, None] * OBLIQUE[:, 2]
+
+
+def placed() -> SimpleITK.Image:
+    """What `write_frames` writes of these."""
+    image = SimpleITK.GetImageFromArray(FRAMES)
+    image.SetSpacing((1.5, 2, 3))
+    image.SetOrigin(PLACES[0])
+    image.SetDirection(OBLIQUE.ravel())
+    return image
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, DEFLATED, BIG])
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("preamble", [False, True])
+def test_frames_are_where_the_file_says_whatever_their_order(tmp_path, syntax, undefined, own, preamble):
     (tmp_path / "a").mkdir()
-    SimpleITK.WriteImage(volume(), str(tmp_path / "a" / "all.dcm"))
-    refused(tmp_path / "a", "all.dcm holds 16 frames")
+    file = tmp_path / "a" / "scan.dcm"
+    for order in (range(6), [0, 2, 4, 1, 3, 5], [5, 4, 3, 2, 1, 0]):
+        written = Written(syntax, undefined)
+        write_frames(file, FRAMES[order], PLACES[order], OBLIQUE, to=written, own=own, preamble=preamble)
+        for path in (file, file.parent, packed(file.parent)):
+            assert_same(read_image(path), placed())
+
+
+def test_all_slices_in_one_file_as_itk_writes_them(tmp_path):
+    (tmp_path / "a").mkdir()
+    for compressed in (False, True):
+        SimpleITK.WriteImage(volume(), str(tmp_path / "a" / "all.dcm"), compressed)
+        for path in (tmp_path / "a", tmp_path / "a" / "all.dcm"):
+            assert_same(read_image(path), volume())
+
+
+def test_frames_missing_or_doubled(tmp_path):
+    path = tmp_path / "scan.dcm"
+    write_frames(path, FRAMES[[0, 1, 3, 4, 5]], PLACES[[0, 1, 3, 4, 5]], OBLIQUE)
+    refused(path, r"1 slice is missing after slice 2 of 5 \(scan.dcm \(frame 2\), at")
+    write_frames(path, FRAMES[[0, 1, 1]], PLACES[[0, 1, 1]], OBLIQUE)
+    refused(path, r"two slices at one position, scan.dcm \(frame 2\) and scan.dcm \(frame 3\)")
+    write_frames(path, FRAMES[[0, 0, 1]], PLACES[[0, 0, 1]], OBLIQUE)
+    refused(path, r"two slices at one position, scan.dcm \(frame 1\) and scan.dcm \(frame 2\)")
+
+
+def test_frames_in_several_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    for part in ([0, 2, 4], [5], [3, 1]):
+        write_frames(tmp_path / "a" / f"{part[0]}.dcm", FRAMES[part], PLACES[part], OBLIQUE)
+    assert_same(read_image(tmp_path / "a"), placed())
+
+
+def test_frames_without_places(tmp_path):
+    path = tmp_path / "scan.dcm"
+    for about in ({"places": False}, {"direction": np.full((3, 3), 0.5)}, {"spacing": (0, 2, 3)}):
+        refused(
+            write_frames(path, FRAMES, PLACES, **about), "6 frames and does not say where each of them lies"
+        )
+    refused(write_frames(path, FRAMES, PLACES[:5]), "does not say where each")
+
+
+def test_slope_and_intercept_of_frames(tmp_path):
+    path = tmp_path / "scan.dcm"
+    write_frames(path, FRAMES, PLACES, OBLIQUE, rescale=[(0.5, 3)] * 6)
+    np.testing.assert_array_equal(read_image(path).array, FRAMES.T * 0.5 + 3)
+    write_frames(path, FRAMES, PLACES, OBLIQUE, rescale=[(n + 1, 0) for n in range(6)])
+    refused(path, "rescale slope or intercept of their own")
+    # Of secondary captures, GDCM leaves it out.
+    write_frames(path, FRAMES, PLACES, OBLIQUE, rescale=[(2, 0)] * 6, sop_class="1.2.840.10008.5.1.4.1.1.7.3")
+    refused(path, "rescale slope or intercept of their own")
+
+
+def plain_series(folder, preamble=lambda k: True, syntax=EXPLICIT):
+    folder.mkdir()
+    for k, plane in enumerate(FRAMES):
+        write_slice(folder / f"IM{k}.dcm", plane, (0, 0, 3 * k), preamble=preamble(k), syntax=syntax)
+    return folder
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
+def test_slices_without_a_preamble_count(tmp_path, syntax):
+    folder = plain_series(tmp_path / "a", lambda k: k < 4, syntax)
+    for path in (folder, packed(folder)):
+        np.testing.assert_array_equal(read_image(path).array, FRAMES.T)
+
+
+@pytest.mark.parametrize(
+    "kind", ["88.11", "88.59", "11.1", "104.1", "481.3", "481.5", "66", "66.1", "4.2", "9.1.1", "67"]
+)
+def test_objects_without_pixels_may_lie_beside_the_slices(tmp_path, kind):
+    folder = plain_series(tmp_path / "a")
+    for name, series in (("IM9.dcm", "1.2.5"), ("report", "1.2.6"), ("0", "1.2.7")):
+        write_report(folder / name, series, f"1.2.840.10008.5.1.4.1.1.{kind}")
+    for path in (folder, packed(folder)):
+        np.testing.assert_array_equal(read_image(path).array, FRAMES.T)
+
+
+def test_what_is_private_or_a_directory_may_lie_beside_the_slices(tmp_path):
+    folder = plain_series(tmp_path / "a")
+    write_report(folder / "raw", sop_class="1.3.12.2.1107.5.9.1")
+    write_report(folder / "DICOMDIR", sop_class="1.2.840.10008.1.3.10")
+    (folder / "notes.txt").write_text("none")
+    (folder / "LICENSE2").write_text("none")
+    (folder / "Thumbs.db").write_bytes(bytes(500))
+    np.testing.assert_array_equal(read_image(folder).array, FRAMES.T)
+
+
+def test_only_reports(tmp_path):
+    (tmp_path / "a").mkdir()
+    write_report(tmp_path / "a" / "1.dcm")
+    refused(tmp_path / "a", "holds no DICOM file of an image")
+    refused(tmp_path / "a" / "1.dcm", "holds no DICOM file of an image")
+
+
+def test_an_image_of_another_series_is_not_called_cut_short(tmp_path):
+    folder = plain_series(tmp_path / "a")
+    write_frames(folder / "0.dcm", FRAMES, PLACES, series="1.2.9", places=False)
+    refused(folder, "images of several series; give each a folder of its own")
+    write_frames(folder / "0.dcm", FRAMES, PLACES, OBLIQUE, series="1.2.9")
+    refused(folder, "slices of several series")
+
+
+@pytest.mark.parametrize("name", ["IM6.dcm", "IM06", "0006", "1.2.840.6", "other.ima", "IM6.dcm.gz"])
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"\x1f\x8b" + bytes(200)])
+def test_what_a_slice_was_overwritten_with(tmp_path, name, content):
+    folder = plain_series(tmp_path / "a")
+    (folder / name).write_bytes(content)
+    refused(folder, f"{name} is cut short or no DICOM image")
+    refused(packed(folder), f"{name} is cut short or no DICOM image")
+
+
+def test_a_page_that_a_server_sent_for_a_slice(tmp_path):
+    folder = plain_series(tmp_path / "a")
+    (folder / "IM5.dcm").write_text("<html>404 not found</html>" * 20)
+    refused(folder, "IM5.dcm is cut short")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(st.data())
+def test_a_file_cut_anywhere_is_cut_short(tmp_path, data):
+    written = Written(
+        data.draw(st.sampled_from([IMPLICIT, EXPLICIT, DEFLATED, BIG])), data.draw(st.booleans())
+    )
+    path = tmp_path / "a.dcm"
+    write_frames(path, FRAMES, PLACES, to=written)
+    whole = path.read_bytes()
+    folder = tmp_path / "folder"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    refused(folder, "a.dcm is cut short")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@given(st.sampled_from([IMPLICIT, EXPLICIT, BIG]), st.integers(132, 1100), st.binary(min_size=1, max_size=8))
+def test_damaged_headers_are_read_or_refused(tmp_path, syntax, at, content):
+    path = write_frames(tmp_path / "a.dcm", FRAMES, PLACES, to=Written(syntax, True))
+    whole = bytearray(path.read_bytes())
+    whole[at : at + len(content)] = content
+    path.write_bytes(whole)
+    try:
+        read_elements(path)
+        read_image(path)
+    except (BadImage, CutShortError):
+        pass
 
 
 @pytest.mark.parametrize("kept", [0, 100, 0.5, 0.98])
@@ -184,3 +379,10 @@ def test_the_digest_follows_from_names_and_contents(tmp_path):
     renamed = digest_file(folder)
     (folder / "001").write_bytes((folder / "002").read_bytes())
     assert len({first, renamed, digest_file(folder)}) == 3
+
+
+def test_a_label_of_many_bits_keeps_its_values(tmp_path):
+    label = volume()
+    stored = SimpleITK.Cast(label, SimpleITK.sitkUInt32) + 2**24
+    read = read_label(write_series(tmp_path / "a", stored))
+    np.testing.assert_array_equal(read.array, SimpleITK.GetArrayFromImage(stored).T)
