@@ -305,8 +305,8 @@ def apply_command(
     image = read_label(given) if label else read_image(given)
     if label is None and looks_like_labels(image.array):
         raise UserError(
-            f"{given} looks like a label map, whose values must not be mixed; give --label if it is one, or --linear if "
-            "it is an image."
+            f"{given} looks like a label map, whose values must not be mixed; give --label if it is one, or --linear "
+            "if it is an image."
         )
     grid = Grid.of(read_image(reference)) if reference else opened.grid
     if grid is None:

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
+from cohortreg.images.geometry import same_geometry
 from cohortreg.images.itk import quiet_itk, ras_affine
 from cohortreg.maps import niftyreg
 from cohortreg.maps.raw import in_voxels
@@ -193,7 +194,7 @@ def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
     displacement = np.moveaxis(vectors.reshape(*vectors.shape[:dim], dim), -1, 0).astype(np.float32)
     if int(image.header["intent_code"]) == _DISPLACEMENT_VECTOR:
         displacement[:2] *= -1  # in RAS, as the standard has it
-    field, pair = Transform(np.ascontiguousarray(displacement), _itk_grid(path, dim)), _pair(image)
+    field, pair = Transform(np.ascontiguousarray(displacement), _grid(path, image, dim)), _pair(image)
     _check_finite(path, field)
     if pair is None:
         _check_not_positions(path, field)
@@ -205,7 +206,7 @@ def _check_finite(path: Path, field: Transform) -> None:
         raise UserError(f"{path} has NaN or infinite values; write the field again, without them.")
 
 
-def _itk_grid(path: Path, dim: int) -> Grid:
+def _grid(path: Path, image: nibabel.Nifti1Image, dim: int) -> Grid:
     """The first axes of a NIfTI file's grid as ITK has them: by its choice of sform or qform, in its millimetres."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -219,7 +220,12 @@ def _itk_grid(path: Path, dim: int) -> Grid:
         ) from error
     affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
     kept = [*range(dim), len(affine) - 1]
-    return Grid(tuple(reader.GetSize()[:dim]), affine[np.ix_(kept, kept)])
+    theirs = Grid(tuple(reader.GetSize()[:dim]), affine[np.ix_(kept, kept)])
+    # Mostly what the header says, to rounding errors, which would put points at an image's very edge outside of it.
+    ours = Grid(
+        theirs.shape, np.asarray(image.affine, dtype=np.float64)[np.ix_([*range(dim), 3], [*range(dim), 3])]
+    )
+    return ours if same_geometry(ours, theirs, tolerance=1e-3) else theirs
 
 
 def _check_not_fsl(path: Path, image: nibabel.Nifti1Image) -> None:

@@ -166,7 +166,7 @@ def test_a_transform_that_leads_nowhere(folder, tmp_path):
         ("moving.nii.gz", "1 values a voxel in 3 dimensions"),
         ("nothing.h5", "no such transform"),
         ("short.h5", "no transform that ITK reads"),
-        ("short.nii.gz", "not a displacement field, or is cut short"),
+        ("short.nii.gz", "is cut short or damaged"),
         ("short.tfm", "no transform that ITK reads"),
     ],
 )

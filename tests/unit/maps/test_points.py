@@ -164,7 +164,7 @@ def test_a_mesh_that_is_cut_short(sphere, tmp_path, capfd, suffix):
     end = whole.index(b"POINT_DATA") - 10 if suffix == ".vtk" else whole.rindex(b"endsolid")
     for length in np.linspace(0, end, 40).astype(int).tolist():
         (tmp_path / f"in{suffix}").write_bytes(whole[:length])
-        with pytest.raises(UserError, match="is no surface mesh|is cut short"):
+        with pytest.raises(UserError, match=r"is no surface mesh|is cut short"):
             move_points(tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", shifted)
     assert capfd.readouterr().err == ""
 
