@@ -88,13 +88,17 @@ def register_command(
     moving_mask: Annotated[
         Path | None,
         typer.Option(
-            "--moving-mask", "--moving_segmentation", help="What is zero here does not count in the image."
+            "--moving-mask",
+            "--moving_segmentation",
+            help="Where this is zero the image is made black, and counts as black.",
         ),
     ] = None,
     fixed_mask: Annotated[
         Path | None,
         typer.Option(
-            "--fixed-mask", "--fixed_segmentation", help="What is zero here does not count in the image."
+            "--fixed-mask",
+            "--fixed_segmentation",
+            help="Where this is zero the image is made black, and counts as black.",
         ),
     ] = None,
     moving_side: Annotated[
@@ -170,6 +174,12 @@ def register_command(
         masked(image, mask) if mask else image
         for image, mask in zip(images, (moving_mask, fixed_mask), strict=True)
     ]
+    if moving_mask or fixed_mask:
+        typer.echo(
+            "outside of a mask an image is made black, which counts like any of its voxels: the mask's outline is "
+            "registered, too.",
+            err=True,
+        )
     registered = register_images(opened, preprocessing, *seen, *sides)
     _write_registered(registered, images[0], transforms, warped_out)
     if inverse_out and registered.inverse is None:
@@ -256,9 +266,14 @@ def apply_command(
         ),
     ] = None,
     label: Annotated[
-        bool,
-        typer.Option("--label", "--nearest_neighbor", help="INPUT is a label map: values are not mixed."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--label/--linear",
+            "--nearest_neighbor",
+            help="INPUT is a label map: values are not mixed. Or it is none, though it has few values.",
+            show_default=False,
+        ),
+    ] = None,
     background: Annotated[float, typer.Option(help="Value where the transform leads out of the image.")] = 0,
     frame: Annotated[
         Frame | None, typer.Option(help="Axes of points whose file does not say it; LPS if none.")
@@ -283,11 +298,16 @@ def apply_command(
         _apply_to_points(opened, given, output, frame)
         return
     from cohortreg.images.io import check_image_name, read_image, read_label, write_image
-    from cohortreg.maps.apply import check_axes, check_made_for, warp
+    from cohortreg.maps.apply import check_axes, check_made_for, looks_like_labels, warp
     from cohortreg.maps.transforms import Grid
 
     check_image_name(output)
     image = read_label(given) if label else read_image(given)
+    if label is None and looks_like_labels(image.array):
+        raise UserError(
+            f"{given} looks like a label map, whose values must not be mixed; give --label if it is one, or --linear "
+            "if it is an image."
+        )
     grid = Grid.of(read_image(reference)) if reference else opened.grid
     if grid is None:
         raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
@@ -295,7 +315,7 @@ def apply_command(
         check_axes(opened.transform, image=Grid.of(image), reference=grid)
         if opened.pair is not None and not any_image:
             check_made_for(image, opened.pair)
-        warped = warp(image, opened.transform, grid, nearest=label, background=background)
+        warped = warp(image, opened.transform, grid, nearest=bool(label), background=background)
     except UserError as error:
         raise UserError(f"{given}: {error}") from error
     write_image(output, warped)

@@ -18,7 +18,8 @@ from cohortreg.files import digest, digest_file, read_json, write_json
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
-from cohortreg.maps.transforms import Grid, Transform, read_transform, to_unit
+from cohortreg.maps.results import read_registered, registration, seals
+from cohortreg.maps.transforms import Grid, Transform, to_unit
 
 Structures = Mapping[str, Sequence[int]]
 
@@ -34,13 +35,14 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
     preprocessed grid with a negative volume form) and their percentage; log_jacobian_std; and
     inverse_consistency_voxels (NaN without an inverse).
     """
-    forward = read_transform(layout.forward(method, moving, fixed))
+    forward = read_registered(layout, method, moving, fixed)
     moving_image = read_image(layout.image(moving))
     phi = to_unit(forward, Grid(moving_image.shape, moving_image.affine))
     folded = int(folds(phi).item())
     error = math.nan
-    if layout.inverse(method, moving, fixed).exists():
-        inverse = read_transform(layout.inverse(method, moving, fixed))
+    had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})
+    if had_inverse or layout.inverse(method, moving, fixed).exists():
+        inverse = read_registered(layout, method, moving, fixed, "inverse")
         error = inverse_consistency_error(phi, to_unit(inverse, forward.grid))
     return {
         **_overlaps(layout.label(moving), layout.label(fixed), forward, structures),
@@ -81,7 +83,13 @@ def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
         raise UserError(
             f"{path} is missing: run `cohortreg register-shard` for shard {shard} of {method} first."
         )
-    table = read_table(path)
+    anew = f"delete it and run `cohortreg register-shard` for shard {shard} of {method} again."
+    try:
+        table = read_table(path)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"{path} is damaged: {anew}") from error
+    if lacking := [name for name in ("moving", "fixed", "time_s") if name not in table]:
+        raise UserError(f"{path} is damaged and has no column {lacking[0]}: {anew}")
     return table if "failure" in table else table.assign(failure="")
 
 
@@ -126,8 +134,10 @@ def _measures(
     """What was measured on a pair, and whether that had to be done now."""
     path = layout.evaluated_pair(method, moving, fixed)
     inputs = _digest_inputs(layout, method, moving, fixed, structures)
-    record = read_json(path) if path.exists() else {}
-    outdated = record.get("inputs") != inputs
+    record, there = _record(path), seals(layout, method, moving, fixed)
+    # A field that was deleted after it was measured leaves its numbers; another one in its place does not.
+    same = all(record.get("seals", {}).get(direction, "") == seal for direction, seal in there.items())
+    outdated = record.get("inputs") != inputs or not same
     if outdated:
         forward = layout.forward(method, moving, fixed)
         if record and not forward.exists():
@@ -137,9 +147,20 @@ def _measures(
                 "--forcerun register register_networks"
             )
         measures = measure_pair(layout, method, moving, fixed, structures)
-        record = {"inputs": inputs, "measures": _without_nan(measures)}
+        record = {"inputs": inputs, "seals": there, "measures": _without_nan(measures)}
         write_json(path, record)
     return record["measures"], outdated
+
+
+def _record(path: Path) -> dict:
+    """What was measured before; empty where nothing was, or the file is damaged."""
+    try:
+        record = read_json(path)
+    except (FileNotFoundError, UserError, ValueError, RecursionError):
+        return {}
+    if not isinstance(record, dict) or not isinstance(record.get("measures"), dict):
+        return {}
+    return record if isinstance(record.get("seals", {}), dict) else {}
 
 
 def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> str:

@@ -53,6 +53,28 @@ def _holding(dtype: np.dtype, background: float) -> np.dtype:
     return label_type(dtype, np.min_scalar_type(int(background)))
 
 
+def looks_like_labels(array: np.ndarray, few: int = 32) -> bool:
+    """Whether the values of an image are rather names, of which none lies between two others.
+
+    They are whole numbers, at most `few`, or, as in an atlas of hundreds of regions, mostly those of their neighbours.
+    """
+    # Of a volume some slices: to sort all values of a large one would take seconds.
+    some = array[..., :: max(1, array.shape[-1] // 16)] if array.ndim == 3 else array
+    if (some != np.rint(some)).any():
+        return False
+    values, counts = np.unique(some, return_counts=True)
+    if len(values) <= few:
+        return True
+    inside = some != values[counts.argmax()]
+    same = pairs = 0
+    for axis in (0, 1):
+        ahead, behind = (np.s_[1:], np.s_[:-1]) if axis == 0 else (np.s_[:, 1:], np.s_[:, :-1])
+        both = inside[ahead] & inside[behind]
+        pairs += np.count_nonzero(both)
+        same += np.count_nonzero(both & (some[ahead] == some[behind]))
+    return same > 0.6 * pairs
+
+
 def check_axes(transform: sitk.Transform, **grids: Grid) -> None:
     """Raise UserError where a grid, named by its keyword, has other axes than the transform: 2D and 3D."""
     dim = transform.GetDimension()

@@ -14,14 +14,26 @@ import SimpleITK as sitk
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
-from cohortreg.images.itk import quiet_itk
+from cohortreg.images.geometry import same_geometry
+from cohortreg.images.itk import quiet_itk, ras_affine
+from cohortreg.maps import niftyreg
 from cohortreg.maps.raw import in_voxels
-from cohortreg.maps.transforms import Grid, Transform, field_of, from_sitk, to_sitk
+from cohortreg.maps.sealed import open_nifti, read_whole, seal
+from cohortreg.maps.transforms import (
+    Grid,
+    Transform,
+    check_perpendicular,
+    field_of,
+    from_sitk,
+    to_sitk,
+)
 
 FIELDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 ITK_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
 _WRITTEN_FIELDS, _WRITTEN_TRANSFORMS = (".nii", ".nii.gz"), (".h5", ".hdf5", ".tfm")
 _EXTENSION = "comment"  # of NIfTI: plain text
+_DISPLACEMENT_VECTOR = 1006  # NIfTI's intent, of vectors in RAS
+_FSL = range(2006, 2019)  # intents of FSL's warps and their coefficients
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,11 @@ def write(path: Path, transform: sitk.Transform, pair: Pair) -> None:
 
 
 def write_field(path: Path, field: Transform, pair: Pair) -> None:
-    """Write a displacement field as NIfTI with a note of the images it was made for, whole or not at all."""
+    """Write a displacement field as NIfTI with a note of the images it was made for, whole or not at all.
+
+    Raises UserError as `check_perpendicular` does.
+    """
+    check_perpendicular(path, field.grid)
     vectors = np.moveaxis(field.displacement, 0, -1)
     while vectors.ndim < 5:
         vectors = vectors[..., None, :]  # space has three axes there, and time one
@@ -96,6 +112,8 @@ def write_field(path: Path, field: Transform, pair: Pair) -> None:
     nifti.header.extensions.append(nibabel.nifti1.Nifti1Extension(_EXTENSION, content))
     with whole(path) as beside:
         nibabel.save(nifti, beside)
+        if beside.suffix == ".nii":
+            seal(beside)
 
 
 def write_learn2reg(path: Path, field: Transform, moving: Grid) -> None:
@@ -147,25 +165,102 @@ def _read_field(path: Path) -> Read:
             ) from error
         _check_vectors(path, image.GetNumberOfComponentsPerPixel(), image.GetDimension())
         field, pair = from_sitk(image), None
+    _check_finite(path, field)
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
     return Read(sitk.DisplacementFieldTransform(vectors), field.grid, pair)
 
 
 def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
-    """A field in NIfTI, as ITK has it. Not read by ITK, for which one that is cut short ends in zeros."""
+    """A field in NIfTI. Not read by ITK, for which one that is cut short ends in zeros."""
     try:
-        image = nibabel.load(path)
+        content = read_whole(path, foreign=True)
+    except UserError as error:
+        raise UserError(f"{error}; write it again.") from error
+    try:
+        image = open_nifti(content)
         vectors = np.asanyarray(image.dataobj)
     except Exception as error:  # whatever a damaged file sets off, it cannot be used
         raise UserError(f"{path} is not a displacement field, or is cut short; write it again.") from error
+    _check_not_fsl(path, image)
     dim = 2 if vectors.ndim == 5 and vectors.shape[2:4] == (1, 1) and vectors.shape[4] == 2 else 3
     _check_vectors(path, vectors.shape[4] if vectors.ndim == 5 and vectors.shape[3] == 1 else 1, dim)
+    name = image.header.get_intent()[2]
+    if name.startswith("NREG"):
+        if name != niftyreg.NIFTYREG:
+            raise UserError(f"{path} is a field of an old NiftyReg; convert it with reg_transform -def.")
+        return niftyreg.transform_of(path, image), None
+    if name == niftyreg.SPM:
+        return niftyreg.transform_of(path, image), None
     displacement = np.moveaxis(vectors.reshape(*vectors.shape[:dim], dim), -1, 0).astype(np.float32)
-    if image.header.get_intent()[0] == "displacement vector":
+    if int(image.header["intent_code"]) == _DISPLACEMENT_VECTOR:
         displacement[:2] *= -1  # in RAS, as the standard has it
-    kept = [*range(dim), 3]
-    grid = Grid(displacement.shape[1:], np.asarray(image.affine, dtype=np.float64)[np.ix_(kept, kept)])
-    return Transform(np.ascontiguousarray(displacement), grid), _pair(image)
+    field, pair = Transform(np.ascontiguousarray(displacement), _grid(path, image, dim)), _pair(image)
+    _check_finite(path, field)
+    if pair is None:
+        _check_not_positions(path, field)
+    return field, pair
+
+
+def _check_finite(path: Path, field: Transform) -> None:
+    if not np.isfinite(field.displacement).all():
+        raise UserError(f"{path} has NaN or infinite values; write the field again, without them.")
+
+
+def _grid(path: Path, image: nibabel.Nifti1Image, dim: int) -> Grid:
+    """The first axes of a NIfTI file's grid as ITK has them: by its choice of sform or qform, in its millimetres."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with quiet_itk():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} has a geometry that ITK does not read, such as a shear, so that no program that applies its "
+            "fields does; write it on another grid."
+        ) from error
+    affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+    kept = [*range(dim), len(affine) - 1]
+    theirs = Grid(tuple(reader.GetSize()[:dim]), affine[np.ix_(kept, kept)])
+    # Mostly what the header says, to rounding errors, which would put points at an image's very edge outside of it.
+    ours = Grid(
+        theirs.shape, np.asarray(image.affine, dtype=np.float64)[np.ix_([*range(dim), 3], [*range(dim), 3])]
+    )
+    return ours if same_geometry(ours, theirs, tolerance=1e-3) else theirs
+
+
+def _check_not_fsl(path: Path, image: nibabel.Nifti1Image) -> None:
+    """Raise UserError for warps that are known to be in other coordinates, and not in millimetres of space."""
+    if int(image.header["intent_code"]) in _FSL:
+        raise UserError(
+            f"{path} is a warp of FSL, in coordinates of its own; convert it to ITK's, for instance with "
+            "wb_command -convert-warpfield -from-fnirt."
+        )
+    if image.ndim == 4 and image.shape[3] == 3:
+        raise UserError(
+            f"{path} has four axes, as warps of FSL, MRtrix and Learn2Reg have, and does not say in what coordinates; "
+            "convert it to a displacement field of ITK's."
+        )
+
+
+def _check_not_positions(path: Path, field: Transform) -> None:
+    """Raise UserError where the vectors are rather points than displacements, as several programs write them.
+
+    Those of points grow as the coordinates do, in RAS or LPS. A displacement that does would have no inverse, or make
+    the image twice as large.
+    """
+    matrix = field.grid.voxel_to_lps
+    dim = len(field.grid.shape)
+    some = [np.arange(0, n, max(1, n // 8)) for n in field.grid.shape]
+    index = np.stack(np.meshgrid(*some, indexing="ij"), -1).reshape(-1, dim)
+    points = index @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    vectors = field.displacement[:, *index.T].T
+    growth = np.linalg.lstsq(points - points.mean(0), vectors - vectors.mean(0), rcond=None)[0].T
+    ras = np.diag([-1.0, -1.0, 1.0][:dim])
+    if np.linalg.norm(growth - ras, 2) < 0.7 or np.linalg.norm(growth - np.eye(dim), 2) < 0.5:
+        raise UserError(
+            f"{path} has vectors that look like points and not like displacements; write it as a displacement field, "
+            "or, if it is one, in another format, such as .mha."
+        )
 
 
 def _check_vectors(path: Path, values: int, dim: int) -> None:
@@ -181,14 +276,20 @@ def _pair(image: nibabel.Nifti1Image) -> Pair | None:
     for extension in image.header.extensions:
         try:
             note = json.loads(extension.get_content())["cohortreg"]
-            grids = [
-                Grid(tuple(each["shape"]), np.array(each["affine"]))
-                for each in (note["moving"], note["fixed"])
-            ]
-        except (ValueError, KeyError, TypeError):
+            grids = [_grid_of(note[name]) for name in ("moving", "fixed")]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             continue  # another program's
         return Pair(*grids)
     return None
+
+
+def _grid_of(described: dict) -> Grid:
+    """What `_described` tells of a grid. Raises ValueError where that is none."""
+    shape = tuple(int(n) for n in described["shape"])
+    affine = np.array(described["affine"], dtype=np.float64)
+    if affine.shape != (len(shape) + 1,) * 2 or min(shape) < 1 or not abs(np.linalg.det(affine)) > 0:
+        raise ValueError("no grid")
+    return Grid(shape, affine)
 
 
 def _described(grid: Grid) -> dict:

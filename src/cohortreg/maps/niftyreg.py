@@ -1,4 +1,4 @@
-"""Dense fields of NiftyReg: NIfTI of five dimensions, [i, j, k, 1, 3], vectors in RAS millimetres."""
+"""Dense fields of NiftyReg and of SPM: NIfTI of five dimensions, [i, j, k, 1, 3], vectors in RAS millimetres."""
 
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from cohortreg.errors import UserError
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.transforms import Grid, Transform, apply_affine
 
-# What NiftyReg calls DEF_FIELD and DISP_FIELD, in the header's intent_p1.
+# What NiftyReg calls DEF_FIELD and DISP_FIELD, in the header's intent_p1; its intent_name.
 DEFORMATION, DISPLACEMENT = 0, 1
+NIFTYREG, SPM = "NREG_TRANS", "Mapping"
 
 
 def read_niftyreg(path: Path) -> Transform:
@@ -20,13 +21,20 @@ def read_niftyreg(path: Path) -> Transform:
     Both lead from the reference (fixed) to the floating (moving) image. Raises UserError where the file is anything
     else, such as a grid of control points.
     """
-    field = nibabel.load(path)
-    kind = int(field.header["intent_p1"])
-    if field.ndim != 5 or field.shape[3:] != (1, 3) or kind not in (DEFORMATION, DISPLACEMENT):
+    return transform_of(path, nibabel.load(path))
+
+
+def transform_of(path: Path, field: nibabel.Nifti1Image) -> Transform:
+    """The transform of an image that was read from a path, as `read_niftyreg` has it; the same of SPM's y_*.nii."""
+    kind, dim = int(field.header["intent_p1"]), field.shape[-1]
+    dense = field.ndim == 5 and field.shape[3:] in ((1, 3), (1, 2)) and (dim == 3 or field.shape[2] == 1)
+    if not dense or kind not in (DEFORMATION, DISPLACEMENT):
         raise UserError(f"{path}: not a dense field of NiftyReg; convert it with reg_transform -def")
-    grid = Grid(field.shape[:3], np.asarray(field.affine, dtype=np.float64))
-    vectors = torch.from_numpy(np.asarray(field.dataobj, dtype=np.float64)[..., 0, :]).movedim(-1, 0)
-    to_lps = torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64).reshape(3, 1, 1, 1)
+    kept = [*range(dim), 3]
+    grid = Grid(field.shape[:dim], np.asarray(field.affine, dtype=np.float64)[np.ix_(kept, kept)])
+    values = np.asarray(field.dataobj, dtype=np.float64).reshape(*grid.shape, dim)
+    vectors = torch.from_numpy(values).movedim(-1, 0)
+    to_lps = torch.tensor([-1.0, -1.0, 1.0][:dim], dtype=torch.float64).reshape(dim, *[1] * dim)
     if kind == DEFORMATION:
         centres = apply_affine(grid.unit_to_lps, identity_map(grid.shape, dtype=torch.float64))[0]
         return Transform((to_lps * vectors - centres).float().numpy(), grid)

@@ -3,12 +3,12 @@
 Coordinates are LPS millimetres, ITK's, unless the file, or who gives it, says RAS.
 """
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole, write_json
@@ -16,6 +16,8 @@ from cohortreg.files import whole, write_json
 #: Given points [n, 3] and returning as many, both LPS millimetres.
 Mover = Callable[[np.ndarray], np.ndarray]
 COLUMNS = ("x", "y", "z")
+#: Types of Slicer's markups that are their control points and nothing else.
+OF_POINTS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 
 
 def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors: bool = False) -> int:
@@ -55,38 +57,36 @@ def _finite(points: np.ndarray) -> np.ndarray:
 
 def _move_table(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool) -> int:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        names = [next(name for name in table if name.strip().lower() == axis) for axis in COLUMNS]
-        points = _finite(table[names].astype(float).to_numpy())
-    except StopIteration:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            header, *rows = [row for row in csv.reader(stream, strict=True) if row] or [[]]
+        places = [[name.strip().lower() for name in header].index(axis) for axis in COLUMNS]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no table of points ({error}); save it as CSV, in UTF-8.") from error
+    except ValueError:
         raise UserError(
             f"{path} has no columns x, y and z; name them in its first row, with commas between columns."
         ) from None
-    except (ValueError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    try:
+        if uneven := [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]:
+            raise ValueError(f"of {len(header)} columns, row {uneven[0]} below the names has another number")
+        points = _finite(np.array([[float(row[place]) for place in places] for row in rows]).reshape(-1, 3))
+    except ValueError as error:
         raise UserError(
-            f"{path} is no table of numbers in columns x, y and z ({reason}); correct it."
+            f"{path} is no table of numbers in columns x, y and z ({error}); correct it."
         ) from error
-    table[names] = np.vectorize(lambda value: format(value, ".6f"), otypes=[object])(
-        _in_frame(points, mover, frame)
-    )
-    with whole(output) as beside:
-        table.to_csv(beside, index=False)
+    for row, point in zip(rows, _in_frame(points, mover, frame).tolist(), strict=True):
+        for place, value in zip(places, point, strict=True):
+            row[place] = f"{value:.6f}"
+    with whole(output) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     return len(points)
 
 
 def _move_markups(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool) -> int:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        count = 0
-        for markup in content["markups"]:
-            placed = [point for point in markup["controlPoints"] if point.get("position")]
-            points = np.array([point["position"] for point in placed], dtype=float).reshape(-1, 3)
-            moved = _in_frame(_finite(points), mover, markup.get("coordinateSystem") or frame)
-            for point, position in zip(placed, moved.tolist(), strict=True):
-                point["position"] = position
-            count += len(points)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        count = sum(_move_markup(path, markup, mover, frame) for markup in content["markups"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{path} has no landmarks as 3D Slicer writes them; save them there again."
         ) from error
@@ -94,9 +94,41 @@ def _move_markups(path: Path, output: Path, mover: Mover, frame: str, mirrors: b
     return count
 
 
+def _move_markup(path: Path, markup: dict, mover: Mover, frame: str) -> int:
+    """Move the control points of a markup in place; returns how many they are.
+
+    What Slicer measured on them (lengths, angles) is left out, since it would be that of before: Slicer measures anew.
+    """
+    kind, system = markup["type"], markup.get("coordinateSystem") or frame or "LPS"
+    if kind not in OF_POINTS:
+        raise UserError(
+            f"{path} has a markup of type {kind}, whose size and axes no deformation keeps; give markups of the types "
+            f"{', '.join(OF_POINTS)}, for instance its corners as points."
+        )
+    if system.upper() not in ("LPS", "RAS"):
+        raise UserError(
+            f"{path} has coordinates in {system}, not in millimetres of space; save it in LPS or RAS."
+        )
+    units = markup.get("coordinateUnits") or "mm"
+    if any(unit != "mm" for unit in (units if isinstance(units, list) else [units])):
+        raise UserError(f"{path} has coordinates in {units}; save it in millimetres.")
+    # One that its author has still to place, or skipped, lies nowhere.
+    placed = [
+        point
+        for point in markup["controlPoints"]
+        if point.get("position") and point.get("positionStatus", "defined") == "defined"
+    ]
+    points = np.array([point["position"] for point in placed], dtype=float).reshape(len(placed), 3)
+    for point, position in zip(placed, _in_frame(_finite(points), mover, system).tolist(), strict=True):
+        point["position"] = position
+    markup.pop("measurements", None)
+    return len(placed)
+
+
 def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool) -> int:
     try:
         from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+        from vtkmodules.vtkCommonCore import vtkLogger
         from vtkmodules.vtkFiltersCore import vtkReverseSense
         from vtkmodules.vtkIOGeometry import vtkSTLReader, vtkSTLWriter
         from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
@@ -107,14 +139,24 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
     of_vtk = path.name.lower().endswith(".vtk")
     reader = vtkPolyDataReader() if of_vtk else vtkSTLReader()
     reader.SetFileName(str(path))
-    reader.GlobalWarningDisplayOff()
+    faults = []
+    for event in ("ErrorEvent", "WarningEvent"):
+        reader.AddObserver(event, lambda *what: faults.append(what))
+    before = vtkLogger.GetCurrentVerbosityCutoff()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)  # what matters is in the sentence below
     reader.Update()
+    vtkLogger.SetStderrVerbosity(before)
     mesh = reader.GetOutput()
-    if not mesh.GetNumberOfPoints():
-        raise UserError(f"{path} is no surface mesh, or has no points; export it again, as polygons.")
+    # Where a file ends within its points, VTK makes up the rest of them.
+    if not mesh.GetNumberOfPoints() or not mesh.GetNumberOfCells():
+        raise UserError(f"{path} is no surface mesh, or is cut short; export it again, as polygons.")
+    if faults or (not of_vtk and _stl_is_short(path)):
+        raise UserError(f"{path} is cut short or damaged; export it again.")
     header = reader.GetHeader() or ""
     said = next((known for known in ("LPS", "RAS") if f"SPACE={known}" in header), frame)
     points = vtk_to_numpy(mesh.GetPoints().GetData()).astype(float)
+    if not np.isfinite(points).all():
+        raise UserError(f"{path} has points that are NaN or infinite; export it again.")
     mesh.GetPoints().SetData(numpy_to_vtk(_in_frame(points, mover, said), deep=True))
     mesh.GetPointData().SetNormals(None)  # of the shape as it was
     if mirrors:
@@ -131,3 +173,10 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
         writer.SetFileName(str(beside))
         writer.Write()
     return len(points)
+
+
+def _stl_is_short(path: Path) -> bool:
+    """Whether triangles are missing at an STL file's end, of which VTK reads what is there."""
+    content = path.read_bytes()
+    as_binary = 84 + 50 * int.from_bytes(content[80:84], "little")
+    return len(content) < as_binary and b"endsolid" not in content[-1000:].lower()

@@ -18,6 +18,7 @@ from cohortreg.files import whole
 from cohortreg.images import io
 from cohortreg.images.io import Image
 from cohortreg.maps.grids import identity_map, voxel_size
+from cohortreg.maps.sealed import open_nifti, read_whole, seal
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -146,23 +147,52 @@ def field_of(transform: sitk.Transform, grid: Grid) -> Transform:
 
 
 def write_transform(path: Path, transform: Transform) -> None:
-    """Write a transform as NIfTI through SimpleITK, whole or not at all."""
+    """Write a transform as NIfTI through SimpleITK, whole or not at all; a .nii file with a seal, see `sealed`.
+
+    Raises UserError as `check_perpendicular` does.
+    """
+    check_perpendicular(path, transform.grid)
     image = to_sitk(transform.displacement, transform.grid)
     with whole(path) as beside:
         sitk.WriteImage(image, str(beside))
+        if beside.suffix == ".nii":
+            seal(beside)
 
 
 def read_transform(path: Path) -> Transform:
-    """Read a displacement field as SimpleITK does.
+    """Read a displacement field as SimpleITK does, after a look at whether it is whole.
 
-    Raises UserError where the file is missing or is no field of vectors of two or three dimensions.
+    Raises UserError where the file is missing, cut short or damaged, is no field of vectors of two or three
+    dimensions, or has NaN or infinite values.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such transform; run the registration that makes it")
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such transform")
+    # Not by ITK, which makes zeros of what is missing and of what is no number.
+    content = read_whole(path)
     try:
+        finite = np.isfinite(open_nifti(content).dataobj).all()
         image = sitk.ReadImage(str(path), sitk.sitkVectorFloat32)
-    except RuntimeError as error:
-        raise UserError(f"{path}: not a displacement field; delete it and register the pair again") from error
+    except Exception as error:  # whatever a damaged file sets off
+        if isinstance(error, (OSError, MemoryError)):
+            raise
+        raise UserError(f"{path} is not a displacement field") from error
     if image.GetDimension() not in (2, 3) or image.GetNumberOfComponentsPerPixel() != image.GetDimension():
-        raise UserError(f"{path}: not a field of a vector a voxel; register the pair again")
+        raise UserError(f"{path} is not a field of a vector a voxel")
+    if not finite:
+        raise UserError(f"{path} has NaN or infinite displacements")
     return from_sitk(image)
+
+
+def check_perpendicular(path: Path, grid: Grid, tolerance: float = 0.1) -> None:
+    """Raise UserError where a field is to be written whose grid ITK has no words for: with axes not at right angles.
+
+    tolerance: of the voxel, by which the far corners may be off then.
+    """
+    _, spacing, directions = itk_geometry(grid)
+    skew = np.abs(directions.T @ directions - np.eye(len(directions))).max()
+    if skew * np.linalg.norm(np.multiply(grid.shape, spacing)) > tolerance * min(spacing):
+        raise UserError(
+            f"{path} cannot be written: the axes of the fixed image are not at right angles (its affine has a shear), "
+            "which ITK does not know; resample the image onto a grid without shear."
+        )

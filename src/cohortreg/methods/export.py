@@ -10,7 +10,8 @@ from cohortreg.files import read_json
 from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write, write_learn2reg
 from cohortreg.maps.raw import Source, between_raw
-from cohortreg.maps.transforms import field_of, read_transform
+from cohortreg.maps.results import DIRECTIONS, read_registered
+from cohortreg.maps.transforms import field_of
 
 
 def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple[str, str]]:
@@ -55,16 +56,16 @@ def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Pa
 
     0 where the pair was not registered, or its transforms were deleted.
     """
-    paths = {
-        (moving, fixed): layout.forward(method, moving, fixed),
-        (fixed, moving): layout.inverse(method, moving, fixed),
-    }
-    if not paths[moving, fixed].is_file():
+    if not layout.forward(method, moving, fixed).is_file():
         return 0
     sources = {image: Source.of(read_json(layout.sidecar(image))) for image in (moving, fixed)}
-    present = {ids: path for ids, path in paths.items() if path.is_file()}
-    for (onto_from, onto), path in present.items():
-        transform = between_raw(read_transform(path), sources[onto_from], sources[onto])
+    # Of an image with itself both have one name.
+    asked = DIRECTIONS if moving != fixed else DIRECTIONS[:1]
+    present = [name for name in asked if getattr(layout, name)(method, moving, fixed).is_file()]
+    for direction in present:
+        onto_from, onto = (moving, fixed) if direction == "forward" else (fixed, moving)
+        field = read_registered(layout, method, moving, fixed, direction)
+        transform = between_raw(field, sources[onto_from], sources[onto])
         pair = Pair(sources[onto_from].grid, sources[onto].grid)
         file = folder / _name(onto_from, onto, kind)
         if kind.startswith("learn2reg"):

@@ -79,10 +79,19 @@ def _preprocessed(name: str, image: Image, side: str, settings: Settings) -> tup
 
 
 def masked(image: Image, path: Path) -> Image:
-    """An image whose voxels outside of a mask have its least value. The mask, not zero inside, lies on its grid."""
+    """An image whose voxels outside of a mask have its least value. The mask, not zero inside, lies on its grid.
+
+    They still count in every similarity: what is registered is the image on black, with the mask's outline as an edge.
+
+    Raises UserError where the mask lies on another grid, or is zero everywhere.
+    """
     mask = read_label(path)
     if not same_geometry(image, mask):
         raise UserError(f"{path} lies on another grid than its image; resample the mask onto the image.")
+    if not mask.array.any():
+        raise UserError(
+            f"{path} is zero everywhere, so that nothing of the image would be left; correct the mask."
+        )
     return replace(image, array=np.where(mask.array != 0, image.array, image.array.min()))
 
 

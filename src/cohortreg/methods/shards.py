@@ -1,6 +1,5 @@
 """Registration of a shard of pairs by one method: a model is loaded once, whole results are kept."""
 
-import errno
 import time
 import traceback
 from collections import deque
@@ -11,15 +10,17 @@ from functools import cache
 from typing import TypeVar
 
 import pandas as pd
+import torch
 
 from cohortreg.cohort.shards import still_asked
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
+from cohortreg.maps.results import registration, seals
 from cohortreg.maps.transforms import Grid, to_physical, write_transform
 from cohortreg.methods.interface import Method, Registration
-from cohortreg.methods.programs import last_line
+from cohortreg.methods.programs import last_line, machine_fault
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -32,7 +33,10 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
     digest_file(path)  # notes it as what the results come from
-    pairs = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    try:
+        pairs = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged; delete it and run cohortreg cohort again.") from error
     return still_asked(layout, pairs)
 
 
@@ -64,19 +68,22 @@ def register_shard(
 
     name: the method's row. hardware: that it runs on, in words. A pair that the method cannot register
     has the reason as its `failure` and no time; it is tried again when the shard is. One whose transforms were deleted
-    after they were evaluated is not registered again. While a pair is registered, the next one is read and the one
-    before is written.
+    after they were evaluated is not registered again; one whose transforms are not those of its record, or were cut
+    short, is. While a pair is registered, the next one is read and the one before is written.
+
+    Raises UserError where what a pair is made from cannot be read, and whatever `machine_fault` knows for one.
     """
     digest_once = cache(digest_file)
 
     def read(ids: tuple[str, str]) -> Pair:
         """A pair with its images, or with its record alone where its transforms are up to date."""
         made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
-        path = layout.registration_record(name, *ids)
-        record = read_json(path) if path.is_file() else {}
-        results = layout.forward(name, *ids), layout.evaluated_pair(name, *ids)
-        whole_already = record.get("made_from") == made_from and any(path.is_file() for path in results)
-        if whole_already and not record.get("failure"):
+        record = registration(layout, name, *ids)
+        if (
+            record.get("made_from") == made_from
+            and not record.get("failure")
+            and _kept(layout, name, ids, record)
+        ):
             return Pair(*ids, made_from, record)
         return Pair(*ids, made_from, {}, tuple(_preprocessed(layout, image) for image in ids))
 
@@ -95,6 +102,14 @@ def register_shard(
             progress(f"{pair.moving_id} to {pair.fixed_id} could not be registered: {said}" if said else "")
     with whole(layout.registered_shard(name, shard)) as beside:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(beside, index=False)
+
+
+def _kept(layout: Layout, name: str, ids: tuple[str, str], record: dict) -> bool:
+    """Whether a pair's results are there: the fields that its record names, or what was measured on them."""
+    there, written = seals(layout, name, *ids), record.get("seals", {})
+    if any(written.get(direction, seal) != seal for direction, seal in there.items()):
+        return False
+    return {"forward", *written} <= set(there) or layout.evaluated_pair(name, *ids).is_file()
 
 
 def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -116,17 +131,30 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
     started = time.perf_counter()
     try:
         # The result is in the processor's memory, so an accelerator has finished when the call returns.
-        pair.registration = method(*pair.images)
-    except UserError as error:
-        pair.record["failure"] = str(error)
-    except Exception as error:  # of a library or a method of the user's own: its traceback goes to the log
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            raise  # no other pair would do better on a full disk
-        traceback.print_exc()
-        pair.record["failure"] = f"{type(error).__name__}: {last_line(str(error))}"
+        pair.registration = _finite(method(*pair.images))
+    except Exception as error:  # also of a library, or of a method of the user's own
+        if machine_fault(error):  # no other pair would do better, and this one does elsewhere
+            if isinstance(error, (OSError, MemoryError)):
+                raise
+            raise UserError(
+                f"{pair.moving_id} to {pair.fixed_id}: {last_line(str(error))}; the machine is why, and not the pair: "
+                "mend that and run again, what was finished is kept."
+            ) from error
+        if isinstance(error, UserError):
+            pair.record["failure"] = str(error)
+        else:
+            traceback.print_exc()  # to the log
+            pair.record["failure"] = f"{type(error).__name__}: {last_line(str(error))}"
     else:
         pair.record["time_s"] = time.perf_counter() - started
     return pair
+
+
+def _finite(found: Registration) -> Registration:
+    """What a method returned. Raises UserError where it is no map."""
+    if not all(torch.isfinite(field).all() for field in (found.forward, found.inverse) if field is not None):
+        raise UserError("the displacement that was found has NaN or infinite values")
+    return found
 
 
 def _write(layout: Layout, name: str, pair: Pair) -> None:
@@ -143,6 +171,9 @@ def _write(layout: Layout, name: str, pair: Pair) -> None:
         write_transform(paths[0], to_physical(pair.registration.forward, moving, fixed))
         if pair.registration.inverse is not None:
             write_transform(paths[1], to_physical(pair.registration.inverse, fixed, moving))
+        else:
+            paths[1].unlink(missing_ok=True)
+        pair.record["seals"] = seals(layout, name, *ids)
     write_json(layout.registration_record(name, *ids), pair.record)
 
 

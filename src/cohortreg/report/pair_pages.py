@@ -18,7 +18,7 @@ from cohortreg.evaluation.tables import read_table
 from cohortreg.files import read_json, write_text
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout, ReportLayout
-from cohortreg.maps.transforms import read_transform
+from cohortreg.maps.results import read_registered
 from cohortreg.report import style
 from cohortreg.report.figures import rank, shown_pairs
 from cohortreg.report.pair_picture import difference_colours, draw_picture
@@ -234,7 +234,7 @@ def _registered(
         method["absent"] = "Its transform was deleted, so there is nothing to look at."
         return None
     try:
-        return register(images, read_transform(path), structures)
+        return register(images, read_registered(layout, method["name"], *pair), structures)
     except UserError as error:
         method["absent"] = _sentence(error, layout)
         return None

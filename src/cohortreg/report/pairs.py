@@ -16,7 +16,8 @@ from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
-from cohortreg.maps.transforms import Grid, Transform, apply_affine, read_transform, to_unit
+from cohortreg.maps.results import read_registered
+from cohortreg.maps.transforms import Grid, Transform, apply_affine, to_unit
 from cohortreg.report import style
 
 # Array axes of a canonical volume run to the right, to the front and up: what a slice across each is called.
@@ -64,7 +65,7 @@ class Slice:
 def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
     """Read a pair and warp its moving image."""
     moving_image, fixed_image = read_image(layout.image(moving)), read_image(layout.image(fixed))
-    transform = read_transform(layout.forward(method, moving, fixed))
+    transform = read_registered(layout, method, moving, fixed)
     phi = to_unit(transform, Grid(moving_image.shape, moving_image.affine)).float()
     warped = interpolate(torch.from_numpy(moving_image.array)[None, None], phi)[0, 0].numpy()
     last = np.array(moving_image.shape) - 1

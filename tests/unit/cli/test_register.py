@@ -78,6 +78,7 @@ def knees(tmp_path_factory):
     write_image(
         folder / "other.nii.gz", Image(mirrored(left).array, left.affine)
     )  # of the left knee, a right one
+    write_image(folder / "none.nii.gz", Image(np.zeros(left.shape, np.uint8), left.affine))
     sitk.WriteImage(sitk.GetImageFromArray(left.array[:, :, 10].copy()), str(folder / "flat.mha"))
     return folder
 
@@ -159,6 +160,7 @@ def test_the_authors_options(knees, model, tmp_path):
     }.items():
         said = register(*pair, *options, "--transform_out", tmp_path / f"{name}.nii.gz")
         assert "left images are mirrored" in said
+        assert ("made black, which counts" in said) == (name == "masked")
         field = sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"), sitk.sitkVectorFloat64)
         results[name] = sitk.GetArrayFromImage(field)
     others = [results[name] for name in ("optimised", "mean squares", "masked")]
@@ -203,6 +205,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         ),
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
         (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
+        (["--model", "affine", "--moving-mask", "NONE", "--transform-out", "t.h5"], "is zero everywhere"),
         (["--model", "affine", "--warped-moving-out", "t.png"], "let it end in .nii.gz, .nii, .mha or .nrrd"),
         (
             ["--model", "affine", "--transform-out", "t.nii.gz", "--warped-moving-out", "t.nii.gz"],
@@ -219,6 +222,7 @@ def test_what_cannot_be_done_is_one_sentence(knees, model, tmp_path, options, se
         "MODEL": model,
         "ABOVE": model.parent,
         "FLAT": knees / "flat.mha",
+        "NONE": knees / "none.nii.gz",
     }
     given = [places.get(each, tmp_path / each if each.startswith("t.") else each) for each in options]
     fixed = [] if "FLAT" in options else ["--fixed", knees / "right.nii.gz"]

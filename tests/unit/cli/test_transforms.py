@@ -105,6 +105,19 @@ def test_labels_of_an_atlas(folder, tmp_path):
     np.testing.assert_array_equal(large.astype(np.int64) - 614454277, small)
 
 
+def test_a_label_map_is_not_mixed_unless_it_is_said_to_be_an_image(folder, tmp_path):
+    values = np.digitize(read_label(folder / "label.nii.gz").array, [30_000, 60_000]) * 5
+    write_image(tmp_path / "few.nii.gz", Image(values.astype(np.uint8), AFFINE))
+    out = tmp_path / "w.nii.gz"
+    said = refused("apply", folder / "field.nii.gz", tmp_path / "few.nii.gz", out)
+    assert "few.nii.gz looks like a label map" in said
+    assert not out.exists()
+    run("apply", folder / "field.nii.gz", tmp_path / "few.nii.gz", out, "--linear")
+    assert len(np.unique(read_image(out).array)) > 3
+    run("apply", folder / "field.nii.gz", tmp_path / "few.nii.gz", out, "--nearest_neighbor")
+    assert set(np.unique(read_label(out).array)) <= {0, 5, 10}
+
+
 def test_background(folder, tmp_path):
     options = ["--background", -1000, "--reference", folder / "fixed.nii.gz"]
     run("apply", folder / "itk.h5", folder / "moving.nii.gz", tmp_path / "w.nii.gz", *options)
@@ -153,7 +166,7 @@ def test_a_transform_that_leads_nowhere(folder, tmp_path):
         ("moving.nii.gz", "1 values a voxel in 3 dimensions"),
         ("nothing.h5", "no such transform"),
         ("short.h5", "no transform that ITK reads"),
-        ("short.nii.gz", "not a displacement field, or is cut short"),
+        ("short.nii.gz", "is cut short or damaged"),
         ("short.tfm", "no transform that ITK reads"),
     ],
 )

@@ -1,6 +1,7 @@
 """Measuring registered pairs that lie on disk."""
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from cohortreg.files import write_json
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import identity_map
+from cohortreg.maps.results import seals
 from cohortreg.maps.transforms import Grid, to_physical, write_transform
 
 SHAPE = (8, 10, 9)
@@ -171,3 +173,55 @@ def test_a_shard_that_was_not_registered_is_named(layout):
         UserError, match=r"7\.csv is missing: run `cohortreg register-shard` for shard 7 of shift"
     ):
         registered_pairs(layout, "shift", 7)
+
+
+def registered(layout, **more) -> None:
+    """The record of a pair as `register-shard` leaves it."""
+    content = {"made_from": "x", "time_s": 1.25, "seals": seals(layout, "shift", "a", "b")}
+    write_json(layout.registration_record("shift", "a", "b"), content | more)
+
+
+def test_a_field_that_is_not_the_registered_one_is_not_measured(layout):
+    registered(layout)
+    assert evaluate(layout) == 1
+    write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
+    record = re.escape(str(layout.registration_record("shift", "a", "b")))
+    with pytest.raises(
+        UserError, match=f"forward/a/b.nii is not the field that was registered.*delete {record} and"
+    ):
+        evaluate(layout)
+    registered(layout)
+    assert evaluate(layout) == 1
+
+
+def test_a_field_that_is_damaged_after_it_was_measured_is_noticed(layout):
+    registered(layout)
+    assert evaluate(layout) == 1
+    path = layout.inverse("shift", "a", "b")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"inverse/a/b\.nii is (cut short|damaged).*register the pair again"):
+        evaluate(layout)
+
+
+def test_an_inverse_that_is_gone_is_not_one_that_never_was(layout):
+    registered(layout)
+    layout.inverse("shift", "a", "b").unlink()
+    with pytest.raises(UserError, match=r"inverse/a/b\.nii: no such transform; delete"):
+        measure_pair(layout, "shift", "a", "b", STRUCTURES)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', "{}", '{"inputs": 1}', "[" * 100_000, "\x00"])
+def test_a_record_that_is_damaged_is_measured_anew(layout, content):
+    assert evaluate(layout) == 1
+    layout.evaluated_pair("shift", "a", "b").write_text(content)
+    assert evaluate(layout) == 1
+    layout.registration_record("shift", "a", "b").parent.mkdir(parents=True)
+    layout.registration_record("shift", "a", "b").write_text(content)
+    assert evaluate(layout) == 1
+
+
+@pytest.mark.parametrize("content", ["", "moving,fixed\na,b\n", "\n\n", "x\n1,2\n"])
+def test_a_damaged_table_of_registrations_is_named(layout, content):
+    layout.registered_shard("shift", 0).write_text(content)
+    with pytest.raises(UserError, match=r"0\.csv is damaged.*register-shard` for shard 0 of shift again"):
+        registered_pairs(layout, "shift", 0)

@@ -1,11 +1,15 @@
 """Points and meshes through known transforms; in the files everything else stays as it was."""
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cohortreg.errors import UserError
 from cohortreg.maps.apply import mirrors, move
@@ -17,6 +21,12 @@ SHIFT = np.array([1.0, -2.0, 3.0])  # LPS millimetres
 
 def shifted(points):
     return points + SHIFT
+
+
+def markups(position=(1, 2, 3), **more) -> str:
+    """A file of Slicer's with one markup of two points, the second at another place."""
+    points = [{"position": list(position)}, {"position": [4, 5, 6]}]
+    return json.dumps({"markups": [{"type": "Fiducial", "controlPoints": points} | more]})
 
 
 def test_table(tmp_path):
@@ -52,6 +62,44 @@ def test_landmarks_of_slicer_in_both_frames(tmp_path):
     for each in content["markups"]:
         each["controlPoints"][0].pop("position")
     assert found == content
+
+
+@pytest.mark.parametrize("kind", ["Fiducial", "Line", "Angle", "Curve", "ClosedCurve"])
+def test_what_slicer_measured_before_is_left_out_and_undefined_points_stay(tmp_path, kind):
+    placed = [[1.0, 2, 3], [4.0, 5, 6], [7.0, 8, 9], [0.0, 0, 0]]
+    statuses = ["defined", "undefined", "preview", "missing"]
+    points = [{"position": p, "positionStatus": s} for p, s in zip(placed, statuses, strict=True)]
+    markup = {"type": kind, "coordinateSystem": "LPS", "coordinateUnits": ["mm"] * 3, "controlPoints": points}
+    measured = {"measurements": [{"name": "length", "enabled": True, "value": 9.5, "units": "mm"}]}
+    (tmp_path / "in.mrk.json").write_text(json.dumps({"markups": [markup | measured]}))
+    assert move_points(tmp_path / "in.mrk.json", tmp_path / "out.mrk.json", shifted) == 1
+    points[0]["position"] = [2.0, 0.0, 6.0]
+    assert json.loads((tmp_path / "out.mrk.json").read_text()) == {"markups": [markup]}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["markups", "type", "controlPoints", "position"]), inner)
+        ),
+    )
+)
+def test_json_of_any_kind_is_moved_or_one_sentence(content):
+    with TemporaryDirectory() as name:
+        path = Path(name) / "in.mrk.json"
+        for whole in (
+            content,
+            {"markups": content},
+            {"markups": [{"type": "Line", "controlPoints": content}]},
+        ):
+            path.write_text(json.dumps(whole))
+            try:
+                move_points(path, path.with_name("out.json"), shifted)
+            except UserError as error:
+                assert str(path) in str(error)
 
 
 @pytest.fixture
@@ -109,6 +157,18 @@ def test_mesh(sphere, tmp_path, suffix, header, centre):
     assert header in said
 
 
+@pytest.mark.parametrize("suffix", [".vtk", ".stl"])
+def test_a_mesh_that_is_cut_short(sphere, tmp_path, capfd, suffix):
+    """Within its points or polygons; what is behind these in a .vtk file, its normals, is not kept anyway."""
+    whole = written(sphere, tmp_path / f"in{suffix}").read_bytes()
+    end = whole.index(b"POINT_DATA") - 10 if suffix == ".vtk" else whole.rindex(b"endsolid")
+    for length in np.linspace(0, end, 40).astype(int).tolist():
+        (tmp_path / f"in{suffix}").write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"is no surface mesh|is cut short"):
+            move_points(tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", shifted)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_field_mirrors_though_it_is_the_identity_beyond_its_grid():
     """A left and a right knee lie to both sides of the scanner's middle, and neither image holds that."""
     mirror = sitk.AffineTransform(3)
@@ -138,12 +198,25 @@ def test_the_outside_of_a_mirrored_mesh_stays_outside(sphere, tmp_path):
     [
         ("in.csv", "x,y\n1,2\n", "out.csv", "has no columns x, y and z"),
         ("in.csv", "x,y,z\n1,2,far\n", "out.csv", "no table of numbers"),
-        ("in.csv", "", "out.csv", "no table of numbers"),
+        ("in.csv", "", "out.csv", "has no columns x, y and z"),
         ("in.csv", "x,y,z\n1,2,nan\n", "out.csv", "NaN or infinite"),
         ("in.csv", "x,y,z\n1,2,3\n", "out.json", "let it end in .csv"),
         ("in.mrk.json", "{}", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.mrk.json", "[1", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
+        ("in.csv", "x,y,z\n1,2,3\nfour,4,5,6\n", "out.csv", "row 2 below the names has another number"),
+        ("in.csv", 'x,y,z,note\n1,2,3,"never closed\n', "out.csv", "no table of points"),
+        ("in.mrk.json", "", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
+        ("in.mrk.json", "[" * 200_000, "out.mrk.json", "no landmarks as 3D Slicer writes them"),
+        ("in.mrk.json", markups(position=[1, 2]), "out.mrk.json", "no landmarks as 3D Slicer writes them"),
+        ("in.mrk.json", markups(position=["a", 2, 3]), "out.mrk.json", "no landmarks as 3D Slicer"),
+        ("in.mrk.json", markups(position=[10**400, 2, 3]), "out.mrk.json", "no landmarks as 3D Slicer"),
+        ("in.mrk.json", markups(position=[1e999, 2, 3]), "out.mrk.json", "no landmarks as 3D Slicer"),
+        ("in.mrk.json", markups(coordinateSystem="IJK"), "out.mrk.json", "coordinates in IJK"),
+        ("in.mrk.json", markups(coordinateUnits="um"), "out.mrk.json", "coordinates in um"),
+        ("in.mrk.json", markups(type="ROI", center=[1, 2, 3]), "out.mrk.json", "markup of type ROI"),
+        ("in.mrk.json", markups(type="Plane", origin=[1, 2, 3]), "out.mrk.json", "markup of type Plane"),
         ("in.vtk", "nothing of VTK's", "out.vtk", "no surface mesh"),
+        ("in.stl", "solid nothing", "out.stl", "no surface mesh"),
         ("in.ply", "ply", "out.ply", "points are read from .csv"),
     ],
 )

@@ -1,6 +1,7 @@
 """A shard of pairs: what is kept, and what a pair that cannot be registered leaves."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout
+from cohortreg.maps.transforms import Grid, Transform, write_transform
 from cohortreg.methods import shards
 from cohortreg.methods.identity import Identity
 from cohortreg.methods.interface import Registration
-from cohortreg.methods.shards import register_shard
+from cohortreg.methods.shards import pairs_of, register_shard
 
 PAIRS = pd.DataFrame({"moving": ["a", "b", "c"], "fixed": ["b", "c", "a"]})
 
@@ -84,9 +86,85 @@ def test_a_tool_that_leaves_no_file_fails_its_pair_alone(layout):
     ]
 
 
-def test_a_full_disk_ends_the_command(layout):
-    with pytest.raises(OSError, match="No space left"):
-        register(layout, Breaks(OSError(28, "No space left on device")))
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, os.strerror(number)) for number in (5, 12, 24, 28, 30, 122)),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 20 MiB."),
+        RuntimeError("Exception thrown in SimpleITK: std::bad_alloc"),
+        caused(UserError("field.nii: no space is left to write it"), OSError(28, "No space left on device")),
+        caused(UserError("ANTs failed: it said nothing"), OSError(5, "Input/output error")),
+        UserError("reg_f3d ended with exit code 1: write error: No space left on device"),
+        FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+    ],
+    ids=str,
+)
+def test_a_fault_of_the_machine_ends_the_command_and_fails_no_pair(layout, error):
+    with pytest.raises((OSError, MemoryError, UserError)):
+        register(layout, Breaks(error))
+    assert not layout.registration_record("stumbles", "b", "c").exists()
+    assert not layout.registered_shard("stumbles", 0).exists()
+    register(layout, Stumbles())
+    assert layout.forward("stumbles", "a", "b").exists()
+
+
+class Diverges(Identity):
+    def __init__(self):
+        pass
+
+    def __call__(self, moving, fixed):
+        return Registration(super().__call__(moving, fixed).forward * float("nan"), None)
+
+
+def test_a_displacement_that_is_no_number_fails_its_pair(layout):
+    table, _ = register(layout, Diverges())
+    assert set(table["failure"]) == {"the displacement that was found has NaN or infinite values"}
+    assert not layout.forward("stumbles", "a", "b").exists()
+
+
+def test_fields_that_are_not_those_of_their_record_are_made_again(layout):
+    class Counts(Stumbles):
+        def __call__(self, moving, fixed):
+            self.calls += 1
+            return Identity.__call__(self, moving, fixed)
+
+    register(layout, Counts())
+    expected = {path: path.read_bytes() for path in layout.root.rglob("*.nii")}
+    cut, swapped, gone = (layout.forward("stumbles", *ids) for ids in (("a", "b"), ("b", "c"), ("c", "a")))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    other = Transform(np.ones((3, 6, 7, 8), np.float32), Grid((6, 7, 8), np.eye(4)))
+    write_transform(swapped, other)
+    gone.unlink()
+    again = Counts()
+    register(layout, again)
+    assert again.calls == 3
+    assert {path: path.read_bytes() for path in layout.root.rglob("*.nii")} == expected
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"seals": 1}'])
+def test_a_pair_whose_record_is_damaged_is_registered_again(layout, content):
+    register(layout, Stumbles())
+    layout.registration_record("stumbles", "a", "b").write_text(content)
+    again = Stumbles()
+    register(layout, again)
+    assert again.calls == 2  # and the one that failed
+
+
+@pytest.mark.parametrize("content", ["", "moving\n", "\n"])
+def test_a_damaged_shard_of_pairs_is_named(layout, content):
+    layout.pair_shard(0).parent.mkdir(parents=True)
+    layout.pair_shard(0).write_text(content)
+    with pytest.raises(UserError, match=r"is damaged; delete it and run cohortreg cohort"):
+        pairs_of(layout, 0)
 
 
 def test_what_is_whole_is_kept_and_what_failed_is_tried_again(layout):
