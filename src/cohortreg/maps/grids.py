@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohortreg.errors import NotFiniteError
+
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -32,7 +34,7 @@ def interpolate(values: Tensor, points: Tensor) -> Tensor:
     """Values at points by linear interpolation; outside the grid, the value at the border.
 
     values: [batch, channels, *grid]. points: [batch or 1, dim, *out] in unit coordinates.
-    Returns [batch, channels, *out].
+    Returns [batch, channels, *out]. Raises NotFiniteError where a point that a gradient is asked for is NaN or infinite.
     """
     points = points.expand(len(values), *points.shape[1:])
     rows = values.shape[2:4].numel()
@@ -68,6 +70,10 @@ def _sample(values: Tensor, sampling: Tensor) -> Tensor:
     if slabs > 1 and values.device.type == "cpu":
         sampling = sampling.reshape(slabs, -1, *sampling.shape[2:])
         return torch.cat(_sample(values.expand(slabs, *values.shape[1:]), sampling).split(1), 2)
+    if values.device.type == "cpu" and (values.requires_grad or sampling.requires_grad):
+        # The gradient on a processor writes outside of the values' memory where a point is NaN. A sum is quick to take.
+        if not sampling.detach().sum().isfinite():
+            raise NotFiniteError("a map leads to points that are NaN or infinite.")
     return F.grid_sample(values, sampling, mode="bilinear", padding_mode="border", align_corners=True)
 
 
