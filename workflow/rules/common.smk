@@ -51,7 +51,7 @@ config["methods"] = [method for method in config["methods"] if method not in MIS
 if config["report"]["reference"] in MISSING:
     sys.exit(f"cohortreg: configuration: report.reference: {MISSING[config['report']['reference']]}")
 
-WARNINGS = [*leak_warnings(images, pairs), *MISSING.values()]
+WARNINGS = [*leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(config)]
 layout = Layout(Path("results") / config["cohort"])
 root = configuration.expand_root(config["root"])
 

@@ -55,8 +55,8 @@ def load_last(
 ) -> TrainingState | None:
     """Put the last checkpoint's state into the model, the optimizer and the scaler; None where there is none.
 
-    A checkpoint that cannot be read, as a node that lost power may leave it, gives way to the one before it, and so does
-    one with NaN. Raises UserError where none can be read.
+    A checkpoint that cannot be read, as a node that lost power may leave it, gives way to the one before it, and so
+    does one with NaN. Raises UserError where none can be read.
     """
     found = _all(folder)
     if not found:

@@ -115,7 +115,7 @@ def _read_index(path: Path) -> dict:
             raise ValueError("not a field of view for each image")
     except FileNotFoundError:
         raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first") from None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
         raise UserError(f"{path}: damaged, it does not hold what was written; {_AGAIN}") from None
     return index
 
@@ -127,11 +127,14 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         whole_size = array.offset + math.prod(shape) * array.itemsize
     except FileNotFoundError:
         raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first") from None
-    except (ValueError, EOFError, SyntaxError, AttributeError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever a damaged header sets off
         raise UserError(f"{path}: is no array, or cut short; {_AGAIN}") from error
     if array.dtype != np.dtype("<f2") or array.shape != shape or path.stat().st_size != whole_size:
         raise UserError(
-            f"{path}: holds {array.dtype} {list(array.shape)} and not float16 {list(shape)}, as its index says; {_AGAIN}"
+            f"{path}: holds {array.dtype} {list(array.shape)} and not, as its index says, float16 {list(shape)}; "
+            f"{_AGAIN}"
         )
     return array
 

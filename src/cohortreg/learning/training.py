@@ -86,7 +86,7 @@ def train(
     `fold_threshold`.
 
     stop: asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
-    step. accumulate: see `training_step`. Raises UserError where the loss, the weights or what Adam keeps of the gradients
+    step. accumulate: see `training_step`. Raises UserError where the loss, the weights or what Adam keeps of gradients
     are not finite any more; of such a step nothing is written.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
