@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cohortreg.cohort.tables import write_table
 from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 from cohortreg.evaluation.tables import write_tables
-from cohortreg.files import write_json
+from cohortreg.files import digest, write_json
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Grid, to_physical, write_transform
@@ -100,13 +101,19 @@ def _write_cohort(layout: Layout) -> None:
     pd.DataFrame(rows, columns=["kind", "id", "reason"]).to_csv(layout.excluded, sep="\t", index=False)
 
 
+def write_training_set(layout: Layout, *image_ids: str) -> str:
+    """Write the list of a training set; returns the name that it has by its content."""
+    table = pd.DataFrame({"image_id": image_ids, "digest": "0"})
+    name = digest(*table.to_numpy().ravel())[:16]
+    write_table(layout.training_images(name), table)
+    return name
+
+
 def _write_training(layout: Layout, config: dict) -> None:
     columns = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
-    path = layout.training_images("0")
-    path.parent.mkdir(parents=True)
-    path.write_text("image_id\nanother\n")
+    training_set = write_training_set(layout, "another")
     for model, settings in config["models"].items():
-        write_json(layout.model_training(model), {"training_set": "0"})
+        write_json(layout.model_training(model), {"training_set": training_set})
         for stage in range(1, len(settings["stages"]) + 1):
             stages = settings["stages"][:stage]
             card = {

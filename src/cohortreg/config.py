@@ -5,7 +5,7 @@ is merged over it. The schema, schemas/config.schema.yaml, describes every key.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -23,12 +23,14 @@ OPTIMISED = "-io"
 #: What a model of ICON needs, and no other has; the same for its stages.
 ICON_KEYS = ("network", "similarity", "regularity", "noise")
 ICON_STAGE_KEYS = ("downsample", "stride", "window")
+#: What a network of an architecture needs, and what else it may have.
 NETWORK_KEYS = {
     "unet": ("down", "up"),
     "enc_dec": ("down", "up"),
     "conv_only": ("channels", "layers"),
     "mlp": ("hidden",),
 }
+NETWORK_EXTRAS = {"unet": ("bottleneck",)}
 
 
 def schema() -> dict:
@@ -57,16 +59,26 @@ def load(defaults: Path, *overlays: Path) -> dict:
 def merge(config: Mapping, overlay: Mapping) -> dict:
     """The overlay's values over those of config: mappings merge, anything else is replaced.
 
-    The keys of REPLACED are replaced as a whole: a cohort has its own and not the demo's beside them. Images of its own
-    are real unless it says itself that they are to be made.
+    The keys of REPLACED are replaced as a whole: a cohort has its own and not the demo's beside them. Of a network
+    whose architecture the overlay names, keys of another architecture go. Images of a cohort's own are real unless it
+    says itself that they are to be made.
     """
     merged = dict(config)
     if "phantom" in config and not {"images", "root"}.isdisjoint(overlay):
         merged["phantom"] = None
     for key, value in overlay.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both and key not in REPLACED else value
+        before = merged.get(key)
+        if key in REPLACED or not isinstance(value, Mapping) or not isinstance(before, Mapping):
+            merged[key] = value
+            continue
+        if key == "network" and value.get("architecture") in list(NETWORK_KEYS):
+            before = {name: before[name] for name in before if name in _network_keys(value["architecture"])}
+        merged[key] = merge(before, value)
     return merged
+
+
+def _network_keys(architecture: str) -> tuple[str, ...]:
+    return ("architecture", *NETWORK_KEYS[architecture], *NETWORK_EXTRAS.get(architecture, ()))
 
 
 def validate(config: Mapping) -> dict:
@@ -111,7 +123,8 @@ def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
     """Methods that the models offer.
 
     Each `{model}-{n}step` stands for a model of ICON and the stage, from 1, that brings it to n steps; another model
-    has one row of its name, for its last stage. With `-io` behind it, the last stage is optimised for each pair.
+    has one row of its name, for its last stage. With `-io` behind it, the last stage of an icon model is
+    optimised for each pair.
     """
     methods = {}
     for name, model in models.items():
@@ -122,7 +135,7 @@ def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
                 row = f"{name}-{steps}step"
                 methods[row] = (name, number)
         methods[row] = (name, len(model["stages"]))
-        if "optimisation" in model:
+        if "optimisation" in model and is_icon(model):
             methods[row + OPTIMISED] = (name, len(model["stages"]))
     return methods
 
@@ -158,7 +171,7 @@ def _urgency(error: ValidationError) -> tuple[int, list[str]]:
 
 def _sentence(error: ValidationError, part: str = "") -> str:
     """What is wrong, where; part: the place in the configuration of what was validated."""
-    where = ".".join(filter(None, [part, _dotted(error.absolute_path)]))
+    where = ".".join(filter(None, [part, dotted(error.absolute_path)]))
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = next(key for key in error.instance if key not in known)
@@ -180,7 +193,7 @@ def _sentence(error: ValidationError, part: str = "") -> str:
     return f"configuration: {where or 'the whole'}: {problem}{end}"
 
 
-def _dotted(path: Iterator) -> str:
+def dotted(path: Iterable) -> str:
     """models.icon.stages[1].steps for ("models", "icon", "stages", 1, "steps")."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
@@ -238,13 +251,14 @@ def _check_batches(where: str, model: Mapping, training: Mapping) -> None:
 
 
 def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
-    parts = [(where, model, ICON_KEYS)]
+    parts = [(where, model, ICON_KEYS, ("optimisation",))]
     parts += [
-        (f"{where}.stages[{number}]", stage, ICON_STAGE_KEYS) for number, stage in enumerate(model["stages"])
+        (f"{where}.stages[{number}]", stage, ICON_STAGE_KEYS, ())
+        for number, stage in enumerate(model["stages"])
     ]
-    for at, part, keys in parts:
-        for key in keys:
-            if is_icon(model) and key not in part:
+    for at, part, needed, optional in parts:
+        for key in (*needed, *optional):
+            if is_icon(model) and key in needed and key not in part:
                 _fail(f"{at}.{key}", "missing; take its default from config/config.yaml")
             if not is_icon(model) and key in part:
                 _fail(
@@ -269,21 +283,37 @@ def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
                 f"{where}.stages[{number}].downsample",
                 f"{factor} does not divide preprocess.grid {list(grid)}; change one of the two",
             )
+        stride, smallest = model["stages"][number]["stride"], min(grid) // factor
+        if stride > smallest:
+            _fail(
+                f"{where}.stages[{number}].stride",
+                f"is {stride}, but along one axis the stage's images have {smallest} voxels; give that or less",
+            )
+
+
+def network_problem(network: Mapping) -> tuple[str, str] | None:
+    """What no network can be built from: where, from `network` on, and why. None where there is nothing."""
+    architecture = network["architecture"]
+    needed = NETWORK_KEYS[architecture]
+    if missing := [key for key in needed if key not in network]:
+        return f".{missing[0]}", f"missing; {architecture} needs {' and '.join(needed)}"
+    if others := [key for key in network if key not in _network_keys(architecture)]:
+        return f".{others[0]}", f"a network of architecture {architecture} has none; remove it"
+    if "down" not in needed:
+        return None
+    down, up = network["down"], network["up"]
+    if down[0] != 2:
+        return ".down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}"
+    one_more = architecture != "unet"
+    if len(down) <= len(up) or (one_more and len(down) > len(up) + 1):
+        more = "one more" if one_more else "more"
+        return "", f"down has {len(down)} entries and up {len(up)}, but down must have {more} than up"
+    return None
 
 
 def _check_network(where: str, network: Mapping) -> None:
-    needed = NETWORK_KEYS[network["architecture"]]
-    if missing := [key for key in needed if key not in network]:
-        _fail(f"{where}.{missing[0]}", f"missing; {network['architecture']} needs {' and '.join(needed)}")
-    if "down" not in needed:
-        return
-    down, up = network["down"], network["up"]
-    if down[0] != 2:
-        _fail(f"{where}.down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}")
-    one_more = network["architecture"] != "unet"
-    if len(down) <= len(up) or (one_more and len(down) > len(up) + 1):
-        more = "one more" if one_more else "more"
-        _fail(where, f"down has {len(down)} entries and up {len(up)}, but down must have {more} than up")
+    if problem := network_problem(network):
+        _fail(where + problem[0], problem[1])
 
 
 def _check_paper(config: Mapping) -> None:

@@ -14,3 +14,7 @@ class BadImage(UserError):  # noqa: N818  (what it is, as UserError says whose i
     A cohort can leave such a file out and go on (`on_bad_image: exclude`). A fault of the machine (a full disk, too
     little memory, a file server that does not answer) is never one: the same file is read tomorrow.
     """
+
+
+class NotFiniteError(UserError):
+    """A computation that ended in NaN or infinity: a training or an optimisation that diverged."""

@@ -37,6 +37,19 @@ def put(config: dict, path: str, value: object) -> None:
         ("mirror", "left", "mirror: unknown key; did you mean preprocess.mirror?"),
         ("seed", "one", "seed: 'one' is not of type 'integer'"),
         ("seed", True, "seed: True is not of type 'integer'"),
+        ("seed", 8589934592, "seed: 8589934592 is greater than the maximum of 4294967295"),
+        ("models.icon.stages.0.stride", 13, "stages[0].stride: is 13, but along one axis the stage's images have 12 voxels"),
+        ("models.icon.network.channels", 4, "models.icon.network.channels: a network of architecture unet has none"),
+        (
+            "models.icon.network",
+            {"architecture": "conv_only", "channels": 4, "layers": 3, "down": [2, 4], "up": [4]},
+            "models.icon.network.down: a network of architecture conv_only has none; remove it",
+        ),
+        (
+            "models.icon.network",
+            {"architecture": "enc_dec", "down": [2, 4], "up": [4], "bottleneck": 4},
+            "models.icon.network.bottleneck: a network of architecture enc_dec has none; remove it",
+        ),
         ("models.icon.stages.0.learning_rate", "5e-4", "as in 5.0e-4"),
         ("preprocess.fit", "stretch", "preprocess.fit: 'stretch' is not one of ['resample', 'pad']"),
         ("preprocess.percentiles", [99, 1], "preprocess.percentiles: the first, 99, must be below the second, 1"),
@@ -99,6 +112,20 @@ def test_overlay_merges_and_its_structures_and_settings_replace_the_demos(demo):
     assert merged["methods"] == ["affine"]
     assert configuration.merge(merged, overlay) == merged
     assert "femoral_cartilage" in demo["structures"]
+
+
+def test_a_network_of_another_architecture_has_no_keys_of_the_demos(demo):
+    other = {"architecture": "conv_only", "channels": 4, "layers": 3}
+    merged = configuration.merge(demo, {"models": {"icon": {"network": other}}})
+    assert configuration.validate(merged)["models"]["icon"]["network"] == other
+    # As Snakemake leaves it, which has merged the files before.
+    mixed = configuration.merge(demo, {})
+    mixed["models"]["icon"]["network"] = demo["models"]["icon"]["network"] | other
+    assert configuration.merge(mixed, {"models": {"icon": {"network": other}}}) == merged
+    wider = configuration.merge(
+        demo, {"models": {"icon": {"network": {"architecture": "unet", "bottleneck": 4}}}}
+    )
+    assert wider["models"]["icon"]["network"] == demo["models"]["icon"]["network"] | {"bottleneck": 4}
 
 
 @pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)

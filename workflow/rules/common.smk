@@ -59,7 +59,7 @@ config["methods"] = [method for method in config["methods"] if method not in MIS
 if config["report"]["reference"] in MISSING:
     sys.exit(f"cohortreg: configuration: report.reference: {MISSING[config['report']['reference']]}")
 
-WARNINGS = [*leak_warnings(images, pairs), *MISSING.values()]
+WARNINGS = [*leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(config)]
 if workflow.is_main_process and not config["phantom"]:
     WARNINGS += missing_files(images, root)
 

@@ -1,6 +1,7 @@
 """The command line: arguments, progress bars, exit codes; no computing."""
 
 import gc
+import os
 import signal
 import sys
 
@@ -21,6 +22,7 @@ def main() -> None:
 
     A command that wrote into a folder of results leaves a record there of what it did, however it ends.
     """
+    _let_threads_sleep()
     from cohortreg.cli import commands  # noqa: F401  (registers every command)
     from cohortreg.cli.options import given_results, spelled_out
     from cohortreg.provenance import Command
@@ -47,6 +49,16 @@ def main() -> None:
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.
         gc.freeze()
+
+
+def _let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait for one another; it is read when PyTorch is loaded.
+
+    As it comes, they spin. Where other work wants the core that the last one runs on, the others then take it away.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def _machine_fault(error: OSError) -> str:

@@ -1,6 +1,7 @@
 """Arguments and options that several commands have."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,9 @@ import typer
 
 from cohortreg.asked import WHEN
 from cohortreg.errors import UserError
+
+#: What every library takes for a seed: 32 bits.
+LARGEST_SEED = 2**32 - 1
 
 #: Folders of results that commands of this process were given.
 given_results: list[Path] = []
@@ -24,8 +28,17 @@ Results = Annotated[
     typer.Argument(help="The folder of results, results/{cohort} or results/paper-{preset}.", callback=_note),
 ]
 Output = Annotated[Path, typer.Option(help="The folder to write to.", callback=_note)]
-Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=LARGEST_SEED, help="Everything drawn at random follows from it.")
+]
+Threads = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Threads of the processor; no more than it has cores.",
+        callback=lambda threads: min(threads, os.cpu_count() or 1),
+    ),
+]
 
 
 class _Given(dict):

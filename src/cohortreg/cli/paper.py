@@ -48,6 +48,7 @@ def cell_command(
     threads: Threads = 1,
 ) -> None:
     """Train a network on a data set with one weight, and measure it on held-out pairs."""
+    from cohortreg.cli.training import warn_of_precision
     from cohortreg.layout import PaperLayout
     from cohortreg.learning.devices import use_processor
     from cohortreg.learning.fabric import make_fabric
@@ -57,6 +58,7 @@ def cell_command(
     use_processor(threads)
     given = parsed(settings)
     fabric = make_fabric(accelerator, given["precision"])
+    warn_of_precision(fabric.device, given["precision"])
     cell = Cell(dataset, network, weight, variant)
     total = given["networks"][network]["training_steps"]
     with progress_bar(f"{network} on {dataset}, weight {weight}", total) as advance:

@@ -1,6 +1,6 @@
 """Commands for packing, training, registering."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +8,9 @@ from cohortreg.cli import app
 from cohortreg.cli.options import Results, Seed, Threads, parsed
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 Settings = Annotated[
     str, typer.Option(help="JSON: the sections of the configuration that the command needs.")
@@ -76,6 +79,8 @@ def train_command(
     use_processor(max(1, threads // devices))
     training = given["training"]
     fabric = make_fabric(training["accelerator"], training["precision"], devices, nodes)
+    if fabric.is_global_zero:
+        warn_of_precision(fabric.device, training["precision"])
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
 
         def report(state) -> None:
@@ -108,7 +113,7 @@ def train_command(
 def register_shard_command(
     results: Results,
     method: Annotated[str, typer.Option(help="Row of the tables: identity, affine, icon-2step, ...")],
-    settings: Settings = '{"training": {"precision": "32-true", "accelerator": "auto"}}',
+    settings: Settings = '{"training": {"precision": "auto", "accelerator": "auto"}}',
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
     seed: Seed = 1,
     threads: Threads = 2,
@@ -128,6 +133,7 @@ def register_shard_command(
         from cohortreg.learning.devices import Device
 
         device = Device(given["training"]["accelerator"], given["training"]["precision"])
+        warn_of_precision(device.device, device.precision)
     opened = open_method(method, layout, given, seed, threads, device)
     machine = hardware(device.device.type if device else "cpu", threads)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
@@ -142,3 +148,11 @@ def use_processor(threads: int) -> None:
 
     use_processor(threads)
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+
+
+def warn_of_precision(device: "torch.device", precision: str) -> None:
+    """Say so where networks would compute in a precision that makes them many times slower."""
+    from cohortreg.learning.devices import slow_precision
+
+    if warning := slow_precision(device, precision):
+        typer.echo(f"cohortreg: warning: {warning}", err=True)

@@ -37,6 +37,7 @@ class Frame(StrEnum):
 class Precision(StrEnum):
     """Of floating-point numbers, in Lightning Fabric's terms."""
 
+    auto = "auto"
     full = "32-true"
     bfloat = "bf16-mixed"
     half = "16-mixed"
@@ -133,12 +134,15 @@ def register_command(
     ] = "RAS",
     settings: Annotated[str, typer.Option(help="JSON: settings of a method without training.")] = "{}",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="What networks compute in.")] = Precision.full,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="What networks compute in; auto: in half precision where the device does."),
+    ] = Precision.auto,
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
     """Register two raw images of any geometry; nothing is needed beside them but a model."""
-    from cohortreg.cli.training import use_processor
+    from cohortreg.cli.training import use_processor, warn_of_precision
     from cohortreg.images.io import read_image
     from cohortreg.learning.devices import Device
     from cohortreg.methods.pair import masked, open_model, optimisation_of, register_images
@@ -152,13 +156,16 @@ def register_command(
     use_processor(threads)
     images = [read_image(path) for path in (paths["MOVING"], paths["FIXED"])]
     optimisation = optimisation_of(_iterations(io_iterations), io_learning_rate, io_sim)
+    device = Device(accelerator, precision.value)
+    if model not in PAIRWISE:
+        warn_of_precision(device.device, device.precision)
     opened, preprocessing = open_model(
         model,
         images[1],
         parsed(settings),
         seed,
         threads,
-        Device(accelerator, precision.value),
+        device,
         list(grid) if grid else None,
         axes,
         optimisation,

@@ -7,6 +7,8 @@ no part of it. A cohort that grows has a new set; its models keep theirs, unless
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 
@@ -56,10 +58,8 @@ def assign_training_sets(
     current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
     sidecar = read_json(layout.sidecar(images["image_id"].iloc[0]))
     preprocessing = _preprocessing(sidecar)
-    name = digest(*current.to_numpy().ravel())[:16]
-    if not layout.training_images(
-        name
-    ).is_file():  # what is there is the same, and what follows from it up to date
+    name = _name(current.to_numpy().ravel())
+    if not _is_whole(layout, name):  # else what is there is the same, and what follows from it up to date
         write_table(layout.training_images(name), current)
     behind = []
     for model in models:
@@ -112,13 +112,64 @@ def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
     return {image_id for each in sets for image_id in _read_set(layout, each)["image_id"]}
 
 
+def check_packed(layout: Layout, training_set: str, image_ids: Sequence[str]) -> None:
+    """Raise UserError where packed images are not those of a training set's list, where there is one."""
+    path = layout.training_images(training_set)
+    if path.is_file() and _read_set(layout, training_set)["image_id"].tolist() != list(image_ids):
+        raise UserError(
+            f"{layout.packed_index(training_set)}: its images are not those of {path}; "
+            "delete it, and they are packed again"
+        )
+
+
+def check_start(layout: Layout, model: str, start: str | None) -> None:
+    """Raise UserError where the weights that a training starts with are not those put aside. start: their digest."""
+    kept = _start_weights(layout, model)
+    if start is not None and digest(*map(digest_file, kept)) != start:
+        raise UserError(
+            f"{layout.start_weights(model, 1).parent}: not the weights that were put aside for this training; "
+            "restore them, or --config retrain=scratch trains without them"
+        )
+
+
+def _start_weights(layout: Layout, model: str) -> list[Path]:
+    return sorted(layout.models.glob(f"{model}/start/stage-*.safetensors"))
+
+
+def _name(cells: Sequence[str]) -> str:
+    """The name of a training set: a digest of the cells of its list, row by row."""
+    return digest(*cells)[:16]
+
+
+def _is_whole(layout: Layout, training_set: str) -> bool:
+    with suppress(UserError):
+        return not _read_set(layout, training_set).empty
+    return False
+
+
 def _read_set(layout: Layout, training_set: str) -> pd.DataFrame:
-    return pd.read_csv(layout.training_images(training_set), sep="\t", dtype=str, keep_default_na=False)
+    """The list of a training set, columns image_id and digest. Raises UserError where it is not the one of its name."""
+    path = layout.training_images(training_set)
+    try:
+        header, *rows = (line.split("\t") for line in path.read_text("utf-8").removesuffix("\n").split("\n"))
+        is_whole = (
+            header == ["image_id", "digest"] and _name([cell for row in rows for cell in row]) == training_set
+        )
+    except (FileNotFoundError, UnicodeDecodeError):
+        is_whole = False
+    if not is_whole or any(len(row) != 2 for row in rows):
+        raise UserError(
+            f"{path}: missing or damaged, it is not the list that its folder is named after; restore it, or "
+            "--config retrain=scratch trains with the images that there are"
+        )
+    return pd.DataFrame(rows, columns=header)
 
 
 def _keep_weights(layout: Layout, model: str) -> str | None:
     """Put the weights of a model's stages aside, since its training replaces them; returns their digest."""
     stages = sorted(layout.models.glob(f"{model}/stage-*/weights.safetensors"))
+    for path in _start_weights(layout, model):  # of a training before, which may have had more stages
+        path.unlink()
     for path in stages:
         with whole(layout.start_weights(model, path.parent.name.removeprefix("stage-"))) as beside:
             shutil.copyfile(path, beside)

@@ -84,10 +84,15 @@ def read_published(path: Path) -> dict[str, Tensor]:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; name the weights to import") from None
+    except PermissionError:
+        raise UserError(f"{path}: you may not read this file; ask its owner for the permission") from None
     except Exception as error:  # whatever a damaged file, or one of another kind, sets off
         reason = str(error).strip().split("\n")[0].split(". ")[0]
         raise UserError(f"{path}: not a file of weights alone, or cut short ({reason})") from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+    named = isinstance(tensors, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+    )
+    if not named:
         raise UserError(f"{path}: holds something else than named tensors; save the model's state_dict alone")
     return {
         name.removeprefix("regis_net."): tensor

@@ -57,7 +57,7 @@ def inherit(registration: nn.Module, before: nn.Module) -> None:
     """Start a stage's new networks from the weights of the last network before them, their last layer from zero.
 
     What a network has learnt to see in a warped pair serves the next one at another resolution too, and the
-    registration still starts as the one before it.
+    registration still starts as the one before it. A dense layer sees one resolution, and starts anew at another.
     """
     earlier = _networks(before)
     learnt = {
@@ -65,7 +65,9 @@ def inherit(registration: nn.Module, before: nn.Module) -> None:
     }
     for network in _networks(registration):
         if not any(network is other for other in earlier):
-            network.load_state_dict(learnt, strict=False)
+            own = network.state_dict()
+            fitting = {n: tensor for n, tensor in learnt.items() if n in own and own[n].shape == tensor.shape}
+            network.load_state_dict(fitting, strict=False)
 
 
 def _networks(registration: nn.Module) -> list[nn.Module]:

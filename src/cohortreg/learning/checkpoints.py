@@ -55,8 +55,8 @@ def load_last(
 ) -> TrainingState | None:
     """Put the last checkpoint's state into the model, the optimizer and the scaler; None where there is none.
 
-    A checkpoint that cannot be read, as a node that lost power may leave it, gives way to the one before it. Raises
-    UserError where none can be read.
+    A checkpoint that cannot be read, as a node that lost power may leave it, gives way to the one before it, and so
+    does one with NaN. Raises UserError where none can be read.
     """
     found = _all(folder)
     if not found:
@@ -85,11 +85,22 @@ def load_last(
 def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, object]]:
     *before, last = found
     try:
-        return last, *weights.load(last)
+        return last, *_read(last)
     except UserError:
         if not before:
             raise
         return _last_readable(before)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    tensors, facts = weights.load(path)
+    if "history" not in tensors or not {"step", "weight"} <= facts.keys():
+        raise UserError(f"{path}: is not a checkpoint of a training; delete it and train again")
+    if not weights.finite(tensors.values()):
+        raise UserError(
+            f"{path}: has NaN or infinite numbers, of a training that diverged; delete it and lower the learning_rate"
+        )
+    return tensors, facts
 
 
 def _all(folder: Path) -> list[Path]:

@@ -1,6 +1,9 @@
 """Training images in one packed, memory-mapped file, and the pairs that each training step sees."""
 
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from cohortreg import files
 from cohortreg.errors import UserError
-from cohortreg.files import digest_file, read_json, whole, write_json
+from cohortreg.files import digest, digest_file, read_json, whole, write_json
 
 
 def pack(
@@ -37,30 +40,51 @@ def pack(
             array, field_of_view = read(image_id)
             stream.write(array.astype("<f2").tobytes())
             fields_of_view.append(field_of_view)
-    index = {"images": image_ids, "grid": first.shape, "fields_of_view": fields_of_view}
+    content = [image_ids, list(first.shape), fields_of_view]
+    index = dict(zip(_CONTENT, content, strict=True)) | {"digest": _digest(content)}
     write_json(index_path, index | {"sha256": digest_file(array_path)})
+
+
+#: The parts of an index that its own digest is of.
+_CONTENT = ("images", "grid", "fields_of_view")
+
+
+def _digest(content: Sequence[object]) -> str:
+    return digest(json.dumps(content))
 
 
 class TrainingImages:
     """The packed images, on the device where they fit.
 
-    `batch(rows)` gives float32 images [len(rows), 1, *grid] on the device, `field_of_view(rows)` what of them was
-    imaged and not padded.
+    `ids` names them; `batch(rows)` gives float32 images [len(rows), 1, *grid] on the device, `field_of_view(rows)` what
+    of them was imaged and not padded. recorded: the SHA-256 that the array had when it was written.
+
+    Raises UserError where the array or its index is missing, not whole, or not of the other.
     """
 
     def __init__(self, array_path: Path, index_path: Path, device: torch.device):
-        if not index_path.is_file():
-            raise UserError(f"{index_path}: the training images are not packed yet; run cohortreg pack first")
-        index = read_json(index_path)
-        self.sha256 = files.read[Path(array_path)] = index["sha256"]
+        self.path, self.device = Path(array_path), device
+        index = _read_index(index_path)
+        self.ids, self.recorded = index["images"], index["sha256"]
+        files.read[self.path] = self.recorded
         self._fields_of_view = np.array(index["fields_of_view"]).swapaxes(1, 2)
-        self.device = device
-        array = np.load(array_path, mmap_mode="r", allow_pickle=False)
-        self.grid = array.shape[1:]
-        self._array = array
+        self._array = _open_array(self.path, (len(self.ids), *index["grid"]))
+        self.grid = self._array.shape[1:]
         self._on_device = None
-        if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
-            self._on_device = torch.from_numpy(np.array(array)).to(device)
+        if device.type == "cuda" and self._array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+            self._on_device = torch.from_numpy(np.array(self._array)).to(device)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the array as it lies on the disk now: it is read once, at 1 to 2 GB a second."""
+        return digest_file(self.path)
+
+    def verify(self) -> None:
+        """Raise UserError where the array is not the one that was written any more."""
+        if self.sha256 != self.recorded:
+            raise UserError(
+                f"{self.path}: damaged, its SHA-256 is not the one that was written beside it; {_AGAIN}"
+            )
 
     def __len__(self) -> int:
         return len(self._array)
@@ -74,6 +98,45 @@ class TrainingImages:
     def field_of_view(self, rows: np.ndarray) -> Tensor:
         """The first voxels that were imaged and those after the last, [len(rows), 2, dim]."""
         return torch.from_numpy(self._fields_of_view[rows]).to(self.device)
+
+
+_AGAIN = "delete it, and the images are packed again"
+
+
+def _read_index(path: Path) -> dict:
+    """The index that `pack` wrote; one of an earlier version has no digest of its own."""
+    try:
+        index = read_json(path)
+        content = [index[key] for key in _CONTENT]
+        if not isinstance(index["sha256"], str) or index.get("digest", _digest(content)) != _digest(content):
+            raise ValueError("not what was written")
+        images, grid, fields = content
+        if np.array(fields, dtype=int).shape != (len(images), len(grid), 2):
+            raise ValueError("not a field of view for each image")
+    except FileNotFoundError:
+        raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first") from None
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
+        raise UserError(f"{path}: damaged, it does not hold what was written; {_AGAIN}") from None
+    return index
+
+
+def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The packed array, memory-mapped. Raises UserError where it is not one of that shape, or not whole."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        whole_size = array.offset + math.prod(shape) * array.itemsize
+    except FileNotFoundError:
+        raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first") from None
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever a damaged header sets off
+        raise UserError(f"{path}: is no array, or cut short; {_AGAIN}") from error
+    if array.dtype != np.dtype("<f2") or array.shape != shape or path.stat().st_size != whole_size:
+        raise UserError(
+            f"{path}: holds {array.dtype} {list(array.shape)} and not, as its index says, float16 {list(shape)}; "
+            f"{_AGAIN}"
+        )
+    return array
 
 
 def draw_pairs(images: int, pairs: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:

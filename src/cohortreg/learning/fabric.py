@@ -42,11 +42,11 @@ def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int =
     }
     # Named, or Lightning would take a command in a job of Slurm for one of several that srun started.
     started_by = TorchElasticEnvironment() if together else LightningEnvironment()
-    kind = Device(accelerator, precision).device.type
-    there = torch.cuda.device_count() if kind == "cuda" else devices
+    device = Device(accelerator, precision)
+    there = torch.cuda.device_count() if device.device.type == "cuda" else devices
     if devices > there:
         raise UserError(f"training.devices: {devices}, but this machine has {there}")
-    fabric = Fabric(**options, precision=precision, plugins=[started_by])
+    fabric = Fabric(**options, precision=device.precision, plugins=[started_by])
     # Fabric may choose another precision than asked for: bfloat16 on processors, which have no float16.
     mixed = fabric.strategy.precision
     if isinstance(mixed, MixedPrecision):

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cohortreg.errors import UserError
-from cohortreg.learning import checkpoints
+from cohortreg.errors import NotFiniteError, UserError
+from cohortreg.learning import checkpoints, weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
 
@@ -86,7 +86,8 @@ def train(
     `fold_threshold`.
 
     stop: asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
-    step. accumulate: see `training_step`. Raises UserError where the loss is not finite any more.
+    step. accumulate: see `training_step`. Raises UserError where the loss, the weights or what Adam keeps of gradients
+    are not finite any more; of such a step nothing is written.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], fused=True)
@@ -98,11 +99,10 @@ def train(
     progress(state)
     while state.step < settings["training_steps"]:
         started = time.perf_counter()
-        terms = training_step(fabric, module, optimizer, images, settings, seed, state, accumulate)
-        if not np.isfinite(terms).all():
-            raise UserError(
-                f"training diverged at step {state.step + 1}, where the loss is not finite: lower its learning_rate"
-            )
+        try:
+            terms = training_step(fabric, module, optimizer, images, settings, seed, state, accumulate)
+        except NotFiniteError:
+            raise UserError(_why_not_finite(images, settings, seed, state.step)) from None
         weight = rise(settings, state.step) * state.weight
         state.history.append([state.step + 1, *terms, weight, 1 / (time.perf_counter() - started)])
         state.step += 1
@@ -111,12 +111,30 @@ def train(
         # A process that is asked to end takes the others with it, at the same step.
         stopped = bool(fabric.all_reduce(torch.tensor(float(stop()), device=fabric.device), reduce_op="sum"))
         due = stopped or state.step % checkpoint_every == 0 or state.step == settings["training_steps"]
+        if due and not _finite(module, optimizer):
+            raise UserError(
+                f"training diverged by step {state.step}, where weights are not finite: lower its learning_rate"
+            )
         if due and fabric.is_global_zero:
             checkpoints.save(checkpoint_folder, state, module, optimizer, scaler)
         progress(state)
         if stopped:
             break
     return state
+
+
+def _finite(module: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether all of a checkpoint would be finite."""
+    moments = (value for state in optimizer.state_dict()["state"].values() for value in state.values())
+    return weights.finite([*module.state_dict().values(), *moments])
+
+
+def _why_not_finite(images: TrainingImages, settings: dict, seed: int, step: int) -> str:
+    """What is wrong at a step whose loss is not finite, in a sentence."""
+    for row in np.unique(draw_pairs(len(images), settings["batch_size"], seed, step)):
+        if not images.batch(np.array([row])).isfinite().all():
+            return f"training image '{images.ids[row]}' has NaN or infinite values: correct or exclude it"
+    return f"training diverged at step {step + 1}, where the loss is not finite: lower its learning_rate"
 
 
 def training_step(
@@ -133,6 +151,8 @@ def training_step(
 
     The processes of the fabric share the batch equally, and each divides its share into `accumulate` parts: the mean
     of the parts' gradients is that of the batch, since every loss is a mean over pairs.
+
+    Raises NotFiniteError, in all of the processes, where the loss of one is not finite, before a gradient is taken.
     """
     rows_a, rows_b = draw_pairs(len(images), settings["batch_size"], seed, state.step)
     parts = fabric.world_size * accumulate
@@ -154,16 +174,24 @@ def training_step(
         # Processes exchange gradients once a step.
         last = part + fabric.world_size >= parts
         with nullcontext() if last else fabric.no_backward_sync(module):
-            terms = module(
-                images.batch(here_a),
-                images.batch(here_b),
-                images.field_of_view(here_a),
-                images.field_of_view(here_b),
-                generator,
-                state.step / settings["training_steps"],
-            )
+            try:
+                terms = module(
+                    images.batch(here_a),
+                    images.batch(here_b),
+                    images.field_of_view(here_a),
+                    images.field_of_view(here_b),
+                    generator,
+                    state.step / settings["training_steps"],
+                )
+            except NotFiniteError:
+                terms = torch.full((3,), torch.nan, device=fabric.device)
             similarity, inverse_consistency, _ = terms
-            fabric.backward((similarity + weight * inverse_consistency) / accumulate)
+            loss = (similarity + weight * inverse_consistency) / accumulate
+            # Processes end together, or one would wait for the gradients of another.
+            finite = fabric.all_reduce(loss.detach().isfinite().float(), reduce_op="sum")
+            if finite.item() < fabric.world_size:
+                raise NotFiniteError("the loss is NaN or infinite.")
+            fabric.backward(loss)
         sums += torch.stack([term.detach().float() for term in terms])
     optimizer.step()
     similarity, inverse_consistency, folds = fabric.all_reduce(sums / accumulate, reduce_op="mean").tolist()

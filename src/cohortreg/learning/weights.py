@@ -1,7 +1,10 @@
 """Weights and training states as safetensors: read without executing anything in them."""
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,33 +13,56 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cohortreg.errors import UserError
-from cohortreg.files import whole
+from cohortreg.files import digest, whole
+
+#: Under which a file keeps the digest of all else that it holds.
+DIGEST = "sha256"
 
 
-def save(path: Path, tensors: dict[str, Tensor], **facts: object) -> None:
-    """Write named tensors and JSON-able facts, whole or not at all."""
+def save(path: Path, tensors: dict[str, Tensor], **facts: object) -> str:
+    """Write named tensors and JSON-able facts, whole or not at all; returns the digest of the tensors.
+
+    The file is one that the umask gives, and holds a digest of its content.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = digest_of(tensors)
+    metadata = {name: json.dumps(fact) for name, fact in facts.items()}
     with whole(path) as beside:
-        save_file(tensors, beside, metadata={name: json.dumps(fact) for name, fact in facts.items()})
+        beside.touch()
+        mode = beside.stat().st_mode
+        save_file(tensors, beside, metadata=metadata | {DIGEST: json.dumps(_of_file(content, metadata))})
+        beside.chmod(mode)  # safetensors puts a file of its own there, which nobody else may read
         # On the disk before it has its name, or a loss of power could leave a name with nothing behind it.
         with beside.open("rb") as stream:
             os.fsync(stream.fileno())
+    return content
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Read the tensors and facts that `save` wrote.
+    """Read the tensors and facts that `save` wrote; of a file that another program wrote, what of its facts is JSON.
 
-    Raises UserError where the file is missing or is not whole.
+    Raises UserError where the file is missing, may not be read, is not whole, or is not as it was written any more.
     """
     try:
+        with Path(path).open("rb"):
+            pass
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            metadata = file.metadata() or {}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights; train the stage that makes them first") from error
+    except PermissionError as error:
+        raise UserError(
+            f"{path}: you may not read these weights; ask their owner for the permission"
+        ) from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: is a folder and not a file of weights; name the file") from error
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file, or cut short; delete it and train again") from error
-    return tensors, facts
+    recorded = metadata.pop(DIGEST, None)
+    if recorded is not None and recorded != json.dumps(_of_file(digest_of(tensors), metadata)):
+        raise UserError(f"{path}: damaged, it does not hold what was written; delete it and train again")
+    return tensors, dict(_facts(metadata))
 
 
 def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -54,3 +80,29 @@ def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -
             shapes = f"{list(tensors[name].shape)}, the network needs {list(own[name].shape)}"
             raise UserError(f"{path}: {name} is {shapes}; the weights are of another network")
     module.load_state_dict(tensors)
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors, hexadecimal: of their names, types, shapes and values, whatever the order."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        sha.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def finite(tensors: Iterable[object]) -> bool:
+    """Whether no tensor among them has a NaN or an infinite value."""
+    return all(bool(each.isfinite().all()) for each in tensors if isinstance(each, Tensor))
+
+
+def _of_file(content: str, metadata: Mapping[str, str]) -> str:
+    """A digest of a file's tensors, given theirs, and of its metadata."""
+    return digest(content, json.dumps(metadata, sort_keys=True))
+
+
+def _facts(metadata: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    """What `save` was given; other programs write texts, such as {"format": "pt"}, which say nothing to us."""
+    for name, text in metadata.items():
+        with suppress(ValueError, RecursionError):
+            yield name, json.loads(text)

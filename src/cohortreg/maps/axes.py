@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cohortreg.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CANONICAL, OPPOSITE = "RAS", "LPI"
 
@@ -45,7 +47,7 @@ class Axes:
         """The model's grid along our axes."""
         return tuple(grid[self.order.index(axis)] for axis in range(3))
 
-    def to_model(self, images: Tensor) -> Tensor:
+    def to_model(self, images: "Tensor") -> "Tensor":
         """Our arrays [*any, i, j, k] along the model's axes."""
         first = images.dim() - 3
         turned = images.permute(*range(first), *(first + axis for axis in self.order))
@@ -59,7 +61,7 @@ class Axes:
             turned[axis] = [size - turned[axis][1], size - turned[axis][0]]
         return turned
 
-    def from_model(self, displacement: Tensor) -> Tensor:
+    def from_model(self, displacement: "Tensor") -> "Tensor":
         """The model's displacement fields [batch, 3, *grid] in unit coordinates, along our axes and in their order."""
         back = [self.order.index(axis) for axis in range(3)]
         turned = displacement.flip([2 + axis for axis in self.flipped]).clone()

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohortreg.errors import NotFiniteError
+
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -32,7 +34,8 @@ def interpolate(values: Tensor, points: Tensor) -> Tensor:
     """Values at points by linear interpolation; outside the grid, the value at the border.
 
     values: [batch, channels, *grid]. points: [batch or 1, dim, *out] in unit coordinates.
-    Returns [batch, channels, *out].
+    Returns [batch, channels, *out]. Raises NotFiniteError where points are NaN or infinite and a gradient is asked
+    for.
     """
     points = points.expand(len(values), *points.shape[1:])
     rows = values.shape[2:4].numel()
@@ -68,7 +71,15 @@ def _sample(values: Tensor, sampling: Tensor) -> Tensor:
     if slabs > 1 and values.device.type == "cpu":
         sampling = sampling.reshape(slabs, -1, *sampling.shape[2:])
         return torch.cat(_sample(values.expand(slabs, *values.shape[1:]), sampling).split(1), 2)
+    if values.device.type == "cpu" and (values.requires_grad or sampling.requires_grad):
+        _check_finite(sampling.detach())
     return F.grid_sample(values, sampling, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def _check_finite(sampling: Tensor) -> None:
+    """Raise NotFiniteError where a point is NaN, for which the gradient would write outside of the values' memory."""
+    if not sampling.sum().isfinite():  # many times quicker than to look at each
+        raise NotFiniteError("a map leads to points that are NaN or infinite.")
 
 
 def resize(values: Tensor, shape: Sequence[int]) -> Tensor:

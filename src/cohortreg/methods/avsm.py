@@ -1,12 +1,13 @@
 """AVSM (Shen et al., CVPR 2019): a network applied again and again, first for an affine map, then for a momentum."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from cohortreg.config import complete
+from cohortreg.errors import UserError
 from cohortreg.icon.losses import (
     LossTerms,
     both_imaged,
@@ -23,7 +24,7 @@ from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.velocity import MultiGaussian, flow
 from cohortreg.methods.learned import Learned
-from cohortreg.methods.vsvf import VELOCITY_SETTINGS, energy
+from cohortreg.methods.vsvf import VELOCITY_SETTINGS, check_velocity, energy
 
 _CHANNELS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1}}
 
@@ -223,12 +224,28 @@ class Avsm(Learned):
         }
     )
 
+    @classmethod
+    def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
+        settings = complete(cls.settings, model.get("settings", {}), f"{where}.settings")
+        check_velocity(settings, f"{where}.settings")
+        down, up, stages = settings["down"], settings["up"], model["stages"]
+        problem = ""
+        if len(stages) > 2:
+            problem = f"stages: {len(stages)}, but avsm has one for the affine map and one for the momentum"
+        elif down[0] != 2:
+            problem = f"settings.down: begins with {down[0]}, but must with 2, the moving and the fixed image"
+        elif len(up) != len(down) - 2:
+            problem = f"settings.up: has {len(up)} entries and down {len(down)}, but up must have two fewer"
+        if problem:
+            raise UserError(f"configuration: {where}.{problem}; see docs/methods.md.")
+
     @staticmethod
     def similarity_in_words(model: dict) -> str:
         return "LNCC"
 
     @staticmethod
     def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        Avsm.check(model, grid, "models.avsm")
         settings, stages = _complete(model), model["stages"]
         affine = affine_steps(grid, settings, stages[0])
         if len(stages) == 1:

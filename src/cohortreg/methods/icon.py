@@ -82,11 +82,11 @@ def import_weights(
     """Write a model's folder from a file of published weights, see `icon.published`.
 
     grid: of the images that the model is for, along its own axes. axes: the directions that these run to. percentiles,
-    mirror: how images are preprocessed for it, see `images.preprocess.Settings`; in a cohort its own settings hold.
+    mirror: how images are preprocessed for it, see `images.preprocess.Settings`; those of a cohort must be the same.
     """
     turn = Axes(axes)
     tensors, settings = translate(read_published(path), list(grid), path)
-    weights.save(folder / WEIGHTS, tensors)
+    saved = weights.save(folder / WEIGHTS, tensors)
     preprocess = {"grid": list(turn.ours(grid)), "percentiles": list(percentiles), "mirror": mirror}
     card = {
         "model": folder.name,
@@ -96,4 +96,5 @@ def import_weights(
     }
     if axes != CANONICAL:
         card["axes"] = axes
-    write_json(folder / CARD, card | settings | {"source": path.name, "source_sha256": digest_file(path)})
+    origin = {"source": path.name, "source_sha256": digest_file(path), "weights_sha256": saved}
+    write_json(folder / CARD, card | settings | origin)

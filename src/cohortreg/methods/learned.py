@@ -3,27 +3,30 @@
 import copy
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cohortreg.cohort.training_sets import training_of
-from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, read_json, whole, write_json
+from cohortreg.cohort.training_sets import check_packed, check_start, training_of
+from cohortreg.config import complete
+from cohortreg.errors import NotFiniteError, UserError
+from cohortreg.files import digest, digest_file, whole, write_json
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.images.io import Image
 from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
-from cohortreg.learning.devices import Device
+from cohortreg.learning.devices import Device, precision_on
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map
+from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Registration
 from cohortreg.provenance import git_commit, hardware, software
 
@@ -47,6 +50,14 @@ class Learned:
     settings: ClassVar[dict[str, dict]] = {}
     #: Changes when the results of the same weights would.
     release = "learned-1"
+
+    @classmethod
+    def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
+        """Raise UserError where a model's `settings` or `stages` are none that it can be built and trained from.
+
+        where: the model's place, in words. Called before anything runs.
+        """
+        complete(cls.settings, model.get("settings", {}), f"{where}.settings")
 
     @staticmethod
     def similarity_in_words(model: dict) -> str:
@@ -74,10 +85,9 @@ class Learned:
 
     def __init__(self, folder: Path, device: Device, optimisation: dict | None = None):
         path = folder / WEIGHTS
-        self.card = read_card(folder)
+        self.card = read_card(folder, optimisation is not None)
         self.registration, _ = self.build(self.card, self.card["grid"])
-        tensors, _ = weights.load(path)
-        weights.load_into(self.registration, tensors, path)
+        weights.load_into(self.registration, _weights_of(self.card, path), path)
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
         fitted = json.dumps(optimisation, sort_keys=True)
         turned = [self.card["axes"]] if "axes" in self.card else []
@@ -126,9 +136,16 @@ class Learned:
             generator = torch.Generator().manual_seed(step)
             with self.device.autocast():
                 similarity, regularity, _ = objective(*pair.split(1), *field_of_view.split(1), generator)
+            loss = similarity + self.card["final_weight"] * regularity
+            if not loss.isfinite():
+                raise NotFiniteError(
+                    f"instance optimisation diverged at step {step + 1}; give it a smaller learning rate"
+                )
             optimizer.zero_grad()
-            (similarity + self.card["final_weight"] * regularity).backward()
+            loss.backward()
             optimizer.step()
+        if not weights.finite(registration.state_dict().values()):
+            raise NotFiniteError("instance optimisation diverged; give it a smaller learning rate")
         return registration
 
     def _tensor(self, image: Image) -> Tensor:
@@ -137,6 +154,8 @@ class Learned:
                 f"an image of {image.array.shape} voxels does not fit a model of {self.grid}; "
                 "preprocess it to the model's grid"
             )
+        if not np.isfinite(image.array).all():
+            raise UserError("an image has NaN or infinite values; preprocess it again")
         return self.device.to_device(torch.from_numpy(image.array)[None])
 
 
@@ -156,18 +175,27 @@ def train_stage(
     settings: `model` and `training` of the configuration. A training that was stopped goes on from its last
     checkpoint, as long as settings, seed, images and earlier stages are the same. Of several processes that train
     together, the first writes.
+
+    Raises UserError where what it learns from, or starts with, is not what was written any more: the packed images, the
+    list of the training set, weights, or checkpoints.
     """
     model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
     training = training_of(layout, name)
     files = (part(training["training_set"]) for part in (layout.packed, layout.packed_index))
     images = TrainingImages(*files, fabric.device)
+    if fabric.is_global_zero:  # once for all that train together
+        check_packed(layout, training["training_set"], images.ids)
+        check_start(layout, name, training["start"])
+        images.verify()
+    fabric.barrier()
+    precision = precision_on(fabric.device, settings["training"]["precision"])
     objective = stage_objective(method, layout, name, model, images.grid, seed, training["start"] is not None)
     if settings["training"].get("recompute_activations", False):
         recompute_activations(objective)
     before = digest_file(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
-        json.dumps([model, settings["training"]["precision"], seed], sort_keys=True),
-        images.sha256,
+        json.dumps([model, precision, seed], sort_keys=True),
+        images.recorded,
         before,
         training["start"] or "",
     )
@@ -193,13 +221,14 @@ def train_stage(
     history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
     with whole(layout.history(name, stage)) as beside:
         history.to_csv(beside, index=False)
-    weights.save(layout.weights(name, stage), objective.registration.state_dict())
+    saved = weights.save(layout.weights(name, stage), objective.registration.state_dict())
     card = {
         "model": name,
         "stage": stage,
         "steps": sum(each["steps"] for each in model["stages"]),
         **model,
-        "training": settings["training"],
+        "weights_sha256": saved,
+        "training": settings["training"] | {"precision": precision},
         "seed": seed,
         "training_set": training["training_set"],
         "preprocess": training.get("preprocess"),
@@ -230,8 +259,7 @@ def stage_objective(
         registration, before = method.build(model, grid)
     if before is not None:
         path = layout.weights(name, stage - 1)
-        tensors, _ = weights.load(path)
-        weights.load_into(before, tensors, path)
+        weights.load_into(before, _weights_of(None, path), path)
         method.inherit(registration, before)
     path = layout.start_weights(name, stage)
     if goes_on and path.is_file():
@@ -247,7 +275,7 @@ def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
     return {
         "grid": list(images.grid),
         "images": len(images),
-        "images_sha256": images.sha256,
+        "images_sha256": images.recorded,
         "hardware": hardware(fabric.device.type),
         "threads": torch.get_num_threads(),
         "git_commit": git_commit(),
@@ -255,12 +283,17 @@ def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
     }
 
 
-def read_card(folder: Path) -> dict:
-    """What a model's card, model.json, says of it."""
-    if not (folder / CARD).is_file():
-        if stages := sorted(folder.glob(f"stage-*/{CARD}")):
-            raise UserError(
-                f"{folder} has the stages of a model; name one of them, such as {stages[-1].parent}."
-            )
-        raise UserError(f"{folder / CARD}: no such file; train the model, or import its weights, first")
-    return read_json(folder / CARD)
+def _weights_of(card: dict | None, path: Path) -> dict[str, Tensor]:
+    """The tensors of a model's weights. card: the model's, or None to read the one beside them, if there is one.
+
+    Raises UserError where they are not those that the card is of; one of an earlier version does not say.
+    """
+    tensors, _ = weights.load(path)
+    if card is None:
+        card = read_card(path.parent) if (path.parent / CARD).is_file() else {}
+    recorded = card.get("weights_sha256")
+    if recorded is not None and recorded != weights.digest_of(tensors):
+        raise UserError(
+            f"{path}: not the weights that {CARD} beside them is of; train or import the model again"
+        )
+    return tensors

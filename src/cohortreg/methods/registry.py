@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from cohortreg.config import OPTIMISED, complete, is_icon, trained_methods
 from cohortreg.errors import UserError
-from cohortreg.layout import Layout
+from cohortreg.files import read_json
+from cohortreg.layout import CARD, Layout
 from cohortreg.methods.programs import niftyreg_missing
 
 if TYPE_CHECKING:
@@ -72,7 +73,13 @@ def method_of(model: Mapping) -> str:
 
 
 def check(config: Mapping) -> None:
-    """Raise UserError with one sentence where a row is unknown, or a setting of a method is not one of its own."""
+    """Raise UserError with one sentence where a row or a model cannot be had as it is asked for.
+
+    A row is unknown, or two have one name; a setting is not the method's own, or does not fit the others; an imported
+    model is not there, or is one of other images. What would fail only when a training is over is found here.
+    """
+    _check_names(config)
+    grid = config["preprocess"]["grid"]
     for name, model in config["models"].items():
         if method_of(model) not in LEARNED:
             known = ", ".join(LEARNED)
@@ -81,10 +88,8 @@ def check(config: Mapping) -> None:
                 "see config/README.md."
             )
         if not is_icon(model):
-            settings = method_class(method_of(model)).settings
-            complete(settings, model.get("settings", {}), f"models.{name}.settings")
+            method_class(method_of(model)).check(model, grid, f"models.{name}")
     known = [*PAIRWISE, *trained_methods(config["models"]), *config["pretrained"]]
-    grid = config["preprocess"]["grid"]
     for number, row in enumerate(config["methods"]):
         if row not in known:
             raise UserError(
@@ -102,7 +107,40 @@ def check(config: Mapping) -> None:
                 f"configuration: method_settings.{name}: no method that needs no training has this name; known are "
                 f"{', '.join(PAIRWISE)}; see config/README.md."
             )
-        complete(method_class(name).settings, given, f"method_settings.{name}")
+        chosen, where = method_class(name), f"method_settings.{name}"
+        settings = complete(chosen.settings, given, where)
+        if fits := getattr(chosen, "check", None):
+            fits(settings, where)
+    for name, folder in config["pretrained"].items():
+        if name in config["methods"]:
+            from cohortreg.methods.cards import check_pretrained
+
+            check_pretrained(name, Path(folder), config["preprocess"])
+
+
+def _check_names(config: Mapping) -> None:
+    """Raise UserError where a row of the tables would be two methods."""
+    taken = dict.fromkeys(PAIRWISE, "a method that needs no training")
+    models = config["models"].items()
+    rows = [(f"models.{name}", name) for name in config["models"] if name in PAIRWISE]
+    rows += [(f"models.{name}", row) for name, model in models for row in trained_methods({name: model})]
+    rows += [(f"pretrained.{name}", name) for name in config["pretrained"]]
+    for where, row in rows:
+        if row in taken:
+            raise UserError(
+                f"configuration: {where}: {row} is already the name of {taken[row]}; choose another; "
+                "see config/README.md."
+            )
+        taken[row] = f"a row of {where}"
+
+
+def warnings(config: Mapping) -> list[str]:
+    """A sentence for each part of the configuration that nothing uses."""
+    return [
+        f"configuration: pretrained.{name}: no row uses this model; add {name} to methods, or remove it."
+        for name in config["pretrained"]
+        if name not in config["methods"]
+    ]
 
 
 def missing(config: Mapping) -> dict[str, str]:
@@ -115,10 +153,19 @@ def missing(config: Mapping) -> dict[str, str]:
         elif row in trained:
             sentence = LEARNED[method_of(config["models"][trained[row][0]])].missing({})
         else:
-            sentence = None
+            sentence = _missing_of(Path(config["pretrained"].get(row, "")))
         if sentence:
             sentences[row] = f"{row} is left out: {sentence}"
     return sentences
+
+
+def _missing_of(folder: Path) -> str | None:
+    """What is missing for an imported model; what else is wrong with it, `check` has said."""
+    try:
+        method = method_of(read_json(folder / CARD))
+    except (OSError, ValueError, RecursionError, AttributeError, UserError):
+        return None
+    return LEARNED[method].missing({}) if method in list(LEARNED) else None
 
 
 def open_method(
@@ -134,7 +181,7 @@ def open_method(
         method = method_class(row)
         given = settings.get("method_settings", {})
         return method(complete(method.settings, given, f"method_settings.{row}"), seed, threads)
-    from cohortreg.methods.learned import read_card
+    from cohortreg.methods.cards import read_card
 
     named = settings.get("model")
     folder = Path(named) if named else _trained_folder(layout, row.removesuffix(OPTIMISED))
@@ -148,7 +195,7 @@ def open_method(
 
 def _trained_folder(layout: Layout, row: str) -> Path | None:
     """Folder of the trained stage that a row stands for; None where no stage does."""
-    from cohortreg.methods.learned import read_card
+    from cohortreg.methods.cards import read_card
 
     for path in sorted(layout.root.glob("models/*/stage-*/model.json"), reverse=True):
         card = read_card(path.parent)
@@ -159,7 +206,7 @@ def _trained_folder(layout: Layout, row: str) -> Path | None:
 
 def similarity_of(row: str, models: Mapping[str, dict], pretrained: Mapping[str, str]) -> str:
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
-    from cohortreg.methods.learned import read_card
+    from cohortreg.methods.cards import read_card
 
     trained = trained_methods(models)
     if row in PAIRWISE:

@@ -1,6 +1,6 @@
 """VoxelMorph (Balakrishnan et al., TMI 2019): the network and the integration of the package `voxelmorph`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -97,27 +97,33 @@ class VoxelMorph(Learned):
         },
     }
 
+    @classmethod
+    def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
+        settings = complete(cls.settings, model.get("settings", {}), f"{where}.settings")
+        stages, halvings = len(model["stages"]), len(settings["features"])
+        most = 1 + settings["affine"]
+        if stages not in (1, most):
+            raise UserError(
+                f"configuration: {where}.stages: {stages}, but a model of voxelmorph has {most} where affine "
+                f"is {str(settings['affine']).lower()}; see docs/methods.md."
+            )
+        if any(size % 2**halvings for size in grid):
+            raise UserError(
+                f"configuration: {where}.settings.features: voxelmorph halves the grid {list(grid)} {halvings} times, "
+                "which leaves a remainder; give features fewer entries or change preprocess.grid; see docs/methods.md."
+            )
+
     @staticmethod
     def similarity_in_words(model: dict) -> str:
         return "MSE"
 
     @staticmethod
     def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        VoxelMorph.check(model, grid, "models.voxelmorph")
         settings, stages = _complete(model), model["stages"]
-        if len(stages) != 1 and len(stages) != 1 + settings["affine"]:
-            raise UserError(
-                f"configuration: models: a model of voxelmorph has {1 + settings['affine']} stages where its setting "
-                f"affine is {settings['affine']}, and not {len(stages)}"
-            )
         affine = affine_steps(grid, settings, stages[0]) if settings["affine"] else None
         if _learns_affine(model):
             return affine, None
-        halvings = len(settings["features"])
-        if any(size % 2**halvings for size in grid):
-            raise UserError(
-                f"configuration: models: voxelmorph halves the grid {list(grid)} {halvings} times, which leaves a "
-                "remainder; give settings.features fewer entries or change preprocess.grid"
-            )
         step = VoxelMorphStep(len(grid), settings["features"], settings["integration_steps"])
         return (step, None) if affine is None else (TwoSteps(affine, step), affine)
 

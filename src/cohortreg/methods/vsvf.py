@@ -1,11 +1,13 @@
 """vSVF-opt (Shen et al., CVPR 2019): a stationary velocity field by its momentum, optimised for each pair."""
 
 import json
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cohortreg.errors import UserError
+from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.files import digest
 from cohortreg.icon.similarities import MultiKernelCorrelation
 from cohortreg.icon.steps import halve
@@ -51,6 +53,16 @@ VELOCITY_SETTINGS = {
 }
 
 
+def check_velocity(settings: Mapping, where: str) -> None:
+    """Raise UserError where Gaussians or windows, see `VELOCITY_SETTINGS`, are more or fewer than their weights."""
+    for values, weights in (("deviations", "weights"), ("windows", "window_weights")):
+        if len(settings[values]) != len(settings[weights]):
+            raise UserError(
+                f"configuration: {where}.{weights}: has {len(settings[weights])} entries, but {values} has "
+                f"{len(settings[values])}; give one weight for each; see config/README.md."
+            )
+
+
 def energy(momentum: Tensor, velocity: Tensor) -> Tensor:
     """<m, v> of each field: the mean over voxels of the product of momentum and velocity, [batch]."""
     return (momentum * velocity).sum(1).flatten(1).mean(1)
@@ -78,18 +90,26 @@ class VsvfOpt:
         },
     }
 
+    check = staticmethod(check_velocity)
+
     def __init__(self, settings: dict, seed: int, threads: int):
+        self.check(settings, "vsvf-opt")
         self.given = settings
         self.affine = Affine({name: part["default"] for name, part in Affine.settings.items()}, seed, threads)
         self.version = digest("vsvf-opt-1", self.affine.version, json.dumps(settings, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
+            raise UserError("an image has NaN or infinite values; preprocess it again")
         affine = self.affine(moving, fixed)
         centres = identity_map(fixed.shape)
-        velocity = self._velocity(
-            interpolate(_with_mask(moving), centres + affine.forward), _with_mask(fixed)
-        )
-        if not velocity.isfinite().all():
+        try:
+            velocity = self._velocity(
+                interpolate(_with_mask(moving), centres + affine.forward), _with_mask(fixed)
+            )
+        except NotFiniteError:
+            velocity = None
+        if velocity is None or not velocity.isfinite().all():
             raise UserError("vsvf-opt: the optimisation diverged; give momentum_weight a larger value")
         there, back = (DisplacementField(flow(v, self.given["flow_steps"])) for v in (velocity, -velocity))
         forward = Composition(DisplacementField(affine.forward), there).on_grid(fixed.shape)
@@ -128,6 +148,8 @@ class VsvfOpt:
             warped, mask = interpolate(moving, phi).split(1, 1)
             value = similarity(warped, target, mask * target_mask)
             value = value + self.given["momentum_weight"] * energy(momentum, velocity).sum()
+            if not value.isfinite():
+                raise NotFiniteError("the loss is NaN or infinite.")
             value.backward()
             return value
 

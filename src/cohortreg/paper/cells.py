@@ -17,6 +17,7 @@ from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.layout import PaperLayout
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
+from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import train
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
@@ -78,15 +79,14 @@ def run_cell(
 ) -> dict:
     """Train a cell, from its last checkpoint if there is one, measure it on held-out pairs and write both.
 
-    settings: of the preset. Returns what was measured.
+    settings: of the preset. Returns what was measured. Raises UserError as `train` and `TrainingImages` do.
     """
     images = _images(layout, cell, "train", fabric)
+    precision = precision_on(fabric.device, settings["precision"])
     stage = _stage(cell, settings)
     network = settings["networks"][cell.network]
     objective = _objective(cell, network, images.grid, seed)
-    made_from = digest(
-        json.dumps([network, stage, cell, seed, settings["precision"]], sort_keys=True), images.sha256
-    )
+    made_from = digest(json.dumps([network, stage, cell, seed, precision], sort_keys=True), images.recorded)
     checkpoints = layout.checkpoints(*cell) / made_from[:16]
     commit, started = git_commit(), time.perf_counter()
     train(objective, images, stage, seed, fabric, checkpoints, settings["checkpoint_every"], progress)
@@ -103,7 +103,7 @@ def run_cell(
         "weight_rise": stage["weight_rise"],
         "seed": seed,
         "training_seconds": round(time.perf_counter() - started, 1),
-        "precision": settings["precision"],
+        "precision": precision,
         "hardware": hardware(fabric.device.type),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -136,7 +136,9 @@ def _stage(cell: Cell, settings: dict) -> dict:
 
 def _images(layout: PaperLayout, cell: Cell, split: str, fabric: Fabric) -> TrainingImages:
     array, index = layout.packed(cell.dataset, split), layout.packed_index(cell.dataset, split)
-    return TrainingImages(array, index, fabric.device)
+    images = TrainingImages(array, index, fabric.device)
+    images.verify()
+    return images
 
 
 def _objective(cell: Cell, network: dict, grid: tuple[int, int], seed: int) -> Pairs:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from cohortreg.errors import NotFiniteError
 from cohortreg.icon.losses import inverse_consistency, sample_points, swap
 from cohortreg.icon.similarities import mean_squared_error
 from cohortreg.maps.fields import DisplacementField
@@ -19,6 +20,7 @@ def optimise_maps(
 
     moving, fixed: [1, 1, *grid]. noise: standard deviation, in pixels, of the Gaussian noise that is added to both
     displacement fields before inverse consistency (Eq. 5), never before similarity. settings: steps, learning_rate.
+    Raises NotFiniteError where the optimisation diverges.
     """
     images = torch.cat([moving, fixed])
     shape = images.shape[2:]
@@ -26,14 +28,17 @@ def optimise_maps(
     optimizer = torch.optim.Adam([displacement], lr=settings["learning_rate"])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings["steps"])
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(settings["steps"]):
+    for step in range(settings["steps"]):
         warped = interpolate(images, DisplacementField(displacement).on_grid(shape))
         similarity = 2 * mean_squared_error(warped, swap(images), torch.ones_like(images))
         drawn = torch.randn(displacement.shape, generator=generator) * noise * voxel_size(shape, images)
         points = sample_points(shape, 1, generator, images)
         consistency = inverse_consistency(DisplacementField(displacement + drawn), points)
+        loss = similarity + weight * consistency
+        if not loss.isfinite():
+            raise NotFiniteError(f"direct optimisation diverged at step {step + 1}; lower its learning_rate.")
         optimizer.zero_grad()
-        (similarity + weight * consistency).backward()
+        loss.backward()
         optimizer.step()
         schedule.step()
     return DisplacementField(displacement.detach())

@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from cohorts import write_training_set
 
 from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
@@ -46,10 +47,7 @@ def summary_of(rows) -> pd.DataFrame:
 
 def train(layout, *image_ids):
     """The images that the model icon was trained on."""
-    path = layout.training_images("0")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("image_id\n" + "".join(f"{image_id}\n" for image_id in image_ids))
-    write_json(layout.model_training("icon"), {"training_set": "0"})
+    write_json(layout.model_training("icon"), {"training_set": write_training_set(layout, *image_ids)})
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """Where a registration computes, and what a processor is kept from."""
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from cohortreg.errors import UserError
-from cohortreg.learning.devices import Device, use_processor
+from cohortreg.learning.devices import Device, precision_on, slow_precision, use_processor
 from cohortreg.learning.fabric import make_fabric
 
 
@@ -29,6 +31,28 @@ def test_registration_computes_as_training_does(accelerator, precision):
     assert computed[0].dtype == computed[1].dtype
     assert computed[0].equal(computed[1])
     assert device.device == fabric.device
+
+
+def test_auto_is_half_precision_where_the_processor_computes_in_it():
+    cpu = torch.device("cpu")
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
+    native = "avx512_bf16" in flags or "amx_bf16" in flags
+    assert precision_on(cpu, "auto") == ("bf16-mixed" if native else "32-true")
+    assert Device("cpu", "auto").precision == precision_on(cpu, "auto")
+    assert make_fabric("cpu", "auto").strategy.precision.precision == precision_on(cpu, "auto")
+    for asked in ("32-true", "bf16-mixed", "16-mixed"):
+        assert precision_on(cpu, asked) == asked
+        assert bool(slow_precision(cpu, asked)) == (asked != "32-true" and not native)
+
+
+def test_no_more_threads_than_cores_are_started():
+    threads = torch.get_num_threads()
+    try:
+        use_processor(100000)
+        assert torch.get_num_threads() == os.cpu_count()
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 def test_numbers_that_slow_processors_down_are_zero():

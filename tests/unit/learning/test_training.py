@@ -1,20 +1,25 @@
 """Training: what a step sees, the rising weight, checkpoints, and going on where a training stopped."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
+from safetensors.torch import save_file
 
-from cohortreg.errors import UserError
-from cohortreg.icon.losses import StageObjective
+from cohortreg.errors import NotFiniteError, UserError
+from cohortreg.icon.losses import REGULARITIES, StageObjective, icon_loss, unit_bounds
 from cohortreg.icon.stages import build_registration
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs, pack
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import HISTORY, learning_rate, rise, train, training_step
+from cohortreg.maps.fields import DisplacementField
+from cohortreg.maps.grids import identity_map
 
 SETTINGS = {
     "steps": 1,
@@ -229,3 +234,149 @@ def test_a_weights_file_cut_short_or_missing_is_a_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="cut short"):
         weights.load(path)
+
+
+def stuck(images, folder, **settings):
+    """The sentence that a training ends with; nothing of it is on the disk but what is finite."""
+    folder = folder / "checkpoints"
+    with pytest.raises(UserError) as caught:
+        run(images, folder, SETTINGS | {"schedule": "constant"} | settings, every=1)
+    for path in folder.glob("*"):
+        assert weights.finite(weights.load(path)[0].values()), path
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{"weight": 1e300}, {"learning_rate": 1e38}, {"weight": 1e38}])
+def test_a_training_that_diverges_ends_in_a_sentence_and_saves_nothing_of_it(images, tmp_path, settings):
+    """The last of them has a loss that is finite, and gradients that are not."""
+    assert "training diverged" in stuck(images, tmp_path, **settings)
+
+
+def test_a_training_whose_last_step_ends_in_nan_saves_no_weights(images, tmp_path):
+    said = stuck(images, tmp_path, weight=1e38, training_steps=1)
+    assert said == "training diverged by step 1, where weights are not finite: lower its learning_rate"
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("regularity", REGULARITIES)
+@pytest.mark.parametrize("grid", [(6, 8, 7), (6, 8)])
+def test_one_voxel_of_a_map_that_is_nan_ends_a_step_before_its_gradient(regularity, grid):
+    """The loss alone does not tell: at a point that is NaN an image counts nothing, and a stride steps over it."""
+    field = torch.zeros(2, len(grid), *grid)
+    field[(0, 0, *[1] * len(grid))] = torch.nan
+    field.requires_grad_(True)
+    images = torch.rand(2, 1, 1, *grid)
+    points = identity_map(grid)[(..., *[slice(3, None, 3)] * len(grid))]
+    bounds = unit_bounds(torch.tensor([[[0] * len(grid), grid]] * 2), grid)
+    with pytest.raises(NotFiniteError):
+        icon_loss(
+            lambda moving, fixed: DisplacementField(field),
+            *images,
+            points,
+            bounds=bounds,
+            regularity=REGULARITIES[regularity],
+        )
+
+
+def test_a_training_image_with_nan_is_named(tmp_path):
+    arrays = {name: np.full((8, 10, 6), value, np.float32) for name, value in [("a", 0.5), ("b", np.nan)]}
+    files = tmp_path / "images.npy", tmp_path / "images.json"
+    pack(list(arrays), lambda name: (arrays[name], [[0, 8], [0, 10], [0, 6]]), *files)
+    said = stuck(TrainingImages(*files, torch.device("cpu")), tmp_path)
+    assert said == "training image 'b' has NaN or infinite values: correct or exclude it"
+
+
+def reopened(images) -> TrainingImages:
+    opened = TrainingImages(images.path, images.path.with_name("images.json"), torch.device("cpu"))
+    opened.verify()
+    return opened
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_of_packed_images_or_their_index_is_found(images, data):
+    path = data.draw(st.sampled_from([images.path, images.path.with_name("images.json")]))
+    content = path.read_bytes()
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed)
+    rows = np.arange(len(images))
+    try:
+        found = reopened(images)
+    except UserError as error:
+        assert "delete it, and the images are packed again" in str(error)
+    else:  # of a blank, or of the name of the index's digest
+        assert path.suffix == ".json" and found.ids == images.ids
+        assert found.field_of_view(rows).equal(images.field_of_view(rows))
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 100, 400, -1])
+def test_packed_images_that_are_cut_short_are_a_sentence(images, cut):
+    for path in (images.path, images.path.with_name("images.json")):
+        content = path.read_bytes()
+        path.write_bytes(content[:cut])
+        with pytest.raises(UserError, match="packed again"):
+            reopened(images)
+        path.write_bytes(content)
+    reopened(images)
+
+
+def test_packed_images_of_another_shape_or_kind_are_a_sentence(images):
+    for other in (np.zeros((4, 8, 10, 7), "<f2"), np.zeros((4, 8, 10, 6), "<f4"), np.array([{}], object)):
+        np.save(images.path, other, allow_pickle=True)
+        with pytest.raises(UserError, match="packed again"):
+            reopened(images)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_flipped_bit_of_weights_is_found(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    tensors = {"a": torch.arange(3.0), "b": torch.tensor(7), "c": torch.zeros(2, 0, dtype=torch.bfloat16)}
+    weights.save(path, tensors, step=3)
+    content = bytearray(path.read_bytes())
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    try:
+        found, facts = weights.load(path)
+    except UserError as error:
+        assert "train again" in str(error)
+    else:  # of the name of the digest itself, or of a blank
+        assert {n: t.tolist() for n, t in found.items()} == {n: t.tolist() for n, t in tensors.items()}
+        assert facts["step"] == 3
+
+
+def test_weights_have_the_mode_that_the_umask_gives(tmp_path):
+    before = os.umask(0o027)
+    try:
+        weights.save(tmp_path / "weights.safetensors", {"a": torch.zeros(3)})
+        (tmp_path / "other").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_weights_that_may_not_be_read_are_not_called_missing(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    weights.save(path, {"a": torch.zeros(3)})
+    path.chmod(0)
+    user = os.geteuid()
+    os.seteuid(65534 if user == 0 else user)
+    try:
+        with pytest.raises(UserError, match="you may not read these weights"):
+            weights.load(path)
+    finally:
+        os.seteuid(user)
+    with pytest.raises(UserError, match="is a folder"):
+        weights.load(tmp_path)
+
+
+def test_weights_that_another_program_saved_again_are_read(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": torch.zeros(3)}, path, metadata={"format": "pt", "nested": "[" * 10**5})
+    tensors, facts = weights.load(path)
+    assert tensors["a"].tolist() == [0, 0, 0] and facts == {}

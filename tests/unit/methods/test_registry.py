@@ -52,6 +52,39 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
             {"models": {"a": {"method": "avsm", "settings": {"symetry": 1}, "stages": [STAGE]}}},
             "models.a.settings.symetry: unknown key; did you mean symmetry",
         ),
+        ({"models": {"a": {"method": "avsm", "stages": [STAGE] * 3}}}, "models.a.stages: 3, but avsm has one for the affine"),
+        ({"models": {"a": {"method": "voxelmorph", "stages": [STAGE] * 2}}}, "models.a.stages: 2, but a model of voxelmorph has 1"),
+        (
+            {"models": {"a": {"method": "voxelmorph", "settings": {"affine": True}, "stages": [STAGE] * 3}}},
+            "models.a.stages: 3, but a model of voxelmorph has 2",
+        ),
+        (
+            {"models": {"a": {"method": "voxelmorph", "settings": {"features": [4] * 4}, "stages": [STAGE]}}},
+            r"models.a.settings.features: voxelmorph halves the grid \[24, 48, 48\] 4 times",
+        ),
+        (
+            {"models": {"a": {"method": "avsm", "settings": {"down": [2, 4, 4], "up": [4, 4]}, "stages": [STAGE]}}},
+            "models.a.settings.up: has 2 entries and down 3, but up must have two fewer",
+        ),
+        (
+            {"models": {"a": {"method": "avsm", "settings": {"down": [1, 4, 4], "up": [4]}, "stages": [STAGE]}}},
+            "models.a.settings.down: begins with 1",
+        ),
+        (
+            {"models": {"a": {"method": "avsm", "settings": {"weights": [1]}, "stages": [STAGE]}}},
+            "models.a.settings.weights: has 1 entries, but deviations has 5",
+        ),
+        ({"method_settings": {"vsvf-opt": {"windows": [0.1]}}}, "vsvf-opt.window_weights: has 3 entries, but windows has 1"),
+        ({"pretrained": {"affine": "there"}}, "pretrained.affine: affine is already the name of a method"),
+        ({"models": {"demons": {"method": "avsm", "stages": [STAGE]}}}, "models.demons: demons is already the name of a"),
+        (
+            {"models": {"icon-4step": {"method": "avsm", "stages": [STAGE]}}},
+            "models.icon-4step: icon-4step is already the name of a row of models.icon",
+        ),
+        (
+            {"models": {"a": {"method": "avsm", "stages": [STAGE]}}, "pretrained": {"a": "there"}},
+            "pretrained.a: a is already the name of a row of models.a",
+        ),
     ],
 )  # fmt: skip
 def test_what_no_method_has_ends_in_one_sentence(demo, change, words):
@@ -75,6 +108,10 @@ def test_a_method_of_3d_images_alone_is_refused_with_a_grid_of_2d_ones(demo):
     [
         ({"method": "avsm", "similarity": "mse", "stages": [STAGE]}, "models.a.similarity: only a model of icon"),
         ({"method": "avsm", "stages": [STAGE | {"stride": 2}]}, r"models.a.stages\[0\].stride: only a model of icon"),
+        (
+            {"method": "avsm", "optimisation": {"steps": 5, "learning_rate": 1e-3}, "stages": [STAGE]},
+            "models.a.optimisation: only a model of icon",
+        ),
         ({"stages": [STAGE]}, "models.a.network: missing"),
     ],
 )  # fmt: skip
@@ -108,9 +145,9 @@ def test_a_row_whose_software_is_missing_is_left_out_with_a_sentence(demo, monke
 def test_a_model_that_learns_by_another_method_has_one_row_of_its_name(demo):
     models = {"avsm": {"method": "avsm", "stages": [STAGE, STAGE]}}
     assert configuration.trained_methods(models) == {"avsm": ("avsm", 2)}
+    assert registry.similarity_of("avsm", models, {}) == "LNCC"
     models["avsm"]["optimisation"] = {"steps": 5, "learning_rate": 1e-3}
-    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2), "avsm-io": ("avsm", 2)}
-    assert registry.similarity_of("avsm-io", models, {}) == "LNCC"
+    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2)}
 
 
 def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configuration_left(tmp_path):
@@ -126,6 +163,13 @@ def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configurati
     given = {"model": str(layout.stage("icon", 1))}
     opened = open_method("icon-3step", layout, given, 1, 1, Device("cpu", "32-true"))
     assert [stage["steps"] for stage in opened.card["stages"]] == [3]
+
+
+def test_a_model_that_no_row_uses_is_said(demo):
+    config = configuration.merge(demo, {"pretrained": {"knees": "nowhere"}})
+    check(config)
+    assert [sentence for sentence in registry.warnings(config) if "pretrained.knees: no row uses" in sentence]
+    assert not registry.warnings(demo)
 
 
 def test_an_unknown_method_is_named_with_those_there_are(tmp_path):

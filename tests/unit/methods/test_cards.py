@@ -1,0 +1,183 @@
+"""What is looked at of a model that comes from elsewhere, before anything runs."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cohortreg import config as configuration
+from cohortreg.errors import UserError
+from cohortreg.files import write_json
+from cohortreg.icon.stages import build_registration
+from cohortreg.layout import CARD, WEIGHTS
+from cohortreg.learning import weights
+from cohortreg.learning.devices import Device
+from cohortreg.methods.cards import read_card
+from cohortreg.methods.icon import Icon
+from cohortreg.methods.registry import check, open_method, similarity_of
+
+CONFIG = Path(__file__).parents[3] / "config" / "config.yaml"
+GRID = [24, 48, 48]
+PREPROCESS = {"grid": GRID, "fit": "resample", "mirror": "left", "percentiles": [1, 99], "labels": "native"}
+MODEL = {
+    "model": "knees",
+    "steps": 1,
+    "network": {"architecture": "conv_only", "channels": 2, "layers": 2},
+    "stages": [{"steps": 1, "downsample": 2, "stride": 1, "window": 2}],
+    "similarity": "mse",
+    "regularity": "icon",
+    "noise": 0,
+    "final_weight": 1.0,
+    "grid": GRID,
+    "preprocess": PREPROCESS,
+}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    registration, _ = build_registration(MODEL["network"], MODEL["stages"], GRID)
+    saved = weights.save(tmp_path / WEIGHTS, registration.state_dict())
+    write_json(tmp_path / CARD, MODEL | {"weights_sha256": saved})
+    return tmp_path
+
+
+def configured(folder: Path, **preprocess) -> dict:
+    """The demo's configuration with the model as a row."""
+    more = {"pretrained": {"knees": str(folder)}, "preprocess": preprocess, "phantom": None}
+    more["methods"] = ["identity", "affine", "knees"]
+    demo = configuration.load(CONFIG)
+    return configuration.validate(configuration.merge(copy.deepcopy(demo), more))
+
+
+def refused(config: dict) -> str:
+    with pytest.raises(UserError) as caught:
+        check(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_model_of_the_cohorts_images_passes(folder):
+    check(configured(folder))
+    card = {key: value for key, value in MODEL.items() if key != "preprocess"}
+    write_json(folder / CARD, card)  # of an earlier version, which does not say it
+    check(configured(folder, mirror="none"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"grid": [24, 48, 40]}, "preprocess.grid is [24, 48, 40]; set preprocess.grid to [24, 48, 48]"),
+        ({"grid": [24, 48]}, "preprocess.grid is [24, 48]; set preprocess.grid to [24, 48, 48]"),
+        ({"fit": "pad"}, "preprocess.fit is pad; set preprocess.fit to resample"),
+        ({"mirror": "none"}, "preprocess.mirror is none; set preprocess.mirror to left"),
+        (
+            {"percentiles": [0, 100]},
+            "preprocess.percentiles is [0, 100]; set preprocess.percentiles to [1, 99]",
+        ),
+    ],
+)
+def test_a_model_of_other_images_is_refused_with_what_to_set(folder, given, words):
+    said = refused(configured(folder, **given))
+    assert said.startswith("configuration: pretrained.knees: ") and words in said
+
+
+def test_labels_are_nothing_that_a_network_sees(folder):
+    check(configured(folder, labels="grid"))
+
+
+def test_the_grid_of_a_model_of_other_axes_is_turned_first(folder):
+    write_json(folder / CARD, MODEL | {"axes": "LIP", "grid": [24, 40, 48], "preprocess": None})
+    check(configured(folder, grid=[24, 48, 40]))
+    assert "set preprocess.grid to [24, 48, 40]" in refused(configured(folder, grid=[24, 40, 48]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / CARD).unlink(), "model.json: no such file; train the model, or import"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "no such weights"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b""), "not a safetensors file, or cut short"),
+        (
+            lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1]),
+            "not a safetensors file, or cut short",
+        ),
+        (lambda folder: (folder / CARD).write_text(""), "is not JSON, or cut short"),
+        (lambda folder: (folder / CARD).write_text("[" * 10**5), "is not JSON, or cut short"),
+        (lambda folder: (folder / CARD).write_bytes(b"\xff"), "is not JSON, or cut short"),
+        (lambda folder: (folder / CARD).write_text("[]"), "is no card of a model"),
+        (lambda folder: write_json(folder / CARD, MODEL | {"method": "newer"}), "no method 'newer' learns"),
+        (lambda folder: write_json(folder / CARD, MODEL | {"method": ["a"]}), "no method ['a'] learns"),
+        (lambda folder: write_json(folder / CARD, MODEL | {"axes": "XYZ"}), "are no three axes"),
+        (
+            lambda folder: write_json(folder / CARD, MODEL | {"preprocess": {"grid": GRID, "bias_field": 1}}),
+            "preprocess.bias_field: unknown; the model is of another version",
+        ),
+    ],
+)
+def test_a_model_that_is_not_there_or_damaged_is_refused(folder, spoil, words):
+    spoil(folder)
+    assert words in refused(configured(folder))
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    assert "no such file" in refused(configured(tmp_path / "nowhere"))
+    (tmp_path / "file").touch()
+    assert "name the folder of a model" in refused(configured(tmp_path / "file"))
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_card_with_a_part_missing_or_of_another_kind_opens_or_is_refused(tmp_path_factory, data):
+    """Whatever it is, every way to a card ends in the model or in a sentence."""
+    folder = tmp_path_factory.mktemp("model")
+    card = copy.deepcopy(MODEL)
+    where = data.draw(st.sampled_from([card, card["network"], card["stages"][0], card["preprocess"]]))
+    key = data.draw(st.sampled_from([*where, "newer", "method", "axes"]))
+    value = data.draw(st.sampled_from([None, "newer", -1, [], {}, [1], {"a": 1}, 0.5, True, "gone"]))
+    where[key] = value
+    if value == "gone":
+        del where[key]
+    registration, _ = build_registration(MODEL["network"], MODEL["stages"], GRID)
+    weights.save(folder / WEIGHTS, registration.state_dict())
+    (folder / CARD).write_text(json.dumps(card))
+    device = Device("cpu", "32-true")
+    for use in (
+        lambda: read_card(folder),
+        lambda: check(configured(folder)),
+        lambda: similarity_of("knees", {}, {"knees": str(folder)}),
+        lambda: Icon(folder, device, {"steps": 1, "learning_rate": 1e-3}),
+        lambda: open_method("knees", None, {"model": str(folder)}, 1, 1, device),
+    ):
+        try:
+            use()
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_weights_of_another_model_are_not_taken_for_the_cards(folder):
+    registration, _ = build_registration(MODEL["network"], MODEL["stages"], GRID)
+    weights.save(folder / WEIGHTS, registration.state_dict())
+    with pytest.raises(UserError, match=r"not the weights that model\.json beside them is of"):
+        Icon(folder, Device("cpu", "32-true"))
+
+
+LOOKED_AT = """
+import sys
+from cohortreg import config
+from cohortreg.methods.registry import check, missing
+overlay = {"pretrained": {"knees": sys.argv[2]}, "methods": ["affine", "knees"]}
+whole = config.validate(config.merge(config.load(sys.argv[1]), overlay))
+check(whole), missing(whole)
+print("torch" in sys.modules)
+"""
+
+
+def test_a_model_is_looked_at_without_pytorch(folder):
+    """The workflow does so for itself, and its jobs read the same file."""
+    command = [sys.executable, "-c", LOOKED_AT, str(CONFIG), str(folder)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "False"
