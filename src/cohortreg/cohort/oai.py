@@ -265,8 +265,10 @@ def _match_labels(
                 left_out.add("label", path, str(error))
             advance()
     for scan, paths in matched.items():
-        if made.is_dir():
-            paths[:] = [path for path in paths if not path.parent.samefile(made)] or paths
+        names = (f"{scan.image_id}.nii.gz", f"{scan.image_id}_{scan.barcode}.nii.gz")
+        paths[:] = [
+            path for path in paths if path.name not in names or path.parent.resolve() != made.resolve()
+        ] or paths
         for path in paths if len(paths) > 1 else ():
             left_out.add("label", path, f"{len(paths)} label maps are of {scan.image_id}; keep one of them.")
     return {scan: paths[0] for scan, paths in matched.items() if len(paths) == 1}
