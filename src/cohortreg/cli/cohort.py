@@ -1,5 +1,6 @@
 """Commands for importing, making, preprocessing a cohort."""
 
+import os
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 
 importers = typer.Typer(
-    no_args_is_help=True, help="Write images.tsv and pairs.tsv for a cohort, or import a model."
+    no_args_is_help=True, help="Add to a cohort's images.tsv and pairs.tsv what is new, or import a model."
 )
 app.add_typer(importers, name="import")
 
@@ -48,9 +49,12 @@ def import_msd_command(
     seed: Seed = 1,
 ) -> None:
     """Import a folder in the layout of the Medical Segmentation Decathlon; paths are relative to it."""
+    from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.msd import import_msd
 
-    _write_tables(output, *import_msd(folder, test_fraction, pairs, seed))
+    said: list[str] = []
+    tables = import_msd(folder, test_fraction, pairs, seed, read_before(output), said.append)
+    _add_to_tables(output, *tables, folder, said=said)
 
 
 @importers.command("bids")
@@ -67,9 +71,12 @@ def import_bids_command(
     seed: Seed = 1,
 ) -> None:
     """Import the anatomical images of a folder in the Brain Imaging Data Structure; paths are relative to it."""
+    from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.bids import import_bids
 
-    _write_tables(output, *import_bids(folder, suffix, test_fraction, pairs, seed))
+    said: list[str] = []
+    tables = import_bids(folder, suffix, test_fraction, pairs, seed, read_before(output), said.append)
+    _add_to_tables(output, *tables, folder, said=said)
 
 
 @importers.command("oai-split")
@@ -87,14 +94,12 @@ def import_oai_split_command(
     ] = False,
 ) -> None:
     """Import the published lists of pairs of OAI knees; paths are relative to root."""
+    from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.oai_split import import_oai_split
-    from cohortreg.cohort.tables import write_table
 
-    imported = import_oai_split(lists, root, images, as_published)
-    write_table(output / "missing.tsv", imported.missing)
-    _write_tables(output, imported.images, imported.pairs)
-    for sentence in imported.said:
-        typer.echo(sentence)
+    imported = import_oai_split(lists, root, images, as_published, read_before(output))
+    others = {"missing.tsv": imported.missing}
+    _add_to_tables(output, imported.images, imported.pairs, None, others, imported.said)
 
 
 @importers.command("weights")
@@ -114,8 +119,12 @@ def import_weights_command(
     ] = (1, 99),
 ) -> None:
     """Import published weights as a model; nothing in the file is executed."""
+    from cohortreg.layout import CARD, WEIGHTS
     from cohortreg.methods.icon import import_weights
 
+    for name in (WEIGHTS, CARD):
+        if os.path.lexists(output / name):
+            raise UserError(f"{output} has a model already, {output / name}; name another folder.")
     import_weights(file, output, grid, axes, percentiles)
     typer.echo(
         f"{output}: the model. Name it in the configuration, as in `pretrained: {{{_row_name(output)}: {output}}}`, "
@@ -132,9 +141,10 @@ def import_phantom_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of the embedded demo; `cohortreg phantom` makes the images they name."""
+    from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.phantom import phantom_tables
 
-    _write_tables(output, *phantom_tables(subjects, test, pairs, seed))
+    _add_to_tables(output, *phantom_tables(subjects, test, pairs, seed, before=read_before(output)))
 
 
 @importers.command("label-maps")
@@ -149,9 +159,13 @@ def import_label_maps_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of a cohort whose images the workflow makes from label maps, see phantom.labels."""
+    from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.label_maps import import_label_maps
 
-    _write_tables(output, *import_label_maps(folder, side.value, test_fraction, pairs, seed))
+    said: list[str] = []
+    before = read_before(output)
+    tables = import_label_maps(folder, side.value, test_fraction, pairs, seed, before, said.append)
+    _add_to_tables(output, *tables, said=said)
 
 
 @importers.command("oai")
@@ -169,14 +183,16 @@ def import_oai_command(
     ] = False,
 ) -> None:
     """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
+    from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.oai import import_oai
-    from cohortreg.cohort.tables import write_table
     from cohortreg.files import check_writable
 
     check_writable(output / "images.tsv")  # before an hour's work
-    *tables, left_out = import_oai(folder, labels, output, test_fraction, pairs, seed, progress_bar, repeated)
-    write_table(output / "left-out.tsv", left_out)
-    _write_tables(output, *tables)
+    before = read_before(output)
+    *tables, left_out = import_oai(
+        folder, labels, output, test_fraction, pairs, seed, progress_bar, repeated, before
+    )
+    _add_to_tables(output, *tables, folder, {"left-out.tsv": left_out})
     counts, labelled = left_out["kind"].value_counts(), int(tables[0]["label"].ne("").sum())
     typer.echo(
         f"{labelled} of the images have a label; {counts.get('image', 0)} images and "
@@ -333,17 +349,25 @@ def cohort_command(
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _write_tables(output: Path, images, pairs) -> None:
-    """Write both tables and say what they hold."""
-    from cohortreg.cohort.tables import write_table
+def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=()) -> None:
+    """Add what an import found to the tables, and say what they hold, what is new, and `said`; see `additions.add`."""
+    from cohortreg.cohort.additions import add
+    from cohortreg.cohort.folders import counted
 
-    write_table(output / "images.tsv", images)
-    write_table(output / "pairs.tsv", pairs)
-    counts = images["split"].value_counts()
+    added = add(output, images, pairs, folder, others)
+    counts = added.images["split"].value_counts()
     typer.echo(
-        f"{output}: {len(images)} images ({counts.get('train', 0)} train, {counts.get('test', 0)} test), "
-        f"{len(pairs)} pairs"
+        f"{output}: {len(added.images)} images ({counts.get('train', 0)} train, {counts.get('test', 0)} test), "
+        f"{len(added.pairs)} pairs"
     )
+    kept = len(added.images) - added.new_images, len(added.pairs) - added.new_pairs
+    if any(kept):
+        typer.echo(
+            f"{counted(added.new_images, 'image')} added, {kept[0]:,} kept; "
+            f"{counted(added.new_pairs, 'pair')} added, {kept[1]:,} kept"
+        )
+    for sentence in [*said, *added.said]:
+        typer.echo(sentence)
 
 
 def _preprocessing(section: dict):

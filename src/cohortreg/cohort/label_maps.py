@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.split import choose_test_subjects, draw_pairs
+from cohortreg.cohort.additions import NOTHING, Before
+from cohortreg.cohort.folders import (
+    Say,
+    check_folder,
+    fits_a_table,
+    images_below,
+    is_identifier,
+    left_out,
+    repeated,
+    silent,
+)
+from cohortreg.cohort.split import drawn
 from cohortreg.errors import UserError
 
 #: A label map's file name: subject and visit, as in 9001104_00m_label.nii.gz.
@@ -15,17 +26,33 @@ LONGITUDINAL = "longitudinal"
 
 
 def import_label_maps(
-    folder: Path, side: str, test_fraction: float, pairs: int, seed: int
+    folder: Path,
+    side: str,
+    test_fraction: float,
+    pairs: int,
+    seed: int,
+    before: Before = NOTHING,
+    say: Say = silent,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs for the label maps in a folder, named {subject}_{visit}_label.nii[.gz].
 
     Paths are those that `make_phantoms` writes to. `test_fraction` of the subjects, at least one, are test subjects.
     `pairs` pairs of two of them are drawn; besides, each test subject's visits, one after the other in the order of
-    their names, are pairs of the set "longitudinal".
+    their names, are pairs of the set "longitudinal". What is in the tables `before` stays, see `split.drawn`; pairs of
+    visits are added where one of the two is new. say: called with a sentence for each kind of file that is not used.
 
     Raises UserError where no file has such a name, or there are not as many pairs.
     """
-    named = [(match, path) for path in sorted(folder.glob("*")) if (match := NAME.fullmatch(path.name))]
+    check_folder(folder)
+    files = images_below(folder)
+    named = [(match, path) for path in files if (match := NAME.fullmatch(path)) and _is_named(match)]
+    used = {path for _, path in named}
+    for sentence in left_out(
+        [path for path in files if path not in used],
+        "file",
+        "not named SUBJECT_VISIT_label.nii.gz, or not right in the folder",
+    ):
+        say(sentence)
     if not named:
         raise UserError(
             f"{folder} has no label map named SUBJECT_VISIT_label.nii.gz; give the folder that has them."
@@ -38,18 +65,25 @@ def import_label_maps(
                 "side": side,
                 "split": "train",
                 "image": f"images/{match['subject']}_{match['visit']}.nii.gz",
-                "label": f"labels/{path.name}",
+                "label": f"labels/{path}",
                 "visit": match["visit"],
             }
             for match, path in named
         ],
         dtype=str,
     )
-    count = max(1, round(test_fraction * images["subject_id"].nunique()))
-    tested = images["subject_id"].isin(choose_test_subjects(images["subject_id"], count, seed))
-    images.loc[tested, "split"] = "test"
-    across = draw_pairs(images[tested], pairs, seed).assign(set="")
-    return images, pd.concat([across, _longitudinal(images[tested])], ignore_index=True)
+    if twice := repeated(images["image_id"]):
+        raise UserError(f"{folder} has two label maps of '{twice}'; remove or rename one.")
+    count = round(test_fraction * images["subject_id"].nunique())
+    images, across = drawn(images, count, pairs, seed, before)
+    visits = _longitudinal(images[images["split"] == "test"])
+    new = ~visits[["moving", "fixed"]].isin(before.images["image_id"].tolist()).all(axis=1)
+    return images, pd.concat([across.assign(set=""), visits[new]], ignore_index=True)
+
+
+def _is_named(match: re.Match) -> bool:
+    """Whether a table can hold the subject and the visit."""
+    return is_identifier(f"{match['subject']}_{match['visit']}") and fits_a_table(match[0])
 
 
 def _longitudinal(images: pd.DataFrame) -> pd.DataFrame:

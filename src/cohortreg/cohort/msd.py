@@ -1,69 +1,134 @@
 """Import of a folder in the layout of the Medical Segmentation Decathlon (Antonelli et al., 2022)."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from cohortreg.cohort.split import choose_test_subjects, draw_pairs
+from cohortreg.cohort.additions import NOTHING, Before, place
+from cohortreg.cohort.folders import (
+    Say,
+    exists,
+    few,
+    fits_a_table,
+    identifier,
+    images_below,
+    is_identifier,
+    left_out,
+    repeated,
+    silent,
+)
+from cohortreg.cohort.split import drawn
 from cohortreg.errors import UserError
 
 
 def import_msd(
-    folder: Path, test_fraction: float, pairs: int, seed: int
+    folder: Path,
+    test_fraction: float,
+    pairs: int,
+    seed: int,
+    before: Before = NOTHING,
+    say: Say = silent,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs from `dataset.json`'s labelled images, with paths relative to `folder`.
 
-    Every image is a subject of its own, named after its file. `test_fraction` of them, at least one, are test
-    subjects; `pairs` pairs are drawn among those. The dataset's own unlabelled test images are left out:
-    nothing could be measured on them.
+    Every image is a subject of its own, named after its file; blanks in it become underscores. `test_fraction` of them,
+    at least one, are test subjects; `pairs` pairs are drawn among those; what is in the tables `before` stays, see
+    `split.drawn`. The dataset's own unlabelled test images are left out: nothing could be measured on them. say: called
+    with a sentence for each kind of file that is not used.
 
     Raises UserError where dataset.json is missing or malformed, or there are not as many pairs.
     """
-    source = Path(folder) / "dataset.json"
-    rows = [_row(source, number, entry) for number, entry in enumerate(_entries(source), start=1)]
-    images = pd.DataFrame([row for row in rows if not row["image_id"].startswith("._")], dtype=str)
-    if images.empty:
+    folder = Path(folder)
+    source = folder / "dataset.json"
+    content = _content(source)
+    rows = [_row(source, number, entry) for number, entry in enumerate(content["training"], start=1)]
+    named = [row for row in rows if is_identifier(row["image_id"]) and all(map(fits_a_table, _paths(row)))]
+    if not named:
         raise UserError(f'{source} lists no image under "training"; give the folder of a whole dataset.')
-    twice = images["image_id"][images["image_id"].duplicated()]
-    if not twice.empty:
-        raise UserError(f"{source} lists the image '{twice.iloc[0]}' twice under \"training\"; remove one.")
-    count = max(1, round(test_fraction * len(images)))
-    tested = images["subject_id"].isin(choose_test_subjects(images["subject_id"], count, seed))
-    images["split"] = tested.map({True: "test", False: "train"})
-    return images, draw_pairs(images[tested], pairs, seed)
+    images = pd.DataFrame(named, dtype=str)
+    if twice := repeated(images["image_id"]):
+        raise UserError(f"{source} lists the image '{twice}' twice under \"training\"; remove or rename one.")
+    for sentence in _not_used(folder, content, rows, images):
+        say(sentence)
+    return drawn(images, round(test_fraction * len(images)), pairs, seed, before, folder)
 
 
-def _entries(source: Path) -> list:
-    """The list under "training"."""
+def _content(source: Path) -> dict:
+    """What is in dataset.json, which has a list under "training"."""
     if not source.is_file():
         raise UserError(
             f"{source} does not exist; give a folder in the Medical Segmentation Decathlon's layout."
         )
     try:
-        content = json.loads(source.read_text(encoding="utf-8"))
+        content = json.loads(source.read_bytes())  # in UTF-8, 16 or 32, with a byte order mark or without
+    except RecursionError as error:
+        raise UserError(f"{source} is not valid JSON (nested too deep); download it again.") from error
     except ValueError as error:
         raise UserError(f"{source} is not valid JSON ({error}); download it again.") from error
-    entries = content.get("training") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
+    if not isinstance(content, dict) or not isinstance(content.get("training"), list):
         raise UserError(
             f'{source} has no list "training"; it is not a Medical Segmentation Decathlon dataset.'
         )
-    return entries
+    return content
 
 
 def _row(source: Path, number: int, entry: object) -> dict[str, str]:
-    """The row of images.tsv for one entry under "training"."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("image"), str) or not entry["image"].strip():
-        raise UserError(f'{source}, entry {number} under "training" has no "image"; correct it.')
-    image = PurePosixPath(entry["image"])
-    name = image.name.removesuffix(".gz").removesuffix(".nii")
-    label = entry.get("label") or ""
+    """The row of images.tsv for one entry under "training": an image and its label, or an image's path alone."""
+    given = entry if isinstance(entry, dict) else {"image": entry}
+    for what in ("image", "label"):
+        path = given.get(what)
+        if not (isinstance(path, str) and path.strip()) and (path or what == "image"):
+            raise UserError(
+                f'{source}, entry {number} under "training" has no "{what}" that is a path; correct it.'
+            )
+    image = _path(source.parent, given["image"])
+    name = PurePosixPath(image).name.removesuffix(".gz").removesuffix(".nii")
     return {
-        "image_id": name,
-        "subject_id": name,
+        "image_id": identifier(name),
+        "subject_id": identifier(name),
         "side": "",
         "split": "",
-        "image": str(image),
-        "label": str(PurePosixPath(label)) if label else "",
+        "image": image,
+        "label": _path(source.parent, given["label"]) if given.get("label") else "",
     }
+
+
+def _path(folder: Path, given: str) -> str:
+    """A path as tables have it; Windows' separators count where no file is called so."""
+    if "\\" in given and not exists(folder / given):
+        given = given.replace("\\", "/")
+    return str(PurePosixPath(given))
+
+
+def _paths(row: dict[str, str]) -> list[str]:
+    return [row[what] for what in ("image", "label") if row[what]]
+
+
+def _not_used(folder: Path, content: dict, rows: Sequence[dict[str, str]], images: pd.DataFrame) -> list[str]:
+    """Sentences about what the dataset lists or its folder holds and no row has, and about images of many channels."""
+    used = set(images["image_id"])
+    odd = [row["image"] for row in rows if row["image_id"] not in used]
+    test = content.get("test")
+    unlabelled = [str(entry.get("image") if isinstance(entry, dict) else entry) for entry in _list(test)]
+    listed = [path for row in rows for path in _paths(row)] + [_path(folder, entry) for entry in unlabelled]
+    known = {place(folder, path) for path in listed if fits_a_table(path)}
+    more = [path for path in images_below(folder) if place(folder, path) not in known]
+    said = [
+        *left_out(odd, "image", "the name is hidden, too long, or has characters that a table cannot hold"),
+        *left_out(unlabelled, "image", 'listed under "test", without labels'),
+        *left_out(more, "file", "not listed in dataset.json"),
+    ]
+    channels = content.get("modality") or content.get("channel_names")
+    if isinstance(channels, dict | list) and len(channels) > 1:
+        names = channels.values() if isinstance(channels, dict) else channels
+        said.append(
+            f"dataset.json says that every image has {len(channels)} channels ({few([str(name) for name in names])}); "
+            "images of one are registered: save it as a 3D file under the image's name, else the image is left out."
+        )
+    return said
+
+
+def _list(value: object) -> list:
+    return value if isinstance(value, list) else []

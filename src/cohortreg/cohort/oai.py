@@ -1,7 +1,6 @@
 """Import of the Osteoarthritis Initiative's archive as it comes: the DESS series of every visit, and label maps."""
 
 import itertools
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cohortreg.cohort.split import choose_test_subjects, draw_pairs
+from cohortreg.cohort.additions import NOTHING, Before, recognised
+from cohortreg.cohort.folders import fits_a_table, shown, walked
+from cohortreg.cohort.split import new_pairs, with_splits
 from cohortreg.errors import UserError
 from cohortreg.images.dicom import ARCHIVES, TOLERANCE, Slice, headers, is_named_as_slice, is_series, stacked
 from cohortreg.images.geometry import canonical, canonical_grid, same_geometry
@@ -57,7 +58,7 @@ class LeftOut:
         self._folder, self._rows = folder, []
 
     def add(self, kind: str, path: Path, reason: str) -> None:
-        self._rows.append([kind, _named(path, self._folder), " ".join(reason.split())])
+        self._rows.append([kind, shown(_named(path, self._folder)), shown(" ".join(reason.split()))])
 
     @property
     def table(self) -> pd.DataFrame:
@@ -79,6 +80,7 @@ def import_oai(
     seed: int,
     progress_bar: Bar = no_bar,
     repeated: bool = False,
+    before: Before = NOTHING,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Tables of images (with `visit`, YYYYMMDD, and `barcode`), pairs, and of what was left out.
 
@@ -89,7 +91,9 @@ def import_oai(
     series unless only another has a label. repeated: one a barcode, which is then part of names that several would
     have. Paths are relative to `folder`, or absolute outside of it. Where two
     subjects have labels, test subjects and pairs are drawn among those who have one; of pairs fewer where there are no
-    more. Raises UserError where a folder is missing, or no image or no pair is found.
+    more; what is in the tables `before` stays, see `split`. A label map that lies in `output` is never written again.
+
+    Raises UserError where a folder is missing, or no image or no pair is found.
     """
     for given in (folder, labels or folder):
         if not given.is_dir():
@@ -98,12 +102,18 @@ def import_oai(
             )
     left_out = LeftOut(folder)
     scans = _read_scans(folder, left_out, progress_bar)
+    if labels:
+        for path in _misnamed(folder, (labels, output / LABELS)):
+            left_out.add(
+                "image", path, "its name is not SUBJECT_DATE_SAG_3D_DESS_SIDE_BARCODE_image; rename it."
+            )
     matched = _match_labels(labels or folder, output / LABELS, scans, left_out, progress_bar)
     kept = _one_of_each(scans, matched, left_out, repeated)
     posed = _posed(kept, matched, output, left_out, progress_bar)
     rows = [_row(name, scan, folder, posed.get(scan)) for scan, name in kept.items()]
     images = pd.DataFrame(rows, columns=COLUMNS, dtype=str)
-    return *_split(images, test_fraction, pairs, seed), left_out.table
+    images = recognised(images, before, folder).drop_duplicates("image_id").reset_index(drop=True)
+    return *_split(images, test_fraction, pairs, seed, before), left_out.table
 
 
 def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan]:
@@ -113,6 +123,7 @@ def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan
     with progress_bar("Series", len(found)) as advance:
         for path in found:
             try:
+                _check_path(path)
                 scans += _scans(folder, path)
             except UserError as error:
                 left_out.add("image", path, str(error))
@@ -126,17 +137,34 @@ def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan
     return scans
 
 
+def _check_path(path: Path) -> None:
+    """Raise UserError where a table cannot hold a path."""
+    if not fits_a_table(str(path)):
+        raise UserError("its path has characters that a table cannot hold; rename the file or folder.")
+
+
 def _candidates(folder: Path) -> list[Path]:
     """What may be a series or an image by its name: folders with slices, archives, images with a published name."""
     found = []
-    for path, names in _walked(folder):
+    for path, names in walked(folder):
         found += [path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)]
         found += [path] * any(map(is_named_as_slice, names))
     return sorted(found)
 
 
+def _misnamed(folder: Path, labels: Sequence[Path]) -> list[Path]:
+    """Files that are no series and are not named in the published way, outside of the folders of label maps."""
+    return [
+        path / name
+        for path, names in walked(folder)
+        if not any(path.resolve().is_relative_to(other.resolve()) for other in labels)
+        for name in names
+        if name.lower().endswith(FILES) and not IMAGE.fullmatch(name)
+    ]
+
+
 def _split(
-    images: pd.DataFrame, test_fraction: float, pairs: int, seed: int
+    images: pd.DataFrame, test_fraction: float, pairs: int, seed: int, before: Before
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Images with their split, by subject, and pairs of test images."""
     measured = images["label"] != ""
@@ -144,22 +172,13 @@ def _split(
         measured[:] = True
     subjects = images["subject_id"][measured]
     count = max(2, round(test_fraction * subjects.nunique()))  # one would make no pair
-    tested = images["subject_id"].isin(choose_test_subjects(subjects, count, seed))
-    images["split"] = tested.map({True: "test", False: "train"})
-    test = images[tested & measured]
+    images = with_splits(images, count, seed, before, among=subjects)
+    test = images[images["split"].eq("test") & measured]
     same = test["subject_id"].value_counts()
     possible = (len(test) * (len(test) - 1) - int((same * (same - 1)).sum())) // 2
-    return images, draw_pairs(test, max(1, min(pairs, possible)), seed)
-
-
-def _walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder, also behind links, with the names of its files; hidden ones do not count."""
-    seen = set()
-    for path, folders, names in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(path))
-        visible = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in visible if os.path.realpath(f"{path}/{name}") not in seen]
-        yield Path(path), sorted(name for name in names if not name.startswith("."))
+    if before.pairs.empty:
+        pairs = max(1, min(pairs, possible))
+    return images, new_pairs(test, pairs, seed, before)
 
 
 def _scans(folder: Path, path: Path) -> list[Scan]:
@@ -222,16 +241,17 @@ def _is_date(text: str) -> bool:
 
 
 def _match_labels(
-    folder: Path, ignored: Path, scans: Sequence[Scan], left_out: LeftOut, progress_bar: Bar
+    folder: Path, made: Path, scans: Sequence[Scan], left_out: LeftOut, progress_bar: Bar
 ) -> dict[Scan, Path]:
-    """The label map of each scan that has one. ignored: a folder of label maps that an earlier import made."""
+    """The label map of each scan that has one. made: a folder of label maps that an earlier import may have made.
+
+    Those count where the label map that they were made of is gone.
+    """
     of_subject: dict[str, list[Scan]] = {}
     for scan in scans:
         of_subject.setdefault(scan.subject, []).append(scan)
     files, series = [], {}
-    for path, names in _walked(folder):
-        if path.absolute() == ignored.absolute():
-            continue
+    for path, names in walked(folder):
         files += [path / name for name in names if name.lower().endswith(FILES) and not IMAGE.fullmatch(name)]
         if SERIES_OF_LABELS in names:
             series |= _series_of_labels(path / SERIES_OF_LABELS)
@@ -239,11 +259,16 @@ def _match_labels(
     with progress_bar("Label maps", len(files)) as advance:
         for path in files:
             try:
+                _check_path(path)
                 matched.setdefault(_scan_of_label(path, of_subject, series), []).append(path)
             except UserError as error:
                 left_out.add("label", path, str(error))
             advance()
     for scan, paths in matched.items():
+        names = (f"{scan.image_id}.nii.gz", f"{scan.image_id}_{scan.barcode}.nii.gz")
+        paths[:] = [
+            path for path in paths if path.name not in names or path.parent.resolve() != made.resolve()
+        ] or paths
         for path in paths if len(paths) > 1 else ():
             left_out.add("label", path, f"{len(paths)} label maps are of {scan.image_id}; keep one of them.")
     return {scan: paths[0] for scan, paths in matched.items() if len(paths) == 1}
@@ -337,15 +362,15 @@ def _posed(
         for scan in unposed:
             label = posed.pop(scan)
             try:
-                posed[scan] = _write_posed(label, scan, output / LABELS / f"{kept[scan]}.nii.gz")
+                posed[scan] = _write_posed(label, scan, output / LABELS / f"{kept[scan]}.nii.gz", left_out)
             except UserError as error:
                 left_out.add("label", label, str(error))
             advance()
     return posed
 
 
-def _write_posed(path: Path, scan: Scan, posed: Path) -> Path:
-    """Write a label map that lacks a pose with that of its image, as `posed`; returns that.
+def _write_posed(path: Path, scan: Scan, posed: Path, left_out: LeftOut) -> Path:
+    """Write a label map that lacks a pose with that of its image, as `posed` if that is not there yet; returns that.
 
     Raises UserError where it would fit the image better if it were mirrored: then its axes are not what they seem.
     """
@@ -355,7 +380,14 @@ def _write_posed(path: Path, scan: Scan, posed: Path) -> Path:
         raise UserError(
             f"{path.name} has no pose in its header, and fits its image better mirrored; give it one."
         )
-    write_image(posed, Image(label.array, image.affine))
+    if posed.exists():
+        there = read_label(posed)
+        if not np.array_equal(there.array, label.array) or not same_geometry(there, image):
+            left_out.add(
+                "label", path, f"{posed} is there, is another than would be made of it, and is kept."
+            )
+    else:
+        write_image(posed, Image(label.array, image.affine))
     return posed
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from cohortreg.cohort.additions import NOTHING, Before, recognised
+from cohortreg.cohort.folders import fits_a_table
 from cohortreg.cohort.tables import PUBLISHED, read_images
 from cohortreg.errors import UserError
 
@@ -50,14 +52,19 @@ Find = Callable[[Entry], tuple[str, str]]
 
 
 def import_oai_split(
-    lists: Sequence[Path], root: Path, archive: Path | None = None, as_published: bool = False
+    lists: Sequence[Path],
+    root: Path,
+    archive: Path | None = None,
+    as_published: bool = False,
+    before: Before = NOTHING,
 ) -> Imported:
     """Tables from published lists, whose lines are the paths of moving image, fixed image, moving and fixed label.
 
     Of the paths the names count; files of these names are looked up below root, or, with archive, in a table of images
     that has a column visit and where known barcode. "test" or "train" in a list's name is the split of its images, and
     one of both is to train on. The pairs are those of the test lists or, without any, of all. as_published: keep
-    repeated pairs and images with themselves, as rows of set `PUBLISHED`.
+    repeated pairs and images with themselves, as rows of set `PUBLISHED`. Images that are in the tables `before` have
+    their names there.
 
     images has more columns visit (YYYYMMDD) and barcode (12 digits), pairs has set if as_published, missing has
     image_id, file (image or label), name. A missing image keeps its published name; a missing label is left empty.
@@ -72,8 +79,10 @@ def import_oai_split(
     ids = image_ids(scans)
     find = _in_archive(archive, root) if archive else _below(root)
     images, missing = _images(scans, splits, ids, find, root)
+    named = recognised(images, before, root)
+    names = dict(zip(images["image_id"], named["image_id"], strict=True))
     asked = [path for path in read if split_of(path) == "test"] or read
-    rows = [(ids[moving.scan], ids[fixed.scan]) for path in asked for moving, fixed in read[path]]
+    rows = [[names[ids[entry.scan]] for entry in pair] for path in asked for pair in read[path]]
     pairs, said = _pairs(pd.DataFrame(rows, columns=["moving", "fixed"], dtype=str), as_published)
     both = sum({"test", "train"} <= several for several in splits.values())
     if both:
@@ -82,6 +91,8 @@ def import_oai_split(
         said.append(
             f"Images with other files in another list: {differ:,}; the first, of test lists, is kept."
         )
+    images = named.drop_duplicates("image_id").reset_index(drop=True)
+    missing = missing.assign(image_id=missing["image_id"].map(names))
     return Imported(images, pairs, missing, [*said, *_missing_in_words(missing, root)])
 
 
@@ -190,7 +201,8 @@ def _below(root: Path) -> Find:
         for match in filter(None, map(NAME.fullmatch, sorted(names))):
             what = "image" if match[5] == "image" else "label"
             path = (Path(folder) / match[0]).relative_to(root).as_posix()
-            there[what, _scan(match)].setdefault(match[0], path)
+            if fits_a_table(path):
+                there[what, _scan(match)].setdefault(match[0], path)
 
     def find(entry: Entry) -> tuple[str, str]:
         image, label = (there.get((what, entry.scan), {}) for what in FILES)

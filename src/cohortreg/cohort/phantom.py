@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from cohortreg.cohort.additions import NOTHING, Before
 from cohortreg.cohort.anatomy import anatomy
 from cohortreg.cohort.dess import dess
-from cohortreg.cohort.split import choose_test_subjects, draw_pairs
+from cohortreg.cohort.split import drawn
 from cohortreg.config import expand_root
 from cohortreg.errors import UserError
 from cohortreg.files import digest_file, read_json, write_json
@@ -17,11 +18,12 @@ from cohortreg.images.io import Image, read_label, write_image
 
 
 def phantom_tables(
-    subjects: int, test: int, pairs: int, seed: int, name: str = "demo"
+    subjects: int, test: int, pairs: int, seed: int, name: str = "demo", before: Before = NOTHING
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs for `subjects` knees, right and left in turn, `test` of them to test on.
 
-    Raises UserError where the test subjects do not make that many pairs.
+    What is in the tables `before` stays, see `split.drawn`. Raises UserError where the test subjects do not make that
+    many pairs.
     """
     numbered = [(f"{name}-{n:03d}", "right" if n % 2 else "left") for n in range(1, subjects + 1)]
     images = pd.DataFrame(
@@ -38,9 +40,7 @@ def phantom_tables(
         ],
         dtype=str,
     )
-    tested = images["subject_id"].isin(choose_test_subjects(images["subject_id"], test, seed))
-    images.loc[tested, "split"] = "test"
-    return images, draw_pairs(images[tested], pairs, seed)
+    return drawn(images, test, pairs, seed, before)
 
 
 def make_phantoms(

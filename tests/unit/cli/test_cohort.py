@@ -64,9 +64,15 @@ def test_a_published_list_says_what_it_left_out_and_what_is_missing(oai_splits, 
     )
     assert len((tmp_path / "missing.tsv").read_text().splitlines()) == 1 + 2 * 169
     kept = cohortreg(
-        "import", "oai-split", listed, "--root", tmp_path, "--output", tmp_path, "--as-published"
+        "import", "oai-split", listed, "--root", tmp_path, "--output", tmp_path / "all", "--as-published"
     )
     assert "301 pairs" in kept.stdout and "set published" in kept.stdout
+    # A table without a column for sets keeps its pairs, and the rows of a set are not made pairs of the main one.
+    again = cohortreg(
+        "import", "oai-split", listed, "--root", tmp_path, "--output", tmp_path, "--as-published"
+    )
+    assert "0 images added, 169 kept; 0 pairs added, 296 kept" in again.stdout
+    assert "5 pairs of set published not added" in again.stdout
     refused = cohortreg(
         "import", "oai-split", listed, "--output", tmp_path, "--root", tmp_path / "none", code=1
     )
@@ -128,6 +134,43 @@ def test_import_msd(hippocampus, tmp_path):
     done = cohortreg("import", "msd", tmp_path, "--output", tmp_path / "again", code=1)
     assert done.stderr.startswith("cohortreg: ") and "dataset.json does not exist" in done.stderr
     assert not (tmp_path / "again").exists()
+
+
+def test_a_second_import_says_what_it_added_and_kept(tmp_path):
+    def dataset(count: int) -> None:
+        entries = [{"image": f"imagesTr/h_{n}.nii.gz"} for n in range(count)]
+        (tmp_path / "dataset.json").write_text(json.dumps({"training": entries}))
+
+    arguments = ("import", "msd", tmp_path, "--output", tmp_path / "tables", "--pairs", 5)
+    dataset(20)
+    done = cohortreg(*arguments)
+    assert "20 images (16 train, 4 test), 5 pairs" in done.stdout and "kept;" not in done.stdout
+    before = {path: path.read_bytes() for path in (tmp_path / "tables").iterdir()}
+    dataset(23)
+    done = cohortreg(*arguments)
+    assert "3 images added, 20 kept; 0 pairs added, 5 kept" in done.stdout
+    assert all(path.read_bytes().startswith(content) for path, content in before.items())
+    assert "Not below" in done.stdout and "23 files that images.tsv names" in done.stdout
+
+
+def test_a_table_that_cannot_be_read_is_kept(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": ["a.nii.gz", "b.nii.gz"]}))
+    table = tmp_path / "images.tsv"
+    table.write_bytes("image_id\n".encode("utf-16"))
+    done = cohortreg(
+        "import", "msd", tmp_path, "--output", tmp_path, "--pairs", 1, "--test-fraction", 1, code=1
+    )
+    assert len(done.stderr.splitlines()) == 1 and "images.tsv is not UTF-8 text" in done.stderr
+    assert table.read_bytes() == "image_id\n".encode("utf-16") and not (tmp_path / "pairs.tsv").exists()
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+def test_weights_are_not_imported_over_a_model(tmp_path, name):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / name).write_text("mine")
+    (tmp_path / "weights.pt").touch()
+    done = cohortreg("import", "weights", tmp_path / "weights.pt", "--output", tmp_path / "model", code=1)
+    assert "has a model already" in done.stderr and (tmp_path / "model" / name).read_text() == "mine"
 
 
 def test_import_oai_and_preprocess(tmp_path):

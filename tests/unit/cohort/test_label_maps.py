@@ -1,5 +1,12 @@
-import pytest
+import tempfile
+from pathlib import Path
 
+import pytest
+from file_names import FILE_NAMES
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortreg.cohort.additions import Before, add
 from cohortreg.cohort.label_maps import import_label_maps
 from cohortreg.cohort.phantom import make_phantoms
 from cohortreg.cohort.tables import read_images
@@ -68,3 +75,47 @@ def test_tables_of_the_repository_are_what_the_command_makes(request, oai_labels
     folder = request.config.rootpath / "config" / "oai-anatomy"
     images, _ = import_label_maps(oai_labels, "right", 0.3, 60, seed=1)
     assert read_images(folder / "images.tsv").reset_index(drop=True).equals(images)
+
+
+def test_files_that_are_not_used_are_said(tmp_path):
+    for name in (
+        "A_0_label.nii",
+        "B_0_label.nii.gz",
+        "C_label.nii.gz",
+        "D D_0_label.nii.gz",
+        "A_0_label.mha",
+    ):
+        (tmp_path / name).touch()
+    said = []
+    images, _ = import_label_maps(tmp_path, "left", 1, 1, 1, say=said.append)
+    assert images["image_id"].tolist() == ["A_0", "B_0"]
+    assert said == [
+        "Left out: 3 files (A_0_label.mha, C_label.nii.gz, D D_0_label.nii.gz); not named "
+        "SUBJECT_VISIT_label.nii.gz, or not right in the folder."
+    ]
+    (tmp_path / "A_0_label.nii.gz").touch()
+    with pytest.raises(UserError, match="two label maps of 'A_0'"):
+        import_label_maps(tmp_path, "left", 1, 1, 1)
+
+
+def test_a_later_visit_is_paired_with_those_before_it(tmp_path):
+    for name in ("A_00m", "B_00m"):
+        (tmp_path / f"{name}_label.nii.gz").touch()
+    before = Before(*import_label_maps(tmp_path, "left", 1, 1, 1))
+    (tmp_path / "A_24m_label.nii.gz").touch()
+    images, pairs = import_label_maps(tmp_path, "left", 1, 1, 1, before)
+    assert images["image_id"].tolist() == ["A_00m", "A_24m", "B_00m"]
+    assert pairs.values.tolist() == [["A_00m", "A_24m", "longitudinal"]]
+
+
+@given(st.lists(FILE_NAMES, min_size=2, max_size=5, unique=True))
+def test_any_names_that_a_file_system_allows(names):
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            (Path(folder) / f"{name}_0_label.nii").touch()
+        try:
+            tables = import_label_maps(Path(folder), "left", 1, 1, 1)
+        except UserError as error:
+            assert "\n" not in str(error) and str(error).endswith(".")
+        else:
+            add(Path(folder) / "tables", *tables)  # only what the workflow reads is written

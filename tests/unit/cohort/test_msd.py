@@ -1,6 +1,11 @@
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
+from file_names import FILE_NAMES, accepted
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cohortreg.cohort.msd import import_msd
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
@@ -52,6 +57,15 @@ def test_another_seed_splits_otherwise(tmp_path):
         ('{"training": 3}', 'no list "training"'),
         ('{"training": []}', "lists no image"),
         ('{"training": [{"label": "x"}]}', 'entry 1 under "training" has no "image"'),
+        ('{"training": [{"image": 5}]}', 'entry 1 under "training" has no "image"'),
+        ('{"training": [5]}', 'entry 1 under "training" has no "image"'),
+        ('{"training": [{"image": "a.nii", "label": 5}]}', 'entry 1 under "training" has no "label"'),
+        ('{"training": [{"image": "a.nii", "label": ["b"]}]}', 'entry 1 under "training" has no "label"'),
+        ('{"training": ["._a.nii"]}', "lists no image"),
+        ('{"training": ["case 1.nii", "case_1.nii"]}', "'case_1' twice"),
+        ('{"training": ["a.nii", "A.nii"]}', "'A' twice"),
+        ("[" * 200000, "not valid JSON .nested too deep"),
+        ('{"training": ' + "9" * 5000 + "}", "not valid JSON"),
         ('{"training": [{"image": "a.nii"}, {"image": "b/a.nii.gz"}]}', "'a' twice"),
     ],
 )
@@ -66,3 +80,51 @@ def test_bad_dataset(tmp_path, text, problem):
 def test_more_pairs_than_there_are(tmp_path):
     with pytest.raises(UserError, match="5 pairs are asked for, but 2 test images make only 1"):
         import_msd(dataset(tmp_path, [entry(f"i{n}") for n in range(10)]), 0.2, 5, seed=1)
+
+
+def imported(folder):
+    """The images of a dataset, all to test on, by their ids, and what was said."""
+    said = []
+    images, _ = import_msd(folder, 1, 1, seed=1, say=said.append)
+    return {row["image_id"]: (row["image"], row["label"]) for row in images.to_dict("records")}, said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_paths_in_any_spelling(tmp_path, encoding):
+    entries = [
+        {"image": "./imagesTr//a 1.nii.gz", "label": ".\\labelsTr\\a 1.nii.gz"},
+        {"image": "imagesTr\\b.nii", "label": None},
+        "imagesTr/007.nii.gz",
+    ]
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": entries}), encoding=encoding)
+    images, _ = imported(tmp_path)
+    assert images == {
+        "a_1": ("imagesTr/a 1.nii.gz", "labelsTr/a 1.nii.gz"),
+        "b": ("imagesTr/b.nii", ""),
+        "007": ("imagesTr/007.nii.gz", ""),
+    }
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    entries = [entry("a"), entry("b"), entry("._a"), {"image": "imagesTr/c\td.nii.gz"}, entry("x" * 249)]
+    for name in ("imagesTr/a.nii.gz", "imagesTr/new.nii.gz", "imagesTr/._a.nii.gz", "imagesTs/t1.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    content = {"training": entries, "test": ["./imagesTs/t1.nii.gz", "./imagesTs/t2.nii.gz"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content | {"modality": {"0": "FLAIR", "1": "T1w"}}))
+    images, (odd, test, more, channels) = imported(tmp_path)
+    assert set(images) == {"a", "b"}
+    assert odd.startswith("Left out: 3 images (imagesTr/._a.nii.gz, imagesTr/c\\td.nii.gz, imagesTr/xxx")
+    assert test.startswith("Left out: 2 images (./imagesTs/t1.nii.gz, ./imagesTs/t2.nii.gz)")
+    assert more.startswith("Left out: 1 file (imagesTr/new.nii.gz)")
+    assert "2 channels (FLAIR, T1w)" in channels
+
+
+@given(st.lists(FILE_NAMES, min_size=2, max_size=5, unique=True))
+def test_any_names_that_a_file_system_allows(names):
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            (Path(folder) / "imagesTr").mkdir(exist_ok=True)
+            (Path(folder) / "imagesTr" / f"{name}.nii.gz").touch()
+        dataset(Path(folder), [{"image": f"./imagesTr/{name}.nii.gz"} for name in names])
+        accepted(Path(folder), lambda say: import_msd(Path(folder), 1, 1, 1, say=say), len(names))

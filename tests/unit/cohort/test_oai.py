@@ -6,6 +6,7 @@ import pytest
 import SimpleITK
 from series import OBLIQUE, SAGITTAL, packed, volume, write_series
 
+from cohortreg.cohort.additions import add, read_before
 from cohortreg.cohort.oai import import_oai
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
@@ -354,3 +355,67 @@ def test_no_dess(archive, imported, tmp_path):
         imported()
     with pytest.raises(UserError, match="none is not a folder"):
         imported(tmp_path / "none")
+
+
+def test_an_archive_that_grows(archive, imported, tmp_path):
+    """Scans that come later follow their subject; those that are there keep their rows, also under another name."""
+    for n in range(6):
+        archive(f"900000{n}", f"1058370{n}")
+    images, pairs, _ = imported(fraction=0.5, pairs=3)
+    add(tmp_path / "tables", images, pairs)
+    table = tmp_path / "tables" / "images.tsv"
+    table.write_text(table.read_text().replace("9000003_20041108_right\t9000003", "knee\tanna"))
+    named = (tmp_path / "tables" / "pairs.tsv").read_text().replace("9000003_20041108_right", "knee")
+    (tmp_path / "tables" / "pairs.tsv").write_text(named)
+    for n in range(6):
+        archive(f"900000{n}", f"1068370{n}", date="20060101")
+    before = read_before(tmp_path / "tables")
+    images, pairs, _ = imported(fraction=0.5, pairs=8, before=before)
+    content = table.read_bytes()
+    added = add(tmp_path / "tables", images, pairs, tmp_path / "OAI")
+    assert (added.new_images, added.new_pairs, added.said) == (6, 5, [])
+    assert table.read_bytes().startswith(content)
+    assert added.images.groupby("subject_id")["split"].nunique().eq(1).all()
+    assert set(added.images.loc[added.images["subject_id"] == "anna", "image_id"]) == {
+        "knee",
+        "9000003_20060101_right",
+    }
+
+
+def test_a_label_map_in_the_output_is_never_written_again(zib, imported, tmp_path):
+    imported(tmp_path / "zib")
+    path = tmp_path / "tables" / "labels" / "9000099_20041108_right.nii.gz"
+    by_hand = nibabel.load(path)
+    array = np.asarray(by_hand.dataobj).copy()
+    array[0, 0, 0] = 1 - array[0, 0, 0]
+    nibabel.save(nibabel.Nifti1Image(array, by_hand.affine), path)
+    content = path.read_bytes()
+    images, _, reasons = imported(tmp_path / "zib")
+    assert path.read_bytes() == content and images["label"].tolist() == ["", str(path), ""]
+    assert "is another than would be made of it, and is kept" in next(iter(reasons.values()))
+
+
+def test_label_maps_of_the_user_s_own_in_the_output_folder(zib, archive, imported, tmp_path):
+    """The folder of label maps that an import gives poses may be the one that the user's are in."""
+    (tmp_path / "zib").rename(tmp_path / "tables")
+    labels = tmp_path / "tables" / "labels"
+    labels.mkdir()
+    for path in [path for path in (tmp_path / "tables").iterdir() if path.is_file()]:
+        path.rename(labels / path.name)
+    there = {path: path.read_bytes() for path in labels.iterdir()}
+    for _ in range(2):
+        images, _, reasons = imported(tmp_path / "tables")
+        assert reasons == {}
+        assert images["label"].tolist() == ["", str(labels / "9000099_20041108_right.nii.gz"), ""]
+        assert all(path.read_bytes() == content for path, content in there.items())
+
+
+def test_images_that_are_not_named_in_the_published_way_are_listed(archive, imported, tmp_path):
+    two(archive)
+    (tmp_path / "labels").mkdir()
+    SimpleITK.WriteImage(volume(), str(tmp_path / "OAI" / "9357383_20040927_LEFT_image.nii.gz"))
+    odd = archive("9000622", "10583900")
+    odd.rename(odd.with_name("a\tb"))
+    _, _, reasons = imported(tmp_path / "labels")
+    assert "rename it" in reasons["image", "9357383_20040927_LEFT_image.nii.gz"]
+    assert "a table cannot hold" in reasons["image", "0.C.2/9000622/20041108/a\\tb"]

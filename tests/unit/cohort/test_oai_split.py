@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from cohortreg.cohort.additions import add, read_before
 from cohortreg.cohort.oai_split import full_barcode, import_oai_split, read_list
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
@@ -212,3 +213,29 @@ def test_a_list_that_cannot_be_read_is_one_sentence(tmp_path, text, problem):
 def test_a_root_that_is_not_there(lists, tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist; name the folder"):
         import_oai_split(lists[0], tmp_path / "nowhere")
+
+
+def test_another_import_keeps_what_is_there(lists, tmp_path):
+    """A list of one split after that of the other, an image under another name, and a file that is found later."""
+    paths, root = lists
+    output = tmp_path / "tables"
+
+    def run(paths):
+        imported = import_oai_split(paths, root, before=read_before(output))
+        return imported, add(
+            output, imported.images, imported.pairs, others={"missing.tsv": imported.missing}
+        )
+
+    run(paths[1:])
+    table = (output / "images.tsv").read_text().replace("11_20040927_left\t", "anna\t")
+    (output / "images.tsv").write_text(table)
+    (output / "pairs.tsv").write_text((output / "pairs.tsv").read_text().replace("11_20040927_left", "anna"))
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    (root / f"{AGAIN}_label_all.nii.gz").touch()
+    imported, added = run(paths)
+    assert "anna" in set(imported.images["image_id"]) and (added.new_images, added.new_pairs) == (0, 0)
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
+    differing, stale = added.said
+    # The training list has two of the images, whose split is that of the tests in the table.
+    assert differing.startswith("2 images with another image, label or split in images.tsv than was found (anna, ")
+    assert stale.startswith(f"{output / 'missing.tsv'} keeps 1 row")

@@ -1,5 +1,6 @@
 import pytest
 
+from cohortreg.cohort.additions import Before
 from cohortreg.cohort.phantom import make_phantoms, phantom_tables
 from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.errors import UserError
@@ -25,6 +26,13 @@ def test_tables():
     assert len(pairs) == 6
     with pytest.raises(UserError, match="only 6"):
         phantom_tables(10, 4, 7, seed=2)
+
+
+def test_more_subjects_move_none():
+    before = Before(*phantom_tables(10, 4, 6, seed=2))
+    images, pairs = phantom_tables(20, 8, 10, seed=2, before=before)
+    assert images["split"][:10].tolist() == before.images["split"].tolist()
+    assert images["split"].value_counts().to_dict() == {"train": 12, "test": 8} and len(pairs) == 4
 
 
 @pytest.fixture

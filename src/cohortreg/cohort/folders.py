@@ -1,0 +1,109 @@
+"""What importers share about other people's folders: the files in them, and what is said of those that are not used."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from cohortreg.errors import UserError
+
+#: How the names of images end, NIfTI and others.
+IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".hdr", ".img")
+#: Characters that no table can hold, or that nobody sees in it; also bytes of a name that are not UTF-8.
+ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+#: Bytes of an image_id: files of 255 are named after it, the longest ending in .nii.gz.
+LONGEST_ID = 248
+#: Files that a sentence names.
+NAMED = 3
+
+#: Called with a sentence that the user is to read.
+Say = Callable[[str], None]
+
+
+def silent(sentence: str) -> None:
+    """Say nothing."""
+
+
+def walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder, also behind links, with the names of its files; hidden ones do not count."""
+    seen = set()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(path))
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in visible if os.path.realpath(f"{path}/{name}") not in seen]
+        yield Path(path), sorted(name for name in names if not name.startswith("."))
+
+
+def images_below(folder: Path) -> list[str]:
+    """Paths, relative to the folder, of all files in it that are images by their names; hidden ones do not count."""
+    return sorted(
+        (path / name).relative_to(folder).as_posix()
+        for path, names in walked(folder)
+        for name in names
+        if name.lower().endswith(IMAGES)
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UserError where a folder is not there, or is none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give the one that holds the images.")
+
+
+def fits_a_table(path: str) -> bool:
+    """Whether a path can be written into a table and read again."""
+    return bool(path.strip()) and not ODD.search(path)
+
+
+def exists(path: Path | str) -> bool:
+    """Whether there is something under a path, which may be any text."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long a name, or one with a character that no file can have
+        return False
+
+
+def identifier(name: str) -> str:
+    """An image_id after a file's name: blanks and separators become underscores."""
+    return re.sub(r"[\s/\\]", "_", name)
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a table of images takes a text for an image_id."""
+    return (
+        bool(re.fullmatch(r"[^\s/\\.][^\s/\\]*", text))
+        and fits_a_table(text)
+        and len(text.encode()) <= LONGEST_ID
+    )
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that is another's too, but for case or how accents are written: files of both may be one."""
+    seen = set()
+    for name in names:
+        alike = unicodedata.normalize("NFC", name).casefold()
+        if alike in seen:
+            return name
+        seen.add(alike)
+    return None
+
+
+def shown(text: str) -> str:
+    """A name as a sentence can hold it: characters that cannot be written are escaped."""
+    return ODD.sub(lambda odd: odd[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of several names."""
+    return ", ".join(map(shown, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, in the singular or plural."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def left_out(names: Sequence[str], what: str, why: str) -> list[str]:
+    """A sentence about files that an import does not use; none where there are none."""
+    return [f"Left out: {counted(len(names), what)} ({few(names)}); {why}."] if names else []
