@@ -46,8 +46,8 @@ READY = {
 
 def grow(source: Layout, target: Layout, wanted: int) -> None:
     """Write to target what tables, figures and report read of source, with as many pairs as wanted."""
-    pairs = pd.read_csv(source.pairs, sep="\t", dtype=str, keep_default_na=False)
-    images = pd.read_csv(source.images, sep="\t", dtype=str, keep_default_na=False)
+    pairs = read_text_table(source.pairs, ["moving", "fixed"])
+    images = read_text_table(source.images, ["image_id"])
     measured = read_table(source.pairs_table).drop(columns="set", errors="ignore")
     copies = range(-(-wanted // len(pairs)))
     rng = np.random.default_rng(1)
@@ -59,7 +59,7 @@ def grow(source: Layout, target: Layout, wanted: int) -> None:
     rows.loc[copied, "dice_mean"] += rng.normal(0, NOISE, copied.sum())
     for path, table in ((target.pairs, all_pairs), (target.images, all_images)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, sep="\t", index=False)
+        write_text_table(path, table)
     for folder in ("models", "training"):
         if (source.root / folder).is_dir():
             (target.root / folder).symlink_to((source.root / folder).resolve())

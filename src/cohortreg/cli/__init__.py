@@ -25,6 +25,9 @@ def main() -> None:
     from cohortreg.cli.options import given_results
     from cohortreg.provenance import Command
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may not have every letter that a name has; what was said of the work must not end it.
+        stream.reconfigure(errors="backslashreplace")
     command = Command(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

@@ -23,7 +23,8 @@ Results = Annotated[
 ]
 Output = Annotated[Path, typer.Option(help="The folder to write to.", callback=_note)]
 Seed = Annotated[int, typer.Option(help="Everything drawn at random follows from it.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of the processor.")]
+# Far above, libraries ask the system for more than it has, and crash.
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Threads of the processor.")]
 
 
 class _Given(dict):
@@ -37,7 +38,7 @@ def parsed(settings: str) -> dict:
     """The JSON object of --settings."""
     try:
         given = json.loads(settings, object_hook=_Given)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--settings must be JSON ({error}); correct it.") from error
     if not isinstance(given, _Given):
         raise UserError("--settings must be a JSON object; correct it.")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cohortreg.cohort.tables import write_table
+from cohortreg.cohort.tables import read_table, write_table
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.layout import Layout
@@ -54,7 +54,7 @@ def assign_training_sets(
     # In an order of its own: the same images in another order of the table are the same set.
     names = images["image_id"].sort_values(ignore_index=True)
     current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
-    sidecar = read_json(layout.sidecar(images["image_id"].iloc[0]))
+    sidecar = read_json(layout.sidecar(images["image_id"].iloc[0]), "`cohortreg preprocess`")
     preprocessing = _preprocessing(sidecar)
     name = digest(*current.to_numpy().ravel())[:16]
     if not layout.training_images(
@@ -64,7 +64,7 @@ def assign_training_sets(
     behind = []
     for model in models:
         path = layout.model_training(model)
-        given = read_json(path) if path.is_file() else None
+        given = read_json(path, "`cohortreg cohort`") if path.is_file() else None
         if given is None or _outdated(given, name, preprocessing, retrain):
             start = _keep_weights(layout, model) if given is not None and retrain == "last" else None
             given = {
@@ -101,7 +101,7 @@ def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
 
 
 def _read_set(layout: Layout, training_set: str) -> pd.DataFrame:
-    return pd.read_csv(layout.training_images(training_set), sep="\t", dtype=str, keep_default_na=False)
+    return read_table(layout.training_images(training_set), ["image_id"], "`cohortreg cohort`")
 
 
 def _keep_weights(layout: Layout, model: str) -> str | None:
@@ -115,10 +115,7 @@ def _keep_weights(layout: Layout, model: str) -> str | None:
 
 def training_of(layout: Layout, model: str) -> dict:
     """The training set of a model, how many images it has, and the digest of the weights that training starts with."""
-    path = layout.model_training(model)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run cohortreg cohort with this model first")
-    return read_json(path)
+    return read_json(layout.model_training(model), "`cohortreg cohort` with this model")
 
 
 def training_images(layout: Layout, training_set: str) -> list[str]:
@@ -126,7 +123,7 @@ def training_images(layout: Layout, training_set: str) -> list[str]:
     table = _read_set(layout, training_set)
     for image_id, made_from in table.itertuples(index=False):
         path = layout.sidecar(image_id)
-        if not path.is_file() or image_digest(read_json(path)) != made_from:
+        if not path.is_file() or image_digest(read_json(path, "`cohortreg preprocess`")) != made_from:
             raise UserError(
                 f"{layout.training_images(training_set)}: image '{image_id}' is not there as it was any more; "
                 "--config retrain=last or retrain=scratch trains with the images that are"

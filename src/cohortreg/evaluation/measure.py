@@ -14,7 +14,7 @@ from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 from cohortreg.evaluation.regularity import log_jacobian_std
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.evaluation.tables import read_table, write_table
-from cohortreg.files import digest, digest_file, read_json, write_json
+from cohortreg.files import digest, digest_file, read_kept, write_json
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
@@ -81,7 +81,7 @@ def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
         raise UserError(
             f"{path} is missing: run `cohortreg register-shard` for shard {shard} of {method} first."
         )
-    table = read_table(path)
+    table = read_table(path, ["moving", "fixed", "time_s"], "`cohortreg register-shard` for it")
     return table if "failure" in table else table.assign(failure="")
 
 
@@ -126,7 +126,7 @@ def _measures(
     """What was measured on a pair, and whether that had to be done now."""
     path = layout.evaluated_pair(method, moving, fixed)
     inputs = _digest_inputs(layout, method, moving, fixed, structures)
-    record = read_json(path) if path.exists() else {}
+    record = read_kept(path, "inputs", "measures")
     outdated = record.get("inputs") != inputs
     if outdated:
         forward = layout.forward(method, moving, fixed)

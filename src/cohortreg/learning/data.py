@@ -51,7 +51,7 @@ class TrainingImages:
     def __init__(self, array_path: Path, index_path: Path, device: torch.device):
         if not index_path.is_file():
             raise UserError(f"{index_path}: the training images are not packed yet; run cohortreg pack first")
-        index = read_json(index_path)
+        index = read_json(index_path, "`cohortreg pack`")
         self.sha256 = files.read[Path(array_path)] = index["sha256"]
         self._fields_of_view = np.array(index["fields_of_view"]).swapaxes(1, 2)
         self.device = device

@@ -13,8 +13,9 @@ from typing import TypeVar
 import pandas as pd
 
 from cohortreg.cohort.shards import still_asked
+from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, read_json, whole, write_json
+from cohortreg.files import digest, digest_file, read_json, read_kept, whole, write_json
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Grid, to_physical, write_transform
@@ -31,8 +32,8 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
     path = layout.pair_shard(shard)
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
+    pairs = read_table(path, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
     digest_file(path)  # notes it as what the results come from
-    pairs = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
     return still_asked(layout, pairs)
 
 
@@ -73,7 +74,7 @@ def register_shard(
         """A pair with its images, or with its record alone where its transforms are up to date."""
         made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
         path = layout.registration_record(name, *ids)
-        record = read_json(path) if path.is_file() else {}
+        record = read_kept(path, "hardware", "made_from")
         results = layout.forward(name, *ids), layout.evaluated_pair(name, *ids)
         whole_already = record.get("made_from") == made_from and any(path.is_file() for path in results)
         if whole_already and not record.get("failure"):
@@ -118,7 +119,7 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
         # The result is in the processor's memory, so an accelerator has finished when the call returns.
         pair.registration = method(*pair.images)
     except UserError as error:
-        pair.record["failure"] = str(error)
+        pair.record["failure"] = " ".join(str(error).split())  # a cell of a table
     except Exception as error:  # of a library or a method of the user's own: its traceback goes to the log
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # no other pair would do better on a full disk
@@ -148,5 +149,5 @@ def _write(layout: Layout, name: str, pair: Pair) -> None:
 
 def _preprocessed(layout: Layout, image_id: str) -> Image:
     """An image on the cohort's grid, and what of it was imaged."""
-    field_of_view = read_json(layout.sidecar(image_id))["field_of_view"]
+    field_of_view = read_json(layout.sidecar(image_id), "`cohortreg preprocess`")["field_of_view"]
     return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)
