@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import distinct, with_sets
@@ -40,7 +41,7 @@ def read_table(
         raise UserError(f"{path} is missing; run {command} again.") from None
     except ValueError as error:
         raise UserError(damaged(path, str(error), command)) from error
-    texts = [column for column in table if column not in TEXT and len(table) and table[column].dtype == object]
+    texts = [column for column in table if column not in TEXT and len(table) and not is_numeric_dtype(table[column])]
     if not whole_lines or texts:
         reason = f"column {texts[0]} has more than numbers" if texts else "its last row has no end"
         raise UserError(damaged(path, reason, command))

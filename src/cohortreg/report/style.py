@@ -68,7 +68,7 @@ def short(name: str, longest: int) -> str:
     return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-(longest // 2) :]}"
 
 
-def structure_lines(structures: Sequence[str], longest: int = 30) -> list[Line2D]:
+def structure_lines(structures: Sequence[str], longest: int = 24) -> list[Line2D]:
     """A legend's entries for structures in their colours: the first ones, and how many more there are."""
     colours = list(colours_on_grey(structures).items())[:NAMED]
     lines = [
