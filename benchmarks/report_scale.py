@@ -25,6 +25,8 @@ import numpy as np
 import pandas as pd
 
 from cohortreg import config as configuration
+from cohortreg.cohort.tables import read_table as read_text_table
+from cohortreg.cohort.tables import write_table as write_text_table
 from cohortreg.evaluation.tables import read_table, write_table
 from cohortreg.files import read_json, write_json
 from cohortreg.layout import Layout
@@ -176,7 +178,7 @@ def main() -> None:
     given.folder.mkdir()
     source = Layout(given.results)
     config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
-    own = len(pd.read_csv(source.pairs, sep="\t"))
+    own = len(read_text_table(source.pairs, ["moving", "fixed"]))
     rows = []
     for wanted in given.pairs or [own]:
         row = measure(source, Layout(given.folder.resolve() / str(wanted)), config, wanted)

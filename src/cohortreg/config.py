@@ -214,7 +214,7 @@ def key_paths(node: Mapping, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _as_asked(value: object, rule: Mapping, definitions: Mapping = {}, where: str = "") -> object:
-    """A part of the configuration with numbers, truth values and null where its schema asks for them and text was given.
+    """A part of the configuration with numbers, truth values and null where its schema wants them and text was given.
 
     Snakemake takes all that is nested in --config for text, and YAML an exponent without a point before it. Raises
     UserError where a key is no text.

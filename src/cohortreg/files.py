@@ -155,7 +155,9 @@ def read_json(path: Path, command: str = "the command that wrote it") -> Record:
     if not isinstance(content, dict):
         raise UserError(damaged(path, "it holds no JSON object", command))
     named = str(path).replace("{", "{{").replace("}", "}}")
-    return Record(content, f"{named} has no {{key}}, as if of another version; delete it and run {command} again.")
+    return Record(
+        content, f"{named} has no {{key}}, as if of another version; delete it and run {command} again."
+    )
 
 
 def damaged(path: Path, reason: str, command: str = "the command that wrote it") -> str:
@@ -164,7 +166,7 @@ def damaged(path: Path, reason: str, command: str = "the command that wrote it")
 
 
 def read_kept(path: Path, *keys: str) -> dict:
-    """Read a record that spares work; one that is missing, damaged or lacks one of the keys is empty, as if not there."""
+    """Read a record that spares work; one that is missing, damaged or lacks one of the keys is empty."""
     try:
         record = read_json(path)
     except UserError:

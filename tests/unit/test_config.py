@@ -200,7 +200,9 @@ def as_text(value: object) -> object:
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "hippocampus.yaml", "comparison.yaml", "oai.yaml", "paper.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "hippocampus.yaml", "comparison.yaml", "oai.yaml", "paper.yaml"]
+)
 def test_configuration_that_was_given_as_text_is_the_same(name):
     given = configuration.load(CONFIG / "config.yaml", CONFIG / name)
     text = as_text(given)
@@ -245,5 +247,5 @@ def test_a_method_s_settings_may_be_text():
 @pytest.mark.parametrize("text", ["[1]", "text", "[" * 5000, "a: \x00"])
 def test_a_file_without_keys_ends_in_one_sentence(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(UserError, match="configuration .*c.yaml: "):
+    with pytest.raises(UserError, match=r"configuration .*c.yaml: "):
         configuration.load(CONFIG / "config.yaml", tmp_path / "c.yaml")

@@ -86,7 +86,7 @@ DAMAGED = [b"", b"{", b'{"a": 1', b"[" * 100_000, b"[]", b"null", b"\xff\xfe", b
 def test_damaged_json_says_what_to_delete_and_what_makes_it_anew(tmp_path, content):
     path = tmp_path / "record.json"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="record.json .*; delete it and run `cohortreg x` again.") as error:
+    with pytest.raises(UserError, match=r"record.json .*; delete it and run `cohortreg x` again.") as error:
         read_json(path, "`cohortreg x`")
     assert "\n" not in str(error.value)
     assert read_kept(path) == {}
@@ -101,6 +101,6 @@ def test_json_of_another_version_says_so_where_a_key_is_looked_up(tmp_path):
         record["b"]
     assert read_kept(path, "a") == {"a": 1}
     assert read_kept(path, "a", "b") == {}
-    with pytest.raises(UserError, match="gone.json is missing; run `cohortreg x` again"):
+    with pytest.raises(UserError, match=r"gone.json is missing; run `cohortreg x` again"):
         read_json(tmp_path / "gone.json", "`cohortreg x`")
     assert read_kept(tmp_path / "gone.json") == {}

@@ -57,11 +57,13 @@ def test_what_a_killed_command_left_does_not_end_what_others_say(tmp_path):
     assert record["outputs"] == ["first.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"outputs": 5, "inputs": {}, "command": "", "software": {}}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"outputs": 5, "inputs": {}, "command": "", "software": {}}']
+)
 def test_a_damaged_record_is_named(tmp_path, content):
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "20260101T000000-x-host-1.json").write_text(content)
-    with pytest.raises(UserError, match="20260101T000000-x-host-1.json .*; delete it"):
+    with pytest.raises(UserError, match=r"20260101T000000-x-host-1.json .*; delete it"):
         list(history(tmp_path))
 
 

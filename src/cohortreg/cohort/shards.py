@@ -49,7 +49,7 @@ def _size_and_time(stat: os.stat_result) -> str:
 
 
 def rows_made(index: Path) -> set[str]:
-    """The `row_digest` of every image in a shard's index; of one that is missing, damaged or of an earlier version, none."""
+    """The `row_digest` of each image in a shard's index; none where it is missing, damaged or of an earlier version."""
     try:
         return set(read_table(index, ["row"])["row"])
     except UserError:

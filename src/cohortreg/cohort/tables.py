@@ -180,9 +180,7 @@ def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
     """Refuse a header that lacks a column or has one twice."""
     missing = [column for column in schema["required"] if column not in header]
     if any(f'"{column}"' in header for column in missing):
-        raise UserError(
-            f'{path} has {missing[0]} in quotation marks in its first row; {WITHOUT_QUOTES}.'
-        )
+        raise UserError(f"{path} has {missing[0]} in quotation marks in its first row; {WITHOUT_QUOTES}.")
     if missing:
         raise UserError(
             f"{path} has no column {', '.join(missing)}; add it to the first row (tabs separate columns)."
@@ -194,17 +192,18 @@ def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
 def _check_names(path: Path, image_ids: pd.Series) -> None:
     """Refuse ids that no files can be named after, or whose files are the same on some file systems."""
     for line, image_id in image_ids.items():
-        if len(image_id.encode()) > LONGEST_ID:
+        size = len(image_id.encode())
+        if size > LONGEST_ID:
             raise UserError(
-                f"{path}, row {line}, column image_id: '{image_id[:20]}...' has {len(image_id.encode())} bytes, and the "
-                f"names of files have room for {LONGEST_ID}; give it a shorter name, here and in the table of pairs."
+                f"{path}, row {line}, column image_id: '{image_id[:20]}...' has {size} bytes, and the names of files "
+                f"have room for {LONGEST_ID}; give it a shorter name, here and in the table of pairs."
             )
     alike = image_ids.map(lambda image_id: unicodedata.normalize("NFC", image_id).casefold())
     for line in alike[alike.duplicated()].index:
         first = alike.index[alike == alike[line]][0]
         raise UserError(
-            f"{path}, row {line}: image_id '{image_ids[line]}' and '{image_ids[first]}' of row {first} differ in case or in "
-            "how accents are written only, and some file systems take their files for the same; rename one."
+            f"{path}, row {line}: image_id '{image_ids[line]}' and '{image_ids[first]}' of row {first} differ in case "
+            "or in how accents are written only, and some file systems take their files for the same; rename one."
         )
 
 

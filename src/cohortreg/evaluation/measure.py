@@ -112,8 +112,11 @@ def evaluate_shard(
 
 
 def columns(structures: Iterable[str]) -> list[str]:
-    """Columns of a shard's table of pairs, in order."""
+    """Columns of a shard's table of pairs, in order. Raises UserError where a structure is called as another column."""
     names = ["mean", *structures]
+    for name in names[1:]:
+        if name in ("mean", UNION):
+            raise UserError(f"a structure is called {name}, as a column of the tables is; rename it.")
     overlaps = [f"dice_{name}" for name in [*names, *([UNION] if len(names) > 2 else [])]]
     distances = [f"hd95_{name}" for name in names]
     regularity = ["folds", "folds_percent", "log_jacobian_std", "inverse_consistency_voxels"]

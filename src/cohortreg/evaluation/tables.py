@@ -41,7 +41,11 @@ def read_table(
         raise UserError(f"{path} is missing; run {command} again.") from None
     except ValueError as error:
         raise UserError(damaged(path, str(error), command)) from error
-    texts = [column for column in table if column not in TEXT and len(table) and not is_numeric_dtype(table[column])]
+    texts = [
+        column
+        for column in table
+        if column not in TEXT and len(table) and not is_numeric_dtype(table[column])
+    ]
     if not whole_lines or texts:
         reason = f"column {texts[0]} has more than numbers" if texts else "its last row has no end"
         raise UserError(damaged(path, reason, command))

@@ -33,10 +33,11 @@ def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
     names: dict[str, tuple[str, str]] = {}
     for ids in dict.fromkeys(both for moving, fixed in pairs for both in ((moving, fixed), (fixed, moving))):
         name = _name(*ids, kind)
-        if len(name.encode()) > LONGEST:
+        size = len(name.encode())
+        if size > LONGEST:
             raise UserError(
-                f"The transform of {ids[0]} to {ids[1]} would be called {name}, which has {len(name.encode())} bytes, and "
-                f"names of files have at most {LONGEST}; give the images shorter names."
+                f"The transform of {ids[0]} to {ids[1]} would be called {name}, which has {size} bytes, and names of "
+                f"files have at most {LONGEST}; give the images shorter names."
             )
         other = names.setdefault(name, ids)
         if other != ids:
@@ -67,7 +68,10 @@ def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Pa
     }
     if not paths[moving, fixed].is_file():
         return 0
-    sources = {image: Source.of(read_json(layout.sidecar(image), "`cohortreg preprocess`")) for image in (moving, fixed)}
+    sources = {
+        image: Source.of(read_json(layout.sidecar(image), "`cohortreg preprocess`"))
+        for image in (moving, fixed)
+    }
     present = {ids: path for ids, path in paths.items() if path.is_file()}
     for (onto_from, onto), path in present.items():
         transform = between_raw(read_transform(path), sources[onto_from], sources[onto])

@@ -163,7 +163,9 @@ def _curve(axes: Axes, joined: pd.DataFrame, column: str, colour: str, model: st
         axes.plot(history["step"], history[column], color=colour, linewidth=0.6, alpha=0.35)
         window = max(3, len(history) // 25)
         smooth = history[column].rolling(window, center=True, min_periods=1).median()
-        axes.plot(history["step"], smooth, color=colour, label=style.short(model, NAME) if stage == 1 else None)
+        axes.plot(
+            history["step"], smooth, color=colour, label=style.short(model, NAME) if stage == 1 else None
+        )
 
 
 def _name_stages(axes: Axes, starts: Sequence[float]) -> None:

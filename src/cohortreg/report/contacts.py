@@ -121,7 +121,15 @@ def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | No
     if mark:
         axes.plot(left + 0.05, middle, "o", color=mark, markersize=5, markeredgecolor="none")
     look = {"color": mark, "weight": "bold"} if mark else {"color": style.INK}
-    axes.text(left + 0.13 * bool(mark), middle, style.short(name, longest), fontsize=FONT, va="center", parse_math=False, **look)
+    axes.text(
+        left + 0.13 * bool(mark),
+        middle,
+        style.short(name, longest),
+        fontsize=FONT,
+        va="center",
+        parse_math=False,
+        **look,
+    )
 
 
 def _draw_slice(

@@ -95,7 +95,10 @@ def write_pair_pages(
     rows = {
         ids: rows for ids, rows in read_table(layout.pairs_table).groupby(["moving", "fixed"], sort=False)
     }
-    template, cohort = environment.get_template("pair.html.j2"), read_json(layout.cohort, "`cohortreg cohort`")
+    template, cohort = (
+        environment.get_template("pair.html.j2"),
+        read_json(layout.cohort, "`cohortreg cohort`"),
+    )
     written = set()
     for place, (moving, fixed) in enumerate(chosen):
         shown = show_pair(layout, config, rows[moving, fixed], pages=len(chosen))

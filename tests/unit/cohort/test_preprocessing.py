@@ -478,5 +478,5 @@ def test_a_damaged_index_of_a_shard_says_what_makes_it_anew(cohort, content):
     run(cohort)
     layout.image_shard(1).write_text(content)
     assert rows_made(layout.image_shard(1)) == set()
-    with pytest.raises(UserError, match="1.tsv .* run `cohortreg preprocess` for shard 1 again"):
+    with pytest.raises(UserError, match=r"1.tsv .* run `cohortreg preprocess` for shard 1 again"):
         merge(cohort)

@@ -203,10 +203,11 @@ def test_tables_of_the_repository_are_valid(cohort):
 
 
 # What a spreadsheet, or a person, may put into a cell: everything but a tab and the end of a line.
-CELLS = st.text(st.characters(exclude_characters="\t\n\r", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
-    ["NA", "nan", "null", "1e5", "001", "-", "--help", '"', '"quoted"', '"open', "'", "#", "%s", "$x$", "&<b>", "a,b=c"]
-    + [" a ", "Ä", "A\u0308", "א", "👩‍⚕️", "CON", "~", "*", "[a]", "{a}", ".", "..", "\x00", "\x85", "\u2028", "\ufeff"]
-)
+ODD = ["NA", "nan", "null", "1e5", "001", "-", "--help", '"', '"quoted"', '"open', "'", "#", "%s", "$x$"]
+ODD += ["&<b>", "a,b=c", " a ", "Ä", "A\u0308", "א", "👩\u200d⚕️", "CON", "~", "*", "[a]", "{a}", ".", ".."]
+ODD += ["\x00", "\x85", "\u2028", "\ufeff"]
+ANY = st.characters(exclude_characters="\t\n\r", exclude_categories=["Cs"])
+CELLS = st.text(ANY, max_size=12) | st.sampled_from(ODD)
 
 
 def as_written(header, rows) -> str:
@@ -232,7 +233,9 @@ def test_cells_are_kept_as_they_are_or_refused(tmp_path_factory, ids, notes, nam
     assert again.values.tolist() == rows and again.columns.tolist() == header
 
 
-@pytest.mark.parametrize("image_id", ["NA", "nan", "1e5", "001", 'a"b', "-x", "#a", "%d", "$a$", "<b>", "é", "e\u0301", "CON"])
+@pytest.mark.parametrize(
+    "image_id", ["NA", "nan", "1e5", "001", 'a"b', "-x", "#a", "%d", "$a$", "<b>", "é", "e\u0301", "CON"]
+)
 def test_names_that_look_like_something_else_are_kept(table, image_id):
     images = read_images(table(IMAGES.replace("NA\t", f"{image_id}\t")))
     assert images["image_id"].tolist() == ["a", "b", image_id]
@@ -280,10 +283,17 @@ def test_a_table_that_may_not_be_read_ends_in_a_sentence(tmp_path):
             read_images(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"moving\tfi", b"moving\tfixed\na\tb\nb", b"moving\tfixed\na\n", b"\xff\n", b"moving\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"moving\tfi", b"moving\tfixed\na\tb\nb", b"moving\tfixed\na\n", b"\xff\n", b"moving\n"]
+)
 def test_a_damaged_table_of_ours_says_what_makes_it_anew(tmp_path, content):
     path = tmp_path / "0.tsv"
     path.write_bytes(content)
-    refused(lambda path: read_table(path, ["moving", "fixed"], "`cohortreg cohort`"), path, "delete it", "run `cohortreg cohort` again")
+    refused(
+        lambda path: read_table(path, ["moving", "fixed"], "`cohortreg cohort`"),
+        path,
+        "delete it",
+        "run `cohortreg cohort` again",
+    )
     path.unlink()
     refused(lambda path: read_table(path, ["moving"], "`cohortreg cohort`"), path, "is missing")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cohortreg.errors import UserError
-from cohortreg.evaluation.measure import evaluate_shard, measure_pair, registered_pairs
+from cohortreg.evaluation.measure import columns, evaluate_shard, measure_pair, registered_pairs
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import write_json
 from cohortreg.images.io import Image, write_image
@@ -171,3 +171,9 @@ def test_a_shard_that_was_not_registered_is_named(layout):
         UserError, match=r"7\.csv is missing: run `cohortreg register-shard` for shard 7 of shift"
     ):
         registered_pairs(layout, "shift", 7)
+
+
+@pytest.mark.parametrize("name", ["mean", "union"])
+def test_a_structure_with_the_name_of_another_column_is_refused(name):
+    with pytest.raises(UserError, match=f"a structure is called {name}"):
+        columns(["core", name])

@@ -299,7 +299,9 @@ def test_p_values_are_written_however_small(tmp_path):
     assert (tmp_path / "t.csv").read_text() == "p_value\n3.21e-18\n"
 
 
-TEXTS = st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+TEXTS = st.text(
+    st.characters(exclude_characters="\r", exclude_categories=["Cs"]), max_size=8
+) | st.sampled_from(
     ["NA", "nan", "1e5", "001", " a ", '"', '"a', "a,b", "\n", "-", "é", "e\u0301", "👩", "=1+1"]
 )
 
@@ -315,15 +317,16 @@ def test_names_and_reasons_are_read_as_they_were_written(tmp_path_factory, rows)
     assert again[texts].values.tolist() == table[texts].values.tolist()
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "moving,fixed,fail", "moving,fixed,failure,dice_mean\na,b,,0.", "moving,fixed,failure,dice_mean\na,b,,0.x\n"]
-    + ['moving,fixed,failure,dice_mean\n"a,b,,0.5\n', "moving,fixed,failure,dice_mean\na,b,,0.5,1\n,,,,,,\n", "\xff\n", "moving\n"],
-)
+HEAD = "moving,fixed,failure,dice_mean\n"
+CUT = ["", "moving,fixed,fail", "moving\n", "\xff\n"]
+CUT += [HEAD + rows for rows in ("a,b,,0.", "a,b,,0.x\n", '"a,b,,0.5\n', "a,b,,0.5,1\n,,,,,,\n")]
+
+
+@pytest.mark.parametrize("content", CUT)
 def test_a_damaged_table_says_what_makes_it_anew(tmp_path, content):
     path = tmp_path / "0.csv"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match="0.csv .*; delete it and run `cohortreg x` again") as error:
+    with pytest.raises(UserError, match=r"0.csv .*; delete it and run `cohortreg x` again") as error:
         read_table(path, ["moving", "fixed", "failure"], "`cohortreg x`")
     assert "\n" not in str(error.value)
 
@@ -332,4 +335,6 @@ def test_a_structure_may_be_called_as_another_one_s_mean():
     rows = [{"method": "identity", "dice_mean": 0.5, "dice_a": 0.1, "dice_a_mean": 0.9, "failure": ""}] * 2
     rows = [row | {"moving": name, "fixed": "b"} for row, name in zip(rows, "cd", strict=True)]
     summary = summarise(pd.DataFrame(rows), SIMILARITIES, "identity", 1)
-    assert summary.loc[0, ["dice_mean", "dice_a_mean", "dice_a_mean_mean"]].tolist() == pytest.approx([0.5, 0.1, 0.9])
+    assert summary.loc[0, ["dice_mean", "dice_a_mean", "dice_a_mean_mean"]].tolist() == pytest.approx(
+        [0.5, 0.1, 0.9]
+    )

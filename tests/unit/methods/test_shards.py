@@ -163,7 +163,9 @@ def test_a_reason_of_several_lines_is_one_cell(layout):
     assert table["failure"].tolist() == ["", "no overlap at all", ""]
 
 
-@pytest.mark.parametrize(("content", "words"), [("", "damaged"), ("{}", "no field_of_view"), (None, "is missing")])
+@pytest.mark.parametrize(
+    ("content", "words"), [("", "damaged"), ("{}", "no field_of_view"), (None, "is missing")]
+)
 def test_a_sidecar_that_cannot_be_used_says_what_makes_it_anew(layout, content, words):
     layout.sidecar("a").unlink()
     if content is not None:

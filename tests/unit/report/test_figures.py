@@ -214,7 +214,7 @@ def test_the_legend_of_many_structures_leaves_the_images_their_place():
         widths.append(max(axes.get_window_extent().width for axes in figure.axes))
         legends.append([text.get_text() for text in figure.legends[0].get_texts()])
         box = figure.legends[0].get_window_extent()
-        assert 0 <= box.x0 and box.x1 <= figure.bbox.width
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     assert widths[1] > 0.8 * widths[0]
     assert len(legends[1]) == 16 and "and 16 more" in legends[1]
 
