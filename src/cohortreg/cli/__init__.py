@@ -41,6 +41,10 @@ def main() -> None:
     except OSError as error:
         print(f"cohortreg: {_machine_fault(error)}", file=sys.stderr)
         sys.exit(1)
+    except UnicodeEncodeError as error:  # of a file's name
+        letter = error.object[error.start : error.end].encode("unicode_escape").decode()
+        print(f"cohortreg: this locale has no {letter}; set LC_ALL=C.UTF-8 and run again.", file=sys.stderr)
+        sys.exit(1)
     except MemoryError:
         print("cohortreg: the memory of this machine does not suffice; run it where there is more.", file=sys.stderr)
         sys.exit(1)

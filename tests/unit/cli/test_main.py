@@ -28,3 +28,19 @@ def test_a_terminal_that_lacks_letters_ends_no_command(tmp_path, encoding):
         said = (done.stdout + done.stderr).decode("utf-8", "replace")
         assert done.returncode == code, said
         assert "Traceback" not in said and "cohortreg" in said
+
+
+def test_a_locale_in_which_no_file_can_have_a_name_ends_in_a_sentence(tmp_path):
+    header = "image_id\tsubject_id\tside\tsplit\timage\tlabel\n"
+    (tmp_path / "images.tsv").write_text(f"{header}א\ts\t\t\tgone.nii\t\n", encoding="utf-8")
+    settings = '{"preprocess": {"grid": [8, 8, 8], "mirror": "none"}, "structures": {}}'
+    arguments = ["preprocess", "results", "--images", "images.tsv", "--root", ".", "--settings", settings]
+    done = subprocess.run(
+        [sys.executable, "-c", "from cohortreg.cli import main; main()", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+    )
+    last = done.stderr.decode("ascii").splitlines()[-1]
+    assert done.returncode == 1
+    assert last == r"cohortreg: this locale has no \u05d0; set LC_ALL=C.UTF-8 and run again."
