@@ -25,6 +25,8 @@ import numpy as np
 import pandas as pd
 
 from cohortreg import config as configuration
+from cohortreg.cohort.tables import read_table as read_text_table
+from cohortreg.cohort.tables import write_table as write_text_table
 from cohortreg.evaluation.tables import read_table, write_table
 from cohortreg.files import read_json, write_json
 from cohortreg.layout import Layout
@@ -46,8 +48,8 @@ READY = {
 
 def grow(source: Layout, target: Layout, wanted: int) -> None:
     """Write to target what tables, figures and report read of source, with as many pairs as wanted."""
-    pairs = pd.read_csv(source.pairs, sep="\t", dtype=str, keep_default_na=False)
-    images = pd.read_csv(source.images, sep="\t", dtype=str, keep_default_na=False)
+    pairs = read_text_table(source.pairs, ["moving", "fixed"])
+    images = read_text_table(source.images, ["image_id"])
     measured = read_table(source.pairs_table).drop(columns="set", errors="ignore")
     copies = range(-(-wanted // len(pairs)))
     rng = np.random.default_rng(1)
@@ -59,7 +61,7 @@ def grow(source: Layout, target: Layout, wanted: int) -> None:
     rows.loc[copied, "dice_mean"] += rng.normal(0, NOISE, copied.sum())
     for path, table in ((target.pairs, all_pairs), (target.images, all_images)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, sep="\t", index=False)
+        write_text_table(path, table)
     for folder in ("models", "training"):
         if (source.root / folder).is_dir():
             (target.root / folder).symlink_to((source.root / folder).resolve())
@@ -176,7 +178,7 @@ def main() -> None:
     given.folder.mkdir()
     source = Layout(given.results)
     config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
-    own = len(pd.read_csv(source.pairs, sep="\t"))
+    own = len(read_text_table(source.pairs, ["moving", "fixed"]))
     rows = []
     for wanted in given.pairs or [own]:
         row = measure(source, Layout(given.folder.resolve() / str(wanted)), config, wanted)

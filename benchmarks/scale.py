@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from cohortreg.cohort.tables import read_images, write_table
 from cohortreg.layout import Layout
 from cohortreg.provenance import git_commit, hardware, software
 
@@ -63,13 +64,13 @@ def write_project(folder: Path) -> None:
     """The demo's subjects, few of them, at full size."""
     folder.mkdir()
     shutil.copytree(REPOSITORY / "config", folder / "config")
-    images = pd.read_csv(REPOSITORY / "config" / "demo" / "images.tsv", sep="\t", dtype=str)
+    images = read_images(REPOSITORY / "config" / "demo" / "images.tsv")
     tested = images[images["split"] == "test"].head(TESTED)
     chosen = pd.concat([images[images["split"] == "train"].head(TRAINED), tested])
-    chosen.to_csv(folder / "config" / "images.tsv", sep="\t", index=False)
+    write_table(folder / "config" / "images.tsv", chosen)
     ids = list(tested["image_id"])
     pairs = pd.DataFrame({"moving": ids[:-1], "fixed": ids[1:]})
-    pairs.to_csv(folder / "config" / "pairs.tsv", sep="\t", index=False)
+    write_table(folder / "config" / "pairs.tsv", pairs)
     (folder / "scale.yaml").write_text(yaml.safe_dump(configuration()))
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 import SimpleITK as sitk
 
 from cohortreg import config as configuration
+from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.methods.programs import niftyreg
 from cohortreg.methods.registry import method_class
 from cohortreg.provenance import git_commit, hardware, software
@@ -86,8 +87,9 @@ def main() -> None:
     given = parser.parse_args()
     config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
     root = configuration.expand_root(config["root"])
-    images = pd.read_csv(REPOSITORY / config["images"], sep="\t", dtype=str, index_col="image_id")
-    pairs = pd.read_csv(REPOSITORY / config["pairs"], sep="\t", dtype=str)
+    images = read_images(REPOSITORY / config["images"])
+    pairs = read_pairs(REPOSITORY / config["pairs"], images)
+    images = images.set_index("image_id")
     pairs = pairs.drop_duplicates(["moving", "fixed"]).iloc[:: given.every]
     files = {
         name: tuple(str(root / row[key]) for key in ("image", "label")) for name, row in images.iterrows()

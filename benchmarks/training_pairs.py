@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from cohortreg import config as configuration
+from cohortreg.cohort.tables import read_images
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.icon.similarities import LocalCrossCorrelation
 from cohortreg.images.io import read_image, read_label
@@ -55,7 +56,7 @@ def main(results: str, config: str, output: str, *methods: str) -> None:
     torch.set_num_threads(1)
     layout, random = Layout(results), np.random.default_rng(SEED)
     settings = configuration.load(DEFAULTS, Path(config))
-    images = pd.read_csv(layout.images, sep="\t", dtype=str)
+    images = read_images(layout.images)
     device = Device("cpu", settings["training"]["precision"])
     opened = {name: open_method(name, layout, {}, settings["seed"], 1, device) for name in methods}
     rows = []

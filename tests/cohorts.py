@@ -82,7 +82,7 @@ def make_results(
     _write_training(layout, config)
     similarities = dict.fromkeys(config["methods"], "") | {"affine": "MI"}
     pairs = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(set=sets)
-    pairs.to_csv(layout.pairs, sep="\t", index=False)
+    write_table(layout.pairs, pairs)
     write_tables(layout, config["methods"], config["models"], similarities, 1, reference="affine", seed=1)
     return layout, config
 
@@ -98,7 +98,7 @@ def _write_cohort(layout: Layout) -> None:
         ["image", "broken", "broken.nii is cut short"],
         ["pair", "broken a", "image 'broken' is <excluded>"],
     ]
-    pd.DataFrame(rows, columns=["kind", "id", "reason"]).to_csv(layout.excluded, sep="\t", index=False)
+    write_table(layout.excluded, pd.DataFrame(rows, columns=["kind", "id", "reason"]))
 
 
 def write_training_set(layout: Layout, *image_ids: str) -> str:

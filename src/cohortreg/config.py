@@ -4,7 +4,9 @@ The defaults are not in the code: config/config.yaml has a value for every key, 
 is merged over it. The schema, schemas/config.schema.yaml, describes every key.
 """
 
+import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
@@ -16,6 +18,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from cohortreg.errors import UserError
 
 DATA = "../shared/data"
+#: How null is written where all is text.
+NULL = ("", "~", "null", "Null", "NULL", "None")
 #: What a cohort's own file replaces and does not complete.
 REPLACED = ("structures", "method_settings", "phantom")
 #: Ends the name of a row whose networks are optimised for each pair.
@@ -49,9 +53,11 @@ def load(defaults: Path, *overlays: Path) -> dict:
     for path in (defaults, *overlays):
         try:
             content = yaml.safe_load(Path(path).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"configuration {path}: cannot be read as YAML ({reason}).") from None
+        if not isinstance(content or {}, Mapping):
+            raise UserError(f"configuration {path}: it has no keys; see config/README.md.")
         merged = merge(merged, content or {})
     return validate(merged)
 
@@ -82,12 +88,13 @@ def _network_keys(architecture: str) -> tuple[str, ...]:
 
 
 def validate(config: Mapping) -> dict:
-    """The configuration, if it is one that a run can be built from.
+    """The configuration, if it is one that a run can be built from, with numbers that were given as text as numbers.
 
     Raises UserError with one sentence that names the first wrong key and what to do about it.
     """
-    validator = Draft202012Validator(schema())
-    error = min(validator.iter_errors(config), key=_urgency, default=None)
+    known = schema()
+    config = _as_asked(config, known, known["$defs"])
+    error = min(Draft202012Validator(known).iter_errors(config), key=_urgency, default=None)
     if error is not None:
         raise UserError(_sentence(error))
     _check_preprocess(config["preprocess"], config["phantom"])
@@ -113,6 +120,7 @@ def complete(schema: Mapping[str, dict], given: Mapping, where: str) -> dict:
     configuration. Raises UserError with one sentence that names the first wrong key.
     """
     whole = {"type": "object", "additionalProperties": False, "properties": schema}
+    given = _as_asked(given, whole)
     error = min(Draft202012Validator(whole).iter_errors(given), key=_urgency, default=None)
     if error is not None:
         raise UserError(_sentence(error, where))
@@ -185,8 +193,9 @@ def _sentence(error: ValidationError, part: str = "") -> str:
         problem = "missing; take its default from config/config.yaml"
     else:
         problem = error.message
-        if error.validator == "type" and _reads_as_number(error.instance):
-            problem += "; YAML takes an exponent for a number only behind a point, as in 5.0e-4"
+        named = not isinstance(error.instance, Mapping | list | None)
+        if error.validator == "type" and "string" in error.validator_value and named:
+            problem += "; put it in quotes"
         if description := error.schema.get("description"):
             problem += f" ({description})"
     end = "" if problem.endswith("?") else "; see config/README.md."
@@ -220,11 +229,61 @@ def key_paths(node: Mapping, path: str = "") -> Iterator[tuple[str, str]]:
         yield from key_paths(items, f"{path}[]")
 
 
-def _reads_as_number(value: object) -> bool:
+def _as_asked(value: object, rule: Mapping, definitions: Mapping = {}, where: str = "") -> object:
+    """A part of the configuration with numbers, truth values and null where its schema wants them and text was given.
+
+    Snakemake takes all that is nested in --config for text, and YAML an exponent without a point before it. Raises
+    UserError where a key is no text.
+    """
+    rule = definitions.get(rule.get("$ref", "").removeprefix("#/$defs/"), {}) | rule
+    if isinstance(value, Mapping):
+        named, others = rule.get("properties", {}), rule.get("additionalProperties")
+        read = {}
+        for key, part in value.items():
+            here = f"{where}.{key}" if where else str(key)
+            if not isinstance(key, str):
+                _fail(here, f"the key {key!r} is no text; put it in quotes")
+            part_rule = named.get(key, others if isinstance(others, Mapping) else {})
+            read[key] = _as_asked(part, part_rule, definitions, here)
+        return read
+    if isinstance(value, list | tuple):
+        items = rule.get("items", {})
+        return [_as_asked(item, items, definitions, f"{where}[{place}]") for place, item in enumerate(value)]
+    return _scalar(value, rule)
+
+
+def _scalar(value: object, rule: Mapping) -> object:
+    """A value without parts as its schema asks for it; one that does not fit stays as it is, for the validator."""
+    kinds = {kind for part in (rule, *rule.get("anyOf", ())) for kind in _kinds(part)}
+    choices = rule.get("enum", [])
+    if isinstance(value, str) and value not in choices:
+        if value in NULL and ("null" in kinds or None in choices):
+            return None
+        if "string" in kinds:
+            return value
+        if "boolean" in kinds and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        number = _number(value)
+        value = number if kinds & {"integer", "number"} or number in choices else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # YAML has .nan and .inf, which are none of the numbers that a schema means
+    return int(value) if isinstance(value, float) and value.is_integer() and "integer" in kinds else value
+
+
+def _kinds(rule: Mapping) -> list[str]:
+    kinds = rule.get("type", [])
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def _number(text: str) -> int | float | str:
+    """The number that a text is, or else the text."""
     try:
-        return isinstance(value, str) and float(value) is not None
+        number = float(text)
     except ValueError:
-        return False
+        return text
+    if not math.isfinite(number):
+        return text
+    return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else number
 
 
 def _check_preprocess(preprocess: Mapping, phantom: Mapping | None) -> None:

@@ -17,6 +17,9 @@ from cohortreg.errors import BadImage, UserError
 # Bytes; where writing failed for no reason that was given, a file system with less than this left is full.
 FULL = 2**16
 
+#: Bytes of a file's name, on nearly every file system.
+LONGEST = 255
+
 
 #: What this process has done so far, for `provenance`: files that it wrote, and those that it read with their SHA-256.
 written: list[Path] = []
@@ -93,7 +96,11 @@ def _delete(folder: Path, name: str) -> None:
 
 def _beside(path: Path) -> Path:
     """The name that a file or folder of this process has until it is whole."""
-    return path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
+    name = f".{socket.gethostname()}.{os.getpid()}.{path.name}"
+    if len(os.fsencode(name)) > LONGEST:
+        # Which file it is, the digest tells; the end of the name has its suffixes.
+        name = f".{socket.gethostname()}.{os.getpid()}.{digest(os.fsencode(path.name))[:16]}{path.name[-20:]}"
+    return path.with_name(name)
 
 
 @contextmanager
@@ -143,9 +150,49 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path) -> dict:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+class Record(dict):
+    """What a JSON file of the project's own holds; a key that it lacks ends in a sentence."""
+
+    def __init__(self, content: dict, lacking: str):
+        super().__init__(content)
+        self._lacking = lacking
+
+    def __missing__(self, key: str):
+        raise UserError(self._lacking.format(key=key))
+
+
+def read_json(path: Path, command: str = "the command that wrote it") -> Record:
+    """Read a JSON file that the project wrote, which holds an object.
+
+    command: what writes it, for messages. Raises UserError where the file is missing, damaged, or lacks a key that is
+    looked up in it.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run {command} again.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(damaged(path, str(error), command)) from error
+    if not isinstance(content, dict):
+        raise UserError(damaged(path, "it holds no JSON object", command))
+    named = str(path).replace("{", "{{").replace("}", "}}")
+    return Record(
+        content, f"{named} has no {{key}}, as if of another version; delete it and run {command} again."
+    )
+
+
+def damaged(path: Path, reason: str, command: str = "the command that wrote it") -> str:
+    """A sentence for a file of the project's own that cannot be read."""
+    return f"{path} is cut short or damaged ({' '.join(reason.split())}); delete it and run {command} again."
+
+
+def read_kept(path: Path, *keys: str) -> dict:
+    """Read a record that spares work; one that is missing, damaged or lacks one of the keys is empty."""
+    try:
+        record = read_json(path)
+    except UserError:
+        return {}
+    return record if all(key in record for key in keys) else {}
 
 
 def digest(*parts: str | bytes) -> str:

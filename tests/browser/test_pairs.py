@@ -295,3 +295,18 @@ def test_a_single_pair_without_labels_and_figures(page, unlabelled):
     text = page.find("main").text
     assert "No pair has a value of: Dice [%], HD95 [mm], since the cohort has no labels." in text
     assert "The file of this figure is missing: figures/folds.png." in text
+
+
+def test_a_script_that_is_not_the_report_s_does_not_run(page):
+    page.run("""
+        const script = document.createElement("script");
+        script.textContent = "window.ran = 'a script in the page'";
+        const image = document.createElement("img");
+        image.setAttribute("onerror", "window.ran = 'a handler'");
+        image.src = "gone.png";
+        document.body.append(script, image);
+    """)
+    page.wait(lambda: page.run("return [...document.images].at(-1).complete"))
+    assert page.run("return window.ran") is None
+    refused = [message for message in page.messages() if "Content Security Policy" in message]
+    assert len(refused) == 2

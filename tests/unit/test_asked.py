@@ -1,5 +1,7 @@
 """Settings of jobs, in files that are newer than what was made with others."""
 
+from pathlib import Path
+
 import pytest
 
 from cohortreg.asked import Asked
@@ -65,7 +67,6 @@ def test_a_job_reads_what_was_written(asked, tmp_path):
 @pytest.mark.parametrize("damage", ["", "{", "[]", "[" * 200_000, "\udcff"])
 def test_a_damaged_file_is_written_again(asked, damage):
     path = asked("run", True, seed=1)
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(damage)
+    Path(path).write_text(damage, encoding="utf-8", errors="surrogateescape")
     asked("run", True, seed=1)
     assert read_json(path)["seed"] == 1

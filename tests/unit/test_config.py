@@ -50,7 +50,14 @@ def put(config: dict, path: str, value: object) -> None:
             {"architecture": "enc_dec", "down": [2, 4], "up": [4], "bottleneck": 4},
             "models.icon.network.bottleneck: a network of architecture enc_dec has none; remove it",
         ),
-        ("models.icon.stages.0.learning_rate", "5e-4", "as in 5.0e-4"),
+        ("models.icon.stages.0.learning_rate", "fast", "learning_rate: 'fast' is not of type 'number'"),
+        ("models.icon.stages.0.learning_rate", float("nan"), "learning_rate: 'nan' is not of type 'number'"),
+        ("structures", {1: [1]}, "structures.1: the key 1 is no text; put it in quotes"),
+        ("structures", {"1": [1]}, "structures: '1' does not match"),
+        ("structures", {"a\n": [1]}, "structures: 'a\\n' does not match"),
+        ("cohort", 7, "cohort: 7 is not of type 'string'; put it in quotes"),
+        ("cohort", "demo\n", "does not match"),
+        ("cohort", "c" * 256, "is too long"),
         ("preprocess.fit", "stretch", "preprocess.fit: 'stretch' is not one of ['resample', 'pad']"),
         ("preprocess.percentiles", [99, 1], "preprocess.percentiles: the first, 99, must be below the second, 1"),
         ("preprocess.grid", [25, 48, 48], "models.icon.stages[0].downsample: 2 does not divide preprocess.grid"),
@@ -209,3 +216,63 @@ def test_an_architecture_needs_its_own_keys(demo, architecture, missing):
         return
     with pytest.raises(UserError, match=rf"models.icon.network.{missing}: missing; {architecture} needs"):
         configuration.validate(demo)
+
+
+def as_text(value: object) -> object:
+    """A value as Snakemake has what is nested in --config: all of it text."""
+    if isinstance(value, dict):
+        return {key: as_text(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [as_text(part) for part in value]
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "hippocampus.yaml", "comparison.yaml", "oai.yaml", "paper.yaml"]
+)
+def test_configuration_that_was_given_as_text_is_the_same(name):
+    given = configuration.load(CONFIG / "config.yaml", CONFIG / name)
+    text = as_text(given)
+    text["method_settings"] = given["method_settings"]  # whose schema the methods know
+    for model in text["models"]:
+        if "settings" in text["models"][model]:
+            text["models"][model]["settings"] = given["models"][model]["settings"]
+    read = configuration.validate(text)
+    assert read == given
+    assert repr(read["models"]) == repr(given["models"])  # whole numbers are whole
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "number"),
+    [
+        ("models.icon.stages.0.learning_rate", "5e-4", 5e-4),
+        ("models.icon.stages.0.training_steps", "1e2", 100),
+        ("models.icon.stages.0.training_steps", 100.0, 100),
+        ("models.icon.stages.0.downsample", "2", 2),
+        ("training.recompute_activations", "True", True),
+        ("preprocess.grid", ["24", "48", "48"], [24, 48, 48]),
+        ("ratings", "None", None),
+        ("retrain", "~", None),
+        ("seed", "007", 7),
+        ("report.note", "1e5", "1e5"),
+        ("report.note", "001", "001"),
+    ],
+)
+def test_what_is_given_as_text_is_read_as_what_is_asked_for(demo, path, text, number):
+    put(demo, path, text)
+    read = configuration.validate(demo)
+    for part in path.split("."):
+        read = read[int(part) if part.isdigit() else part]
+    assert read == number and type(read) is type(number)
+
+
+def test_a_method_s_settings_may_be_text():
+    schema = {"steps": {"type": "integer", "default": 1, "description": "steps"}}
+    assert configuration.complete(schema, {"steps": "3"}, "here") == {"steps": 3}
+
+
+@pytest.mark.parametrize("text", ["[1]", "text", "[" * 5000, "a: \x00"])
+def test_a_file_without_keys_ends_in_one_sentence(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"configuration .*c.yaml: "):
+        configuration.load(CONFIG / "config.yaml", tmp_path / "c.yaml")

@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from cohortreg import files
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest_file, renewed_folder, write_json, write_text
+from cohortreg.files import digest_file, read_json, read_kept, renewed_folder, whole, write_json, write_text
 
 
 def renew(place, **pages):
@@ -135,3 +136,49 @@ def test_what_was_read_names_every_file_of_an_image(tmp_path, monkeypatch):
     voxels = "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918"
     assert files.read == {tmp_path / "a.mhd": both, tmp_path / "a.raw": voxels}
     assert digest_file(tmp_path / "a.raw") == voxels
+
+
+@pytest.mark.parametrize("name", ["x" * 248 + ".nii.gz", "ü" * 124 + ".nii.gz", "👩" * 62 + ".nii.gz"])
+def test_a_name_may_be_as_long_as_a_file_system_allows(tmp_path, name):
+    with whole(tmp_path / name) as beside:
+        assert beside.name.endswith(".nii.gz")
+        beside.write_text("image")
+    for text in ("page", "another"):
+        with renewed_folder(tmp_path / name[::-1], tmp_path / name[::-1] / "files.json") as folder:
+            write_text(folder / name, text)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, name[::-1]])
+
+
+def test_two_long_names_have_two_files_until_they_are_whole(tmp_path):
+    with whole(tmp_path / ("a" + "x" * 250)) as one, whole(tmp_path / ("b" + "x" * 250)) as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / ("a" + "x" * 250)).read_text() == "one"
+
+
+DAMAGED = [b"", b"{", b'{"a": 1', b"[" * 100_000, b"[]", b"null", b"\xff\xfe", b'{"a": "\xe4"}', b"1" * 5000]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_damaged_json_says_what_to_delete_and_what_makes_it_anew(tmp_path, content):
+    path = tmp_path / "record.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"record.json .*; delete it and run `cohortreg x` again.") as error:
+        read_json(path, "`cohortreg x`")
+    assert "\n" not in str(error.value)
+    assert read_kept(path) == {}
+
+
+def test_json_of_another_version_says_so_where_a_key_is_looked_up(tmp_path):
+    path = tmp_path / "{x}.json"
+    write_json(path, {"a": 1})
+    record = read_json(path, "`cohortreg x`")
+    assert record == {"a": 1} and record.get("b") is None and json.dumps(record) == '{"a": 1}'
+    with pytest.raises(UserError, match=r"\{x\}.json has no b, .*; delete it and run `cohortreg x` again"):
+        record["b"]
+    assert read_kept(path, "a") == {"a": 1}
+    assert read_kept(path, "a", "b") == {}
+    with pytest.raises(UserError, match=r"gone.json is missing; run `cohortreg x` again"):
+        read_json(tmp_path / "gone.json", "`cohortreg x`")
+    assert read_kept(tmp_path / "gone.json") == {}

@@ -15,7 +15,13 @@ def check(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def check(rows=("a.nii",), **changes):
-        config = {"images": "images.tsv", "pairs": "pairs.tsv", "ratings": None, "root": "raw", "phantom": None}
+        config = {
+            "images": "images.tsv",
+            "pairs": "pairs.tsv",
+            "ratings": None,
+            "root": "raw",
+            "phantom": None,
+        }
         config |= {"report": {"published": None}} | changes
         table = pd.DataFrame({"image": rows, "label": ""}, index=range(2, 2 + len(rows)))
         check_places(config, table, tmp_path / config["root"], Layout("results/tiny"))
@@ -53,7 +59,7 @@ def test_what_lies_among_the_results(check, changes, said):
 
 def test_by_a_link(check, tmp_path):
     (tmp_path / "raw").symlink_to(tmp_path / "results" / "tiny" / "images")
-    with pytest.raises(UserError, match="root: .*raw lies in results/tiny"):
+    with pytest.raises(UserError, match=r"root: .*raw lies in results/tiny"):
         check()
 
 

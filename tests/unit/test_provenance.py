@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.provenance import FOLDER, Command, hardware, history
 
@@ -46,3 +47,27 @@ def test_what_a_command_wrote_is_known_before_it_ends(tmp_path):
 )
 def test_a_record_is_named_after_its_command(arguments, name):
     assert Command(arguments).name == name
+
+
+def test_what_a_killed_command_left_does_not_end_what_others_say(tmp_path):
+    with Command(["register", "results/tiny"]).recorded([tmp_path], every=60):
+        write_json(tmp_path / "first.json", {})
+    (tmp_path / FOLDER / ".host.1.20260101T000000-register-host-1.json").write_text('{"outp')
+    ((_, record),) = history(tmp_path)
+    assert record["outputs"] == ["first.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"outputs": 5, "inputs": {}, "command": "", "software": {}}']
+)
+def test_a_damaged_record_is_named(tmp_path, content):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "20260101T000000-x-host-1.json").write_text(content)
+    with pytest.raises(UserError, match=r"20260101T000000-x-host-1.json .*; delete it"):
+        list(history(tmp_path))
+
+
+def test_a_results_folder_with_a_long_name_has_a_record(tmp_path):
+    with Command(["register", "x" * 240]).recorded([tmp_path], every=60):
+        write_json(tmp_path / "first.json", {})
+    assert len(list(history(tmp_path))) == 1

@@ -27,6 +27,9 @@ def main() -> None:
     from cohortreg.cli.options import given_results, spelled_out
     from cohortreg.provenance import Command
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may not have every letter that a name has; what was said of the work must not end it.
+        stream.reconfigure(errors="backslashreplace")
     command = Command(spelled_out(sys.argv[1:]))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
@@ -39,6 +42,10 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         print(f"cohortreg: {_machine_fault(error)}", file=sys.stderr)
+        sys.exit(1)
+    except UnicodeEncodeError as error:  # of a file's name
+        letter = error.object[error.start : error.end].encode("unicode_escape").decode()
+        print(f"cohortreg: this locale has no {letter}; set LC_ALL=C.UTF-8 and run again.", file=sys.stderr)
         sys.exit(1)
     except MemoryError:
         print(

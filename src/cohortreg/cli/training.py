@@ -37,9 +37,9 @@ def pack_command(
 
         def read(image_id: str):
             advance()
-            return read_image(layout.image(image_id)).array, read_json(layout.sidecar(image_id))[
-                "field_of_view"
-            ]
+            return read_image(layout.image(image_id)).array, read_json(
+                layout.sidecar(image_id), "`cohortreg preprocess`"
+            )["field_of_view"]
 
         pack(training, read, layout.packed(training_set), layout.packed_index(training_set))
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from cohortreg.cohort.ratings import rated_out
 from cohortreg.cohort.shards import pair_shards, row_digest, shard_of
-from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, write_table
+from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_table, write_table
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest, digest_file, read_json, write_json
+from cohortreg.files import digest, digest_file, read_json, read_kept, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.images.stored import check_image
@@ -20,6 +20,8 @@ from cohortreg.layout import Layout
 from cohortreg.places import require_root
 
 INDEX = ["image_id", "status", "reason", "sidecar", "digest", "row"]
+#: What other commands look up in a sidecar, beside what the image was made from.
+SIDECAR = ("mirrored", "field_of_view", "source_shape", "source_affine", "to_source")
 Structures = Mapping[str, Sequence[int]]
 
 
@@ -114,9 +116,9 @@ def _sha256(path: Path | None) -> str:
 def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:
     """Whether the outputs are there and the sidecar says that they were made from the same input."""
     files = [layout.image(image_id)] + ([layout.label(image_id)] if made_from["label"] else [])
-    if not layout.sidecar(image_id).exists() or not all(path.exists() for path in files):
+    if not all(path.exists() for path in files):
         return False
-    sidecar = read_json(layout.sidecar(image_id))
+    sidecar = read_kept(layout.sidecar(image_id), *SIDECAR)
     return all(sidecar.get(key) == value for key, value in made_from.items())
 
 
@@ -233,11 +235,12 @@ def _write_pair_shards(
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """These columns of a table of an earlier run; no rows where there is none, or none with these columns."""
-    table = (
-        pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
-    )
-    return table[columns] if set(columns) <= set(table) else pd.DataFrame(columns=columns, dtype=str)
+    """These columns of a table of an earlier run; no rows where there is none, none with these columns, or a
+    damaged one."""
+    try:
+        return read_table(path, columns)[columns]
+    except UserError:
+        return pd.DataFrame(columns=columns, dtype=str)
 
 
 def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]:
@@ -245,14 +248,8 @@ def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]
     ids, index = set(images["image_id"]), []
     for shard in sorted({shard_of(image_id, shards=shards) for image_id in images["image_id"]}):
         path = layout.image_shard(shard)
-        if not path.is_file():
-            raise UserError(f"{path} does not exist; run `cohortreg preprocess` for shard {shard} first.")
+        rows = read_table(path, INDEX, f"`cohortreg preprocess` for shard {shard}")[INDEX].values.tolist()
         digest_file(path)
-        header, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-        if header != INDEX:
-            raise UserError(
-                f"{path} is of an earlier version; run `cohortreg preprocess` for shard {shard} again."
-            )
         index += [row for row in rows if row[0] in ids]
     unknown = ids - {row[0] for row in index}
     if unknown:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.errors import BadImage
+from cohortreg.cohort.tables import read_table
+from cohortreg.errors import BadImage, UserError
 from cohortreg.files import digest, files_of
 from cohortreg.layout import Layout
 
@@ -60,13 +61,14 @@ def _size_and_time(path: Path) -> str:
 
 
 def rows_made(index: Path) -> set[str]:
-    """The `row_digest` of every image in a shard's index; of one that is missing or of an earlier version, none."""
-    if not index.is_file():
+    """The `row_digest` of each image in a shard's index; none where it is missing, damaged or of an earlier version."""
+    try:
+        return set(read_table(index, ["row"])["row"])
+    except UserError:
         return set()
-    return set(pd.read_csv(index, sep="\t", dtype=str, keep_default_na=False).get("row", ()))
 
 
 def still_asked(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of pairs that the cohort has. A shard keeps a pair that was removed, so that nothing follows from it."""
-    asked = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    asked = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
     return pairs.merge(asked.drop_duplicates(), on=["moving", "fixed"])

@@ -2,9 +2,12 @@
 
 The schema files are the one truth for columns, allowed values and what each means; they are applied to whole
 columns at once, since tables of fifty thousand rows are checked at the start of every job.
+
+Every table of tabs is read here. A cell is what stands between two tabs, quotation marks included.
 """
 
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,10 +16,13 @@ import pandas as pd
 import yaml
 
 from cohortreg.errors import UserError
-from cohortreg.files import write_text
+from cohortreg.files import LONGEST, damaged, write_text
 
 #: The set of rows that only a published list has: repeats of other rows and images with themselves.
 PUBLISHED = "published"
+#: Bytes of an image_id: the longest name of a file after it ends in .nii.gz.
+LONGEST_ID = LONGEST - len(".nii.gz")
+WITHOUT_QUOTES = "save the table as tab-separated text without quotation"
 
 
 def read_images(path: Path | str) -> pd.DataFrame:
@@ -27,6 +33,7 @@ def read_images(path: Path | str) -> pd.DataFrame:
     """
     images = _read(Path(path), "images")
     _unique(Path(path), images, ["image_id"])
+    _check_names(Path(path), images["image_id"])
     return images
 
 
@@ -73,9 +80,34 @@ def distinct(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as tab-separated text, whole or not at all."""
+    """Write a table as tab-separated text, whole or not at all; it has no quotation: cells stand as they are."""
     rows = [list(table.columns), *table.astype(str).values.tolist()]
     write_text(Path(path), "".join("\t".join(row) + "\n" for row in rows))
+
+
+def read_table(
+    path: Path | str, columns: Collection[str], command: str = "the command that wrote it"
+) -> pd.DataFrame:
+    """Read a table that `write_table` wrote, every cell as the text that it is; the index counts from 0.
+
+    columns: that it must have. command: what writes it, for messages. Raises UserError where the table is missing,
+    damaged, or lacks one of the columns.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is missing; run {command} again.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(damaged(path, "it is not UTF-8 text", command)) from error
+    header, *rows = [line.split("\t") for line in text.split("\n")[:-1]] or [[]]
+    if not text.endswith("\n") or any(len(row) != len(header) for row in rows):
+        raise UserError(damaged(path, "a row has no end", command))
+    if missing := [column for column in columns if column not in header]:
+        raise UserError(
+            f"{path} has no column {missing[0]}, as if of an earlier version; delete it and run {command} again."
+        )
+    return pd.DataFrame(rows, columns=header, dtype=str)
 
 
 def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection[str] = ()) -> list[str]:
@@ -101,25 +133,9 @@ def _schema(name: str) -> dict:
 
 def _read(path: Path, schema_name: str, may_be_empty: bool = False) -> pd.DataFrame:
     """The table with the line in the file as index, checked against its schema; may_be_empty: it may have no rows."""
-    if not path.is_file():
-        made = "save it in a report" if schema_name == "ratings" else "make it with an import"
-        raise UserError(f"{path} does not exist; name the table in the configuration, or {made}.")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text.") from error
-    # Parsed by hand: pandas shortens long rows and counts blank lines in its own way, and the row in the
-    # message must be the one that a text editor shows.
-    cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
-    if not cells:
-        raise UserError(f"{path} is empty; list the {schema_name} there, below a row of column names.")
-    header = cells.pop(next(iter(cells)))
+    header, cells = _cells(path, schema_name)
     schema = _schema(schema_name)
-    missing = [column for column in schema["required"] if column not in header]
-    if missing:
-        raise UserError(
-            f"{path} has no column {', '.join(missing)}; add it to the first row (tabs separate columns)."
-        )
+    _check_header(path, header, schema)
     for line, row in cells.items():
         if len(row) > len(header):
             raise UserError(
@@ -135,6 +151,62 @@ def _read(path: Path, schema_name: str, may_be_empty: bool = False) -> pd.DataFr
     return table
 
 
+def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]]]:
+    """The cells of the header, and of each other row by its line in the file; blank lines do not count."""
+    try:
+        if not path.is_file():
+            made = "save it in a report" if schema_name == "ratings" else "make it with an import"
+            raise UserError(f"{path} does not exist; name the table in the configuration, or {made}.")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); mend that.") from error
+    # Parsed by hand: pandas takes quotation marks for quotation, shortens long rows and counts blank lines in its own
+    # way, and the row in the message must be the one that a text editor shows.
+    cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
+    if not cells:
+        raise UserError(f"{path} is empty; list the {schema_name} there, below a row of column names.")
+    header = cells.pop(next(iter(cells)))
+    # A spreadsheet may end every row with tabs.
+    while header and not header[-1] and all("".join(row[len(header) - 1 :]) == "" for row in cells.values()):
+        header.pop()
+        for row in cells.values():
+            del row[len(header) :]
+    return header, cells
+
+
+def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
+    """Refuse a header that lacks a column or has one twice."""
+    missing = [column for column in schema["required"] if column not in header]
+    if any(f'"{column}"' in header for column in missing):
+        raise UserError(f"{path} has {missing[0]} in quotation marks in its first row; {WITHOUT_QUOTES}.")
+    if missing:
+        raise UserError(
+            f"{path} has no column {', '.join(missing)}; add it to the first row (tabs separate columns)."
+        )
+    if twice := [column for place, column in enumerate(header) if column in header[:place]]:
+        raise UserError(f"{path} has the column '{twice[0]}' twice; remove or rename one.")
+
+
+def _check_names(path: Path, image_ids: pd.Series) -> None:
+    """Refuse ids that no files can be named after, or whose files are the same on some file systems."""
+    for line, image_id in image_ids.items():
+        size = len(image_id.encode())
+        if size > LONGEST_ID:
+            raise UserError(
+                f"{path}, row {line}, column image_id: '{image_id[:20]}...' has {size} bytes, and the names of files "
+                f"have room for {LONGEST_ID}; give it a shorter name, here and in the table of pairs."
+            )
+    alike = image_ids.map(lambda image_id: unicodedata.normalize("NFC", image_id).casefold())
+    for line in alike[alike.duplicated()].index:
+        first = alike.index[alike == alike[line]][0]
+        raise UserError(
+            f"{path}, row {line}: image_id '{image_ids[line]}' and '{image_ids[first]}' of row {first} differ in case "
+            "or in how accents are written only, and some file systems take their files for the same; rename one."
+        )
+
+
 def _check_column(path: Path, column: pd.Series, rule: dict) -> None:
     """Apply `enum` and `pattern` of one property to a column; the message quotes the description."""
     good = pd.Series(True, index=column.index)
@@ -143,10 +215,16 @@ def _check_column(path: Path, column: pd.Series, rule: dict) -> None:
     if "pattern" in rule:
         good &= column.str.contains(rule["pattern"], regex=True)
     for line, value in column[~good].items():
-        what = f"'{value}' is not allowed" if value else "is empty"
+        named = f"'{value}'" if value.isprintable() else repr(value)
+        what = f"{named} is not allowed" if value else "is empty"
         raise UserError(
             f"{path}, row {line}, column {column.name}: {what}; correct it ({rule['description']})."
         )
+    if "enum" in rule or "pattern" in rule:
+        for line, value in column[column.str.fullmatch('".+"')].items():
+            raise UserError(
+                f"{path}, row {line}, column {column.name}: {value} stands in quotation marks; {WITHOUT_QUOTES}."
+            )
 
 
 def _unique(path: Path, table: pd.DataFrame, columns: list[str]) -> None:

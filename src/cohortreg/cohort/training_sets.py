@@ -56,7 +56,7 @@ def assign_training_sets(
     # In an order of its own: the same images in another order of the table are the same set.
     names = images["image_id"].sort_values(ignore_index=True)
     current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
-    sidecar = read_json(layout.sidecar(images["image_id"].iloc[0]))
+    sidecar = read_json(layout.sidecar(images["image_id"].iloc[0]), "`cohortreg preprocess`")
     preprocessing = _preprocessing(sidecar)
     name = _name(current.to_numpy().ravel())
     if not _is_whole(layout, name):  # else what is there is the same, and what follows from it up to date
@@ -64,7 +64,7 @@ def assign_training_sets(
     behind = []
     for model in models:
         path = layout.model_training(model)
-        given = read_json(path) if path.is_file() else None
+        given = read_json(path, "`cohortreg cohort`") if path.is_file() else None
         if given is None or _outdated(given, name, preprocessing, retrain):
             start = _keep_weights(layout, model) if given is not None and retrain == "last" else None
             given = {
@@ -178,10 +178,7 @@ def _keep_weights(layout: Layout, model: str) -> str | None:
 
 def training_of(layout: Layout, model: str) -> dict:
     """The training set of a model, how many images it has, and the digest of the weights that training starts with."""
-    path = layout.model_training(model)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run cohortreg cohort with this model first")
-    return read_json(path)
+    return read_json(layout.model_training(model), "`cohortreg cohort` with this model")
 
 
 def training_images(layout: Layout, training_set: str) -> list[str]:
@@ -189,7 +186,7 @@ def training_images(layout: Layout, training_set: str) -> list[str]:
     table = _read_set(layout, training_set)
     for image_id, made_from in table.itertuples(index=False):
         path = layout.sidecar(image_id)
-        if not path.is_file() or image_digest(read_json(path)) != made_from:
+        if not path.is_file() or image_digest(read_json(path, "`cohortreg preprocess`")) != made_from:
             raise UserError(
                 f"{layout.training_images(training_set)}: image '{image_id}' is not there as it was any more; "
                 "--config retrain=last or retrain=scratch trains with the images that are"

@@ -14,7 +14,7 @@ from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 from cohortreg.evaluation.regularity import log_jacobian_std
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.evaluation.tables import read_table, write_table
-from cohortreg.files import digest, digest_file, read_json, write_json
+from cohortreg.files import digest, digest_file, read_kept, write_json
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
@@ -83,13 +83,7 @@ def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
         raise UserError(
             f"{path} is missing: run `cohortreg register-shard` for shard {shard} of {method} first."
         )
-    anew = f"delete it and run `cohortreg register-shard` for shard {shard} of {method} again."
-    try:
-        table = read_table(path)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} is damaged: {anew}") from error
-    if lacking := [name for name in ("moving", "fixed", "time_s") if name not in table]:
-        raise UserError(f"{path} is damaged and has no column {lacking[0]}: {anew}")
+    table = read_table(path, ["moving", "fixed", "time_s"], "`cohortreg register-shard` for it")
     return table if "failure" in table else table.assign(failure="")
 
 
@@ -120,8 +114,11 @@ def evaluate_shard(
 
 
 def columns(structures: Iterable[str]) -> list[str]:
-    """Columns of a shard's table of pairs, in order."""
+    """Columns of a shard's table of pairs, in order. Raises UserError where a structure is called as another column."""
     names = ["mean", *structures]
+    for name in names[1:]:
+        if name in ("mean", UNION):
+            raise UserError(f"a structure is called {name}, as a column of the tables is; rename it.")
     overlaps = [f"dice_{name}" for name in [*names, *([UNION] if len(names) > 2 else [])]]
     distances = [f"hd95_{name}" for name in names]
     regularity = ["folds", "folds_percent", "log_jacobian_std", "inverse_consistency_voxels"]
@@ -134,7 +131,7 @@ def _measures(
     """What was measured on a pair, and whether that had to be done now."""
     path = layout.evaluated_pair(method, moving, fixed)
     inputs = _digest_inputs(layout, method, moving, fixed, structures)
-    record, there = _record(path), seals(layout, method, moving, fixed)
+    record, there = read_kept(path, "inputs", "measures"), seals(layout, method, moving, fixed)
     # A field that was deleted after it was measured leaves its numbers; another one in its place does not.
     same = all(record.get("seals", {}).get(direction, "") == seal for direction, seal in there.items())
     outdated = record.get("inputs") != inputs or not same
@@ -150,17 +147,6 @@ def _measures(
         record = {"inputs": inputs, "seals": there, "measures": _without_nan(measures)}
         write_json(path, record)
     return record["measures"], outdated
-
-
-def _record(path: Path) -> dict:
-    """What was measured before; empty where nothing was, or the file is damaged."""
-    try:
-        record = read_json(path)
-    except (FileNotFoundError, UserError, ValueError, RecursionError):
-        return {}
-    if not isinstance(record, dict) or not isinstance(record.get("measures"), dict):
-        return {}
-    return record if isinstance(record.get("seals", {}), dict) else {}
 
 
 def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> str:

@@ -45,6 +45,7 @@ def markdown(
     lines = []
     for texts, (heads, rows) in blocks(summary, models, reference, sets):
         aligned = ["---"] * texts + ["---:"] * (len(heads) - texts)
+        rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
         lines += [*(f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)), ""]
     return "\n".join([*lines, *notes(summary, reference, note, sets)]) + "\n"
 

@@ -1,12 +1,14 @@
 """The tables of the whole cohort: one row a method and pair, one row a method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import distinct, with_sets
+from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.cohort.training_sets import trained_on
 from cohortreg.config import trained_methods
 from cohortreg.errors import UserError
@@ -14,7 +16,7 @@ from cohortreg.evaluation import table2
 from cohortreg.evaluation.published import read_published
 from cohortreg.evaluation.sets import gather_sets, main_set
 from cohortreg.evaluation.statistics import mean_interval, paired_p_values
-from cohortreg.files import digest_file, whole, write_text
+from cohortreg.files import damaged, digest_file, whole, write_text
 from cohortreg.layout import Layout
 
 IDS = ("method", "moving", "fixed", "set")
@@ -22,10 +24,36 @@ WITH_INTERVAL = ("dice_mean", "folds", "time_s")
 TEXT = dict.fromkeys((*IDS, "similarity", "hardware", "failure"), str)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV with identifiers as text; only empty cells are missing, since an image may well be called NA."""
+def read_table(
+    path: Path, columns: Collection[str] = (), command: str = "the command that wrote it"
+) -> pd.DataFrame:
+    """Read a CSV of the project's with identifiers as text; only empty cells are missing, since an image may well be
+    called NA.
+
+    columns: that it must have. command: what writes it, for messages. Raises UserError where the table is missing,
+    damaged, or lacks one of the columns.
+    """
+    try:
+        # Without a line's end at its end something is missing, and a number may have lost digits.
+        whole_lines = path.read_bytes().endswith(b"\n")
+        table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run {command} again.") from None
+    except ValueError as error:
+        raise UserError(damaged(path, str(error), command)) from error
+    texts = [
+        column
+        for column in table
+        if column not in TEXT and len(table) and not is_numeric_dtype(table[column])
+    ]
+    if not whole_lines or texts:
+        reason = f"column {texts[0]} has more than numbers" if texts else "its last row has no end"
+        raise UserError(damaged(path, reason, command))
+    if missing := [column for column in columns if column not in table]:
+        raise UserError(
+            f"{path} has no column {missing[0]}, as if of an earlier version; delete it and run {command} again."
+        )
     digest_file(path)  # notes it as what a result comes from
-    table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
     return table.fillna({column: "" for column in TEXT if column in table})
 
 
@@ -64,7 +92,7 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
 
 def asked_pairs(layout: Layout) -> pd.DataFrame:
     """The cohort's pairs with repeats: moving, fixed, set."""
-    pairs = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)
+    pairs = read_text_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")
     return with_sets(pairs)[["moving", "fixed", "set"]]
 
 
@@ -78,12 +106,8 @@ def _read_shards(paths: Sequence[Path]) -> pd.DataFrame:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} is missing: run `cohortreg evaluate` for that shard and method first.")
-    tables = [read_table(path) for path in paths]
-    for path, table in zip(paths, tables, strict=True):
-        if "failure" not in table:
-            raise UserError(
-                f"{path} is of an earlier version: run `cohortreg evaluate` for that shard and method again."
-            )
+    needed = ["moving", "fixed", "failure"]
+    tables = [read_table(path, needed, "`cohortreg evaluate` for that shard and method") for path in paths]
     # An empty shard has columns without a type, which would spoil those of the others.
     return pd.concat([table for table in tables if len(table)] or tables[:1])
 
@@ -113,7 +137,8 @@ def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
     registered = rows[rows["failure"] == ""]
     means = {"pairs": len(registered), "failed": len(rows) - len(registered)}
     for measure in (column for column in rows if column not in (*IDS, "failure")):
-        mean = measure if measure.endswith("_mean") else f"{measure}_mean"
+        # A structure may be called x_mean, beside another one called x.
+        mean = measure if measure in ("dice_mean", "hd95_mean") else f"{measure}_mean"
         means[mean] = registered[measure].mean()
         if measure in WITH_INTERVAL:
             means[f"{mean}_low"], means[f"{mean}_high"] = mean_interval(registered[measure], seed)
@@ -143,7 +168,7 @@ def images_of_trained_subjects(
     needed = {model for method, (model, _) in trained_methods(models).items() if method in methods}
     if not needed:
         return set()
-    images = pd.read_csv(layout.images, sep="\t", dtype=str, keep_default_na=False)
+    images = read_text_table(layout.images, ["image_id", "subject_id"], "`cohortreg cohort`")
     learnt = images["subject_id"][images["image_id"].isin(trained_on(layout, sorted(needed)))]
     return set(images["image_id"][images["subject_id"].isin(learnt)])
 
@@ -154,7 +179,7 @@ def hardware(layout: Layout, method: str, shards: Sequence[int]) -> str:
     Empty where the transforms' folder, which says it, was removed.
     """
     paths = [layout.registered_shard(method, shard) for shard in shards]
-    tables = [read_table(path) for path in paths if path.exists()]
+    tables = [read_table(path, ["hardware"]) for path in paths if path.exists()]
     return " and ".join(sorted({name for table in tables for name in table["hardware"] if name}))
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
+from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
-from cohortreg.files import read_json
+from cohortreg.files import LONGEST, read_json
 from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write, write_learn2reg
 from cohortreg.maps.raw import Source, between_raw
@@ -21,7 +20,7 @@ def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple
     """
     if not layout.pairs.is_file():
         raise UserError(f"{layout.pairs} does not exist; give a cohort's folder of results.")
-    pairs = pd.read_csv(layout.pairs, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
+    pairs = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
     chosen = (pairs["moving"].eq(moving) | (not moving)) & (pairs["fixed"].eq(fixed) | (not fixed))
     found = list(pairs[chosen].drop_duplicates().itertuples(index=False, name=None))
     if not found:
@@ -30,10 +29,18 @@ def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple
 
 
 def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
-    """Raise UserError where two transforms would have one name, as those of a_to_b to c and of a to b_to_c."""
+    """Raise UserError where two transforms would have one name, as those of a_to_b to c and of a to b_to_c, or one a
+    name that is too long for a file."""
     names: dict[str, tuple[str, str]] = {}
     for ids in dict.fromkeys(both for moving, fixed in pairs for both in ((moving, fixed), (fixed, moving))):
-        other = names.setdefault(_name(*ids, kind), ids)
+        name = _name(*ids, kind)
+        size = len(name.encode())
+        if size > LONGEST:
+            raise UserError(
+                f"The transform of {ids[0]} to {ids[1]} would be called {name}, which has {size} bytes, and names of "
+                f"files have at most {LONGEST}; give the images shorter names."
+            )
+        other = names.setdefault(name, ids)
         if other != ids:
             first, second = (f"{moving} to {fixed}" for moving, fixed in (other, ids))
             raise UserError(
@@ -58,7 +65,10 @@ def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Pa
     """
     if not layout.forward(method, moving, fixed).is_file():
         return 0
-    sources = {image: Source.of(read_json(layout.sidecar(image))) for image in (moving, fixed)}
+    sources = {
+        image: Source.of(read_json(layout.sidecar(image), "`cohortreg preprocess`"))
+        for image in (moving, fixed)
+    }
     # Of an image with itself both have one name.
     asked = DIRECTIONS if moving != fixed else DIRECTIONS[:1]
     present = [name for name in asked if getattr(layout, name)(method, moving, fixed).is_file()]

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from cohortreg.cohort.shards import still_asked
+from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, whole, write_json
 from cohortreg.images.io import Image, read_image
@@ -32,11 +33,8 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
     path = layout.pair_shard(shard)
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
+    pairs = read_table(path, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
     digest_file(path)  # notes it as what the results come from
-    try:
-        pairs = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)[["moving", "fixed"]]
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged; delete it and run cohortreg cohort again.") from error
     return still_asked(layout, pairs)
 
 
@@ -141,7 +139,7 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
                 "mend that and run again, what was finished is kept."
             ) from error
         if isinstance(error, UserError):
-            pair.record["failure"] = str(error)
+            pair.record["failure"] = " ".join(str(error).split())  # a cell of a table
         else:
             traceback.print_exc()  # to the log
             pair.record["failure"] = f"{type(error).__name__}: {last_line(str(error))}"
@@ -179,5 +177,5 @@ def _write(layout: Layout, name: str, pair: Pair) -> None:
 
 def _preprocessed(layout: Layout, image_id: str) -> Image:
     """An image on the cohort's grid, and what of it was imaged."""
-    field_of_view = read_json(layout.sidecar(image_id))["field_of_view"]
+    field_of_view = read_json(layout.sidecar(image_id), "`cohortreg preprocess`")["field_of_view"]
     return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)

@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cohortreg.evaluation.tables import read_table
 from cohortreg.layout import Layout
 from cohortreg.report import style
 
@@ -21,12 +22,15 @@ CURVES = {
     "weight": ("Weight λ", "linear"),
 }
 DOTS_AT_MOST = 400
+STRUCTURES_AT_MOST = 24  # of which a figure still fits a page
+NAME = 30  # letters
 PANELS_ACROSS = 3
 
 
 def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
     """Dice by method, a panel a structure; pairs is the table of pairs."""
-    columns = [name for name in structures if pairs[f"dice_{name}"].notna().any()]
+    measured = [name for name in structures if pairs[f"dice_{name}"].notna().any()]
+    columns = measured[:STRUCTURES_AT_MOST]
     if not columns:
         return style.message("No pair has labels on both images, so there is no Dice to show.")
     methods = list(pairs["method"].unique())
@@ -45,9 +49,12 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
             axes.set_axis_off()
             continue
         _boxes(axes, pairs.assign(percent=100 * pairs[f"dice_{name}"]), "percent", methods)
-        axes.set_title(name.replace("_", " "))
+        axes.set_title(style.short(name.replace("_", " "), NAME))
         axes.xaxis.set_tick_params(labelbottom=True)
-    figure.supxlabel("Dice [%]", fontsize="medium")
+    label = "Dice [%]"
+    if len(columns) < len(measured):
+        label += f"\nThe first {len(columns)} of {len(measured)} structures; tables/pairs.csv has all."
+    figure.supxlabel(label, fontsize="medium")
     return figure
 
 
@@ -97,7 +104,7 @@ def _boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str])
         )
         for flier in drawn["fliers"]:
             flier.set_rasterized(True)  # of a large cohort they are thousands
-    axes.set_yticks(range(len(methods)), methods)
+    axes.set_yticks(range(len(methods)), [style.short(method, NAME) for method in methods])
     axes.set_ylim(len(methods) - 0.4, -0.6)
 
 
@@ -106,7 +113,9 @@ def read_histories(layout: Layout, models: Mapping[str, dict]) -> dict[str, list
     histories = {}
     for model, settings in models.items():
         paths = [layout.history(model, stage) for stage in range(1, len(settings["stages"]) + 1)]
-        histories[model] = [pd.read_csv(path) for path in paths if path.exists()]
+        histories[model] = [
+            read_table(path, ["step", *CURVES], "`cohortreg train`") for path in paths if path.exists()
+        ]
     return {model: stages for model, stages in histories.items() if stages}
 
 
@@ -154,7 +163,9 @@ def _curve(axes: Axes, joined: pd.DataFrame, column: str, colour: str, model: st
         axes.plot(history["step"], history[column], color=colour, linewidth=0.6, alpha=0.35)
         window = max(3, len(history) // 25)
         smooth = history[column].rolling(window, center=True, min_periods=1).median()
-        axes.plot(history["step"], smooth, color=colour, label=model if stage == 1 else None)
+        axes.plot(
+            history["step"], smooth, color=colour, label=style.short(model, NAME) if stage == 1 else None
+        )
 
 
 def _name_stages(axes: Axes, starts: Sequence[float]) -> None:

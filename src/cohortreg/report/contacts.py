@@ -87,8 +87,7 @@ def _entries(structures: Structures) -> list[Line2D]:
     """Of the legend."""
     dot = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
     marks = [Line2D([], [], **dot, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")]
-    colours = style.colours_on_grey(list(structures)).items()
-    return marks + [Line2D([], [], color=colour, label=name.replace("_", " ")) for name, colour in colours]
+    return marks + style.structure_lines(list(structures), longest=18)
 
 
 def _draw_tile(
@@ -119,12 +118,18 @@ def _draw_tile(
 def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | None) -> None:
     """An image's name, shortened to a tile's width; behind a dot and in its colour where it is marked."""
     longest = int(TILE / LETTER) - (3 if mark else 0)
-    if len(name) > longest:  # names of a cohort mostly begin alike
-        name = name[: longest // 2 - 1] + "…" + name[-(longest // 2) :]
     if mark:
         axes.plot(left + 0.05, middle, "o", color=mark, markersize=5, markeredgecolor="none")
     look = {"color": mark, "weight": "bold"} if mark else {"color": style.INK}
-    axes.text(left + 0.13 * bool(mark), middle, name, fontsize=FONT, va="center", parse_math=False, **look)
+    axes.text(
+        left + 0.13 * bool(mark),
+        middle,
+        style.short(name, longest),
+        fontsize=FONT,
+        va="center",
+        parse_math=False,
+        **look,
+    )
 
 
 def _draw_slice(

@@ -14,6 +14,7 @@ from cohortreg.report import charts, style, tradeoffs
 from cohortreg.report.pairs import pair_figure, read_pair
 
 Structures = Mapping[str, Sequence[int]]
+NAME = 32  # letters of an id in a title
 NONE = "Registration by {} failed for every pair, so there is none to show."
 
 
@@ -59,9 +60,10 @@ def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], str
 
 
 def _pair(layout: Layout, name: str, row: pd.Series, structures: Structures) -> Figure:
+    method, moving, fixed = (style.short(row[key], NAME) for key in ("method", "moving", "fixed"))
     if not layout.forward(row["method"], row["moving"], row["fixed"]).is_file():
-        return style.message(f"The transform of {row['moving']} to {row['fixed']} was deleted.")
-    title = f"{name.capitalize()} pair of {row['method']}: {row['moving']} to {row['fixed']}"
+        return style.message(f"The transform of {moving} to {fixed} was deleted.")
+    title = f"{name.capitalize()} pair of {method}: {moving} to {fixed}"
     dice, folds = numbers.dice(row["dice_mean"]), numbers.folds(row["folds"], row["folds_percent"])
     pair = read_pair(layout, row["method"], row["moving"], row["fixed"])
     return pair_figure(pair, structures, f"{title}\nDice [%] {dice}, folds {folds}")

@@ -1,5 +1,7 @@
 """The report: a folder with a page about the whole cohort and one about each pair, which needs nothing beside it."""
 
+import base64
+import hashlib
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +15,7 @@ from markupsafe import Markup
 from PIL import Image as Picture
 
 import cohortreg
+from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.config import is_icon, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers, table2
@@ -28,6 +31,8 @@ PAIRS_WITHOUT_SCRIPTS = 100
 FAILURES_AT_MOST = 50
 DRAWN_SVG = 300_000  # bytes of the largest that a page shows; a dot a pair makes them large, and then slow
 CSS_INCH = 96  # pixels
+#: The one script that stands in a page, so that it runs where the folder of scripts is gone.
+TELL_BROKEN = 'document.getElementById("broken").hidden = !document.getElementById("table").hidden;'
 ENLARGED = 1.3  # text of 8 points becomes as large as the page's small text
 
 
@@ -79,6 +84,7 @@ def templates() -> Environment:
         name: getattr(numbers, name)
         for name in ("dice", "distance", "spread", "seconds", "duration", "count", "percent")
     }
+    environment.globals |= {"policy": content_security_policy(), "tell_broken": Markup(TELL_BROKEN)}
     environment.globals["number"] = lambda kind, value: writers[kind](value)
     environment.filters |= writers | {
         "plain": lambda value: "" if math.isnan(value) else repr(float(value)),
@@ -86,6 +92,25 @@ def templates() -> Environment:
         "words": lambda name: name.replace("_", " "),
     }
     return environment
+
+
+def content_security_policy() -> str:
+    """What a browser lets a page of the report load: files of the report, from disk or a server, and pictures in it.
+
+    No script but these, whatever a name or a note holds, nothing of another host, and no form that sends anything.
+    """
+    script = base64.b64encode(hashlib.sha256(TELL_BROKEN.encode()).digest()).decode()
+    # Of a page from disk, not every browser takes a file beside it for the same origin.
+    own = "'self' file:"
+    allowed = {
+        "default-src": "'none'",
+        "script-src": f"{own} 'sha256-{script}'",
+        "style-src": own,
+        "img-src": f"{own} data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{what} {sources}" for what, sources in allowed.items())
 
 
 def _copy_static(report: ReportLayout) -> None:
@@ -110,10 +135,10 @@ def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
     method = names.main_method(config["methods"], config["models"])
     main, sets = main_set(pairs), read_table(layout.sets_table)
     failures = pairs[pairs["failure"] != ""]
-    excluded = pd.read_csv(layout.excluded, sep="\t", dtype=str, keep_default_na=False)
+    excluded = read_text_table(layout.excluded, ["kind", "id", "reason"], "`cohortreg cohort`")
     shown, labelled = shown_pairs(main, method), _labelled(pairs)
     return {
-        "cohort": read_json(layout.cohort),
+        "cohort": read_json(layout.cohort, "`cohortreg cohort`"),
         "main_pairs": int(main["method"].eq(method).sum()),
         "method": method,
         "structures": list(config["structures"]) if labelled else [],

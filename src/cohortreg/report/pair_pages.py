@@ -23,6 +23,7 @@ from cohortreg.report import style
 from cohortreg.report.figures import rank, shown_pairs
 from cohortreg.report.pair_picture import difference_colours, draw_picture
 from cohortreg.report.pair_volumes import (
+    DRAWN,
     JACOBIAN,
     Images,
     Registered,
@@ -94,7 +95,10 @@ def write_pair_pages(
     rows = {
         ids: rows for ids, rows in read_table(layout.pairs_table).groupby(["moving", "fixed"], sort=False)
     }
-    template, cohort = environment.get_template("pair.html.j2"), read_json(layout.cohort)
+    template, cohort = (
+        environment.get_template("pair.html.j2"),
+        read_json(layout.cohort, "`cohortreg cohort`"),
+    )
     written = set()
     for place, (moving, fixed) in enumerate(chosen):
         shown = show_pair(layout, config, rows[moving, fixed], pages=len(chosen))
@@ -134,7 +138,8 @@ def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
     path = layout.label(image_id)
     label = None
     if structures and path.is_file():
-        label = _packed_label(label_pixels(read_label(path), centres(image), structures), image.spacing)
+        pixels = label_pixels(read_label(path), centres(image), drawn(structures))
+        label = _packed_label(pixels, image.spacing)
     shown = packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
     return {"id": image_id, "image": shown, "label": label}
 
@@ -149,6 +154,7 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
     moving, fixed = _ids(rows.iloc[0])
     structures, main = config["structures"], main_method(config["methods"], config["models"])
     columns = _columns(rows, structures)
+    every, structures = structures, drawn(structures)
     colours = style.colours_on_grey(list(structures))
     shown = {
         "moving": moving,
@@ -169,6 +175,8 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
         return shown | {"absent": f"There is nothing to look at: {_sentence(error, layout)}"}
     if structures and images.labels is None:
         shown["absent"] = "This pair has no labels, so there are no outlines and no Dice."
+    elif len(structures) < len(every):
+        shown["absent"] = f"Outlines are of the first {len(structures)} of {len(every)} structures."
     labels = _labels(images, structures)
     quality = _quality(pages * len(rows) * images.fixed.array.size)
     pictured = None
@@ -181,6 +189,11 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
     start = _start(images.fixed.array.shape, labels.get("fixed"))
     picture = _picture(images, pictured, labels, start, structures)
     return shown | {"labelled": bool(labels), "start": start, "picture": picture}
+
+
+def drawn(structures: Mapping) -> dict:
+    """The structures whose outlines pages have."""
+    return dict(list(structures.items())[:DRAWN])
 
 
 def _sentence(error: UserError, layout: Layout) -> str:

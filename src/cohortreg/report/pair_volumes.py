@@ -17,6 +17,7 @@ from cohortreg.maps.transforms import Grid, Transform, to_unit
 from cohortreg.report.volumes import block_sizes, shrunk_image, shrunk_transform
 
 Structures = Mapping[str, Sequence[int]]
+DRAWN = 255  # structures, which a picture's byte can tell apart
 APART = 4  # voxels between the points at which a page has the map
 LEVELS = 3  # steps from a voxel outside of a structure to one inside
 JACOBIAN = (-2.0, 2.0)  # a quarter of the volume to four times the volume

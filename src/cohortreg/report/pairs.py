@@ -98,10 +98,9 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
         row[0].set_ylabel(PLANES.get(part.axis, ""))
     for axes, name in zip(panels[0], ("moving", "fixed", "warped", "deformed grid"), strict=True):
         axes.set_title(name, loc="center", fontweight="normal")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(style.plain(title), fontsize="medium")
     if pair.labels:
-        colours = style.colours_on_grey(list(structures))
-        handles = [Line2D([], [], color=colours[name], label=name.replace("_", " ")) for name in structures]
+        handles = style.structure_lines(list(structures))
         handles.append(Line2D([], [], color=style.MUTED, linestyle=":", label="fixed, for comparison"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
     return figure

@@ -7,6 +7,7 @@ import matplotlib
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from cohortreg.files import whole
 from cohortreg.layout import FIGURE_SUFFIXES, Results
@@ -19,6 +20,8 @@ MUTED = "#767676"
 ON_WHITE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9")
 # Okabe and Ito's colours, those that stand out from every grey first.
 ON_GREY = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#009e73", "#d55e00")
+
+NAMED = 14  # structures in a legend, whose colours have been round twice by then
 
 
 def apply() -> None:
@@ -55,6 +58,26 @@ def colours_on_grey(names: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, cycle(ON_GREY), strict=False))
 
 
+def plain(text: str) -> str:
+    """Text for a figure in which a dollar is a dollar, and begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def short(name: str, longest: int) -> str:
+    """A name of at most so many letters, without some in the middle: names of a cohort mostly begin alike."""
+    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-(longest // 2) :]}"
+
+
+def structure_lines(structures: Sequence[str], longest: int = 24) -> list[Line2D]:
+    """A legend's entries for structures in their colours: the first ones, and how many more there are."""
+    colours = list(colours_on_grey(structures).items())[:NAMED]
+    lines = [
+        Line2D([], [], color=colour, label=short(name.replace("_", " "), longest)) for name, colour in colours
+    ]
+    more = len(structures) - len(lines)
+    return [*lines, Line2D([], [], color="none", label=f"and {more} more")] if more else lines
+
+
 def save(figure: Figure, layout: Results, name: str) -> None:
     """Write a figure as PNG and SVG and close it."""
     for suffix in FIGURE_SUFFIXES:
@@ -66,6 +89,6 @@ def save(figure: Figure, layout: Results, name: str) -> None:
 def message(text: str) -> Figure:
     """A figure that says why there is nothing to see."""
     figure, axes = plt.subplots(figsize=(PAGE, 1.4))
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
+    axes.text(0.5, 0.5, plain(text), ha="center", va="center", color=MUTED)
     axes.set_axis_off()
     return figure

@@ -14,6 +14,7 @@ from cohortreg.report.labels import place
 
 # Points: the size of a marker, and how far at least a name is from its centre.
 MARKER, GAP = 4, 4
+NAME = 24  # letters
 
 
 def dice_against_folds(summary: pd.DataFrame) -> Figure:
@@ -63,7 +64,7 @@ def _name(axes: Axes, names: Sequence[str], bars: Sequence[Sequence[tuple[float,
     line = {"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
     look = {"textcoords": "offset points", "fontsize": "small", "ha": "center", "va": "center", "zorder": 1}
     texts = [
-        axes.annotate(name, bar[0], (0, 0), arrowprops=line, **look)
+        axes.annotate(style.short(name, NAME), bar[0], (0, 0), arrowprops=line, **look)
         for name, bar in zip(names, bars, strict=True)
     ]
     axes.figure.draw_without_rendering()  # where in pixels everything lies is known only now

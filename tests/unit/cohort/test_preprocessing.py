@@ -1,25 +1,31 @@
 import errno
 import gzip
 import os
+import re
 import resource
 import shutil
-from itertools import chain
+import unicodedata
+from itertools import chain, pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from series import volume, write_series
 
 from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
 from cohortreg.cohort.shards import row_digest, rows_made, shard_of, still_asked
-from cohortreg.cohort.tables import read_images, read_pairs, write_table
+from cohortreg.cohort.tables import read_images, read_pairs, read_table, write_table
 from cohortreg.cohort.training_sets import image_digest
 from cohortreg.errors import UserError
 from cohortreg.files import digest_file, read_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings
 from cohortreg.layout import Layout
+from cohortreg.methods.export import asked_pairs
+from cohortreg.methods.shards import pairs_of
 
 SETTINGS = Settings((6, 6, 6), fit="resample", mirror="left")
 STRUCTURES = {"one": [1], "two": [2]}
@@ -392,7 +398,7 @@ def test_an_index_of_an_earlier_version_is_one_sentence(cohort):
     lines = path.read_text().splitlines()
     path.write_text("".join(line.rpartition("\t")[0] + "\n" for line in lines))
     with pytest.raises(
-        UserError, match="of an earlier version; run `cohortreg preprocess` for shard 0 again"
+        UserError, match="of an earlier version; delete it and run `cohortreg preprocess` for shard 0 again"
     ):
         merge(cohort)
 
@@ -466,3 +472,60 @@ def test_a_dicom_series_is_an_image_of_the_cohort(cohort, tmp_path):
     assert set(run(cohort, structures=structures).values()) == {""}
     (root / "i0" / "004").unlink()
     assert "1 slice is missing" in run(cohort, structures=structures)["image-0"]
+
+
+NAMES = st.text(
+    st.characters(exclude_characters="/\\\x7f", exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=8
+).filter(lambda name: not name.startswith(".") and not re.fullmatch('".+"', name))
+NOTES = st.text(st.characters(exclude_characters="\t\n\r", exclude_categories=["Cs"]), max_size=8)
+FOLDED = {"unique_by": lambda name: unicodedata.normalize("NFC", name).casefold()}
+
+
+@settings(deadline=None, max_examples=40)
+@given(names=st.lists(NAMES, min_size=3, max_size=3, **FOLDED), notes=st.lists(NOTES, min_size=3, max_size=3))
+def test_names_and_notes_are_the_same_in_every_table(tmp_path_factory, names, notes):
+    folder = tmp_path_factory.mktemp("names")
+    layout, pairs = Layout(folder / "results"), list(pairwise([*names, names[0]]))
+    rows = [[name, f"s{n}", "", "", "i.nii", ""] for n, name in enumerate(names)]
+    header = ["image_id", "subject_id", "side", "split", "image", "label"]
+    write_table(folder / "images.tsv", pd.DataFrame(rows, columns=header))
+    rows = [[*pair, note] for pair, note in zip(pairs, notes, strict=True)]
+    write_table(folder / "pairs.tsv", pd.DataFrame(rows, columns=["moving", "fixed", "note"]))
+    ratings = [[*pairs[0], "bad", notes[0]]]
+    write_table(folder / "qc.tsv", pd.DataFrame(ratings, columns=["moving", "fixed", "rating", "note"]))
+    index = [[name, "ok", "", "", "", ""] for name in names]
+    columns = ["image_id", "status", "reason", "sidecar", "digest", "row"]
+    write_table(layout.image_shard(0), pd.DataFrame(index, columns=columns))
+    tables = folder / "images.tsv", folder / "pairs.tsv"
+    shards = {"images": 1, "pairs": 1}
+    left = merge_cohort(layout, "c", *tables, shards, (), None, folder / "qc.tsv", ["bad"])
+    assert (left["images"], left["pairs"], left["excluded_pairs"]) == (3, 2, 1)
+    assert layout.images.read_bytes() == tables[0].read_bytes()
+    assert read_pairs(layout.pairs, read_images(layout.images)).values.tolist() == rows[1:]
+    assert sorted(map(tuple, pairs_of(layout, 0).values)) == sorted(pairs[1:])
+    assert asked_pairs(layout) == pairs[1:]
+    (excluded,) = read_table(layout.excluded, ["reason"]).values.tolist()
+    assert excluded == ["pair", " ".join(pairs[0]), "rated bad" + (f": {notes[0]}" if notes[0] else "")]
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"image": "i0.nii.gz"}'])
+def test_a_damaged_sidecar_makes_its_image_anew_and_no_other(cohort, content):
+    layout = cohort[-1]
+    run(cohort)
+    whole, other = (layout.sidecar(name).read_bytes() for name in ("image-0", "image-1"))
+    before = layout.sidecar("image-1").stat().st_mtime_ns
+    layout.sidecar("image-0").write_text(content)
+    assert set(run(cohort).values()) == {""}
+    assert layout.sidecar("image-0").read_bytes() == whole
+    assert layout.sidecar("image-1").read_bytes() == other
+    assert layout.sidecar("image-1").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("content", ["", "image_id\tstat", "image_id\tstatus\n"])
+def test_a_damaged_index_of_a_shard_says_what_makes_it_anew(cohort, content):
+    layout = cohort[-1]
+    run(cohort)
+    layout.image_shard(1).write_text(content)
+    assert rows_made(layout.image_shard(1)) == set()
+    with pytest.raises(UserError, match=r"1.tsv .* run `cohortreg preprocess` for shard 1 again"):
+        merge(cohort)

@@ -4,9 +4,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cohortreg.cohort.tables import distinct, leak_warnings, read_images, read_pairs, write_table
+from cohortreg.cohort.tables import (
+    distinct,
+    leak_warnings,
+    read_images,
+    read_pairs,
+    read_table,
+    write_table,
+)
 from cohortreg.errors import UserError
+from cohortreg.files import write_text
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -190,3 +200,100 @@ def test_tables_of_the_repository_are_valid(cohort):
     assert leak_warnings(images, pairs) == []
     split = images.set_index("image_id")["split"]
     assert set(split[[*pairs["moving"], *pairs["fixed"]]]) == {"test"}
+
+
+# What a spreadsheet, or a person, may put into a cell: everything but a tab and the end of a line.
+ODD = ["NA", "nan", "null", "1e5", "001", "-", "--help", '"', '"quoted"', '"open', "'", "#", "%s", "$x$"]
+ODD += ["&<b>", "a,b=c", " a ", "Ä", "A\u0308", "א", "👩\u200d⚕️", "CON", "~", "*", "[a]", "{a}", ".", ".."]
+ODD += ["\x00", "\x85", "\u2028", "\ufeff"]
+ANY = st.characters(exclude_characters="\t\n\r", exclude_categories=["Cs"])
+CELLS = st.text(ANY, max_size=12) | st.sampled_from(ODD)
+
+
+def as_written(header, rows) -> str:
+    return "".join("\t".join(row) + "\n" for row in (header, *rows))
+
+
+@settings(deadline=None)
+@given(ids=st.lists(CELLS, min_size=1, max_size=4), notes=st.lists(CELLS, min_size=4, max_size=4), name=CELLS)
+def test_cells_are_kept_as_they_are_or_refused(tmp_path_factory, ids, notes, name):
+    path = tmp_path_factory.mktemp("cells") / "images.tsv"
+    header = [*IMAGES.split("\n")[0].split("\t"), f"n{name}"]
+    rows = [[image_id, f"s{k}", "", "", "a.nii", "", notes[k]] for k, image_id in enumerate(ids)]
+    path.write_text(as_written(header, rows), encoding="utf-8")
+    try:
+        images = read_images(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert images.values.tolist() == rows and images.columns.tolist() == header
+    assert all((path.parent / f"{image_id}.nii.gz").parent == path.parent for image_id in ids)
+    write_table(path, images)
+    again = read_table(path, ["image_id"])
+    assert again.values.tolist() == rows and again.columns.tolist() == header
+
+
+@pytest.mark.parametrize(
+    "image_id", ["NA", "nan", "1e5", "001", 'a"b', "-x", "#a", "%d", "$a$", "<b>", "é", "e\u0301", "CON"]
+)
+def test_names_that_look_like_something_else_are_kept(table, image_id):
+    images = read_images(table(IMAGES.replace("NA\t", f"{image_id}\t")))
+    assert images["image_id"].tolist() == ["a", "b", image_id]
+
+
+def test_quotation_marks_in_a_note_swallow_no_row(table):
+    images = read_images(table(IMAGES))
+    pairs = read_pairs(table('moving\tfixed\tnote\na\tb\t"motion\nb\ta\tfine"\nNA\ta\t"\n'), images)
+    assert pairs["note"].tolist() == ['"motion', 'fine"', '"']
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("image_id\t", '"image_id"\t', ["image_id in quotation marks", "without quotation"]),
+        ("b\tbert", '"b"\tbert', ["row 3", "column image_id", "quotation marks"]),
+        ("\tb.nii.gz", '\t"b.nii.gz"', ["row 3", "column image", "quotation marks"]),
+        ("side\t", "image_id\t", ["no column side"]),
+        ("\tlabel\n", "\tlabel\tlabel\n", ["the column 'label' twice"]),
+        ("b\tbert", "b\x07\tbert", ["row 3", "column image_id", "'b\\x07'"]),
+        ("b\tbert", "A\tbert", ["row 3", "'A' and 'a' of row 2 differ in case"]),
+        ("b\tbert", "ü\tbert\t\t\ti\t\nu\u0308\tbert", ["differ in case or in how accents"]),
+        ("b\tbert", "x" * 249 + "\tbert", ["row 3", "249 bytes", "room for 248"]),
+        ("b\tbert", "ü" * 125 + "\tbert", ["row 3", "250 bytes"]),
+    ],
+)  # fmt: skip
+def test_names_that_no_file_can_have_are_refused(table, old, new, words):
+    refused(read_images, table(IMAGES.replace(old, new, 1)), *words)
+
+
+def test_the_longest_name_is_one_that_its_files_can_have(table, tmp_path):
+    longest = "x" * 248
+    assert read_images(table(IMAGES.replace("NA", longest)))["image_id"].iloc[-1] == longest
+    write_text(tmp_path / f"{longest}.nii.gz", "image")
+
+
+def test_tabs_at_the_ends_of_all_rows_are_a_spreadsheet_s(table):
+    assert read_images(table(IMAGES.replace("\n", "\t\t\n"))).columns[-1] == "label"
+
+
+def test_a_table_that_may_not_be_read_ends_in_a_sentence(tmp_path):
+    (tmp_path / "loop.tsv").symlink_to(tmp_path / "loop.tsv")
+    for path in (tmp_path / "loop.tsv", tmp_path / ("x" * 300), tmp_path):
+        with pytest.raises(UserError):
+            read_images(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"moving\tfi", b"moving\tfixed\na\tb\nb", b"moving\tfixed\na\n", b"\xff\n", b"moving\n"]
+)
+def test_a_damaged_table_of_ours_says_what_makes_it_anew(tmp_path, content):
+    path = tmp_path / "0.tsv"
+    path.write_bytes(content)
+    refused(
+        lambda path: read_table(path, ["moving", "fixed"], "`cohortreg cohort`"),
+        path,
+        "delete it",
+        "run `cohortreg cohort` again",
+    )
+    path.unlink()
+    refused(lambda path: read_table(path, ["moving"], "`cohortreg cohort`"), path, "is missing")

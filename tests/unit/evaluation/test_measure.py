@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cohortreg.errors import UserError
-from cohortreg.evaluation.measure import evaluate_shard, measure_pair, registered_pairs
+from cohortreg.evaluation.measure import columns, evaluate_shard, measure_pair, registered_pairs
 from cohortreg.evaluation.tables import read_table
 from cohortreg.files import write_json
 from cohortreg.images.io import Image, write_image
@@ -225,3 +225,9 @@ def test_a_damaged_table_of_registrations_is_named(layout, content):
     layout.registered_shard("shift", 0).write_text(content)
     with pytest.raises(UserError, match=r"0\.csv is damaged.*register-shard` for shard 0 of shift again"):
         registered_pairs(layout, "shift", 0)
+
+
+@pytest.mark.parametrize("name", ["mean", "union"])
+def test_a_structure_with_the_name_of_another_column_is_refused(name):
+    with pytest.raises(UserError, match=f"a structure is called {name}"):
+        columns(["core", name])

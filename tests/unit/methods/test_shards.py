@@ -223,3 +223,30 @@ def test_a_transform_that_was_written_before_a_kill_is_not_that_of_the_record_be
     assert layout.forward("stumbles", "a", "b").read_bytes() != expected
     register(layout, Stumbles())
     assert layout.forward("stumbles", "a", "b").read_bytes() == expected
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"made_from": "x"}'])
+def test_a_damaged_record_counts_as_none_and_its_pair_is_registered_again(layout, content):
+    method = Stumbles()
+    register(layout, method)
+    layout.registration_record("stumbles", "a", "b").write_text(content)
+    method.calls = 0
+    table, _ = register(layout, method)
+    assert method.calls == 2  # this pair, and the one that failed before
+    assert table["failure"].tolist()[0] == ""
+
+
+def test_a_reason_of_several_lines_is_one_cell(layout):
+    table, _ = register(layout, Breaks(UserError("no\r\noverlap\rat all")))
+    assert table["failure"].tolist() == ["", "no overlap at all", ""]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("", "damaged"), ("{}", "no field_of_view"), (None, "is missing")]
+)
+def test_a_sidecar_that_cannot_be_used_says_what_makes_it_anew(layout, content, words):
+    layout.sidecar("a").unlink()
+    if content is not None:
+        layout.sidecar("a").write_text(content)
+    with pytest.raises(UserError, match=f"{words}.* run `cohortreg preprocess` again"):
+        register(layout, Stumbles())

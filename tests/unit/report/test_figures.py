@@ -12,6 +12,7 @@ from PIL import Image as Picture
 from cohortreg.images.io import Image
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 from cohortreg.maps.transforms import Grid, Transform
+from cohortreg.report import style
 from cohortreg.report.charts import dice_figure, join_stages, training_figure
 from cohortreg.report.figures import draw, rank, shown_pairs
 from cohortreg.report.pairs import Pair, choose_slice, pair_figure, read_pair
@@ -190,3 +191,46 @@ def test_of_many_pairs_only_those_beyond_the_whiskers_are_dots(pairs, dots):
     dice[[0, -1]] = 0.1, 0.99
     (axes,) = dice_figure(pd.DataFrame({"method": "m", "dice_core": dice}), ["core"]).axes
     assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "o") == dots
+
+
+def pair_of_many(count: int) -> tuple[Pair, dict[str, list[int]]]:
+    """A pair of images with so many structures, each a slab."""
+    shape = (count, 12, 10)
+    label = Image(np.broadcast_to(np.arange(1, count + 1)[:, None, None], shape).astype(np.uint8), np.eye(4))
+    image = Image(np.random.default_rng(0).random(shape).astype(np.float32), np.eye(4))
+    centres = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(np.float32)
+    transform = Transform(np.zeros((3, *shape), np.float32), Grid(shape, np.eye(4)))
+    pair = Pair(image, image, image.array, centres, np.zeros(shape, bool), transform, (label, label))
+    return pair, {f"a_rather_long_name_of_a_structure_{k}": [k] for k in range(1, count + 1)}
+
+
+def test_the_legend_of_many_structures_leaves_the_images_their_place():
+    style.apply()
+    widths, legends = [], []
+    for count in (2, 30):
+        pair, structures = pair_of_many(count)
+        figure = pair_figure(pair, structures, "costs $5 or $6")
+        figure.canvas.draw()
+        widths.append(max(axes.get_window_extent().width for axes in figure.axes))
+        legends.append([text.get_text() for text in figure.legends[0].get_texts()])
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    assert widths[1] > 0.8 * widths[0]
+    assert len(legends[1]) == 16 and "and 16 more" in legends[1]
+
+
+def test_of_many_structures_the_first_have_a_panel_and_the_figure_says_so():
+    names = [f"s{k}" for k in range(40)]
+    pairs = pd.DataFrame({"method": ["m", "m"], **{f"dice_{name}": [0.5, 0.6] for name in names}})
+    figure = dice_figure(pairs, names)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == names[:24]
+    assert "The first 24 of 40 structures; tables/pairs.csv has all." in figure.get_supxlabel()
+
+
+@pytest.mark.parametrize("name", ["a$b$", "x" * 248, "$\\frac$", "👩", "א", "_^{", "%"])
+def test_a_name_is_drawn_as_it_is(name):
+    figure = style.message(f"The transform of {style.short(name, 32)} to b was deleted.")
+    figure.canvas.draw()
+    (text,) = figure.axes[0].texts
+    assert len(text.get_text()) < 80
+    assert text.get_window_extent().width < figure.bbox.width

@@ -1,5 +1,7 @@
 """The report: every part is there, nothing comes from elsewhere, nothing is taken for markup."""
 
+import base64
+import hashlib
 import itertools
 import json
 import math
@@ -46,7 +48,8 @@ class Reader(HTMLParser):
 def read(layout, config) -> Reader:
     write_report(layout, config)
     reader = Reader()
-    reader.feed(layout.report.index.read_text("utf-8"))
+    reader.source = layout.report.index.read_text("utf-8")
+    reader.feed(reader.source)
     reader.close()
     assert reader.open == []
     return reader
@@ -389,3 +392,27 @@ def test_one_set_needs_no_table_of_sets(page):
 
 def test_all_structures_together_are_beside_each(page):
     assert "Together: all structures as one" in page.text
+
+
+def test_only_the_report_s_own_scripts_run(page):
+    """And the one in the page that tells of scripts that are gone, which its digest names."""
+    (policy,) = [
+        attributes["content"]
+        for tag, attributes in page.elements
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    allowed = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert allowed["default-src"] == allowed["base-uri"] == allowed["form-action"] == "'none'"
+    assert "unsafe" not in policy and "http" not in policy and "data:" not in allowed["script-src"]
+    (inline,) = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in allowed["script-src"]
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+
+
+def test_the_pages_of_pairs_have_the_same_policy(page, drawn):
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="(.*?)">', page.source)
+    text = drawn[0].report.pair("a", "b").read_text("utf-8")
+    assert f'content="{policy}"' in text
+    assert "<script>" not in text and " style=" not in text

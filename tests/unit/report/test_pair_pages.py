@@ -18,7 +18,7 @@ from cohortreg.evaluation.tables import read_table
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.layout import Layout, ReportLayout
 from cohortreg.maps.transforms import Grid, Transform, read_transform, write_transform
-from cohortreg.report import volumes
+from cohortreg.report import pair_pages, volumes
 from cohortreg.report.page import templates
 from cohortreg.report.pair_pages import choose_pairs, show_image, show_pair, write_pair_pages
 from cohortreg.report.pair_volumes import APART, Images, centres, label_pixels, register
@@ -346,3 +346,14 @@ def test_a_large_volume_becomes_blocks_whose_map_is_that_of_their_centres(monkey
 def test_a_mosaic_has_every_slice_in_its_place():
     volume = np.arange(3 * 4 * 7, dtype=np.uint8).reshape(3, 4, 7)
     np.testing.assert_array_equal(unpack(volumes.packed(volume, [1, 1, 1]))[..., 0], volume)
+
+
+def test_of_more_structures_than_a_picture_tells_apart_the_first_are_drawn(results, monkeypatch):
+    layout, config = results
+    monkeypatch.setattr(pair_pages, "DRAWN", 1)
+    page = show_pair(layout, config, rows_of(layout, "a", "b"), pages=1)
+    assert [structure["name"] for structure in page["structures"]] == ["core"]
+    assert page["absent"] == "Outlines are of the first 1 of 2 structures."
+    assert "outer rim" in page["columns"]  # all of them are measured
+    label = unpack(show_image(layout, "a", config["structures"])["label"])
+    assert label[..., 0].max() == 1

@@ -201,6 +201,7 @@ cohortreg.Table = class {
     this.controls();
     this.ratingsBar();
     this.missing = [];
+    this.at("box").style.setProperty("--rows", data.rows);
     root.hidden = false;
     this.view.fromHash(location.hash);
   }

@@ -9,6 +9,7 @@ cohortreg.words = (function () {
   const { state, here, make, ofMethods, OF_A_METHOD } = viewer;
   const { GRID_COLOUR, FOLD_COLOUR, onBlack, onWhite } = cohortreg.drawing;
   const { voxel } = cohortreg.volumes;
+  const NAMED = 24; // structures in the legend; the cross-hair tells which one it is in
   const byId = id => document.getElementById(id);
 
   const percentOf = (volume, at) => Math.round((100 * voxel(volume, at)) / 255);
@@ -77,7 +78,9 @@ cohortreg.words = (function () {
     const shows = panel => (state.mode === "all" ? panel === "warped" : state.panels.includes(panel));
     const items = [];
     if (state.outlines && viewer.volumes.fixed_label) {
-      for (const { name, colour } of viewer.pair.structures) items.push(swatch(name, `2px solid ${colour}`));
+      const { structures } = viewer.pair;
+      for (const { name, colour } of structures.slice(0, NAMED)) items.push(swatch(name, `2px solid ${colour}`));
+      if (structures.length > NAMED) items.push(make("li", {}, `and ${structures.length - NAMED} more`));
       if (OF_A_METHOD.some(shows)) items.push(swatch("fixed, for comparison", "2px dotted #ddd"));
     }
     if (state.grid) items.push(swatch("deformed grid", `1px solid ${GRID_COLOUR}`));
