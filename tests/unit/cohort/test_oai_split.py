@@ -237,5 +237,7 @@ def test_another_import_keeps_what_is_there(lists, tmp_path):
     assert {path: path.read_bytes() for path in output.iterdir()} == before
     differing, stale = added.said
     # The training list has two of the images, whose split is that of the tests in the table.
-    assert differing.startswith("2 images with another image, label or split in images.tsv than was found (anna, ")
+    assert differing.startswith(
+        "2 images with another image, label or split in images.tsv than was found (anna, "
+    )
     assert stale.startswith(f"{output / 'missing.tsv'} keeps 1 row")
