@@ -54,7 +54,7 @@ def import_msd_command(
 
     said: list[str] = []
     tables = import_msd(folder, test_fraction, pairs, seed, read_before(output), said.append)
-    _add_to_tables(output, *tables, folder, said=said)
+    _add_to_tables(output, *tables, folder, said=said, asked=pairs)
 
 
 @importers.command("bids")
@@ -76,7 +76,7 @@ def import_bids_command(
 
     said: list[str] = []
     tables = import_bids(folder, suffix, test_fraction, pairs, seed, read_before(output), said.append)
-    _add_to_tables(output, *tables, folder, said=said)
+    _add_to_tables(output, *tables, folder, said=said, asked=pairs)
 
 
 @importers.command("oai-split")
@@ -144,7 +144,8 @@ def import_phantom_command(
     from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.phantom import phantom_tables
 
-    _add_to_tables(output, *phantom_tables(subjects, test, pairs, seed, before=read_before(output)))
+    tables = phantom_tables(subjects, test, pairs, seed, before=read_before(output))
+    _add_to_tables(output, *tables, asked=pairs)
 
 
 @importers.command("label-maps")
@@ -165,7 +166,7 @@ def import_label_maps_command(
     said: list[str] = []
     before = read_before(output)
     tables = import_label_maps(folder, side.value, test_fraction, pairs, seed, before, said.append)
-    _add_to_tables(output, *tables, said=said)
+    _add_to_tables(output, *tables, said=said, asked=pairs)
 
 
 @importers.command("oai")
@@ -192,7 +193,7 @@ def import_oai_command(
     *tables, left_out = import_oai(
         folder, labels, output, test_fraction, pairs, seed, progress_bar, repeated, before
     )
-    _add_to_tables(output, *tables, folder, {"left-out.tsv": left_out})
+    _add_to_tables(output, *tables, folder, {"left-out.tsv": left_out}, asked=pairs)
     counts, labelled = left_out["kind"].value_counts(), int(tables[0]["label"].ne("").sum())
     typer.echo(
         f"{labelled} of the images have a label; {counts.get('image', 0)} images and "
@@ -349,10 +350,14 @@ def cohort_command(
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=()) -> None:
-    """Add what an import found to the tables, and say what they hold, what is new, and `said`; see `additions.add`."""
+def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(), asked=0) -> None:
+    """Add what an import found to the tables, and say what they hold, what is new, and `said`; see `additions.add`.
+
+    asked: how many pairs there were to be.
+    """
     from cohortreg.cohort.additions import add
     from cohortreg.cohort.folders import counted
+    from cohortreg.cohort.tables import with_sets
 
     added = add(output, images, pairs, folder, others)
     counts = added.images["split"].value_counts()
@@ -365,6 +370,12 @@ def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(
         typer.echo(
             f"{counted(added.new_images, 'image')} added, {kept[0]:,} kept; "
             f"{counted(added.new_pairs, 'pair')} added, {kept[1]:,} kept"
+        )
+    main = int((with_sets(added.pairs)["set"] == "").sum())
+    if kept[1] and main < asked:
+        typer.echo(
+            f"{counted(main, 'pair')} of {asked:,} asked for: where there are pairs, only new test images get more; "
+            "to have all drawn anew, move pairs.tsv elsewhere and import again."
         )
     for sentence in [*said, *added.said]:
         typer.echo(sentence)

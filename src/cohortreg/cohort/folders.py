@@ -14,8 +14,8 @@ IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", "
 ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 #: Bytes of an image_id: files of 255 are named after it, the longest ending in .nii.gz.
 LONGEST_ID = 248
-#: Files that a sentence names.
-NAMED = 3
+#: Files that a sentence names, and letters of each.
+NAMED, SHOWN = 3, 100
 
 #: Called with a sentence that the user is to read.
 Say = Callable[[str], None]
@@ -90,13 +90,14 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def shown(text: str) -> str:
-    """A name as a sentence can hold it: characters that cannot be written are escaped."""
+    """A name as a table or sentence can hold it: characters that cannot be written are escaped."""
     return ODD.sub(lambda odd: odd[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def few(names: Sequence[str]) -> str:
-    """The first of several names."""
-    return ", ".join(map(shown, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
+    """The first of several names, of long ones the end."""
+    first = [name if len(name) <= SHOWN else f"...{name[-SHOWN:]}" for name in map(shown, names[:NAMED])]
+    return ", ".join(first) + (", ..." if len(names) > NAMED else "")
 
 
 def counted(number: int, what: str) -> str:

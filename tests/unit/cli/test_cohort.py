@@ -151,6 +151,8 @@ def test_a_second_import_says_what_it_added_and_kept(tmp_path):
     assert "3 images added, 20 kept; 0 pairs added, 5 kept" in done.stdout
     assert all(path.read_bytes().startswith(content) for path, content in before.items())
     assert "Not below" in done.stdout and "23 files that images.tsv names" in done.stdout
+    done = cohortreg(*arguments[:-1], 6)
+    assert "5 pairs of 6 asked for" in done.stdout and "move pairs.tsv elsewhere" in done.stdout
 
 
 def test_a_table_that_cannot_be_read_is_kept(tmp_path):
