@@ -10,7 +10,7 @@ import typer
 
 from cohortreg.cli import app
 from cohortreg.cli.options import Output, Results, Seed, parsed
-from cohortreg.cli.progress import progress_bar
+from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
 
 importers = typer.Typer(
@@ -305,6 +305,10 @@ def preprocess_command(
             report=lambda image_id, reason: advance(f"excluded {image_id}: {reason}" if reason else ""),
         )
     write_table(layout.image_shard(shard), index)
+    good = index["image_id"][index["status"] == "ok"]
+    typer.echo(
+        f"{layout.image_shard(shard)}: {new_and_kept(map(layout.sidecar, good))}, {len(index) - len(good)} excluded"
+    )
 
 
 @app.command("cohort")

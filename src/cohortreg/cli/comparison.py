@@ -29,9 +29,8 @@ def evaluate_command(
     pairs = still_asked(layout, registered_pairs(layout, method, shard))
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
         measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
-    typer.echo(
-        f"{layout.evaluated_shard(method, shard)}: {measured} pairs measured, the rest was up to date."
-    )
+    kept = len(pairs) - measured
+    typer.echo(f"{layout.evaluated_shard(method, shard)}: {measured} new, {kept} kept")
 
 
 @app.command("tables")

@@ -1,11 +1,14 @@
 """The one progress bar."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
+
+from cohortreg import files
 
 SECONDS_BETWEEN_LINES = 30
 
@@ -41,3 +44,10 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
                 printed = time.monotonic()
 
         yield advance
+
+
+def new_and_kept(records: Iterable[Path]) -> str:
+    """How many results this command made and how many it found, of which these are the records: "1 new, 12 kept"."""
+    records, written = list(records), set(files.written)
+    new = sum(path in written for path in records)
+    return f"{new} new, {len(records) - new} kept"

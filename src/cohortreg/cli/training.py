@@ -6,7 +6,7 @@ import typer
 
 from cohortreg.cli import app
 from cohortreg.cli.options import Results, Seed, Threads, parsed
-from cohortreg.cli.progress import progress_bar
+from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
 
 if TYPE_CHECKING:
@@ -138,6 +138,11 @@ def register_shard_command(
     machine = hardware(device.device.type if device else "cpu", threads)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
         register_shard(layout, method, opened, pairs, shard, machine, advance)
+    records = [
+        layout.registration_record(method, *ids)
+        for ids in pairs[["moving", "fixed"]].itertuples(index=False, name=None)
+    ]
+    typer.echo(f"{layout.registered_shard(method, shard)}: {new_and_kept(records)}")
 
 
 def use_processor(threads: int) -> None:
