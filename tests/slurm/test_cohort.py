@@ -27,7 +27,7 @@ def test_the_demo_runs_from_nothing_to_its_report(demo, cluster):
     assert (demo.results / "report" / "index.html").is_file()
     jobs = cluster.jobs(demo.folder)
     assert Counter(job.rule for job in jobs) == {
-        "phantom": 1,
+        "phantom": 2,
         "preprocess": 2,
         "pack": 1,
         "train": 3,
