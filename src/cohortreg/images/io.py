@@ -18,7 +18,7 @@ from cohortreg.images import mgh, nifti
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import LPS_TO_RAS, ras_affine
-from cohortreg.images.stored import check_image, cut_short
+from cohortreg.images.stored import check_image, cut_short, no_image
 
 WRITTEN_BY_NIBABEL, WRITTEN_BY_ITK = (".nii", ".nii.gz"), (".mha", ".nrrd")
 MOST_LABEL = 2**53
@@ -225,7 +225,10 @@ def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.nda
 
 
 def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
-    found, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
+    try:
+        found, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
+    except RuntimeError as error:  # whatever a damaged header sets off, the file cannot be used
+        raise no_image(path) from error
     if found["values"] > 1:
         raise BadImage(f"{path} has several values a voxel; give one real number a voxel, of a picture grey.")
     affine = ras_affine(found["direction"], found["spacing"], found["origin"])

@@ -69,7 +69,8 @@ def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, 
     check_size(data_file, data_file.stat().st_size, begin + needed, math.prod(shape), is_gzipped(data_file))
     raw = np.ndarray(shape, dtype, content(data_file, begin + needed), begin, order="F")
     scale = (np.asanyarray(1.0 if slope is None else slope), np.asanyarray(0.0 if inter is None else inter))
-    return shape, affine, apply_read_scaling(raw, *scale)
+    with np.errstate(all="ignore"):  # what becomes infinite is refused by those who ask
+        return shape, affine, apply_read_scaling(raw, *scale)
 
 
 def _files(path: Path) -> tuple[Path, Path]:

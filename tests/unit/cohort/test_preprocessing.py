@@ -1,3 +1,7 @@
+import errno
+import gzip
+import os
+import resource
 import shutil
 from itertools import chain
 
@@ -162,8 +166,18 @@ def spoil(root, how):
     elif how == "NaN":
         array[1, 1, 1] = np.nan
         write_image(image, Image(array, affine))
+    elif how == "header of 32767 voxels along each axis":
+        content = bytearray(gzip.decompress(image.read_bytes()))
+        content[40:56] = np.array([3, 32767, 32767, 32767, 1, 1, 1, 1], np.int16).tobytes()
+        image.write_bytes(gzip.compress(content))
+    elif how == "named pipe":
+        image.unlink()
+        os.mkfifo(image)
     elif how == "label missing":
         label.unlink()
+    elif how == "label that is a device":
+        label.unlink()
+        label.symlink_to("/dev/zero")
     elif how == "label of other geometry":
         write_image(label, Image(read_label(label).array[1:], affine))
     elif how == "label without structure":
@@ -179,6 +193,9 @@ WAYS = {
     "one value": ("i1.nii.gz", "value 1 in every voxel"),
     "almost one value": ("i1.nii.gz", "almost every voxel"),
     "NaN": ("i1.nii.gz", "NaN"),
+    "header of 32767 voxels along each axis": ("i1.nii.gz", "claims"),
+    "named pipe": ("i1.nii.gz", "a named pipe"),
+    "label that is a device": ("l1.nii.gz", "a device"),
     "label missing": ("l1.nii.gz", "does not exist"),
     "label of other geometry": ("l1.nii.gz", "another geometry"),
     "label without structure": ("l1.nii.gz", "no voxel of two (value 2)"),
@@ -210,6 +227,38 @@ def test_bad_image_and_its_pairs_are_left_out_and_the_rest_goes_on(cohort, how):
     assert name == ("id", "image-1", "image-0 image-1", "image-1 image-2")
     assert all(words in sentence for sentence in reason[1:])
     assert "image 'image-1' is excluded" in reason[2]
+
+
+CRASHING = (
+    "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 8 9 10\nElementSpacing = 1 1 1\n"
+    "ElementType = MET_UCHAR\nElementDataFile = %s%s%s%n.raw 1 10 1\n"
+)
+TEXT = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 8 9 10\nencoding: text\n\n" + "1 " * 700 + "9" * 100000
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"), [(".mhd", CRASHING), (".nrrd", TEXT), (".vtk", ""), (".nii", "")]
+)
+def test_a_file_that_a_library_cannot_stand_is_one_line(cohort, suffix, text):
+    table, _, root, _ = cohort
+    table.write_text(table.read_text().replace("i1.nii.gz", f"i1{suffix}"))
+    (root / f"i1{suffix}").write_text(text)
+    reported = run(cohort)
+    assert [image_id for image_id, reason in reported.items() if reason] == ["image-1"]
+
+
+def test_a_fault_of_the_machine_excludes_no_image(cohort):
+    """No file may grow beyond 200 bytes, as none can on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            run(cohort)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
+    assert set(run(cohort).values()) == {""}
+    assert merge(cohort)["excluded_images"] == 0
 
 
 def test_fail_stops_at_the_bad_image_and_damages_nothing(cohort):
