@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 import SimpleITK
 
-from cohortreg.errors import BadImage, UserError
+from cohortreg.errors import BadImage
 from cohortreg.files import files_of
 from cohortreg.images import elements
 from cohortreg.images.elements import CutShortError, Elements, looks_like_dicom, read_elements
@@ -415,7 +415,7 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "slice"
         try:
-            with _decompressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            with _decompressed(path) as stream, _archive(stream) as archive:
                 for member in archive:
                     name = _printable(PurePosixPath(member.name).name)
                     if member.isdir() or member.islnk() or name.startswith("."):
@@ -426,13 +426,33 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
                     with file.open("wb") as unpacked:
                         shutil.copyfileobj(archive.extractfile(member), unpacked)
                     yield name, file
+                # Behind the zeros that end an archive, another may follow, or the rest of one that was zeroed there.
+                while rest := archive.fileobj.read(2**20):
+                    if any(rest):
+                        raise tarfile.ReadError("more behind the end")
                 stream.read()  # a compressed archive's checksum is at its very end
         except DAMAGED as error:
             raise BadImage(f"{path} is no archive, or is cut short or damaged; copy it again.") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(f"{folder} has no space left to unpack {path}; set $TMPDIR.") from error
+                reason = f"no space left to unpack {path}, set $TMPDIR"
+                raise OSError(error.errno, reason, folder) from error
             raise
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header must be right: tarfile takes a damaged one for the end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+def _archive(stream: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member)
 
 
 def _decompressed(path: Path) -> IO[bytes]:
