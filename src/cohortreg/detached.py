@@ -33,9 +33,14 @@ def referred(path: Path) -> list[Path]:
         named = ["visu_pars"]
     else:
         return _together(path)
-    if any("\0" in file for file in named):
-        raise BadImage(f"{path} is damaged: it names a file with a zero byte; export it again.")
-    return [path.parent / file for file in named]
+    if any(re.search(r"[\0-\x1f\ud800-\udfff]", file) for file in named):
+        raise BadImage(
+            f"{path} names a file with bytes that are no text in UTF-8; rename it, or export it again."
+        )
+    files = [path.parent / file for file in named]
+    if path in files:
+        raise BadImage(f"{path} names itself as the file of its voxels; export it again.")
+    return files
 
 
 def _together(path: Path) -> list[Path]:

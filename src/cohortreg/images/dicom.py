@@ -18,11 +18,13 @@ from typing import IO
 import numpy as np
 import SimpleITK
 
-from cohortreg.errors import BadImage, UserError
+from cohortreg.errors import BadImage
 from cohortreg.files import files_of
 from cohortreg.images import elements
 from cohortreg.images.elements import CutShortError, Elements, looks_like_dicom, read_elements
+from cohortreg.images.guarded import call
 from cohortreg.images.itk import quiet_itk, ras_affine
+from cohortreg.images.stored import check_size, no_image, read_through
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 GZIP, BLOCK = b"\x1f\x8b", 512
@@ -103,10 +105,9 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     or slices that make no regular grid.
     """
     slices, pixels = [], []
-    for frames, reader in _opened(path):
+    for frames, values in _opened(path, voxels=True):
         slices += frames
-        if frames[0].tags["series"] == slices[0].tags["series"]:  # else `stacked` refuses them
-            pixels += list(_pixels(path, frames, reader))
+        pixels += list(values)
     order, affine = stacked(path, slices)
     return np.stack([pixels[n] for n in order]).T, affine
 
@@ -116,7 +117,7 @@ def headers(path: Path) -> Iterator[Slice]:
 
     Raises BadImage where a file is cut short.
     """
-    for frames, _ in _opened(path):
+    for frames, _ in _opened(path, voxels=False):
         yield from frames
 
 
@@ -193,8 +194,8 @@ def _spacing(path: Path, slices: Sequence[Slice]) -> float:
     )
 
 
-def _opened(path: Path) -> Iterator[tuple[list[Slice], SimpleITK.ImageFileReader]]:
-    """The slices of each image file, with a reader that stands at that file until the next is asked for."""
+def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Slice], np.ndarray | None]]:
+    """The slices of each image file, one file after the other, and their [k, j, i] if voxels are asked for."""
     images, others, series, unusable = [], [], set(), None
     with closing(_files(path)) as files:
         for name, file in files:
@@ -211,30 +212,16 @@ def _opened(path: Path) -> Iterator[tuple[list[Slice], SimpleITK.ImageFileReader
             images.append(name)
             series.add(about.text(elements.SERIES))
             try:
-                reader = _reader(path, name, file)
-                slices = _slices(path, name, about, reader)
+                opened = _slices(path, name, file, about, voxels)
             except BadImage as error:
                 unusable = unusable or error
             else:
-                yield slices, reader
+                yield opened
     if unusable and len(series) > 1:
         raise BadImage(f"{path} holds images of several series; give each a folder of its own.") from unusable
     if unusable:
         raise unusable
     _check_others(path, images, others)
-
-
-def _reader(path: Path, name: str, file: Path) -> SimpleITK.ImageFileReader:
-    """A reader that has read the header."""
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(file))
-    with quiet_itk():
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError as error:
-            raise _unread(path, name, error) from error
-    return reader
 
 
 def _start(file: Path) -> bytes:
@@ -266,17 +253,74 @@ def _is_text(start: bytes) -> bool:
     return bool(start) and not re.search(rb"[\0-\x08]", start)
 
 
-def _slices(path: Path, name: str, about: Elements, reader: SimpleITK.ImageFileReader) -> list[Slice]:
-    """The slices of an image file: one for each of its frames."""
-    there = {name: key for name, key in TAGS.items() if reader.HasMetaDataKey(key)}
-    tags = dict.fromkeys(TAGS, "") | {
-        name: reader.GetMetaData(key).strip("\0 ") for name, key in there.items()
-    }
-    *size, count = reader.GetSize()
+def read(path: str, voxels: bool) -> tuple[dict, list[np.ndarray]]:
+    """What GDCM says about a file: size, spacing, origin, direction, values a pixel, tags; and its array [k, j, i].
+
+    For `guarded.call`. No array where voxels are not asked for or cannot be read; BadImage where nothing can.
+    """
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(path)
+    with quiet_itk():
+        try:
+            reader.ReadImageInformation()
+            there = {name: key for name, key in TAGS.items() if reader.HasMetaDataKey(key)}
+            found = {
+                "size": reader.GetSize(),
+                "spacing": reader.GetSpacing(),
+                "origin": reader.GetOrigin(),
+                "direction": reader.GetDirection(),
+                "values": reader.GetNumberOfComponents(),
+                "tags": dict.fromkeys(TAGS, "")
+                | {name: reader.GetMetaData(key).strip("\0 ") for name, key in there.items()},
+            }
+        except RuntimeError as error:
+            _check_machine(path, error)
+            raise no_image(Path(path)) from error
+        try:
+            return found, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
+        except RuntimeError as error:
+            _check_machine(path, error)
+            return found, []
+
+
+def _check_machine(path: str, error: RuntimeError) -> None:
+    """Raise MemoryError or OSError where it is the machine for which GDCM could not read a file."""
+    if "allocate" in str(error) or "bad_alloc" in str(error):
+        raise MemoryError from error
+    read_through(Path(path))
+
+
+def _slices(
+    path: Path, name: str, file: Path, about: Elements, voxels: bool
+) -> tuple[list[Slice], np.ndarray | None]:
+    """The slices of an image file, one for each of its frames, and their [k, j, i] if voxels are asked for."""
+    pixels = about.short(elements.ROWS) * about.short(elements.COLUMNS) * about.frames
+    size = file.stat().st_size
+    check_size(file, size, pixels, pixels, compressed=True)
+    try:
+        # Twice float64, into which GDCM rescales.
+        found, arrays = call(f"{__name__}:read", file, voxels, about=file, memory=16 * pixels)
+    except BadImage as error:
+        raise _cut_short(path, name) from error
+    if found["values"] > 1:
+        raise BadImage(f"{path} has several values a voxel; give an image of one real number a voxel.")
+    slices = _frames(path, name, about, found)
+    if not voxels:
+        return slices, None
+    if not arrays:
+        stacked(path, slices)  # tells more than GDCM where frames lie on each other
+        raise _cut_short(path, name)
+    return slices, arrays[0]
+
+
+def _frames(path: Path, name: str, about: Elements, found: dict) -> list[Slice]:
+    """The slices of an image file, of which GDCM told what `read` returns."""
+    *size, count = found["size"]
     places = _places(about)
     if count == 1 and len(places) != 1:
-        direction = np.reshape(reader.GetDirection(), (3, 3))
-        places = [(np.array(reader.GetSpacing()), np.array(reader.GetOrigin()), direction)]
+        direction = np.reshape(found["direction"], (3, 3))
+        places = [(np.array(found["spacing"]), np.array(found["origin"]), direction)]
     if len(places) != count:
         why = f"holds {count} frames and does not say where each of them lies"
     elif not _is_rescaled(about):
@@ -284,7 +328,7 @@ def _slices(path: Path, name: str, about: Elements, reader: SimpleITK.ImageFileR
     else:
         names = [f"{name} (frame {n})" if count > 1 else name for n in range(1, count + 1)]
         return [
-            Slice(names[n], tuple(size), spacing, origin, direction, tags)
+            Slice(names[n], tuple(size), spacing, origin, direction, found["tags"])
             for n, (spacing, origin, direction) in enumerate(places)
         ]
     raise BadImage(f"{path}: {name} {why}; export the series as one file a slice.")
@@ -336,24 +380,6 @@ def _is_rescaled(about: Elements) -> bool:
     )
 
 
-def _pixels(path: Path, frames: Sequence[Slice], reader: SimpleITK.ImageFileReader) -> np.ndarray:
-    """[k, j, i] of the frames of one file."""
-    with quiet_itk():
-        try:
-            image = reader.Execute()
-        except RuntimeError as error:
-            stacked(path, frames)  # tells more than GDCM where frames lie on each other
-            raise _unread(path, frames[0].file, error) from error
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise BadImage(f"{path} has several values a voxel; give an image of one real number a voxel.")
-    return SimpleITK.GetArrayFromImage(image)
-
-
-def _unread(path: Path, name: str, error: RuntimeError) -> Exception:
-    """What it means that GDCM cannot read a file whose elements are whole."""
-    return MemoryError() if "allocate" in str(error) else _cut_short(path, name)
-
-
 def _cut_short(path: Path, name: str) -> BadImage:
     what = path if path.is_file() and name == path.name else f"{path}: {name}"
     return BadImage(f"{what} is cut short or no DICOM image; copy or export the series again.")
@@ -389,7 +415,7 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "slice"
         try:
-            with _decompressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            with _decompressed(path) as stream, _archive(stream) as archive:
                 for member in archive:
                     name = _printable(PurePosixPath(member.name).name)
                     if member.isdir() or member.islnk() or name.startswith("."):
@@ -400,13 +426,33 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
                     with file.open("wb") as unpacked:
                         shutil.copyfileobj(archive.extractfile(member), unpacked)
                     yield name, file
+                # Behind the zeros that end an archive, another may follow, or the rest of one that was zeroed there.
+                while rest := archive.fileobj.read(2**20):
+                    if any(rest):
+                        raise tarfile.ReadError("more behind the end")
                 stream.read()  # a compressed archive's checksum is at its very end
         except DAMAGED as error:
             raise BadImage(f"{path} is no archive, or is cut short or damaged; copy it again.") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(f"{folder} has no space left to unpack {path}; set $TMPDIR.") from error
+                reason = f"no space left to unpack {path}, set $TMPDIR"
+                raise OSError(error.errno, reason, folder) from error
             raise
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header must be right: tarfile takes a damaged one for the end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+def _archive(stream: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member)
 
 
 def _decompressed(path: Path) -> IO[bytes]:

@@ -1,3 +1,4 @@
+import gzip
 import os
 import shutil
 import tarfile
@@ -356,6 +357,21 @@ def test_an_archive_cut_short(tmp_path, kept, suffix):
     whole = archive.read_bytes()
     archive.write_bytes(whole[: int(kept * len(whole))])
     refused(archive, "cut short")
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tar"])
+def test_an_archive_that_goes_on_behind_its_end(tmp_path, suffix):
+    folder = plain_series(tmp_path / "a")
+    archive = packed(folder, ".tar")
+    with tarfile.open(archive) as opened:
+        header = opened.getmembers()[3].offset
+    whole = archive.read_bytes()
+    archive.unlink()
+    for damage in (bytes(512), b"\1" * 512):
+        content = whole[:header] + damage + whole[header + 512 :]
+        path = tmp_path / f"b{suffix}"
+        path.write_bytes(gzip.compress(content) if suffix == ".tar.gz" else content)
+        refused(path, "is no archive, or is cut short or damaged")
 
 
 def test_no_dicom(tmp_path):
