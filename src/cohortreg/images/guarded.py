@@ -30,6 +30,7 @@ import numpy as np
 
 from cohortreg import errors
 from cohortreg.errors import BadImage
+from cohortreg.files import files_of
 
 #: Seconds of processor time for any file, and more for each MB; waiting for a disk or for other processes is none.
 SECONDS, SECONDS_PER_MB = 60, 1
@@ -43,6 +44,7 @@ ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+STATM = Path("/proc/self/statm")  # Linux alone has it
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
 
 
@@ -65,7 +67,7 @@ def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tup
     longer or needs more memory than any sane file; MemoryError where the system killed it; TimeoutError where the
     file system does not answer.
     """
-    size = about.stat().st_size if about.is_file() else 0
+    size = sum(file.stat().st_size for file in files_of(about) if file.is_file())
     seconds = SECONDS + int(size * SECONDS_PER_MB / 1e6)
     asked = {"function": function, "arguments": arguments, "seconds": seconds, "memory": memory + MEMORY}
     with _turn:
@@ -73,8 +75,9 @@ def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tup
         try:
             process.stdin.write(json.dumps(asked, default=str).encode() + b"\n")
             process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], PATIENCE * seconds)
-            if not ready:
+            answering = select.poll()
+            answering.register(process.stdout, select.POLLIN)
+            if not answering.poll(1000 * PATIENCE * seconds):
                 raise TimeoutError(errno.ETIMEDOUT, "the file system does not answer", str(about))
             answer = json.loads(process.stdout.readline() or b"null")
             arrays = [_received(process.stdout, *array) for array in (answer or {}).get("arrays", ())]
@@ -190,7 +193,7 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
                 "message": [error.errno, error.strerror or str(error), error.filename],
             }
         except MemoryError:
-            answer = {"error": "limit" if _is_there(request["memory"]) else "MemoryError", "message": ""}
+            answer = {"error": "limit" if _is_there() else "MemoryError", "message": ""}
         except Exception as error:
             answer = {"error": "other", "message": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer).encode() + b"\n")
@@ -200,23 +203,44 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _limit(seconds: int, memory: int) -> None:
-    """Limits above what this process has used until now; `inf` above is kept, so that the next call may raise them."""
+    """Limits above what this process has used until now."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    pages = Path("/proc/self/statm")  # Linux alone has it
-    wanted = {resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + seconds + 1}
-    if pages.exists():
-        wanted[resource.RLIMIT_AS] = int(pages.read_text().split()[0]) * mmap.PAGESIZE + memory
-    for kind, limit in wanted.items():
-        most = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+    _set(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds + 1)
+    if STATM.exists():
+        _set(resource.RLIMIT_AS, _taken() + memory)
 
 
-def _is_there(memory: int) -> bool:
-    """Whether the machine would give so much: then it was our limit that an allocation failed for."""
-    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+def allow(memory: int) -> None:
+    """More memory, and the time to fill it, for a function whose file turns out to hold so many bytes.
+
+    Called by that function, in its process; in any other, where nothing is limited, it does nothing.
+    """
+    for kind, more in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, int(memory * SECONDS_PER_MB / 1e6)),
+    ):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            _set(kind, limit + more)
+
+
+def _set(kind: int, limit: int) -> None:
+    """A soft limit, which may be raised again up to the hard one."""
+    most = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
+def _taken() -> int:
+    """Bytes of this process's address space."""
+    return int(STATM.read_text().split()[0]) * mmap.PAGESIZE
+
+
+def _is_there() -> bool:
+    """Whether the machine would give what is allowed: then it was our limit that an allocation failed for."""
+    limit, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
-        mmap.mmap(-1, memory).close()
+        mmap.mmap(-1, max(limit - _taken(), mmap.PAGESIZE)).close()
     except (OSError, ValueError, MemoryError):
         return False
     return True

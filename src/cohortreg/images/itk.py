@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK
 
 from cohortreg.errors import BadImage
+from cohortreg.images.guarded import allow
 from cohortreg.images.headers import check_text_header, check_voxels
 from cohortreg.images.stored import check_size, no_image, read_through
 
@@ -83,6 +84,7 @@ def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
             else:
                 check_size(file, file.stat().st_size, needed, math.prod(size), compressed=True)
                 check_voxels(file, name, needed)
+            allow(4 * needed)  # ITK's, as it is and unpacked, and NumPy's
             found = {
                 "size": size,
                 "spacing": reader.GetSpacing(),

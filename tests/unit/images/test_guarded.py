@@ -67,3 +67,12 @@ def test_modules_in_the_users_folder_are_not_imported(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError):
         call("operator:floordiv", 1, 0, about=HERE)
     assert not (tmp_path / "imported").exists()
+
+
+def test_an_image_gets_the_memory_that_its_size_needs(tmp_path, monkeypatch):
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(SimpleITK.Image(400, 400, 400, SimpleITK.sitkUInt8), str(path))
+    call("cohortreg.images.itk:read", path, False, about=path)
+    monkeypatch.setattr(guarded, "MEMORY", 2**24)
+    _, arrays = call("cohortreg.images.itk:read", path, about=path)
+    assert arrays[0].shape == (400, 400, 400)
