@@ -144,12 +144,27 @@ def read(path: Path) -> Read:
             transform = sitk.ReadTransform(str(path))
             # Of a field that is cut short in a text file nothing is read, and ITK says so where it is used.
             transform.TransformPoint([0.0] * transform.GetDimension())
-            return Read(transform, None, None)
+            finite = _is_finite(transform)
     except RuntimeError as error:
         raise UserError(
             f"{path} is no transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
             f"({', '.join(ITK_TRANSFORMS)})."
         ) from error
+    if not finite:
+        raise UserError(f"{path} has NaN or infinite values; write the transform again, without them.")
+    return Read(transform, None, None)
+
+
+def _is_finite(transform: sitk.Transform) -> bool:
+    """Whether all numbers of a transform, or of its parts, are numbers."""
+    kind = transform.GetTransformEnum()
+    if kind == sitk.sitkComposite:
+        whole = sitk.CompositeTransform(transform)
+        return all(_is_finite(whole.GetNthTransform(n)) for n in range(whole.GetNumberOfTransforms()))
+    if kind == sitk.sitkDisplacementField:  # whose parameters would be millions of Python's numbers
+        field = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
+        return bool(np.isfinite(sitk.GetArrayViewFromImage(field)).all())
+    return bool(np.isfinite([*transform.GetParameters(), *transform.GetFixedParameters()]).all())
 
 
 def _read_field(path: Path) -> Read:

@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 
 import nibabel
+import numpy as np
 
 from cohortreg.errors import UserError
 
@@ -49,7 +50,7 @@ def seal_at(path: Path) -> str:
 
 
 def read_whole(path: Path, foreign: bool = False) -> bytes:
-    """The content of a .nii file, or of a .nii.gz file unpacked, without a seal.
+    """The content of a .nii file, or of a .nii.gz file unpacked.
 
     foreign: whether another program may have written it, and something of its own behind the voxels.
 
@@ -67,11 +68,11 @@ def read_whole(path: Path, foreign: bool = False) -> bytes:
         raise UserError(f"{path} is not a displacement field, or is damaged") from error
     if len(content) < end:
         raise UserError(f"{path} is cut short: it has {len(content)} of {end} bytes")
-    found, kept = content[end:], content[:end]
+    found = content[end:]
     sealed = found.startswith(_MAGIC) or len(found) == _SEAL.size or not foreign
-    if found and sealed and found != _seal_of(kept):
+    if found and sealed and found != _seal_of(memoryview(content)[:end]):
         raise UserError(f"{path} is damaged: its checksum is not that of its content")
-    return kept
+    return content
 
 
 def open_nifti(content: bytes) -> nibabel.Nifti1Image:
@@ -80,13 +81,25 @@ def open_nifti(content: bytes) -> nibabel.Nifti1Image:
     return kind.from_bytes(content)
 
 
-def _seal_of(content: bytes) -> bytes:
+def is_finite(content: bytes) -> bool:
+    """Whether all values of a NIfTI file's content, as they are stored, are numbers."""
+    header = _header(content)
+    stored = {"dtype": header.get_data_dtype(), "offset": int(header["vox_offset"])}
+    return bool(np.isfinite(np.frombuffer(content, **stored, count=math.prod(header.get_data_shape()))).all())
+
+
+def _seal_of(content: bytes | memoryview) -> bytes:
     return _SEAL.pack(_MAGIC, len(content), zlib.crc32(content))
 
 
 def _end_of_voxels(content: bytes) -> int:
     """Bytes of a NIfTI file up to its last voxel, from its header."""
-    kind, size = (nibabel.Nifti2Header, 540) if content[:4] in _NIFTI_2 else (nibabel.Nifti1Header, 348)
-    header = kind(content[:size])
+    header = _header(content)
     voxels = math.prod(int(n) for n in header.get_data_shape())
     return int(header["vox_offset"]) + voxels * header.get_data_dtype().itemsize
+
+
+def _header(content: bytes) -> nibabel.Nifti1Header:
+    if content[:4] in _NIFTI_2:
+        return nibabel.Nifti2Header(content[:540])
+    return nibabel.Nifti1Header(content[:348])

@@ -18,7 +18,7 @@ from cohortreg.files import whole
 from cohortreg.images import io
 from cohortreg.images.io import Image
 from cohortreg.maps.grids import identity_map, voxel_size
-from cohortreg.maps.sealed import open_nifti, read_whole, seal
+from cohortreg.maps.sealed import is_finite, read_whole, seal
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -171,7 +171,7 @@ def read_transform(path: Path) -> Transform:
     # Not by ITK, which makes zeros of what is missing and of what is no number.
     content = read_whole(path)
     try:
-        finite = np.isfinite(open_nifti(content).dataobj).all()
+        finite = is_finite(content)
         image = sitk.ReadImage(str(path), sitk.sitkVectorFloat32)
     except Exception as error:  # whatever a damaged file sets off
         if isinstance(error, (OSError, MemoryError)):

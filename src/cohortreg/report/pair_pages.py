@@ -32,6 +32,7 @@ from cohortreg.report.pair_volumes import (
     read_images,
     register,
 )
+from cohortreg.report.pairs import is_mirrored
 from cohortreg.report.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
 
 # Measured on 12 registrations of hippocampi (48 x 64 x 48 voxels), bytes of base64. At these qualities of WebP a warped
@@ -161,6 +162,9 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
         "fixed": fixed,
         "main": main,
         "absent": "",
+        "mirrored": [
+            name for name, image_id in (("moving", moving), ("fixed", fixed)) if is_mirrored(layout, image_id)
+        ],
         "structures": [{"name": name.replace("_", " "), "colour": colours[name]} for name in structures],
         "columns": list(columns),
         "methods": [_measures(row, columns) for row in rows.to_dict("records")],

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from cohortreg.evaluation.sampling import displace, sample
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
+from cohortreg.files import read_json
 from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate
@@ -38,6 +39,7 @@ class Pair:
     folded: np.ndarray  # [*grid] bool
     transform: Transform
     labels: tuple[Image, Image] | None  # of the moving and the fixed image
+    mirrored: tuple[bool, bool] = (False, False)  # the moving and the fixed image, by preprocessing
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Slice:
         return (np.arange(width) + 0.5) * right / width, (np.arange(height) + 0.5) * up / height
 
 
+def is_mirrored(layout: Layout, image_id: str) -> bool:
+    """Whether preprocessing mirrored an image, so that its patient's left is where the right would be."""
+    path = layout.sidecar(image_id)
+    return path.is_file() and bool(read_json(path).get("mirrored"))
+
+
 def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
     """Read a pair and warp its moving image."""
     moving_image, fixed_image = read_image(layout.image(moving)), read_image(layout.image(fixed))
@@ -72,7 +80,10 @@ def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
     voxels = phi[0].numpy() * last.reshape(-1, *[1] * len(last))
     paths = layout.label(moving), layout.label(fixed)
     labels = (read_label(paths[0]), read_label(paths[1])) if all(path.exists() for path in paths) else None
-    return Pair(moving_image, fixed_image, warped, voxels, folded(phi)[0].numpy(), transform, labels)
+    mirrored = is_mirrored(layout, moving), is_mirrored(layout, fixed)
+    return Pair(
+        moving_image, fixed_image, warped, voxels, folded(phi)[0].numpy(), transform, labels, mirrored
+    )
 
 
 def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str) -> Figure:
@@ -96,7 +107,11 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
     for row, part in zip(panels, slices, strict=True):
         _draw_row(row, pair, part, structures)
         row[0].set_ylabel(PLANES.get(part.axis, ""))
-    for axes, name in zip(panels[0], ("moving", "fixed", "warped", "deformed grid"), strict=True):
+    images = [
+        f"{name} (mirrored)" if is_so else name
+        for name, is_so in zip(("moving", "fixed"), pair.mirrored, strict=True)
+    ]
+    for axes, name in zip(panels[0], (*images, "warped", "deformed grid"), strict=True):
         axes.set_title(name, loc="center", fontweight="normal")
     figure.suptitle(style.plain(title), fontsize="medium")
     if pair.labels:

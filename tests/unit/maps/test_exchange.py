@@ -211,3 +211,27 @@ def test_what_we_write_lies_at_one_place_for_all_programs(tmp_path_factory, grid
         np.testing.assert_allclose(found.grid.affine, grid.affine, atol=tolerance, rtol=0)
         again = field_of(found.transform, found.grid).displacement
         np.testing.assert_allclose(again, ours.displacement, atol=1e-3)
+
+
+def of_itk(kind: str, value: float) -> sitk.Transform:
+    """A transform of ITK's with one value somewhere in it."""
+    if kind == "affine":
+        affine = sitk.AffineTransform(3)
+        affine.SetTranslation([value, 0, 0])
+        return affine
+    if kind == "composite":
+        return sitk.CompositeTransform([sitk.Euler3DTransform(), of_itk("field", value)])
+    vectors = np.zeros((4, 5, 6, 3))
+    vectors[2, 2, 2, 1] = value
+    return sitk.DisplacementFieldTransform(sitk.GetImageFromArray(vectors, isVector=True))
+
+
+@pytest.mark.parametrize("kind", ["affine", "field", "composite"])
+def test_a_transform_of_itk_with_a_value_that_is_no_number(tmp_path, kind):
+    path = tmp_path / "t.h5"
+    sitk.WriteTransform(of_itk(kind, 0.5), str(path))
+    assert read(path).transform.GetDimension() == 3
+    for value in (np.nan, np.inf):
+        sitk.WriteTransform(of_itk(kind, value), str(path))
+        with pytest.raises(UserError, match=r"t\.h5 has NaN or infinite values"):
+            read(path)

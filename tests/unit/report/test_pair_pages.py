@@ -11,10 +11,12 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from PIL import Image as Picture
 
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.evaluation.tables import read_table
+from cohortreg.files import write_json
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.layout import Layout, ReportLayout
 from cohortreg.maps.transforms import Grid, Transform, read_transform, write_transform
@@ -22,7 +24,7 @@ from cohortreg.report import pair_pages, volumes
 from cohortreg.report.page import templates
 from cohortreg.report.pair_pages import choose_pairs, show_image, show_pair, write_pair_pages
 from cohortreg.report.pair_volumes import APART, Images, centres, label_pixels, register
-from cohortreg.report.pairs import read_pair
+from cohortreg.report.pairs import pair_figure, read_pair
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
 
@@ -357,3 +359,20 @@ def test_of_more_structures_than_a_picture_tells_apart_the_first_are_drawn(resul
     assert "outer rim" in page["columns"]  # all of them are measured
     label = unpack(show_image(layout, "a", config["structures"])["label"])
     assert label[..., 0].max() == 1
+
+
+def test_an_image_that_was_mirrored_is_said_to_be(results, tmp_path):
+    layout, config = results
+    copy = Layout(tmp_path / "results")
+    shutil.copytree(layout.root, copy.root)
+    write_json(copy.sidecar("b"), {"mirrored": True})
+    write_json(copy.sidecar("a"), {"mirrored": False})
+    write_pair_pages(tmp_path, copy, config, templates())
+    report = ReportLayout(tmp_path)
+    assert script(report, "a", "b")["mirrored"] == ["fixed"]
+    assert script(report, "b", EVIL)["mirrored"] == ["moving"]
+    assert script(report, EVIL, "a")["mirrored"] == []
+    assert "fixed image (mirrored)" in report.pair("a", "b").read_text("utf-8")
+    figure = pair_figure(read_pair(copy, "affine", "a", "b"), config["structures"], "a to b")
+    assert [axes.get_title() for axes in figure.axes[:4]][:3] == ["moving", "fixed (mirrored)", "warped"]
+    plt.close(figure)

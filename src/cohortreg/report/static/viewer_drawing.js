@@ -158,9 +158,12 @@ cohortreg.drawing = (function () {
   function drawSides(context, tile) {
     if (viewer.planes.length === 1) return; // a picture need not have any
     const { width, height, plane } = tile;
+    // All but the moving image lies where the fixed one does; a mirrored one has its patient's left at the left.
+    const mirrored = viewer.pair.mirrored.includes(tile.panel === "moving" ? "moving" : "fixed");
+    const sides = mirrored && plane.across === 0 ? plane.sides[1] + plane.sides[0] : plane.sides;
     context.font = "600 11px system-ui, sans-serif";
-    write(context, plane.sides[0], 4, height / 2, "left", "middle");
-    write(context, plane.sides[1], width - 4, height / 2, "right", "middle");
+    write(context, sides[0], 4, height / 2, "left", "middle");
+    write(context, sides[1], width - 4, height / 2, "right", "middle");
     write(context, plane.ends[0], width / 2, 3, "center", "top");
     write(context, plane.ends[1], width / 2, height - 3, "center", "bottom");
   }

@@ -48,6 +48,7 @@ cohortreg.words = (function () {
       const dice = method.dice === "–" ? [] : [`Dice ${method.dice}`];
       return [...dice, `${method.folds.toLocaleString("en")} folds`].join(" · ");
     }
+    if (viewer.pair.mirrored.includes(tile.panel)) return `${tile.panel}, mirrored`;
     if (tile.panel !== "warped" || state.blend === 1) return tile.panel;
     const share = Math.round(100 * state.blend);
     return `warped ${share} %, fixed ${100 - share} %`;
