@@ -119,7 +119,7 @@ def test_a_network_of_another_architecture_has_no_keys_of_the_demos(demo):
     merged = configuration.merge(demo, {"models": {"icon": {"network": other}}})
     assert configuration.validate(merged)["models"]["icon"]["network"] == other
     # As Snakemake leaves it, which has merged the files before.
-    mixed = configuration.merge(demo, {})
+    mixed = copy.deepcopy(demo)
     mixed["models"]["icon"]["network"] = demo["models"]["icon"]["network"] | other
     assert configuration.merge(mixed, {"models": {"icon": {"network": other}}}) == merged
     wider = configuration.merge(
