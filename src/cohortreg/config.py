@@ -381,5 +381,6 @@ def _check_paper(config: Mapping) -> None:
         _fail("preset", f"no preset {config.get('preset')!r}; known are {', '.join(presets)}")
     for name, preset in presets.items():
         for network in ("enc_dec", "unet"):
-            settings = preset["networks"][network] | {"architecture": network}
+            settings = {key: preset["networks"][network][key] for key in NETWORK_KEYS[network]}
+            settings["architecture"] = network
             _check_network(f"paper.presets.{name}.networks.{network}", settings)

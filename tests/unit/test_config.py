@@ -38,7 +38,7 @@ def put(config: dict, path: str, value: object) -> None:
         ("seed", "one", "seed: 'one' is not of type 'integer'"),
         ("seed", True, "seed: True is not of type 'integer'"),
         ("seed", 8589934592, "seed: 8589934592 is greater than the maximum of 4294967295"),
-        ("models.icon.stages.0.stride", 13, "stride: is 13, but along one axis the stage's images have 12 voxels"),
+        ("models.icon.stages.0.stride", 13, "stages[0].stride: is 13, but along one axis the stage's images have 12"),
         ("models.icon.network.channels", 4, "models.icon.network.channels: a network of architecture unet has none"),
         (
             "models.icon.network",
@@ -126,7 +126,7 @@ def test_a_network_of_another_architecture_has_no_keys_of_the_demos(demo):
     merged = configuration.merge(demo, {"models": {"icon": {"network": other}}})
     assert configuration.validate(merged)["models"]["icon"]["network"] == other
     # As Snakemake leaves it, which has merged the files before.
-    mixed = configuration.merge(demo, {})
+    mixed = copy.deepcopy(demo)
     mixed["models"]["icon"]["network"] = demo["models"]["icon"]["network"] | other
     assert configuration.merge(mixed, {"models": {"icon": {"network": other}}}) == merged
     wider = configuration.merge(

@@ -143,7 +143,14 @@ class Learned:
                 )
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            try:
+                optimizer.step()
+            except RuntimeError as error:
+                if "overflow" not in str(error):  # of Adam's step, whose size is no float32 any more
+                    raise
+                raise NotFiniteError(
+                    "instance optimisation diverged; give it a smaller learning rate"
+                ) from None
         if not weights.finite(registration.state_dict().values()):
             raise NotFiniteError("instance optimisation diverged; give it a smaller learning rate")
         return registration

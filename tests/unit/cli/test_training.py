@@ -161,6 +161,40 @@ def test_settings_that_are_wrong_are_one_sentence(tmp_path, settings, stage, sen
     assert sentence in result.stderr
 
 
+OPENMP = """
+import os, sys
+from cohortreg.cli import main
+try: main()
+except SystemExit: pass
+print([os.environ.get(name) for name in sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [({}, ["PASSIVE", "0"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", None])]
+)
+def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(given, found):
+    names = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"]
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    command = [sys.executable, "-c", OPENMP, "--help", *names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(found)
+
+
+def test_a_hundred_thousand_threads_are_as_many_as_there_are_cores(tmp_path):
+    """And half precision on a processor that does not compute in it is said; the card has what was computed in."""
+    layout = packed(tmp_path)
+    model = SETTINGS["model"] | {"stages": [STAGE | {"training_steps": 1}]}
+    call = command(layout, {"model": model, "training": SETTINGS["training"] | {"precision": "auto"}})
+    call[call.index("--threads") + 1] = "100000"
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    card = json.loads(layout.model_card("icon", 1).read_text())
+    assert card["threads"] == os.cpu_count()
+    assert card["training"]["precision"] in ("32-true", "bf16-mixed")
+    assert card["weights_sha256"] == weights.digest_of(weights.load(layout.weights("icon", 1))[0])
+
+
 CONV_ONLY = {"architecture": "conv_only", "channels": 4, "layers": 3}
 
 

@@ -6,6 +6,8 @@ import torch
 
 from cohortreg.cohort.training_sets import (
     assign_training_sets,
+    check_packed,
+    check_start,
     image_digest,
     trained_on,
     training_images,
@@ -150,3 +152,38 @@ def test_no_training_images_is_a_sentence(layout):
 def test_a_model_without_a_training_set_is_a_sentence(layout):
     with pytest.raises(UserError, match="run cohortreg cohort with this model first"):
         training_of(layout, "icon")
+
+
+@pytest.mark.parametrize("change", [b"", b"image_id\tdigest\n", b"\xff", b"image_id\tdigest\na\n"])
+def test_a_list_that_is_not_the_one_of_its_name_is_refused_and_written_anew(layout, change):
+    assign(layout, "ab")
+    name = training_of(layout, "icon")["training_set"]
+    path = layout.training_images(name)
+    content = path.read_bytes()
+    for spoilt in (change, content.replace(b"a\t", b"c\t"), content[:-9], content[:-1] + b"0\n"):
+        path.write_bytes(spoilt)
+        for use in (training_images, lambda layout, name: check_packed(layout, name, ["a", "b"])):
+            with pytest.raises(UserError, match="not the list that its folder is named after"):
+                use(layout, name)
+    with pytest.raises(UserError, match="not the list that its folder is named after"):
+        trained_on(layout, ["icon"])
+    assign(layout, "ab")
+    assert path.read_bytes() == content
+    check_packed(layout, name, ["a", "b"])
+    with pytest.raises(UserError, match="its images are not those of"):
+        check_packed(layout, name, ["b", "a"])
+
+
+def test_weights_that_a_training_starts_with_are_those_put_aside(layout):
+    assign(layout, "ab")
+    for stage in (1, 2):
+        weights.save(layout.weights("icon", stage), {"a": torch.full((2,), float(stage))})
+    weights.save(layout.start_weights("icon", 3), {"a": torch.zeros(2)})  # of a model that had three stages
+    assign(layout, "abc", retrain="last")
+    start = training_of(layout, "icon")["start"]
+    check_start(layout, "icon", start)
+    assert not layout.start_weights("icon", 3).exists()
+    weights.save(layout.start_weights("icon", 2), {"a": torch.zeros(2)})
+    with pytest.raises(UserError, match="not the weights that were put aside"):
+        check_start(layout, "icon", start)
+    check_start(layout, "icon", None)

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
-from cohortreg.icon.stages import build_registration
+from cohortreg.icon.stages import build_registration, inherit
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.io import Image
 from cohortreg.layout import CARD, WEIGHTS
@@ -159,3 +159,26 @@ def test_networks_in_half_precision_give_the_maps_of_float32(grid):
     apart = ((maps["bf16-mixed"] - maps["32-true"]) * voxels).abs().mean()
     assert maps["bf16-mixed"].dtype == torch.float32
     assert moved > 0.1 and 0 < apart < 0.03 * moved
+
+
+@pytest.mark.parametrize("learning_rate", [1e38, 1e10])
+def test_instance_optimisation_that_diverges_fails_the_pair(folder, learning_rate):
+    method = Icon(folder, device(), {"steps": 4, "learning_rate": learning_rate})
+    with pytest.raises(UserError):
+        method(image(0), image(1))
+
+
+@pytest.mark.parametrize("optimisation", [None, {"steps": 2, "learning_rate": 1e-3}])
+def test_an_image_with_nan_fails_the_pair(folder, optimisation):
+    spoilt = image(0)
+    spoilt.array[3, 3, 3] = np.nan
+    with pytest.raises(UserError, match="an image has NaN or infinite values"):
+        Icon(folder, device(), optimisation)(spoilt, image(1))
+
+
+@pytest.mark.parametrize("network", [{"architecture": "mlp", "hidden": [4, 4]}, NETWORK | {"bottleneck": 2}])
+def test_a_stage_of_another_resolution_starts_from_what_fits(network):
+    finer, coarse = build_registration(network, STAGES, (8, 8, 8))
+    inherit(finer, coarse)
+    maps = finer(*torch.rand(2, 1, 1, 8, 8, 8)).on_grid((8, 8, 8))
+    torch.testing.assert_close(maps, identity_map((8, 8, 8)))

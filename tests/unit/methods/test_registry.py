@@ -52,8 +52,8 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
             {"models": {"a": {"method": "avsm", "settings": {"symetry": 1}, "stages": [STAGE]}}},
             "models.a.settings.symetry: unknown key; did you mean symmetry",
         ),
-        ({"models": {"a": {"method": "avsm", "stages": [STAGE] * 3}}}, "stages: 3, but avsm has one for the"),
-        ({"models": {"a": {"method": "voxelmorph", "stages": [STAGE] * 2}}}, "stages: 2, but a model of voxelmorph"),
+        ({"models": {"a": {"method": "avsm", "stages": [STAGE] * 3}}}, "models.a.stages: 3, but avsm has one for"),
+        ({"models": {"a": {"method": "voxelmorph", "stages": [STAGE] * 2}}}, "models.a.stages: 2, but a model of"),
         (
             {"models": {"a": {"method": "voxelmorph", "settings": {"affine": True}, "stages": [STAGE] * 3}}},
             "models.a.stages: 3, but a model of voxelmorph has 2",
@@ -76,7 +76,7 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
         ),
         ({"method_settings": {"vsvf-opt": {"windows": [0.1]}}}, "window_weights: has 3 entries, but windows has 1"),
         ({"pretrained": {"affine": "there"}}, "pretrained.affine: affine is already the name of a method"),
-        ({"models": {"demons": {"method": "avsm", "stages": [STAGE]}}}, "models.demons: demons is already the name of"),
+        ({"models": {"demons": {"method": "avsm", "stages": [STAGE]}}}, "models.demons: demons is already"),
         (
             {"models": {"icon-4step": {"method": "avsm", "stages": [STAGE]}}},
             "models.icon-4step: icon-4step is already the name of a row of models.icon",

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, zoom
 
+from cohortreg.errors import UserError
 from cohortreg.images.io import Image
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate
@@ -70,3 +71,21 @@ def test_what_was_not_imaged_does_not_count(pair):
         correlation(moving, fixed, method(moving, image).forward, part) for image in (masked, noisy)
     )
     assert blind > seeing
+
+
+def test_what_is_not_finite_fails_the_pair():
+    """Images with NaN, and an optimisation that diverges from the first step."""
+    random = np.random.default_rng(0)
+    images = [Image(random.random((8, 8, 8), np.float32), np.eye(4)) for _ in range(2)]
+    method = VsvfOpt(SETTINGS | {"momentum_weight": 1e300, "scales": [1]}, 1, 1)
+    method.affine = Identity({}, 1, 1)
+    with pytest.raises(UserError, match="the optimisation diverged"):
+        method(*images)
+    images[0].array[0, 0, 0] = np.inf
+    with pytest.raises(UserError, match="NaN or infinite"):
+        method(*images)
+
+
+def test_settings_that_do_not_fit_each_other_are_a_sentence():
+    with pytest.raises(UserError, match="weights: has 5 entries, but deviations has 1"):
+        VsvfOpt(SETTINGS | {"deviations": [0.1]}, 1, 1)
