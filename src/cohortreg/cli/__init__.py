@@ -46,7 +46,10 @@ def main() -> None:
         print(f"cohortreg: this locale has no {letter}; set LC_ALL=C.UTF-8 and run again.", file=sys.stderr)
         sys.exit(1)
     except MemoryError:
-        print("cohortreg: the memory of this machine does not suffice; run it where there is more.", file=sys.stderr)
+        print(
+            "cohortreg: the memory of this machine does not suffice; run it where there is more.",
+            file=sys.stderr,
+        )
         sys.exit(1)
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.
