@@ -161,7 +161,7 @@ class Record(dict):
         raise UserError(self._lacking.format(key=key))
 
 
-def read_json(path: Path, command: str = "the command that wrote it") -> Record:
+def read_json(path: Path, command: str = "the command that writes it") -> Record:
     """Read a JSON file that the project wrote, which holds an object.
 
     command: what writes it, for messages. Raises UserError where the file is missing, damaged, or lacks a key that is
@@ -170,7 +170,7 @@ def read_json(path: Path, command: str = "the command that wrote it") -> Record:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run {command} again.") from None
+        raise UserError(f"{path} is missing; run {command} first.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(damaged(path, str(error), command)) from error
     if not isinstance(content, dict):
@@ -181,7 +181,7 @@ def read_json(path: Path, command: str = "the command that wrote it") -> Record:
     )
 
 
-def damaged(path: Path, reason: str, command: str = "the command that wrote it") -> str:
+def damaged(path: Path, reason: str, command: str = "the command that writes it") -> str:
     """A sentence for a file of the project's own that cannot be read."""
     return f"{path} is cut short or damaged ({' '.join(reason.split())}); delete it and run {command} again."
 

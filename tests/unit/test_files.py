@@ -179,6 +179,6 @@ def test_json_of_another_version_says_so_where_a_key_is_looked_up(tmp_path):
         record["b"]
     assert read_kept(path, "a") == {"a": 1}
     assert read_kept(path, "a", "b") == {}
-    with pytest.raises(UserError, match=r"gone.json is missing; run `cohortreg x` again"):
+    with pytest.raises(UserError, match=r"gone.json is missing; run `cohortreg x` first"):
         read_json(tmp_path / "gone.json", "`cohortreg x`")
     assert read_kept(tmp_path / "gone.json") == {}

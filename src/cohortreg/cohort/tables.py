@@ -86,7 +86,7 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
 
 
 def read_table(
-    path: Path | str, columns: Collection[str], command: str = "the command that wrote it"
+    path: Path | str, columns: Collection[str], command: str = "the command that writes it"
 ) -> pd.DataFrame:
     """Read a table that `write_table` wrote, every cell as the text that it is; the index counts from 0.
 
@@ -95,7 +95,7 @@ def read_table(
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is missing; run {command} again.")
+        raise UserError(f"{path} is missing; run {command} first.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -114,7 +114,9 @@ def read_histories(layout: Layout, models: Mapping[str, dict]) -> dict[str, list
     for model, settings in models.items():
         paths = [layout.history(model, stage) for stage in range(1, len(settings["stages"]) + 1)]
         histories[model] = [
-            read_table(path, ["step", *CURVES], "`cohortreg train`") for path in paths if path.exists()
+            read_table(path, ["step", *CURVES], "`cohortreg train`", texts={})
+            for path in paths
+            if path.exists()
         ]
     return {model: stages for model, stages in histories.items() if stages}
 

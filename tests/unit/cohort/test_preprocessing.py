@@ -370,7 +370,7 @@ def test_shard_that_was_not_preprocessed(cohort):
     *_, layout = cohort
     run(cohort)
     layout.image_shard(2).unlink()
-    with pytest.raises(UserError, match=r"2\.tsv does not exist; run `cohortreg preprocess` for shard 2"):
+    with pytest.raises(UserError, match=r"2\.tsv is missing; run `cohortreg preprocess` for shard 2"):
         merge(cohort)
 
 

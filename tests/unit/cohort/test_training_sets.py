@@ -150,7 +150,7 @@ def test_no_training_images_is_a_sentence(layout):
 
 
 def test_a_model_without_a_training_set_is_a_sentence(layout):
-    with pytest.raises(UserError, match="run cohortreg cohort with this model first"):
+    with pytest.raises(UserError, match="run `cohortreg cohort` with this model first"):
         training_of(layout, "icon")
 
 

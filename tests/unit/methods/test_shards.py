@@ -248,5 +248,5 @@ def test_a_sidecar_that_cannot_be_used_says_what_makes_it_anew(layout, content, 
     layout.sidecar("a").unlink()
     if content is not None:
         layout.sidecar("a").write_text(content)
-    with pytest.raises(UserError, match=f"{words}.* run `cohortreg preprocess` again"):
+    with pytest.raises(UserError, match=f"{words}.* run `cohortreg preprocess` (again|first)"):
         register(layout, Stumbles())

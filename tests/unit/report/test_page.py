@@ -161,7 +161,7 @@ def test_a_report_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(dr
     write_report(changed, config)
     before = {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()}
     changed.cohort.write_text("{")
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError, match=r"cohort\.json .*; delete it and run `cohortreg cohort` again"):
         write_report(changed, config)
     changed.cohort.write_bytes(before[changed.cohort])
     assert {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()} == before
