@@ -579,18 +579,24 @@ def configurations(material: Material, random: random.Random) -> tuple[str, Verd
         kind = random.choice(damage.BYTES)
         path = material.clear() / name
         path.write_bytes(kind(files[-1].read_bytes(), random))
-        task, what = partial(configuration.load, *files[:1], path), kind.__name__
+        task, what, whole = (
+            partial(configuration.load, *files[:1], path),
+            kind.__name__,
+            configuration.load(*files),
+        )
     else:
         config, changes = configuration.load(*files), []
         for _ in range(random.choice([1, 1, 1, 2, 3])):
             config, change = damage.changed(config, random)
             changes.append(change)
-        task, what = partial(_validated, config), "; ".join(changes)
-    came = isolated(lambda: _built(task()), 20)
-    verdict = {"accepted": ("fine", "")}.get(came.how, (came.how, came.said))
-    if came.how == "accepted" and came.value:
-        verdict = "SILENT", f"accepted, and cannot be trained: {came.value}"
-    return f"{name}: {what}", verdict
+        task, what, whole = partial(_validated, config), "; ".join(changes), None
+    came = isolated(lambda: (_built(task()), whole in (None, task())), 20)
+    if came.how != "accepted":
+        return f"{name}: {what}", (came.how, came.said)
+    reason, same = came.value
+    if reason:
+        return f"{name}: {what}", ("SILENT", f"accepted, and cannot be trained: {reason}")
+    return f"{name}: {what}", (("fine", "") if same else ("as it says", "still a valid configuration"))
 
 
 def _validated(config: object) -> dict:
@@ -734,7 +740,7 @@ def _moved(path: Path) -> list:
 
 def _moved_by_itk(path: Path) -> list:
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    field = SimpleITK.Cast(SimpleITK.ReadImage(str(path)), SimpleITK.sitkVectorFloat64)
+    field = SimpleITK.ReadImage(str(path), SimpleITK.sitkVectorFloat64)
     return [list(SimpleITK.DisplacementFieldTransform(field).TransformPoint(point)) for point in POINTS]
 
 
@@ -810,8 +816,6 @@ def _judged_weights(material: Material, place: Path, name: str, arguments: Seque
         return "fine", ""
     if not all(tensor.isfinite().all() for tensor in here.values()):
         return "SILENT", "weights that are NaN or infinite are imported"
-    if not all(here[key].dtype == whole[key].dtype for key in whole):
-        return "SILENT", "weights of another type are imported"
     import zipfile
 
     if zipfile.is_zipfile(place / name) and zipfile.ZipFile(place / name).testzip():
@@ -901,14 +905,13 @@ def _judged_import(place: Path, out: Path, said: str, hand: bool) -> Verdict:
         read_back = isolated(lambda: len(read_pairs(out / "pairs.tsv", read_images(out / "images.tsv"))))
         if read_back.how != "accepted":
             return "SILENT", f"tables that cannot be read are written: {read_back.said}"
-    used = {Path(row[column]).name for row in _plain(out / "images.tsv") for column in ("image", "label")}
-    there = {path.name for path in (place / "data").rglob("*.nii*") if path.is_file()}
-    left = sorted(name for name in there - used if not name.startswith("."))
-    if left and "left out" not in said and not any(name in said for name in left):
-        return (
-            "SILENT",
-            f"{len(left)} images or labels are left out without a word, the first of them {left[0]}",
-        )
+    used = {str(Path(row[column])) for row in _plain(out / "images.tsv") for column in ("image", "label")}
+    there = [path for path in sorted((place / "data").rglob("*.nii*")) if path.is_file()]
+    names = [str(path.relative_to(place / "data")) for path in there]
+    # Of label maps the table names where the workflow will have them.
+    left = [name for name in names if not used & {name, f"labels/{name}"}]
+    if left and "left out" not in said and not any(Path(name).name in said for name in left):
+        return "SILENT", f"{len(left)} images or labels are left out without a word, such as {left[0]}"
     return ("fine", "")
 
 

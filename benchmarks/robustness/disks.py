@@ -5,7 +5,7 @@ python benchmarks/robustness/disks.py --output FOLDER [--count 40] [--seed 1] [-
 A tmpfs of random small size is mounted over the results of a fresh run, over one of their folders, or over $TMPDIR
 (needs root on Linux; ends with a sentence elsewhere). After the run there is room, and the same command is given again,
 up to three times. Outcomes are those of kills.py; an image that is excluded for want of space makes a run SILENT, since
-excluded.tsv is compared. `fitted`: the disk did not fill up.
+excluded.tsv is compared, and an error where there is room again is `stuck`. `fitted`: the disk did not fill up.
 
 A row a disk in FOLDER/disks.csv. About a minute each on two quiet cores.
 """
@@ -86,7 +86,7 @@ def fill(states: States, place: str, kilobytes: int) -> dict[str, object]:
     finally:
         unmount(folder)
         shutil.rmtree(project.folder, ignore_errors=True)
-    outcome = ending.outcome
+    outcome = "stuck" if ending.outcome == "error" else ending.outcome
     if traceback and outcome == "equal":
         outcome = "traceback"
     return {

@@ -21,7 +21,7 @@ from cohortreg.files import write_json
 from cohortreg.provenance import git_commit, hardware, software
 
 #: Worst first. lost: a file that was there before the experiment is not there as it was.
-BAD = ("lost", "executed", "SILENT", "crash", "hang", "stopped", "traceback")
+BAD = ("lost", "executed", "SILENT", "crash", "hang", "stuck", "stopped", "traceback")
 
 
 def parsed(doc: str, count: int, **more: dict) -> argparse.Namespace:
@@ -66,6 +66,8 @@ def carry_out(
     for position, number in enumerate(numbers, start=1):
         started = time.monotonic()
         row = {"number": number} | dict(experiment(number, drawn(given.seed, number)))
+        # Where it was carried out is nobody's business.
+        row["said"] = row["said"].replace(f"{given.output.absolute()}/", "")
         row["seconds"] = round(time.monotonic() - started, 1)
         _append(path, row)
         if position == len(numbers) or row["seconds"] > 1 or position % 50 == 0 or row["outcome"] in BAD:

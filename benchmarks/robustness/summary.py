@@ -8,11 +8,10 @@ under "In words" of the page that is there are kept.
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
-from experiments import BAD
+from experiments import BAD, one_line
 
 from cohortreg.files import write_text
 
@@ -49,7 +48,7 @@ def page(folder: Path, before: str) -> str:
         parts += [markdown(table, column) for column in columns]
         if name == "kills" and (said := table["traceback_when_disturbed"].ne("").sum()):
             parts.append(f"{said} of the disturbed runs themselves ended in a traceback.")
-        left += bad(table, name, columns[0])
+        left += bad(table, columns[0])
     parts += ["## What is left", "\n".join(left) or "None was silent, none a traceback, none lost."]
     words = before.partition(WORDS)[2].strip()
     return "\n\n".join([*parts, *([WORDS, words] if words else [])]) + "\n"
@@ -86,7 +85,7 @@ def markdown(table: pd.DataFrame, column: str) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ruler, *rows])
 
 
-def bad(table: pd.DataFrame, name: str, column: str) -> list[str]:
+def bad(table: pd.DataFrame, column: str) -> list[str]:
     """A line for each kind of bad outcome, worst first, with one example."""
     lines = []
     for outcome in BAD:
@@ -95,9 +94,17 @@ def bad(table: pd.DataFrame, name: str, column: str) -> list[str]:
         rows["kind"] = rows["said"].str.replace(r"\S*/\S*|'[^']*'|[\d.]+", "…", regex=True).str[:80]
         for (where, _), same in rows.groupby([column, "kind"], sort=False):
             first = same.iloc[0]
-            said = re.sub(r"/\S+/", "", first.get("input", "") or first["said"])
-            lines.append(f"- {outcome}, {where}, {len(same)} times; {name} {first['number']}: `{said}`")
+            said = first.get("input", "") or _disturbance(first)
+            said = f"{said}: {first['said']}" if first["said"] else said
+            lines.append(
+                f"- {outcome}, {where}, {len(same)} of {len(table)}, as number {first['number']}: `{one_line(said, 200)}`"
+            )
     return lines
+
+
+def _disturbance(row: pd.Series) -> str:
+    """What was done to a run, in words."""
+    return f"{row['disturbance']} to {row['whom']}" if "whom" in row else f"{row['kilobytes']} kB"
 
 
 def main() -> None:
