@@ -223,13 +223,18 @@ def images(material: Material, random: random.Random) -> tuple[str, Verdict]:
         kinds += [damage.text_header] * 8
     kind = random.choice(kinds)
     replaced(place / file, kind(data, random))
+    what = kind.__name__
+    if random.random() < 0.02:
+        (place / file).unlink()
+        os.mkfifo(place / file)
+        what = "a named pipe"
     label = name.startswith("label")
-    return f"{file}: {kind.__name__}", _judged_image(place, whole, name, file, label, kind is damage.cut)
+    return f"{file}: {what}", _judged_image(place, whole, name, file, label, kind is damage.cut)
 
 
 def _judged_image(place: Path, whole: Path, name: str, file: str, label: bool, shorter: bool) -> Verdict:
     flat = name.endswith((".png", ".tif"))
-    came = isolated(partial(_in_a_cohort, place, name, label, flat))
+    came = isolated(partial(_in_a_cohort, place, name, label, flat), 30)
     if came.how != "accepted":
         return ("stopped" if came.how == "sentence" else came.how), came.said
     reason, good = came.value

@@ -139,6 +139,9 @@ def nifti_header(data: bytes, random: random.Random) -> bytes:
     sizes = [0, -1, 1, 7, 100, 2000, 32767]
     fields = {
         "dim": lambda: struct.pack_into("<h", header, 40 + 2 * random.randrange(8), random.choice(sizes)),
+        "grid": lambda: struct.pack_into(
+            "<3h", header, 42, *random.choice([(32767,) * 3, (1000,) * 3, (2000, 2000, 1)])
+        ),
         "datatype": lambda: struct.pack_into(
             "<h", header, 70, random.choice([0, 1, 2, 8, 32, 64, 128, 768, 1536, 2304])
         ),

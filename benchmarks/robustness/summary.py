@@ -95,9 +95,9 @@ def bad(table: pd.DataFrame, column: str) -> list[str]:
         for (where, _), same in rows.groupby([column, "kind"], sort=False):
             first = same.iloc[0]
             said = first.get("input", "") or _disturbance(first)
-            said = f"{said}: {first['said']}" if first["said"] else said
+            said = one_line(f"{said}: {first['said']}" if first["said"] else said, 200)
             lines.append(
-                f"- {outcome}, {where}, {len(same)} of {len(table)}, as number {first['number']}: `{one_line(said, 200)}`"
+                f"- {outcome}, {where}, {len(same)} of {len(table)}, as number {first['number']}: `{said}`"
             )
     return lines
 
