@@ -41,7 +41,10 @@ def main() -> None:
         print(f"cohortreg: {_machine_fault(error)}", file=sys.stderr)
         sys.exit(1)
     except MemoryError:
-        print("cohortreg: the memory of this machine does not suffice; run it where there is more.", file=sys.stderr)
+        print(
+            "cohortreg: the memory of this machine does not suffice; run it where there is more.",
+            file=sys.stderr,
+        )
         sys.exit(1)
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.
