@@ -17,7 +17,7 @@ import pandas as pd
 from cohortreg.provenance import hardware
 
 CASES = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}}
-STEPS = 6
+STEPS = 3
 
 TRAINING = f"""
 import os, time
