@@ -53,7 +53,8 @@ def check_folder(folder: Path) -> None:
 
 def fits_a_table(path: str) -> bool:
     """Whether a path can be written into a table and read again."""
-    return bool(path.strip()) and not ODD.search(path)
+    quoted = re.fullmatch('".+"', path)  # as a spreadsheet writes a cell, which tables are refused for
+    return bool(path.strip()) and not ODD.search(path) and not quoted
 
 
 def exists(path: Path | str) -> bool:

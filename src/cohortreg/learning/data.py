@@ -105,17 +105,17 @@ _AGAIN = "delete it, and the images are packed again"
 
 def _read_index(path: Path) -> dict:
     """The index that `pack` wrote; one of an earlier version has no digest of its own."""
+    if not path.is_file():
+        raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first")
     try:
-        index = read_json(path)
+        index = read_json(path, "`cohortreg pack`")
         content = [index[key] for key in _CONTENT]
         if not isinstance(index["sha256"], str) or index.get("digest", _digest(content)) != _digest(content):
             raise ValueError("not what was written")
         images, grid, fields = content
         if np.array(fields, dtype=int).shape != (len(images), len(grid), 2):
             raise ValueError("not a field of view for each image")
-    except FileNotFoundError:
-        raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first") from None
-    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
+    except (UserError, ValueError, TypeError, ArithmeticError):
         raise UserError(f"{path}: damaged, it does not hold what was written; {_AGAIN}") from None
     return index
 

@@ -4,6 +4,7 @@ Nothing here needs PyTorch, since the workflow looks at imported models before i
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -29,24 +30,18 @@ def read_card(folder: Path, optimised: bool = False) -> dict:
     Raises UserError where there is no card, it is damaged, or it is of a model that this version does not know.
     """
     path = Path(folder) / CARD
-    try:
-        card = read_json(path)
-    except FileNotFoundError:
+    if Path(folder).is_file():
+        raise UserError(f"{folder}: is no folder; name the folder of a model")
+    if not os.path.lexists(path):
         if stages := sorted(Path(folder).glob(f"stage-*/{CARD}")):
             raise UserError(
                 f"{folder} has the stages of a model; name one of them, such as {stages[-1].parent}."
-            ) from None
-        raise UserError(f"{path}: no such file; train the model, or import its weights, first") from None
+            )
+        raise UserError(f"{path}: no such file; train the model, or import its weights, first")
+    try:
+        card = read_json(path, "the training, or the import of its weights,")
     except PermissionError:
         raise UserError(f"{path}: you may not read this file; ask its owner for the permission") from None
-    except NotADirectoryError:
-        raise UserError(f"{folder}: is no folder; name the folder of a model") from None
-    except (ValueError, RecursionError):
-        raise UserError(
-            f"{path}: is not JSON, or cut short; train the model, or import its weights, again"
-        ) from None
-    if not isinstance(card, Mapping):
-        _refuse(path, "is no card of a model")
     if method_of(card) not in list(LEARNED):
         _refuse(path, f"no method {method_of(card)!r} learns; known are {', '.join(LEARNED)}")
     error = next(Draft202012Validator(_schema(is_icon(card), optimised)).iter_errors(card), None)

@@ -223,7 +223,9 @@ def test_a_record_that_is_damaged_is_measured_anew(layout, content):
 @pytest.mark.parametrize("content", ["", "moving,fixed\na,b\n", "\n\n", "x\n1,2\n"])
 def test_a_damaged_table_of_registrations_is_named(layout, content):
     layout.registered_shard("shift", 0).write_text(content)
-    with pytest.raises(UserError, match=r"0\.csv is damaged.*register-shard` for shard 0 of shift again"):
+    with pytest.raises(
+        UserError, match=r"0\.csv (is cut short|has no column).*delete it and run .*register-shard`"
+    ):
         registered_pairs(layout, "shift", 0)
 
 
