@@ -93,7 +93,8 @@ def test_every_command_is_one_that_a_test_knows_how_to_try(where, line, shared_c
 
 @pytest.fixture(scope="module")
 def with_oai(shared_checkout):
-    """A checkout with tables where an import writes those of OAI; any will do for a plan."""
+    """A checkout with tables where an import writes those of OAI, and folders for data; any will do for a plan."""
+    (shared_checkout.folder / "../shared/data/hippocampus").resolve().mkdir(parents=True)
     folder = shared_checkout.folder / "resources" / "oai"
     folder.mkdir()
     for table in ("images.tsv", "pairs.tsv"):

@@ -43,7 +43,7 @@ def tables_command(
     shards: Shards = 1,
 ) -> None:
     """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv, .md and .tex, and sets.csv."""
-    from cohortreg.evaluation.tables import write_tables
+    from cohortreg.evaluation.tables import refuse_failed_rows, write_tables
     from cohortreg.methods.registry import similarity_of
 
     layout, given = Layout(results), parsed(settings)
@@ -61,6 +61,7 @@ def tables_command(
         note=compared["note"] or "",
     )
     typer.echo(layout.methods_markdown.read_text("utf-8"), nl=False)
+    refuse_failed_rows(layout)
 
 
 @app.command("figures")

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -50,14 +51,8 @@ class _Given(dict):
 
 def parsed(settings: str) -> dict:
     """The JSON object of --settings, or of the file that it names."""
-    text = settings
-    if not settings.lstrip().startswith(("{", "[")):
-        try:
-            text = Path(settings).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise UserError(f"--settings must be JSON, or a file of JSON ({error}); correct it.") from error
     try:
-        given = json.loads(text, object_hook=_Given)
+        given = json.loads(_text(settings), object_hook=_Given)
     except (ValueError, RecursionError) as error:
         raise UserError(f"--settings must be JSON ({error}); correct it.") from error
     if not isinstance(given, _Given):
@@ -66,10 +61,21 @@ def parsed(settings: str) -> dict:
     return given
 
 
+def _text(settings: str) -> str:
+    """--settings as it was given, or what the file holds that it names."""
+    if settings.lstrip().startswith(("{", "[")):
+        return settings
+    try:
+        return Path(settings).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"--settings must be JSON, or a file of JSON ({error}); correct it.") from error
+
+
 def spelled_out(arguments: Sequence[str]) -> list[str]:
     """A command's arguments with the content of the file that --settings names, which may be another one tomorrow."""
     whole = list(arguments)
     for number, name in enumerate(whole[:-1]):
-        if name == "--settings" and Path(whole[number + 1]).is_file():
-            whole[number + 1] = Path(whole[number + 1]).read_text(encoding="utf-8").strip()
+        if name == "--settings":
+            with suppress(UserError):  # which the command ends in by itself
+                whole[number + 1] = _text(whole[number + 1]).strip()
     return whole

@@ -200,11 +200,9 @@ def write_tables(
     """Write `tables/pairs.csv`, `sets.csv` and, of the main set, `methods.csv`, the latter also as `.md` and `.tex`.
 
     reference: the method that the others are tested against. published: a table for `read_published`.
-    note: a sentence of the configuration's, below the table. Raises UserError, and writes nothing, where a method
-    registered none of the pairs.
+    note: a sentence of the configuration's, below the table.
     """
     pairs = merge(layout, methods, shards)
-    _refuse_failed_rows(layout, pairs)
     main = main_set(pairs)
     sets = gather_sets(pairs, asked_pairs(layout), images_of_trained_subjects(layout, methods, models))
     sets = summarise_sets(sets, methods, seed)
@@ -220,13 +218,13 @@ def write_tables(
     write_text(layout.methods_latex, table2.latex(summary, models, reference, note, sets))
 
 
-def _refuse_failed_rows(layout: Layout, pairs: pd.DataFrame) -> None:
-    """A row all of whose pairs failed is a fault to mend, and no result."""
-    for method, rows in pairs.groupby("method", sort=False):
+def refuse_failed_rows(layout: Layout) -> None:
+    """Raise UserError where a method registered none of the pairs of the tables: a fault to mend, and no result."""
+    for method, rows in read_table(layout.pairs_table).groupby("method", sort=False):
         if (rows["failure"] != "").all():
             first = rows.iloc[0]
             raise UserError(
                 f"{method} registered none of its {len(rows)} pairs, {first['moving']} to {first['fixed']} because "
-                f"{first['failure']}; its logs are in {layout.logs / 'register'}: mend that, or take {method} out of "
-                "`methods`."
+                f"{first['failure'].removesuffix('.')}; mend that (its logs are in {layout.logs / 'register'}), or take "
+                f"{method} out of `methods`."
             )

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
-from cohortreg.evaluation.tables import merge, read_table, summarise, write_table, write_tables
+from cohortreg.evaluation.tables import (
+    merge,
+    read_table,
+    refuse_failed_rows,
+    summarise,
+    write_table,
+    write_tables,
+)
 from cohortreg.files import write_json
 from cohortreg.layout import Layout
 
@@ -175,15 +182,21 @@ def test_failed_pairs_are_counted_and_leave_the_means_alone():
     assert icon["p_value"] == 1
 
 
-def test_a_method_that_always_failed_is_a_fault_and_no_row(layout):
+def test_a_method_that_always_failed_has_a_row_and_is_a_fault(layout):
     for path in sorted(layout.evaluated_shard("icon-2step", 0).parent.glob("*.csv")):
         table = read_table(path)
         empty = table.select_dtypes("number").columns
         write_table(path, table.assign(failure="exit 1, no field").assign(**dict.fromkeys(empty, math.nan)))
+    write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS, "identity", 1)
+    summary = read_table(layout.methods_table).set_index("method")
+    assert summary["pairs"].to_dict() == {"identity": 2, "icon-2step": 0}
+    assert summary["failed"].to_dict() == {"identity": 0, "icon-2step": 2}
+    assert summary.loc["icon-2step", ["dice_mean", "folds_mean", "time_s_mean", "p_value"]].isna().all()
+    pairs = read_table(layout.pairs_table)
+    assert pairs["failure"].tolist() == ["", "", "exit 1, no field", "exit 1, no field"]
     said = "icon-2step registered none of its 2 pairs, a to b because exit 1, no field; .*take icon-2step out"
     with pytest.raises(UserError, match=said):
-        write_tables(layout, METHODS, MODELS, SIMILARITIES, SHARDS, "identity", 1)
-    assert not layout.pairs_table.exists() and not layout.methods_table.exists()
+        refuse_failed_rows(layout)
 
 
 def test_tables_are_written(layout):

@@ -165,10 +165,13 @@ def test_a_report_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(dr
         write_report(changed, config)
     changed.cohort.write_bytes(before[changed.cohort])
     assert {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()} == before
-    # What an earlier report had and this one has not is gone.
-    (changed.report.root / "of-earlier").mkdir()
-    write_report(changed, config)
-    assert not (changed.report.root / "of-earlier").exists()
+    # What an earlier report had and this one has not is gone; what somebody else put there is not.
+    (changed.report.root / "qc.tsv").write_text("mine")
+    page = changed.report.pair("a", "b")
+    assert page.is_file()
+    write_report(changed, config | {"report": config["report"] | {"pages": 0}})
+    assert not page.exists()
+    assert (changed.report.root / "qc.tsv").read_text() == "mine"
 
 
 def test_names_are_text_and_never_markup(page):
@@ -330,7 +333,7 @@ def test_failures_are_listed_and_a_method_that_always_failed_is_said_so(failing)
 
 def test_every_figure_and_table_has_a_caption_for_snakemake():
     captions = Path(__file__).parents[3] / "workflow" / "report"
-    for name in (*FIGURES, "pairs", "methods", "report"):
+    for name in (*FIGURES, "pairs", "methods"):
         assert (captions / f"{name}.rst").read_text("utf-8").strip()
 
 
