@@ -225,6 +225,6 @@ def refuse_failed_rows(layout: Layout) -> None:
             first = rows.iloc[0]
             raise UserError(
                 f"{method} registered none of its {len(rows)} pairs, {first['moving']} to {first['fixed']} because "
-                f"{first['failure'].removesuffix('.')}; mend that (its logs are in {layout.logs / 'register'}), or take "
+                f"{first['failure'].removesuffix('.')}; mend that, its logs are in {layout.logs}, or take "
                 f"{method} out of `methods`."
             )

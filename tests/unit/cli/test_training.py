@@ -134,7 +134,7 @@ def test_what_is_missing_is_one_sentence(tmp_path, what):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     sentence = (
-        "run cohortreg cohort with this model first"
+        "run `cohortreg cohort` with this model first"
         if what == "packed"
         else "train the stage that makes them first"
     )
