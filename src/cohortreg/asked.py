@@ -56,7 +56,7 @@ class Asked:
         if there.pop(WHEN, 0) and made and there == settings:
             return str(path)
         if mode == "show":
-            path = self._temporary() / rule / f"{name}.json"
+            path = self._temporary() / rule / name / "settings.json"
             path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, settings | {WHEN: time.time_ns()})
         return str(path)

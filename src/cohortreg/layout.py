@@ -44,8 +44,9 @@ class Results:
 
     def settings(self, rule: str, name: str = "all") -> Path:
         """JSON: what a job is asked for beside its files. It is written anew when that changes, so that what was made
-        with other settings is older than it."""
-        return self.root / "settings" / rule / f"{name}.json"
+        with other settings is older than it. Each has a folder of its own, since Snakemake looks into a folder once
+        and takes what is written there later for missing."""
+        return self.root / "settings" / rule / name / "settings.json"
 
 
 @dataclass(frozen=True)

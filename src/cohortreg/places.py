@@ -8,6 +8,7 @@ import pandas as pd
 
 from cohortreg.config import expand_root
 from cohortreg.errors import UserError
+from cohortreg.files import read_json
 from cohortreg.layout import Layout
 
 #: The one folder below which images are made, see `phantom` of the configuration.
@@ -115,3 +116,12 @@ def missing_files(images: pd.DataFrame, root: Path) -> list[str]:
         return []
     are = "file is" if len(missing) == 1 else "files are"
     return [f"{len(missing)} raw {are} not there, the first of them {root / missing[0]}."]
+
+
+def phantoms_made(record: Path, root: Path) -> bool:
+    """Whether every image that a shard's record names was made before the record, below root, and not touched since."""
+    if not record.is_file():
+        return False
+    when = record.stat().st_mtime_ns
+    paths = [root / name for name in read_json(record, "`cohortreg phantom`")]
+    return all(path.is_file() and path.stat().st_mtime_ns <= when for path in paths)

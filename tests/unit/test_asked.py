@@ -21,7 +21,7 @@ def asked(tmp_path):
 
 def test_the_same_settings_are_not_written_again(asked, tmp_path):
     path = asked("run", False, seed=1)
-    assert path == str(tmp_path / "settings" / "train" / "icon-1.json")
+    assert path == str(tmp_path / "settings" / "train" / "icon-1" / "settings.json")
     before = read_json(path)
     assert before["seed"] == 1
     assert asked("run", True, seed=1) == path
@@ -60,7 +60,7 @@ def test_a_dry_run_writes_nothing_among_the_results(asked, tmp_path):
 
 
 def test_a_job_reads_what_was_written(asked, tmp_path):
-    assert asked("job", False, seed=1) == str(tmp_path / "settings" / "train" / "icon-1.json")
+    assert asked("job", False, seed=1) == str(tmp_path / "settings" / "train" / "icon-1" / "settings.json")
     assert not list(tmp_path.iterdir())
 
 

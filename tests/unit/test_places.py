@@ -1,12 +1,14 @@
 """What a user brought does not lie where the workflow writes."""
 
+import os
+
 import pandas as pd
 import pytest
 
 from cohortreg.errors import UserError
 from cohortreg.files import write_text
 from cohortreg.layout import Layout
-from cohortreg.places import check_places, missing_files, require_root
+from cohortreg.places import check_places, missing_files, phantoms_made, require_root
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def check(tmp_path, monkeypatch):
         table = pd.DataFrame({"image": rows, "label": ""}, index=range(2, 2 + len(rows)))
         check_places(config, table, tmp_path / config["root"], Layout("results/tiny"))
 
-    write_text(tmp_path / "results" / "tiny" / "settings" / "train" / "icon-1.json", "{}")
+    write_text(tmp_path / "results" / "tiny" / "settings" / "settings.json", "{}")
     return check
 
 
@@ -72,13 +74,26 @@ def test_images_are_not_made_through_a_link_out_of_resources(check, tmp_path):
 
 
 def test_a_folder_of_results_that_is_somebodys_own(check, tmp_path):
-    (tmp_path / "results" / "tiny" / "settings" / "train" / "icon-1.json").unlink()
-    (tmp_path / "results" / "tiny" / "settings" / "train").rmdir()
+    (tmp_path / "results" / "tiny" / "settings" / "settings.json").unlink()
     check()  # an empty one is free
     (tmp_path / "results" / "tiny" / "settings").rmdir()
     write_text(tmp_path / "results" / "tiny" / "images" / "a.nii.gz", "mine")
     with pytest.raises(UserError, match=r"did not write, such as results/tiny/images/a\.nii\.gz"):
         check()
+
+
+def test_made_images_that_were_touched_or_are_gone(tmp_path):
+    record = tmp_path / "0.json"
+    assert not phantoms_made(record, tmp_path)
+    for name in ("a", "b"):
+        write_text(tmp_path / name, name)
+    write_text(record, '{"a": "", "b": ""}')
+    assert phantoms_made(record, tmp_path)
+    os.utime(tmp_path / "a", ns=(record.stat().st_mtime_ns + 1,) * 2)
+    assert not phantoms_made(record, tmp_path)
+    os.utime(tmp_path / "a", (0, 0))
+    (tmp_path / "b").unlink()
+    assert not phantoms_made(record, tmp_path)
 
 
 def test_raw_files_that_are_missing(tmp_path):

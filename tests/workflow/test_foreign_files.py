@@ -131,7 +131,7 @@ def run(folder: Path, given_: dict) -> None:
 
 
 @settings(
-    max_examples=10,
+    max_examples=5,
     derandomize=True,
     print_blob=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

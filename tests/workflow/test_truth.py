@@ -59,8 +59,7 @@ def test_snakemakes_memory_lost_and_the_structures_changed(copied):
     shutil.rmtree(copied.folder / ".snakemake")
     set_key(copied, structures={"core": [2]})
     shown = copied.snakemake("tables", "--dry-run")
-    assert len(re.findall(r"^rule evaluate:", shown.stdout, flags=re.MULTILINE)) == 3 * 2
-    assert not (copied.folder / "results" / "tiny" / "settings" / "evaluate.json").exists()
+    assert len(re.findall(r"^rule evaluate:", shown.stdout, flags=re.MULTILINE)) == 3
     assert copied.snakemake("tables").returncode == 0
     table = pd.read_csv(Layout(copied.results).pairs_table)
     assert list(table.filter(like="dice_")) == ["dice_mean", "dice_core"]

@@ -187,17 +187,17 @@ def test_the_demos_images_are_made_and_follow_the_seed(demo):
     assert len(contents) == len(digests) == 2
 
 
-def test_check_looks_at_the_raw_images_and_keeps_its_table_when_one_is_bad(demo):
-    check = Layout(demo.results).check
-    run = demo.snakemake("check")
+def test_check_looks_at_the_raw_images_and_keeps_its_table_when_one_is_bad(project):
+    check = Layout(project.results).check
+    run = project.snakemake("check")
     assert run.returncode == 0, run.stdout
     table = pd.read_csv(check.table, sep="\t", keep_default_na=False)
-    assert table["status"].tolist() == ["ok"] * 4
-    assert check.sheets(4)[0].stat().st_size > 0
-    assert not Layout(demo.results).images.exists()
-    spoil(demo.folder / "resources" / "demo" / "images" / f"{table['image_id'][1]}.nii.gz")
-    run = demo.snakemake("check")
+    assert table["status"].tolist() == ["ok"] * 7
+    assert check.sheets(7)[0].stat().st_size > 0
+    assert not Layout(project.results).images.exists()
+    spoil(project.folder / "raw" / "s1_image.nii.gz")
+    run = project.snakemake("check")
     assert run.returncode == 0, run.stdout
-    assert "3 ok, 0 with warnings, 1 bad" in run.stdout
+    assert "6 ok, 0 with warnings, 1 bad" in run.stdout
     table = pd.read_csv(check.table, sep="\t", keep_default_na=False)
-    assert table["status"].tolist() == ["ok", "bad", "ok", "ok"]
+    assert table["status"].tolist() == ["ok", "bad", *["ok"] * 5]

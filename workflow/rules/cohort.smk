@@ -119,8 +119,9 @@ checkpoint cohort:
     params:
         settings=str(layout.settings("cohort")),
         results=results_folder,
+        name=config["cohort"],
         ratings="--ratings" if config["ratings"] else "",
     shell:
-        "cohortreg cohort {params.results:q} --name {config[cohort]:q} --images {input.images:q}"
+        "cohortreg cohort {params.results:q} --name {params.name:q} --images {input.images:q}"
         " --pairs {input.pairs:q} {params.ratings} {input.ratings:q} --settings {params.settings:q}"
         " 2>&1 | tee {log:q}"

@@ -14,7 +14,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import digest, read_json
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
 from cohortreg.methods import registry
-from cohortreg.places import check_places, missing_files, require_root
+from cohortreg.places import check_places, missing_files, phantoms_made, require_root
 
 
 wildcard_constraints:
@@ -125,7 +125,7 @@ def asked_of(rule, made, *keys, **more):
 
 def phantoms_asked(wildcards):
     """How images are made."""
-    made = layout.phantoms(wildcards.shard).is_file()
+    made = phantoms_made(layout.phantoms(wildcards.shard), root)
     return asked(made, "phantom", wildcards.shard, **config["phantom"])
 
 
