@@ -131,7 +131,7 @@ def run(folder: Path, given_: dict) -> None:
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     derandomize=True,
     print_blob=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -141,8 +141,7 @@ def test_nothing_that_a_user_brought_is_touched(tmp_path_factory, drawn_):
     run(tmp_path_factory.mktemp("foreign"), drawn_)
 
 
-@pytest.mark.parametrize("target", ["check", "all"])
-@pytest.mark.parametrize("named", ["file", "command line"])
+@pytest.mark.parametrize(("target", "named"), [("check", "file"), ("all", "command line")])
 def test_real_images_without_a_word_of_phantoms(tmp_path, target, named):
     """The configuration of a newcomer: cohort, images, pairs, root. Raw images were deleted, also by `check`."""
     run(

@@ -15,10 +15,8 @@ from kills import Disturbance, disturb
 from runs import States
 
 KILLS = {
-    "fresh": Disturbance("SIGKILL", "all", 0.6),
     "image and label replaced": Disturbance("SIGKILL", "job", 0, command="preprocess"),
     "learning rate changed": Disturbance("SIGKILL", "job", 0, command="register-shard"),
-    "pair removed": Disturbance("SIGKILL", "job", 0, command="cohort"),
 }
 
 
