@@ -8,13 +8,13 @@ import pandas as pd
 
 from cohortreg.config import expand_root
 from cohortreg.errors import UserError
-from cohortreg.files import read_json
-from cohortreg.layout import Layout
+from cohortreg.files import read_kept
+from cohortreg.layout import Layout, Results
 
 #: The one folder below which images are made, see `phantom` of the configuration.
 RESOURCES = Path("resources")
-#: What the workflow leaves in every folder of results that it has written to.
-OURS = ("settings", "logs", "provenance", "cohort.json")
+#: What the workflow leaves in a folder of results that it has written to; the last two are of earlier versions.
+OURS = ("settings/*/*/settings.json", "provenance/*.json", "cohort.json", "logs/preprocess/*", "logs/check/*")
 
 
 def check_places(config: Mapping, images: pd.DataFrame, root: Path, layout: Layout) -> None:
@@ -22,7 +22,7 @@ def check_places(config: Mapping, images: pd.DataFrame, root: Path, layout: Layo
 
     config: the validated configuration. images: the cohort's table. root: the folder that its paths start from.
     """
-    _refuse_results_of_others(layout)
+    refuse_results_of_others(layout)
     for key, path in _inputs(config):
         # Ratings are saved in a browser that shows the report, and the report leaves them alone.
         if _below(path, layout.root) and not (key == "ratings" and _below(path, layout.report.root)):
@@ -57,10 +57,10 @@ def _below(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def _refuse_results_of_others(layout: Layout) -> None:
-    """A folder with files, none of which says that the workflow made it, is somebody's own."""
+def refuse_results_of_others(layout: Results) -> None:
+    """Raise UserError where a folder of results has files, none of which says that the workflow wrote it."""
     root = layout.root
-    if not os.path.lexists(root) or any((root / name).exists() for name in OURS):
+    if not os.path.lexists(root) or any(next(root.glob(name), None) for name in OURS):
         return
     if not root.is_dir():
         raise UserError(f"{root} is no folder, so that no results can be written there; move it elsewhere.")
@@ -111,7 +111,7 @@ def require_root(root: Path) -> None:
 def missing_files(images: pd.DataFrame, root: Path) -> list[str]:
     """A sentence with the number of raw files of a table that are not there, and the first of them; none if all are."""
     names = [name for column in ("image", "label") for name in images[column] if name]
-    missing = [name for name in names if not (root / name).exists()]
+    missing = [name for name in names if not os.path.exists(root / name)]  # noqa: PTH110  (of any name, however long)
     if not missing:
         return []
     are = "file is" if len(missing) == 1 else "files are"
@@ -120,8 +120,7 @@ def missing_files(images: pd.DataFrame, root: Path) -> list[str]:
 
 def phantoms_made(record: Path, root: Path) -> bool:
     """Whether every image that a shard's record names was made before the record, below root, and not touched since."""
-    if not record.is_file():
-        return False
-    when = record.stat().st_mtime_ns
-    paths = [root / name for name in read_json(record, "`cohortreg phantom`")]
-    return all(path.is_file() and path.stat().st_mtime_ns <= when for path in paths)
+    paths = [root / name for name in read_kept(record)]
+    return bool(paths) and all(
+        path.is_file() and path.stat().st_mtime_ns <= record.stat().st_mtime_ns for path in paths
+    )

@@ -1,6 +1,7 @@
 """What a user brought does not lie where the workflow writes."""
 
 import os
+import shutil
 
 import pandas as pd
 import pytest
@@ -28,7 +29,7 @@ def check(tmp_path, monkeypatch):
         table = pd.DataFrame({"image": rows, "label": ""}, index=range(2, 2 + len(rows)))
         check_places(config, table, tmp_path / config["root"], Layout("results/tiny"))
 
-    write_text(tmp_path / "results" / "tiny" / "settings" / "settings.json", "{}")
+    write_text(tmp_path / "results" / "tiny" / "settings" / "train" / "icon-1" / "settings.json", "{}")
     return check
 
 
@@ -74,11 +75,12 @@ def test_images_are_not_made_through_a_link_out_of_resources(check, tmp_path):
 
 
 def test_a_folder_of_results_that_is_somebodys_own(check, tmp_path):
-    (tmp_path / "results" / "tiny" / "settings" / "settings.json").unlink()
-    check()  # an empty one is free
-    (tmp_path / "results" / "tiny" / "settings").rmdir()
-    write_text(tmp_path / "results" / "tiny" / "images" / "a.nii.gz", "mine")
-    with pytest.raises(UserError, match=r"did not write, such as results/tiny/images/a\.nii\.gz"):
+    shutil.rmtree(tmp_path / "results" / "tiny")
+    (tmp_path / "results" / "tiny" / "images").mkdir(parents=True)
+    check()  # one without a file is free
+    for mine in ("images/a.nii.gz", "logs/of-the-scanner.txt", "settings/notes.txt"):
+        write_text(tmp_path / "results" / "tiny" / mine, "mine")
+    with pytest.raises(UserError, match=r"did not write, such as results/tiny/"):
         check()
 
 
@@ -103,5 +105,7 @@ def test_raw_files_that_are_missing(tmp_path):
         f"2 raw files are not there, the first of them {tmp_path / 'b.nii'}."
     ]
     assert missing_files(table[:1], tmp_path) == []
+    long = pd.DataFrame({"image": ["a" * 300, "a.nii"], "label": ""})
+    assert missing_files(long, tmp_path)[0].startswith("1 raw file is not there")
     with pytest.raises(UserError, match="does not exist; correct `root`"):
         require_root(tmp_path / "gone")

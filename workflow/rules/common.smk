@@ -14,7 +14,13 @@ from cohortreg.errors import UserError
 from cohortreg.files import digest, read_json
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
 from cohortreg.methods import registry
-from cohortreg.places import check_places, missing_files, phantoms_made, require_root
+from cohortreg.places import (
+    check_places,
+    missing_files,
+    phantoms_made,
+    refuse_results_of_others,
+    require_root,
+)
 
 
 wildcard_constraints:
@@ -168,8 +174,10 @@ def check_asked(wildcards):
 
 def cohort_asked(wildcards):
     """How a cohort is gathered."""
+    tables = [layout.images, layout.pairs, layout.excluded, layout.cohort]
+    tables += [*map(layout.pair_shard, PAIR_SHARDS), *map(layout.model_training, MODELS)]
     return asked(
-        layout.cohort.is_file(),
+        all(path.is_file() for path in tables),
         "cohort",
         name=config["cohort"],
         models=MODELS,

@@ -27,6 +27,11 @@ PAPER_FIGURES = figures(PAPER_SETTINGS["table1"])
 PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
 paper_layout = PaperLayout(Path("results") / f"paper-{PRESET}")
 paper_asked = Asked(paper_layout, mode)
+try:
+    if workflow.is_main_process:
+        refuse_results_of_others(paper_layout)
+except UserError as error:
+    sys.exit(f"cohortreg: {error}")
 
 
 def paper_results(wildcards):

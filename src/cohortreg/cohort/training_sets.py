@@ -14,7 +14,7 @@ import pandas as pd
 
 from cohortreg.cohort.tables import write_table
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, read_json, whole, write_json
+from cohortreg.files import digest, digest_file, read_json, read_kept, whole, write_json
 from cohortreg.layout import Layout
 
 #: What `retrain` may be, and with what a training then starts: as a new model's does, or with the last weights.
@@ -100,9 +100,9 @@ def keeps_training(layout: Layout, model: str, retrain: str | None, preprocess: 
     preprocess: the section of the configuration. False where that follows only from the gathered cohort.
     """
     path = layout.model_training(model)
-    if retrain is not None or not path.is_file():
+    if retrain is not None:
         return False
-    given = read_json(path).get("preprocess") or {}
+    given = read_kept(path).get("preprocess") or {}
     return all(given.get(key) == value for key, value in preprocess.items() if key != "labels")
 
 
