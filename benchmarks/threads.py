@@ -17,7 +17,7 @@ import pandas as pd
 from cohortreg.provenance import hardware
 
 CASES = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}}
-STEPS = 3
+STEPS = 20
 
 TRAINING = f"""
 import os, time
@@ -72,8 +72,8 @@ def main() -> None:
                     other.kill()
                     other.wait()
     rows = [
-        {"beside": beside, "spin_s": round(statistics.median(times[beside, "spin"]), 1)}
-        | {"sleep_s": round(statistics.median(times[beside, "sleep"]), 1), "turns": turns, "steps": STEPS}
+        {"beside": beside, "spin_s": round(statistics.median(times[beside, "spin"]), 2)}
+        | {"sleep_s": round(statistics.median(times[beside, "sleep"]), 2), "turns": turns, "steps": STEPS}
         | {"load_before": load, "hardware": hardware(), "same_weights": len(digests) == 1}
         for beside in dict.fromkeys(beside for beside, _ in times)
     ]

@@ -42,7 +42,7 @@ import numpy as np
 import SimpleITK
 import torch
 import yaml
-from experiments import carry_out, one_line, parsed
+from experiments import carry_out, made_whole, one_line, parsed
 from isolated import Came, command, isolated
 from runs import REPOSITORY, configure, difference, new_cohort, results
 
@@ -82,27 +82,17 @@ class Material:
         subprocess.run(["cp", "-al", source, self.place], check=True)
         return self.place
 
-    def made(self, name: str, make: Callable[[Path], None]) -> Path:
-        """A folder of whole inputs."""
-        folder, beside = self.folder / name, self.folder / f".{name}"
-        if not folder.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir(parents=True)
-            make(beside)
-            beside.rename(folder)
-        return folder
-
     @cached_property
     def images(self) -> Path:
-        return self.made("images", write_formats)
+        return made_whole(self.folder / "images", write_formats)
 
     @cached_property
     def transforms(self) -> Path:
-        return self.made("transforms", write_transforms)
+        return made_whole(self.folder / "transforms", write_transforms)
 
     @cached_property
     def weights(self) -> Path:
-        return self.made("weights", write_weights)
+        return made_whole(self.folder / "weights", write_weights)
 
     @cached_property
     def cohort(self) -> Path:
@@ -115,7 +105,7 @@ class Material:
             if came.how != "accepted":
                 sys.exit(f"whole input: {came.how}: {came.said}")
 
-        return self.made("cohort", make)
+        return made_whole(self.folder / "cohort", make)
 
     @cached_property
     def numbers(self) -> dict[str, str]:

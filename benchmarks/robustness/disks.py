@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments import carry_out, parsed
-from runs import Run, States, brought, finish
+from runs import TARGET, Run, States, brought, finish
 
 #: Of the results; no folder that is written as a whole and takes another's place, which no mounted one can.
 FOLDERS = (
@@ -103,11 +103,7 @@ def fill(states: States, place: str, kilobytes: int) -> dict[str, object]:
 
 
 def main() -> None:
-    given = parsed(
-        __doc__,
-        40,
-        target={"default": "all", "help": "what Snakemake is asked for: all, or tables, which is quicker"},
-    )
+    given = parsed(__doc__, 40, target=TARGET)
     states = States(given.output.absolute() / "disks", given.target)
 
     def experiment(number: int, random: random.Random) -> Mapping[str, object]:

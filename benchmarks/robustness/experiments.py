@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -87,6 +88,17 @@ def drawn(seed: int, number: int) -> random.Random:
 def counts(table: pd.DataFrame, down: str, across: str) -> pd.DataFrame:
     """How many rows there are of each value of two columns, with a row and a column of sums."""
     return pd.crosstab(table[down], table[across], margins=True, margins_name="all")
+
+
+def made_whole(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that serves many experiments, made under another name until it is whole, and once."""
+    beside = folder.with_name(f".{folder.name}")
+    if not folder.is_dir():
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        make(beside)
+        beside.rename(folder)
+    return folder
 
 
 def one_line(text: str, length: int = 300) -> str:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import carry_out, parsed
-from runs import SCENARIOS, Run, States, brought, finish
+from runs import SCENARIOS, TARGET, Run, States, brought, finish
 
 SIGNALS = {name: getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT")}
 
@@ -179,11 +179,7 @@ def _failing(folder: Path, which: int, late: bool) -> Path:
 
 
 def main() -> None:
-    given = parsed(
-        __doc__,
-        100,
-        target={"default": "all", "help": "what Snakemake is asked for: all, or tables, which is quicker"},
-    )
+    given = parsed(__doc__, 100, target=TARGET)
     states = States(given.output.absolute() / "kills", given.target)
 
     def experiment(number: int, random: random.Random) -> Mapping[str, object]:

@@ -20,7 +20,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from experiments import one_line
+from experiments import made_whole, one_line
 from projects import REPOSITORY, Project, new_project
 
 TABLES = ("tables/pairs.csv", "tables/methods.csv", "tables/sets.csv")
@@ -30,6 +30,8 @@ MEASURED = re.compile(r"time_s|hardware")
 #: The longest that a run may take.
 PATIENCE = 1200
 TRIES = 3
+#: An option of the scripts that disturb runs.
+TARGET = {"default": "all", "help": "what Snakemake is asked for: all, or tables, which is quicker"}
 
 
 # The cohort, and how it changes
@@ -305,7 +307,7 @@ class States:
                 _copy(self._finished(), folder)
                 SCENARIOS[scenario](Project(folder))
 
-        return self._made(name, make)
+        return made_whole(self.folder / name, make)
 
     def before(self, scenario: str) -> Path:
         """The same before the change."""
@@ -334,17 +336,7 @@ class States:
             _copy(self.state("fresh"), folder)
             (self.folder / "fresh.json").write_text(json.dumps(_undisturbed(Project(folder), self.target)))
 
-        return self._made("finished", make)
-
-    def _made(self, name: str, make: Callable[[Path], None]) -> Path:
-        """A state's folder, whole: it is made under another name."""
-        folder, beside = self.folder / name, self.folder / f".{name}"
-        if not folder.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir(parents=True)
-            make(beside)
-            beside.rename(folder)
-        return folder
+        return made_whole(self.folder / "finished", make)
 
 
 def _undisturbed(project: Project, target: str) -> dict:
