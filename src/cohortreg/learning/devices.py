@@ -49,7 +49,7 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 
 def slow_precision(device: torch.device, precision: str) -> str:
     """A warning where a processor was asked for half precision and has no instructions for it; else empty."""
-    if device.type != "cpu" or precision == "32-true" or _computes_in_bfloat16(device):
+    if device.type != "cpu" or precision in ("32-true", "auto") or _computes_in_bfloat16(device):
         return ""
     return (
         f"training.precision: {precision}, but this processor has no instructions for bfloat16: a convolution in it "

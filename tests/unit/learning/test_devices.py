@@ -43,6 +43,7 @@ def test_auto_is_half_precision_where_the_processor_computes_in_it():
     for asked in ("32-true", "bf16-mixed", "16-mixed"):
         assert precision_on(cpu, asked) == asked
         assert bool(slow_precision(cpu, asked)) == (asked != "32-true" and not native)
+    assert not slow_precision(cpu, "auto")  # what it takes is never slow
 
 
 def test_no_more_threads_than_cores_are_started():
