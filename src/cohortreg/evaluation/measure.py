@@ -44,6 +44,8 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
     if had_inverse or layout.inverse(method, moving, fixed).exists():
         inverse = read_registered(layout, method, moving, fixed, "inverse")
         error = inverse_consistency_error(phi, to_unit(inverse, forward.grid))
+    for image in (moving, fixed):
+        _require_label(layout, image)
     return {
         **_overlaps(layout.label(moving), layout.label(fixed), forward, structures),
         "folds": folded,
@@ -51,6 +53,14 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
         "log_jacobian_std": log_jacobian_std(phi),
         "inverse_consistency_voxels": error,
     }
+
+
+def _require_label(layout: Layout, image: str) -> None:
+    """Raise UserError where an image had a label when it was preprocessed, and has none now: not one without."""
+    path = layout.label(image)
+    if read_kept(layout.sidecar(image)).get("label") and not path.is_file():
+        again = f"delete {layout.image_shard(0).parent}, and the workflow makes what is missing"
+        raise UserError(f"{path} is missing; {again}.")
 
 
 def _overlaps(moving: Path, fixed: Path, transform: Transform, structures: Structures) -> dict[str, float]:

@@ -233,3 +233,12 @@ def test_a_damaged_table_of_registrations_is_named(layout, content):
 def test_a_structure_with_the_name_of_another_column_is_refused(name):
     with pytest.raises(UserError, match=f"a structure is called {name}"):
         columns(["core", name])
+
+
+def test_a_label_that_is_gone_is_not_one_that_never_was(layout):
+    """Dice would be missing from the tables without a word."""
+    layout.label("a").unlink()
+    assert math.isnan(measure_pair(layout, "shift", "a", "b", STRUCTURES)["dice_mean"])
+    write_json(layout.sidecar("a"), {"label": "raw/a.nii.gz"})
+    with pytest.raises(UserError, match=r"labels/a\.nii\.gz is missing"):
+        measure_pair(layout, "shift", "a", "b", STRUCTURES)
