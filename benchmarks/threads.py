@@ -1,4 +1,4 @@
-"""A small training on all cores, alone and beside a busy process on each, where OpenMP's threads spin or sleep.
+"""A small training on all cores, alone and beside a busy process on each, where OpenMP's threads spin, spin briefly, or sleep.
 
 python benchmarks/threads.py OUTPUT.csv [TURNS]
 
@@ -16,7 +16,11 @@ import pandas as pd
 
 from cohortreg.provenance import hardware
 
-CASES = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}}
+#: As OpenMP comes; as `cohortreg` sets it; without any spinning.
+CASES = {"spin": {}} | {
+    name: {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": count}
+    for name, count in (("briefly", "1000"), ("sleep", "0"))
+}
 STEPS = 20
 
 TRAINING = f"""
@@ -72,8 +76,9 @@ def main() -> None:
                     other.kill()
                     other.wait()
     rows = [
-        {"beside": beside, "spin_s": round(statistics.median(times[beside, "spin"]), 2)}
-        | {"sleep_s": round(statistics.median(times[beside, "sleep"]), 2), "turns": turns, "steps": STEPS}
+        {"beside": beside}
+        | {f"{name}_s": round(statistics.median(times[beside, name]), 2) for name in CASES}
+        | {"turns": turns, "steps": STEPS}
         | {"load_before": load, "hardware": hardware(), "same_weights": len(digests) == 1}
         for beside in dict.fromkeys(beside for beside, _ in times)
     ]

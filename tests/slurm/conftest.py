@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import yaml
 from projects import REPOSITORY, Project, new_project
 from slurm.cluster import missing, started
 
@@ -33,7 +34,10 @@ def project(cluster, tmp_path) -> Project:
 
 @pytest.fixture
 def demo(cluster, tmp_path) -> Project:
-    """The demo cohort as it is, whose jobs run on the cluster."""
+    """The demo cohort, trained for a few steps, whose jobs run on the cluster."""
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    (tmp_path / "tiny.yaml").write_text("cohort: tiny\n")
+    models = yaml.safe_load((tmp_path / "config" / "config.yaml").read_text())["models"]
+    for stage in models["icon"]["stages"]:
+        stage["training_steps"] = 10
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"cohort": "tiny", "models": models}))
     return Project(tmp_path, PROFILE)

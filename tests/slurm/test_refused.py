@@ -12,7 +12,7 @@ def test_a_partition_that_does_not_exist(project, cluster):
     assert not cluster.jobs(project.folder)
     run = project.snakemake("tables", "--until", "preprocess")
     assert run.returncode == 0, run.stdout
-    assert {job.rule for job in cluster.jobs(project.folder)} == {"preprocess"}
+    assert {(job.rule, job.array) for job in cluster.jobs(project.folder)} == {("preprocess", True)}
 
 
 def test_a_gpu_on_a_cluster_without_one(project, cluster):

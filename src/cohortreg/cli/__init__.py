@@ -61,11 +61,12 @@ def main() -> None:
 def _let_threads_sleep() -> None:
     """Have OpenMP's threads sleep while they wait for one another; it is read when PyTorch is loaded.
 
-    As it comes, they spin. Where other work wants the core that the last one runs on, the others then take it away.
+    As it comes, they spin. Where other work wants the core that the last one runs on, the others then take it away. The
+    short spin before they sleep spares most of the waits on an idle machine, see `benchmarks/threads.py`.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _machine_fault(error: OSError) -> str:

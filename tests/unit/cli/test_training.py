@@ -171,7 +171,7 @@ print([os.environ.get(name) for name in sys.argv[2:]])
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [({}, ["PASSIVE", "0"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", None])]
+    ("given", "found"), [({}, ["PASSIVE", "1000"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", None])]
 )
 def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(given, found):
     names = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"]
