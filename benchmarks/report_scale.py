@@ -27,7 +27,7 @@ import pandas as pd
 from cohortreg import config as configuration
 from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.cohort.tables import write_table as write_text_table
-from cohortreg.evaluation.tables import read_table, write_table
+from cohortreg.evaluation.csv_files import read_table, write_table
 from cohortreg.files import read_json, write_json
 from cohortreg.layout import Layout
 from cohortreg.provenance import git_commit, hardware

@@ -1,4 +1,4 @@
-"""A small training on all cores, alone and beside a busy process on each, where OpenMP's threads spin, spin briefly, or sleep.
+"""A small training on all cores, alone and beside busy processes, as OpenMP's threads spin, spin briefly, or sleep.
 
 python benchmarks/threads.py OUTPUT.csv [TURNS]
 

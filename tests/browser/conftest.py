@@ -15,8 +15,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from cohortreg.evaluation.csv_files import write_table
 from cohortreg.evaluation.sets import gather_sets
-from cohortreg.evaluation.tables import summarise, summarise_sets, write_table
+from cohortreg.evaluation.tables import summarise, summarise_sets
 from cohortreg.files import write_json, write_text
 from cohortreg.layout import FIGURES, Layout
 from cohortreg.report import style

@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from cohortreg.evaluation import numbers as evaluation_numbers
-from cohortreg.evaluation.tables import read_table
+from cohortreg.evaluation.csv_files import read_table
 from cohortreg.layout import ReportLayout
 
 from .conftest import resize

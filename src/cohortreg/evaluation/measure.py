@@ -9,11 +9,11 @@ import pandas as pd
 
 import cohortreg
 from cohortreg.errors import UserError
+from cohortreg.evaluation.csv_files import read_table, write_table
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 from cohortreg.evaluation.regularity import log_jacobian_std
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.evaluation.tables import read_table, write_table
 from cohortreg.files import digest, digest_file, read_kept, write_json
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout

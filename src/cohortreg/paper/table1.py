@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cohortreg.errors import UserError
-from cohortreg.evaluation.tables import write_table
+from cohortreg.evaluation.csv_files import write_table
 from cohortreg.files import digest_file, read_json, write_text
 from cohortreg.layout import PaperLayout
 from cohortreg.paper.plan import DATASETS, NETWORKS, Cell, Run, table1_cells

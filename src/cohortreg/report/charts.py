@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cohortreg.evaluation.tables import read_table
+from cohortreg.evaluation.csv_files import read_table
 from cohortreg.layout import Layout
 from cohortreg.report import style
 

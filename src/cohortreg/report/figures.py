@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cohortreg.evaluation import numbers
+from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.names import main_method
 from cohortreg.evaluation.sets import main_set
-from cohortreg.evaluation.tables import read_table
 from cohortreg.layout import Layout
 from cohortreg.report import charts, style, tradeoffs
 from cohortreg.report.pairs import pair_figure, read_pair

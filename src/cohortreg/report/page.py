@@ -19,8 +19,8 @@ from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.config import is_icon, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers, table2
+from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.sets import main_set, sets_in_words
-from cohortreg.evaluation.tables import read_table
 from cohortreg.files import digest_file, read_json, renewed_folder, write_text
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout, ReportLayout
 from cohortreg.report import rows

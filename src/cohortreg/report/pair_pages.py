@@ -12,9 +12,9 @@ from jinja2 import Environment
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
+from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.names import main_method
 from cohortreg.evaluation.sets import main_set
-from cohortreg.evaluation.tables import read_table
 from cohortreg.files import read_json, write_text
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout, ReportLayout

@@ -83,6 +83,7 @@ def save(figure: Figure, layout: Results, name: str) -> None:
     for suffix in FIGURE_SUFFIXES:
         with whole(layout.figure(name, suffix)) as beside:
             figure.savefig(beside, metadata={"Date": None} if suffix == "svg" else None)
+        figure.set_layout_engine("none")  # as laid out for the first one, which takes a third of the time
     plt.close(figure)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cohortreg.errors import UserError
+from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.measure import columns, evaluate_shard, measure_pair, registered_pairs
-from cohortreg.evaluation.tables import read_table
 from cohortreg.files import write_json
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout

@@ -14,8 +14,8 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image as Picture
 
+from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.evaluation.tables import read_table
 from cohortreg.files import write_json
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.layout import Layout, ReportLayout
