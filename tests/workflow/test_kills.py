@@ -1,4 +1,4 @@
-"""A few kills, at the moments that matter most: the next run's tables are an undisturbed run's, or it ends in an error.
+"""A kill at a moment that matters: the next run's tables are an undisturbed run's, or it ends in an error.
 
 Hundreds at random moments are `benchmarks/robustness/kills.py`.
 """
@@ -15,7 +15,6 @@ from kills import Disturbance, disturb
 from runs import States
 
 KILLS = {
-    "image and label replaced": Disturbance("SIGKILL", "job", 0, command="preprocess"),
     "learning rate changed": Disturbance("SIGKILL", "job", 0, command="register-shard"),
 }
 
