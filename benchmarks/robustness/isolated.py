@@ -58,7 +58,7 @@ def command(arguments: Sequence[str], folder: Path, seconds: float = SECONDS) ->
 
         os.chdir(folder)
         sys.argv = ["cohortreg", *map(str, arguments)]
-        said, code = io.StringIO(), 0
+        said, code = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True), 0
         with redirect_stdout(said), redirect_stderr(said):
             try:
                 main()
@@ -67,7 +67,7 @@ def command(arguments: Sequence[str], folder: Path, seconds: float = SECONDS) ->
             except BaseException:
                 traceback.print_exc(file=said)
                 code = 1
-        return _judged(said.getvalue(), code)
+        return _judged(said.buffer.getvalue().decode(), code)
 
     return _forked(attempt, seconds)
 
