@@ -113,6 +113,15 @@ def validate(config: Mapping) -> dict:
     return dict(config)
 
 
+def check_part(name: str, value: object) -> None:
+    """Raise UserError with one sentence unless a value is one that the configuration's key of this name may have."""
+    known = schema()
+    part = known["properties"][name] | {"$defs": known["$defs"]}
+    error = min(Draft202012Validator(part).iter_errors(value), key=_urgency, default=None)
+    if error is not None:
+        raise UserError(_sentence(error, name))
+
+
 def complete(schema: Mapping[str, dict], given: Mapping, where: str) -> dict:
     """The settings of a method: those given, over the defaults in its schema.
 

@@ -23,9 +23,13 @@ def evaluate_command(
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
     from cohortreg.cohort.shards import still_asked
+    from cohortreg.config import check_part
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
     layout, given = Layout(results), parsed(settings)
+    check_part(
+        "structures", given["structures"]
+    )  # a label value that is text would be found nowhere: Dice of 0
     pairs = still_asked(layout, registered_pairs(layout, method, shard))
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
         measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
