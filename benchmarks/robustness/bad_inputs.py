@@ -894,6 +894,7 @@ def imports(material: Material, random: random.Random) -> tuple[str, Verdict]:
 
 
 def _judged_import(place: Path, out: Path, said: str, hand: bool) -> Verdict:
+    from cohortreg.cohort.folders import shown
     from cohortreg.cohort.tables import read_images, read_pairs
 
     if not hand:
@@ -905,7 +906,7 @@ def _judged_import(place: Path, out: Path, said: str, hand: bool) -> Verdict:
     names = [str(path.relative_to(place / "data")) for path in there]
     # Of label maps the table names where the workflow will have them.
     left = [name for name in names if not used & {name, f"labels/{name}"}]
-    if left and "left out" not in said and not any(Path(name).name in said for name in left):
+    if left and "left out" not in said and not any(shown(Path(name).name) in said for name in left):
         return "SILENT", f"{len(left)} images or labels are left out without a word, such as {left[0]}"
     return ("fine", "")
 

@@ -113,13 +113,36 @@ def validate(config: Mapping) -> dict:
     return dict(config)
 
 
-def check_part(name: str, value: object) -> None:
-    """Raise UserError with one sentence unless a value is one that the configuration's key of this name may have."""
+def check_settings(settings: Mapping, section: Sequence[str] = (), **own: Mapping) -> None:
+    """Raise UserError with one sentence unless each of a command's settings is one that the configuration may have.
+
+    settings: name -> value, a part of the configuration: keys may be missing, at every depth, since a command says
+    itself which it needs. section: where in the configuration the names belong, such as ("phantom",); at its top
+    otherwise. own: the JSON schema of a setting of another meaning, or of none, in the configuration.
+    """
     known = schema()
-    part = known["properties"][name] | {"$defs": known["$defs"]}
-    error = min(Draft202012Validator(part).iter_errors(value), key=_urgency, default=None)
+    rule = part_of_schema(known, section)
+    whole = _without_needs({"properties": rule.get("properties", {}) | own, "$defs": known["$defs"]})
+    error = min(Draft202012Validator(whole).iter_errors(dict(settings)), key=_urgency, default=None)
     if error is not None:
-        raise UserError(_sentence(error, name))
+        raise UserError(_sentence(error, ".".join(section), "--settings"))
+
+
+def part_of_schema(node: Mapping, path: Sequence[str]) -> Mapping:
+    """The schema of a part of the configuration, such as ("models", "icon"): of a name of the user's, that of any."""
+    for key in path:
+        node = node.get("properties", {}).get(key) or node["additionalProperties"]
+    return node
+
+
+def _without_needs(rule: object) -> object:
+    """A JSON schema that asks for no key, and for no number of them."""
+    if isinstance(rule, list):
+        return [_without_needs(part) for part in rule]
+    if not isinstance(rule, Mapping):
+        return rule
+    needs = ("required", "minProperties")
+    return {name: _without_needs(part) for name, part in rule.items() if name not in needs}
 
 
 def complete(schema: Mapping[str, dict], given: Mapping, where: str) -> dict:
@@ -186,8 +209,8 @@ def _urgency(error: ValidationError) -> tuple[int, list[str]]:
     return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
 
 
-def _sentence(error: ValidationError, part: str = "") -> str:
-    """What is wrong, where; part: the place in the configuration of what was validated."""
+def _sentence(error: ValidationError, part: str = "", source: str = "configuration") -> str:
+    """What is wrong, where; part: the place in the configuration of what was validated, which was in the source."""
     where = ".".join(filter(None, [part, dotted(error.absolute_path)]))
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
@@ -208,7 +231,7 @@ def _sentence(error: ValidationError, part: str = "") -> str:
         if description := error.schema.get("description"):
             problem += f" ({description})"
     end = "" if problem.endswith("?") else "; see config/README.md."
-    return f"configuration: {where or 'the whole'}: {problem}{end}"
+    return f"{source}: {where or 'the whole'}: {problem}{end}"
 
 
 def dotted(path: Iterable) -> str:

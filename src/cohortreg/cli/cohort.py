@@ -225,7 +225,7 @@ def phantom_command(
     from cohortreg.cohort.tables import read_images
     from cohortreg.files import write_json
 
-    table, given = shard_rows(read_images(images), shard, shards), parsed(settings)
+    table, given = shard_rows(read_images(images), shard, shards), parsed(settings, ("phantom",))
     with progress_bar("Phantoms", len(table)) as advance:
         made = make_phantoms(table, output, given, seed, report=lambda image_id: advance())
     if record:
@@ -333,7 +333,7 @@ def cohort_command(
     from cohortreg.config import ratings_left_out
     from cohortreg.layout import Layout
 
-    given = parsed(settings)
+    given = parsed(settings, models={"type": "array", "items": {"type": "string"}})
     summary = merge_cohort(
         Layout(results),
         name,
@@ -405,9 +405,9 @@ def check_command(
     settings: Annotated[
         str,
         typer.Option(
-            help="JSON, as of `cohortreg preprocess`; of preprocess.grid only its number of axes counts, of any if []."
+            help="JSON, as of `cohortreg preprocess`; of preprocess.grid only its number of axes counts; without it, images may have any."
         ),
-    ] = '{"preprocess": {"grid": []}, "structures": {}}',
+    ] = '{"preprocess": {}, "structures": {}}',
     on_bad_image: Annotated[
         OnBadImage,
         typer.Option(help="Whether a bad image only stands in the table, or the exit code is 1 as well."),
@@ -423,7 +423,7 @@ def check_command(
 
     given, layout, rows = parsed(settings), CheckLayout(output), read_images(images)
     check_writable(layout.table)  # before hours of work
-    section, structures = _preprocessing(given["preprocess"]), given["structures"]
+    section, structures = _preprocessing({"grid": []} | given["preprocess"]), given["structures"]
     with progress_bar("Checking", len(rows)) as advance:
         checked, notes = check_images(
             rows,

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -49,8 +49,13 @@ class _Given(dict):
         raise UserError(f"--settings has no {key}; correct it.")
 
 
-def parsed(settings: str) -> dict:
-    """The JSON object of --settings, or of the file that it names."""
+def parsed(settings: str, section: Sequence[str] = (), **own: Mapping) -> dict:
+    """The JSON object of --settings, or of the file that it names, its values as the configuration may have them.
+
+    section, own: see `config.check_settings`.
+    """
+    from cohortreg.config import check_settings
+
     try:
         given = json.loads(_text(settings), object_hook=_Given)
     except (ValueError, RecursionError) as error:
@@ -58,6 +63,7 @@ def parsed(settings: str) -> dict:
     if not isinstance(given, _Given):
         raise UserError("--settings must be a JSON object; correct it.")
     given.pop(WHEN, None)
+    check_settings(given, section, **own)
     return given
 
 

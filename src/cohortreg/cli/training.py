@@ -63,13 +63,14 @@ def train_command(
     import time
 
     from cohortreg.cli.signals import asked_to_end
+    from cohortreg.config import part_of_schema, schema
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.methods.learned import train_stage
     from cohortreg.methods.registry import method_class, method_of
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
-    given = parsed(settings)
+    given = parsed(settings, model=part_of_schema(schema(), ("models", model)))
     stages = given["model"]["stages"]
     if stage > len(stages):
         raise UserError(f"{model} has {len(stages)} stages, and no stage {stage}")
@@ -119,6 +120,7 @@ def register_shard_command(
     threads: Threads = 2,
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
+    from cohortreg.config import part_of_schema, schema
     from cohortreg.layout import Layout
     from cohortreg.methods.registry import PAIRWISE, open_method
     from cohortreg.methods.shards import pairs_of, register_shard
@@ -126,7 +128,12 @@ def register_shard_command(
 
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
-    given = parsed(settings)
+    given = parsed(
+        settings,
+        model={"type": "string"},
+        method_settings={"type": "object"},
+        optimisation=part_of_schema(schema(), ("models", method, "optimisation")),
+    )
     use_processor(threads)
     device = None
     if method not in PAIRWISE:

@@ -90,7 +90,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
         reason = str(error).strip().split("\n")[0].split(". ")[0]
         raise UserError(f"{path}: not a file of weights alone, or cut short ({reason})") from error
     named = isinstance(tensors, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+        isinstance(name, str) and _is_plain(value) for name, value in tensors.items()
     )
     if not named:
         raise UserError(f"{path}: holds something else than named tensors; save the model's state_dict alone")
@@ -99,6 +99,16 @@ def read_published(path: Path) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if name.rpartition(".")[2] not in NOT_WEIGHTS
     }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor with all its values, neither sparse nor quantised nor on a device that holds none."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not value.is_quantized
+        and value.device.type == "cpu"
+    )
 
 
 def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -17,5 +17,5 @@ def test_label_values_that_no_label_map_holds_are_refused(tmp_path, values):
         app, ["evaluate", str(tmp_path / "r"), "--method", "affine", "--settings", settings]
     )
     assert isinstance(run.exception, UserError)
-    assert str(run.exception).startswith("configuration: structures.shell")
+    assert str(run.exception).startswith("--settings: structures.shell")
     assert not (tmp_path / "r").exists()

@@ -106,6 +106,23 @@ def test_a_file_that_does_not_fit_is_refused_with_the_first_name_that_differs(tm
     assert not (tmp_path / "knees").exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        torch.Tensor.to_sparse,
+        lambda t: t.to("meta"),
+        lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+    ],
+)
+def test_tensors_without_plain_values_are_refused(tmp_path, change):
+    tensors = small("icon")
+    name = next(iter(tensors))
+    tensors[name] = change(tensors[name])
+    torch.save(tensors, tmp_path / "knees.pth")
+    with pytest.raises(UserError, match="cut short|something else than named tensors"):
+        import_weights(tmp_path / "knees.pth", tmp_path / "knees", [32, 32, 32])
+
+
 class Harmful:
     """Writes a file when it is unpickled."""
 
