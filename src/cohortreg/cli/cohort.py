@@ -405,7 +405,8 @@ def check_command(
     settings: Annotated[
         str,
         typer.Option(
-            help="JSON, as of `cohortreg preprocess`; of preprocess.grid only its number of axes counts; without it, images may have any."
+            help="JSON, as of `cohortreg preprocess`; of preprocess.grid only the number of axes counts, "
+            "without it, images may have any."
         ),
     ] = '{"preprocess": {}, "structures": {}}',
     on_bad_image: Annotated[

@@ -89,9 +89,8 @@ def report_command(
     from cohortreg.report.pair_pages import choose_pairs
 
     layout = Layout(results)
-    config = json.loads(
-        json.dumps(parsed(settings, left_out={"type": "array", "items": {"type": "string"}}))
-    )  # plain dictionaries, which YAML can show
+    given = parsed(settings, left_out={"type": "array", "items": {"type": "string"}})
+    config = json.loads(json.dumps(given))  # plain dictionaries, which YAML can show
     left_out = config.pop("left_out", [])
     with progress_bar("Pages of pairs", len(choose_pairs(layout, config))) as advance:
         write_report(layout, config, left_out, advance)
