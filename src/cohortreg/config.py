@@ -113,16 +113,20 @@ def validate(config: Mapping) -> dict:
     return dict(config)
 
 
-def check_settings(settings: Mapping, section: Sequence[str] = (), **own: Mapping) -> None:
-    """Raise UserError with one sentence unless each of a command's settings is one that the configuration may have.
+def check_settings(
+    settings: Mapping, names: Sequence[str], section: Sequence[str] = (), **own: Mapping
+) -> None:
+    """Raise UserError with one sentence unless a command's settings are such as the configuration may have.
 
-    settings: name -> value, a part of the configuration: keys may be missing, at every depth, since a command says
-    itself which it needs. section: where in the configuration the names belong, such as ("phantom",); at its top
-    otherwise. own: the JSON schema of a setting of another meaning, or of none, in the configuration.
+    settings: name -> value. names: those that the command reads; it says itself which it needs, so that any may be
+    missing, at every depth. section: what part of the configuration they belong to, such as ("phantom",), all of whose
+    names are meant where none is given. own: the JSON schema of a setting that the configuration does not have so.
     """
     known = schema()
     rule = part_of_schema(known, section)
-    whole = _without_needs({"properties": rule.get("properties", {}) | own, "$defs": known["$defs"]})
+    rules = rule.get("properties", {})
+    rules = {name: rules[name] for name in names or (rules if section else ())} | own
+    whole = _without_needs({"properties": rules, "$defs": known["$defs"]})
     error = min(Draft202012Validator(whole).iter_errors(dict(settings)), key=_urgency, default=None)
     if error is not None:
         raise UserError(_sentence(error, ".".join(section), "--settings"))

@@ -225,7 +225,7 @@ def phantom_command(
     from cohortreg.cohort.tables import read_images
     from cohortreg.files import write_json
 
-    table, given = shard_rows(read_images(images), shard, shards), parsed(settings, ("phantom",))
+    table, given = shard_rows(read_images(images), shard, shards), parsed(settings, section=("phantom",))
     with progress_bar("Phantoms", len(table)) as advance:
         made = make_phantoms(table, output, given, seed, report=lambda image_id: advance())
     if record:
@@ -291,7 +291,7 @@ def preprocess_command(
     from cohortreg.layout import Layout
 
     layout = Layout(results)
-    given = parsed(settings)
+    given = parsed(settings, "preprocess", "structures")
     section, structures = _preprocessing(given["preprocess"]), given["structures"]
     rows = shard_rows(read_images(images), shard, shards)
     with progress_bar("Preprocessing", len(rows)) as advance:
@@ -333,7 +333,9 @@ def cohort_command(
     from cohortreg.config import ratings_left_out
     from cohortreg.layout import Layout
 
-    given = parsed(settings, models={"type": "array", "items": {"type": "string"}})
+    given = parsed(
+        settings, "shards", "retrain", "exclude_rated", models={"type": "array", "items": {"type": "string"}}
+    )
     summary = merge_cohort(
         Layout(results),
         name,
@@ -422,7 +424,11 @@ def check_command(
     from cohortreg.layout import CheckLayout
     from cohortreg.report.contacts import draw_sheets
 
-    given, layout, rows = parsed(settings), CheckLayout(output), read_images(images)
+    given, layout, rows = (
+        parsed(settings, "preprocess", "structures"),
+        CheckLayout(output),
+        read_images(images),
+    )
     check_writable(layout.table)  # before hours of work
     section, structures = _preprocessing({"grid": []} | given["preprocess"]), given["structures"]
     with progress_bar("Checking", len(rows)) as advance:

@@ -25,7 +25,7 @@ def evaluate_command(
     from cohortreg.cohort.shards import still_asked
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
-    layout, given = Layout(results), parsed(settings)
+    layout, given = Layout(results), parsed(settings, "structures")
     pairs = still_asked(layout, registered_pairs(layout, method, shard))
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
         measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
@@ -46,7 +46,8 @@ def tables_command(
     from cohortreg.evaluation.tables import refuse_failed_rows, write_tables
     from cohortreg.methods.registry import similarity_of
 
-    layout, given = Layout(results), parsed(settings)
+    layout = Layout(results)
+    given = parsed(settings, "methods", "models", "pretrained", "report", "seed")
     methods, models, compared = given["methods"], given["models"], given["report"]
     similarities = {method: similarity_of(method, models, given["pretrained"]) for method in methods}
     write_tables(
@@ -74,7 +75,7 @@ def figures_command(
     """Draw every figure, as PNG and as SVG."""
     from cohortreg.report.figures import draw
 
-    layout, given = Layout(results), parsed(settings)
+    layout, given = Layout(results), parsed(settings, "methods", "models", "structures")
     draw(layout, given["methods"], given["models"], given["structures"])
     typer.echo(f"{len(FIGURES)} figures in {layout.figure(FIGURES[0]).parent}.")
 
@@ -85,11 +86,12 @@ def report_command(
     settings: Annotated[str, typer.Option(help="JSON: the configuration; it is shown in the report.")],
 ) -> None:
     """Write the folder report/, whose index.html a browser opens from disk; it needs nothing beside it."""
+    from cohortreg.config import schema
     from cohortreg.report.page import write_report
     from cohortreg.report.pair_pages import choose_pairs
 
     layout = Layout(results)
-    given = parsed(settings, left_out={"type": "array", "items": {"type": "string"}})
+    given = parsed(settings, *schema()["properties"], left_out={"type": "array", "items": {"type": "string"}})
     config = json.loads(json.dumps(given))  # plain dictionaries, which YAML can show
     left_out = config.pop("left_out", [])
     with progress_bar("Pages of pairs", len(choose_pairs(layout, config))) as advance:

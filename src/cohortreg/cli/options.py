@@ -49,10 +49,10 @@ class _Given(dict):
         raise UserError(f"--settings has no {key}; correct it.")
 
 
-def parsed(settings: str, section: Sequence[str] = (), **own: Mapping) -> dict:
+def parsed(settings: str, *names: str, section: Sequence[str] = (), **own: Mapping) -> dict:
     """The JSON object of --settings, or of the file that it names, its values as the configuration may have them.
 
-    section, own: see `config.check_settings`.
+    names, section, own: see `config.check_settings`.
     """
     from cohortreg.config import check_settings
 
@@ -63,7 +63,7 @@ def parsed(settings: str, section: Sequence[str] = (), **own: Mapping) -> dict:
     if not isinstance(given, _Given):
         raise UserError("--settings must be a JSON object; correct it.")
     given.pop(WHEN, None)
-    check_settings(given, section, **own)
+    check_settings(given, names, section, **own)
     return given
 
 

@@ -31,7 +31,7 @@ def data_command(
     from cohortreg.layout import PaperLayout
     from cohortreg.paper.data import pack_dataset
 
-    given = parsed(settings, SECTION)
+    given = parsed(settings, section=SECTION)
     total = given["train_images"] + given["test_images"]
     with progress_bar(f"Packing {dataset}", total) as advance:
         pack_dataset(PaperLayout(results), dataset, given, expand_root(mnist), seed, advance)
@@ -58,7 +58,7 @@ def cell_command(
     from cohortreg.paper.plan import Cell
 
     use_processor(threads)
-    given = parsed(settings, SECTION)
+    given = parsed(settings, section=SECTION)
     fabric = make_fabric(accelerator, given["precision"])
     warn_of_precision(fabric.device, given["precision"])
     cell = Cell(dataset, network, weight, variant)
@@ -87,7 +87,7 @@ def table1_command(
     from cohortreg.paper import table1
     from cohortreg.paper.plan import Run
 
-    run = Run(preset, parsed(settings, SECTION), seed)
+    run = Run(preset, parsed(settings, section=SECTION), seed)
     typer.echo(table1.write(PaperLayout(results), published, run), nl=False)
 
 
@@ -108,5 +108,5 @@ def figure_command(
 
     use_processor(threads)
     layout = PaperLayout(results)
-    draw(layout, name, Run(preset, parsed(settings, SECTION), seed))
+    draw(layout, name, Run(preset, parsed(settings, section=SECTION), seed))
     typer.echo(f"{layout.figure(name)}: the figure.")

@@ -70,7 +70,7 @@ def train_command(
     from cohortreg.methods.registry import method_class, method_of
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
-    given = parsed(settings, model=part_of_schema(schema(), ("models", model)))
+    given = parsed(settings, "training", model=part_of_schema(schema(), ("models", model)))
     stages = given["model"]["stages"]
     if stage > len(stages):
         raise UserError(f"{model} has {len(stages)} stages, and no stage {stage}")
@@ -130,6 +130,7 @@ def register_shard_command(
     pairs = pairs_of(layout, shard)
     given = parsed(
         settings,
+        "training",
         model={"type": "string"},
         method_settings={"type": "object"},
         optimisation=part_of_schema(schema(), ("models", method, "optimisation")),

@@ -162,7 +162,7 @@ def register_command(
     opened, preprocessing = open_model(
         model,
         images[1],
-        parsed(settings, ("method_settings", model)),
+        parsed(settings),
         seed,
         threads,
         device,

@@ -25,7 +25,7 @@ from cohortreg.errors import UserError
 )
 def test_a_value_of_the_wrong_kind_is_one_sentence(settings, section, where):
     with pytest.raises(UserError) as refused:
-        parsed(json.dumps(settings), section)
+        parsed(json.dumps(settings), *(() if section else settings), section=section)
     assert str(refused.value).startswith(f"--settings: {where}: ")
 
 
@@ -40,7 +40,7 @@ def test_a_value_of_the_wrong_kind_is_one_sentence(settings, section, where):
     ],
 )
 def test_a_part_is_enough(settings):
-    assert parsed(json.dumps(settings)) == settings
+    assert parsed(json.dumps(settings), *settings) == settings
 
 
 def test_a_setting_of_a_commands_own():
@@ -48,6 +48,10 @@ def test_a_setting_of_a_commands_own():
     assert parsed('{"models": ["icon"]}', models=names) == {"models": ["icon"]}
     with pytest.raises(UserError, match=r"--settings: models\[0\]: 3 is not of type 'string'"):
         parsed('{"models": [3]}', models=names)
+
+
+def test_what_the_command_does_not_read_may_be_anything():
+    assert parsed('{"images": {"start": null}}', "training") == {"images": {"start": None}}
 
 
 def test_of_a_name_of_the_users_the_schema_is_that_of_any():
