@@ -136,7 +136,7 @@ def register_command(
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[
         Precision,
-        typer.Option(help="What networks compute in; auto: in half precision where the device does."),
+        typer.Option(help="What networks compute in; auto: in half precision on GPUs that do."),
     ] = Precision.auto,
     seed: Seed = 1,
     threads: Threads = 2,

@@ -31,13 +31,14 @@ def use_processor(threads: int) -> None:
 
 
 def precision_on(device: torch.device, asked: str) -> str:
-    """The precision that networks compute in there: the one asked for; of `auto`, half where the device computes in it.
+    """The precision that networks compute in there: the one asked for; of `auto`, half on a GPU that computes in it.
 
-    That is bfloat16 on GPUs of compute capability 8.0 and on processors with AVX512-BF16 or AMX-BF16, and on no other.
+    That is bfloat16 on GPUs of compute capability 8.0. On processors `auto` is single precision: a cluster has nodes of
+    several kinds, and the pairs of one table would be registered in several precisions.
     """
     if asked != "auto":
         return asked
-    return "bf16-mixed" if _computes_in_bfloat16(device) else "32-true"
+    return "bf16-mixed" if device.type == "cuda" and _computes_in_bfloat16(device) else "32-true"
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
