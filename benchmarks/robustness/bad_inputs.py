@@ -1073,6 +1073,7 @@ def main() -> None:
     given = parsed(__doc__, 1200, room={"nargs": "+", "choices": list(ROOMS), "help": "of these rooms alone"})
     material = Material(given.output.absolute() / "bad_inputs")
     preload()
+    torch.set_num_threads(1)  # the threads of OpenMP do not survive a fork, and the child would wait for them
     turns = [room for room in TURNS if not given.room or room in given.room]
 
     def experiment(number: int, random: random.Random) -> Mapping[str, object]:

@@ -18,7 +18,9 @@ traceback  the last thing that a command said in the run after is a Python trace
 hang       the run after did not end
 
 A row a disturbance in FOLDER/kills.csv. `traceback_when_disturbed` is a traceback that the disturbed run itself ended
-in. About a minute each on two quiet cores.
+in. An empty `first_exit`: the disturbed run did not end and was killed, as by a scheduler that lost its patience;
+Snakemake's handler of SIGTERM can wait forever for a lock that its own thread holds. About a minute each on two quiet
+cores.
 """
 
 import random
@@ -31,6 +33,9 @@ from pathlib import Path
 
 from experiments import carry_out, parsed
 from runs import SCENARIOS, TARGET, Run, States, brought, finish
+
+#: Seconds that a disturbed run has to end by itself.
+DISTURBED = 180
 
 SIGNALS = {name: getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT")}
 
@@ -109,7 +114,7 @@ def disturb(states: States, scenario: str, given: Disturbance, random: random.Ra
         run = Run(project, states.target)
         if not before:
             hit = _signal(run, given, moment, random)
-    code = run.wait()
+    code = run.wait(DISTURBED)
     if given.orphans == "waited for" or given.kind == "exit 1" or before:
         run.wait_for_jobs()
     if given.orphans != "left" or given.whom != "snakemake":

@@ -48,6 +48,8 @@ def page(folder: Path, before: str) -> str:
         parts += [markdown(table, column) for column in columns]
         if name == "kills" and (said := table["traceback_when_disturbed"].ne("").sum()):
             parts.append(f"{said} of the disturbed runs themselves ended in a traceback.")
+        if name == "kills" and (killed := table["first_exit"].eq("").sum()):
+            parts.append(f"{killed} of the disturbed runs did not end by themselves within three minutes.")
         left += bad(table, columns[0])
     parts += ["## What is left", "\n".join(left) or "None was silent, none a traceback, none lost."]
     words = before.partition(WORDS)[2].strip()
