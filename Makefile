@@ -43,9 +43,13 @@ test-browser: .venv/installed-test
 	tests/browser/install.sh
 	$(BIN)/python -m pytest -rs tests/browser
 
+# Those that take longest first.
+APART := tests/slurm tests/browser tests/comparison tests/__pycache__
+TESTS := tests/workflow $(filter-out tests/workflow $(APART),$(patsubst %/,%,$(wildcard tests/*/)))
+
 # Each test gets one thread; two run at a time.
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/slurm --ignore tests/browser --ignore tests/comparison --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS) --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # From nothing each time: what a page leaves behind that is gone would still be found.
 docs: .venv/installed-docs
