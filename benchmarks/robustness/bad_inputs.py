@@ -613,7 +613,8 @@ def _built(config: dict) -> str:
             continue
         given = model | {"stages": model["stages"][:stage]}
         try:
-            with torch.device("meta"):
+            # VoxelMorph's own package copies tensors while it builds its network.
+            with contextlib.nullcontext() if method == "voxelmorph" else torch.device("meta"):
                 registry.method_class(method).build(given, grid)
         except UserError:
             raise

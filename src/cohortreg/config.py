@@ -149,6 +149,16 @@ def _without_needs(rule: object) -> object:
     return {name: _without_needs(part) for name, part in rule.items() if name not in needs}
 
 
+def check_model(name: str, model: Mapping) -> None:
+    """Raise UserError with one sentence unless it is a whole model, such as the configuration has under `models`."""
+    known = schema()
+    rule = part_of_schema(known, ("models", name)) | {"$defs": known["$defs"]}
+    error = min(Draft202012Validator(rule).iter_errors(model), key=_urgency, default=None)
+    if error is not None:
+        raise UserError(_sentence(error, f"models.{name}"))
+    _check_model(f"models.{name}", model)
+
+
 def complete(schema: Mapping[str, dict], given: Mapping, where: str) -> dict:
     """The settings of a method: those given, over the defaults in its schema.
 
@@ -345,7 +355,8 @@ def _check_batches(where: str, model: Mapping, training: Mapping) -> None:
             )
 
 
-def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
+def _check_model(where: str, model: Mapping, grid: Sequence[int] | None = None) -> None:
+    """Raise UserError where parts of a model do not fit each other, or the images' grid if it is known."""
     parts = [(where, model, ICON_KEYS, ("optimisation",))]
     parts += [
         (f"{where}.stages[{number}]", stage, ICON_STAGE_KEYS, ())
@@ -373,6 +384,8 @@ def _check_model(where: str, model: Mapping, grid: list[int]) -> None:
                 f"{where}.stages[{number}].downsample",
                 f"is {factor} after {factors[number - 1]}, but stages go from coarse to fine",
             )
+        if grid is None:
+            continue
         if any(size % factor for size in grid):
             _fail(
                 f"{where}.stages[{number}].downsample",

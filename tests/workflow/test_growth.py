@@ -18,7 +18,7 @@ SHOW = {"figures": 1, "report": 1}
 
 @pytest.fixture(scope="module")
 def twelve(tmp_path_factory) -> Project:
-    """A finished cohort of twelve images, s0 to s11, of which the last four are tested in four pairs, by two methods."""
+    """A finished cohort of twelve images, s0 to s11; two methods register the last four in four pairs."""
     project = new_project(tmp_path_factory.mktemp("twelve"), training=8, tested=4)
     two = {"methods": ["identity", "icon-3step"], "report": {"reference": "identity"}}
     change(project, lambda configuration: configuration.update(two))

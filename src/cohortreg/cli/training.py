@@ -25,8 +25,8 @@ def pack_command(
     ],
 ) -> None:
     """Pack the images of a training set into one memory-mapped file."""
+    from cohortreg.cohort.sidecars import read_sidecar
     from cohortreg.cohort.training_sets import training_images
-    from cohortreg.files import read_json
     from cohortreg.images.io import read_image
     from cohortreg.layout import Layout
     from cohortreg.learning.data import pack
@@ -37,9 +37,7 @@ def pack_command(
 
         def read(image_id: str):
             advance()
-            return read_image(layout.image(image_id)).array, read_json(
-                layout.sidecar(image_id), "`cohortreg preprocess`"
-            )["field_of_view"]
+            return read_image(layout.image(image_id)).array, read_sidecar(layout, image_id)["field_of_view"]
 
         pack(training, read, layout.packed(training_set), layout.packed_index(training_set))
 
@@ -63,7 +61,7 @@ def train_command(
     import time
 
     from cohortreg.cli.signals import asked_to_end
-    from cohortreg.config import part_of_schema, schema
+    from cohortreg.config import check_model, part_of_schema, schema
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.methods.learned import train_stage
@@ -71,6 +69,7 @@ def train_command(
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
     given = parsed(settings, "training", model=part_of_schema(schema(), ("models", model)))
+    check_model(model, given["model"])
     stages = given["model"]["stages"]
     if stage > len(stages):
         raise UserError(f"{model} has {len(stages)} stages, and no stage {stage}")

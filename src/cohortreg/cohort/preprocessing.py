@@ -9,10 +9,11 @@ import pandas as pd
 
 from cohortreg.cohort.ratings import rated_out
 from cohortreg.cohort.shards import pair_shards, row_digest, shard_of
+from cohortreg.cohort.sidecars import read_sidecar, write_sidecar
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_table, write_table
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest, digest_file, read_json, read_kept, write_json
+from cohortreg.files import digest, digest_file, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.images.stored import check_image
@@ -66,7 +67,7 @@ def preprocess_shard(
             _remove(layout, row["image_id"])
         report(row["image_id"], reason)
         sidecar = layout.sidecar(row["image_id"])
-        made_from = "" if reason else image_digest(read_json(sidecar))
+        made_from = "" if reason else image_digest(read_sidecar(layout, row["image_id"]))
         status = "excluded" if reason else "ok"
         index.append([row["image_id"], status, reason, _sha256(sidecar), made_from, made_of])
     return pd.DataFrame(index, columns=INDEX, dtype=str)
@@ -102,7 +103,7 @@ def _preprocess_row(
     write_image(layout.image(image_id), image)
     if label is not None:
         write_image(layout.label(image_id), label)
-    write_json(layout.sidecar(image_id), made_from | record)  # last: it says that the others are there
+    write_sidecar(layout, image_id, made_from | record)  # last: it says that the others are there
 
 
 def _sha256(path: Path | None) -> str:
@@ -118,8 +119,13 @@ def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:
     files = [layout.image(image_id)] + ([layout.label(image_id)] if made_from["label"] else [])
     if not all(path.exists() for path in files):
         return False
-    sidecar = read_kept(layout.sidecar(image_id), *SIDECAR)
-    return all(sidecar.get(key) == value for key, value in made_from.items())
+    try:
+        sidecar = read_sidecar(layout, image_id)
+    except UserError:
+        return False
+    return all(key in sidecar for key in SIDECAR) and all(
+        sidecar.get(key) == value for key, value in made_from.items()
+    )
 
 
 def _remove(layout: Layout, image_id: str) -> None:

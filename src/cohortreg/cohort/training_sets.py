@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import write_table
 from cohortreg.errors import UserError
 from cohortreg.files import digest, digest_file, read_json, read_kept, whole, write_json
@@ -56,7 +57,7 @@ def assign_training_sets(
     # In an order of its own: the same images in another order of the table are the same set.
     names = images["image_id"].sort_values(ignore_index=True)
     current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
-    sidecar = read_json(layout.sidecar(images["image_id"].iloc[0]), "`cohortreg preprocess`")
+    sidecar = read_sidecar(layout, images["image_id"].iloc[0])
     preprocessing = _preprocessing(sidecar)
     name = _name(current.to_numpy().ravel())
     if not _is_whole(layout, name):  # else what is there is the same, and what follows from it up to date
@@ -185,8 +186,10 @@ def training_images(layout: Layout, training_set: str) -> list[str]:
     """The images of a training set; raises UserError where one is not as it was any more."""
     table = _read_set(layout, training_set)
     for image_id, made_from in table.itertuples(index=False):
-        path = layout.sidecar(image_id)
-        if not path.is_file() or image_digest(read_json(path, "`cohortreg preprocess`")) != made_from:
+        if (
+            not layout.sidecar(image_id).is_file()
+            or image_digest(read_sidecar(layout, image_id)) != made_from
+        ):
             raise UserError(
                 f"{layout.training_images(training_set)}: image '{image_id}' is not there as it was any more; "
                 "--config retrain=last or retrain=scratch trains with the images that are"

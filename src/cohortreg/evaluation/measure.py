@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 import cohortreg
+from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
@@ -58,7 +59,9 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
 def _require_label(layout: Layout, image: str) -> None:
     """Raise UserError where an image had a label when it was preprocessed, and has none now: not one without."""
     path = layout.label(image)
-    if read_kept(layout.sidecar(image)).get("label") and not path.is_file():
+    if path.is_file() or not layout.sidecar(image).is_file():
+        return
+    if read_sidecar(layout, image).get("label"):
         again = f"delete {layout.image_shard(0).parent}, and the workflow makes what is missing"
         raise UserError(f"{path} is missing; {again}.")
 

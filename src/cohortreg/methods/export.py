@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
-from cohortreg.files import LONGEST, read_json
+from cohortreg.files import LONGEST
 from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write, write_learn2reg
 from cohortreg.maps.raw import Source, between_raw
@@ -65,10 +66,7 @@ def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Pa
     """
     if not layout.forward(method, moving, fixed).is_file():
         return 0
-    sources = {
-        image: Source.of(read_json(layout.sidecar(image), "`cohortreg preprocess`"))
-        for image in (moving, fixed)
-    }
+    sources = {image: Source.of(read_sidecar(layout, image)) for image in (moving, fixed)}
     # Of an image with itself both have one name.
     asked = DIRECTIONS if moving != fixed else DIRECTIONS[:1]
     present = [name for name in asked if getattr(layout, name)(method, moving, fixed).is_file()]

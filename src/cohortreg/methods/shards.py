@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 
 from cohortreg.cohort.shards import still_asked
+from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, read_json, whole, write_json
+from cohortreg.files import digest, digest_file, whole, write_json
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.results import registration, seals
@@ -177,5 +178,5 @@ def _write(layout: Layout, name: str, pair: Pair) -> None:
 
 def _preprocessed(layout: Layout, image_id: str) -> Image:
     """An image on the cohort's grid, and what of it was imaged."""
-    field_of_view = read_json(layout.sidecar(image_id), "`cohortreg preprocess`")["field_of_view"]
+    field_of_view = read_sidecar(layout, image_id)["field_of_view"]
     return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.evaluation.sampling import displace, sample
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
-from cohortreg.files import read_json
 from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate
@@ -66,8 +66,7 @@ class Slice:
 
 def is_mirrored(layout: Layout, image_id: str) -> bool:
     """Whether preprocessing mirrored an image, so that its patient's left is where the right would be."""
-    path = layout.sidecar(image_id)
-    return path.is_file() and bool(read_json(path).get("mirrored"))
+    return layout.sidecar(image_id).is_file() and bool(read_sidecar(layout, image_id).get("mirrored"))
 
 
 def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:

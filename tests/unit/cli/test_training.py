@@ -45,6 +45,9 @@ SETTINGS = {
 }
 
 
+MODEL_WITHOUT_NOISE = {key: value for key, value in SETTINGS["model"].items() if key != "noise"}
+
+
 def packed(folder) -> Layout:
     layout = Layout(folder)
     random = np.random.default_rng(0)
@@ -149,6 +152,12 @@ def test_what_is_missing_is_one_sentence(tmp_path, what):
         (json.dumps({"training": {}}), 1, "--settings has no model; correct it"),
         (json.dumps(SETTINGS | {"training": {}}), 1, "--settings has no accelerator; correct it"),
         (json.dumps(SETTINGS), 9, "icon has 1 stages, and no stage 9"),
+        (json.dumps({"model": MODEL_WITHOUT_NOISE}), 1, "models.icon.noise: missing"),
+        (
+            json.dumps({"model": {"stages": [{"steps": 1}]}}),
+            1,
+            "models.icon.stages[0].training_steps: missing",
+        ),
     ],
 )
 def test_settings_that_are_wrong_are_one_sentence(tmp_path, settings, stage, sentence):

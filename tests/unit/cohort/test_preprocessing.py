@@ -138,10 +138,13 @@ def test_only_what_is_missing_or_changed_is_done_again(cohort):
     layout.label("image-1").unlink()  # lost
     layout.sidecar("image-2").unlink()  # interrupted
     write_image(root / "i3.nii.gz", read_image(root / "i4.nii.gz"))  # changed
+    sidecar = layout.sidecar("image-4").read_text()
+    layout.sidecar("image-4").write_text(sidecar.replace('"mirrored": ', '"mirrored": 1'))  # damaged
     run(cohort)
     after = written(layout)
     again = {path.name.split(".")[0] for path in after if after[path] != before[path]}
-    assert again == {"image-1", "image-2", "image-3"}
+    assert again == {"image-1", "image-2", "image-3", "image-4"}
+    assert layout.sidecar("image-4").read_text() == sidecar
 
     run(cohort, Settings((5, 5, 5), fit="pad"))
     assert all(after[path] != time for path, time in written(layout).items())
