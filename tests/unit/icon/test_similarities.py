@@ -7,9 +7,11 @@ import torch
 
 from cohortreg.icon.similarities import (
     SIMILARITIES,
+    CorrelationWithOne,
     LocalCrossCorrelation,
     MultiKernelCorrelation,
     normalised_cross_correlation,
+    similarity_to,
 )
 
 NAMES = sorted(SIMILARITIES)
@@ -101,3 +103,27 @@ def test_windows_that_are_parts_of_the_image():
     ]
     torch.testing.assert_close(both(warped, fixed, weight), sum(parts))
     assert both(fixed, fixed, weight) < 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_similarity_to_one_image_is_the_same_with_the_same_gradient(name):
+    warped, fixed = images(3)
+    weight = (images(4)[0] > 0.3).float()
+    weight[1, :, :6] = 0  # other voxels count of each pair
+    found = []
+    for similarity in (SIMILARITIES[name](1.5), similarity_to(name, 1.5, fixed)):
+        seen = warped.clone().requires_grad_(True)
+        arguments = (seen, fixed, weight) if not found else (seen, weight)
+        value = similarity(*arguments)
+        (3 * value).backward()
+        found.append((value.detach(), seen.grad))
+    (expected, slope), (value, gradient) = found
+    assert torch.allclose(value, expected, atol=1e-6)
+    assert torch.allclose(gradient, slope, atol=1e-3 * slope.abs().max().item())
+
+
+def test_the_gradient_of_a_flat_image_is_finite():
+    """Where nothing varies, the variance's derivative is that of relu, and none is NaN."""
+    warped = torch.zeros(1, 1, 6, 6, 6, requires_grad=True)
+    CorrelationWithOne(1.0, torch.rand(1, 1, 6, 6, 6))(warped, torch.ones(1, 1, 6, 6, 6)).backward()
+    assert warped.grad.isfinite().all()

@@ -1,0 +1,120 @@
+"""Direct optimisation of the two maps of a pair under the loss of ICON (4.3): no network, and none of its weights.
+
+The maps of both directions are displacement fields made of few Gaussians, found coarse to fine by Adam. A step
+interpolates both images, looks at a window around each voxel, and composes the maps at points off the grid; that is all
+that it costs.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cohortreg.errors import NotFiniteError
+from cohortreg.icon.losses import both_imaged, inverse_consistency, sample_points, swap, unit_bounds
+from cohortreg.icon.steps import halve
+from cohortreg.maps.fields import DisplacementField
+from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
+from cohortreg.maps.separable import control_points, gaussians, sampled, separable
+
+
+@dataclass(frozen=True)
+class Level:
+    """How the maps are found at one resolution.
+
+    downsample: a power of two. steps: of Adam. rate: its learning rate at the start, voxels of the level; it falls to
+    zero as a cosine. deviation: of the Gaussians that the field is made of, voxels of the level. spacing: voxels
+    between them. window: see `similarities`. weight: of inverse consistency, the lambda of Eq. 13. stride: inverse
+    consistency is evaluated at one point in so many voxels along each axis.
+    """
+
+    downsample: int
+    steps: int
+    rate: float
+    deviation: float
+    spacing: float
+    window: float
+    weight: float
+    stride: float
+
+
+#: Given a pair's warped images and the weight of each voxel, both [batch, 1, *grid], a scalar.
+SimilarityTo = Callable[[Tensor, Tensor], Tensor]
+
+
+def fit(
+    images: Tensor,
+    levels: Sequence[Level],
+    similarity_to: Callable[[float, Tensor], SimilarityTo],
+    fields_of_view: Tensor | None = None,
+    start: Tensor | None = None,
+    seed: int = 1,
+    report: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Displacements of Phi^AB and Phi^BA that minimise Eq. 13 for each pair, [2 * pairs, dim, *grid], unit coordinates.
+
+    images: the moving images and then the fixed ones, [2 * pairs, 1, *grid]. levels: from coarse to fine.
+    similarity_to: makes the similarity to a batch of images from a window in voxels, see `similarities.similarity_to`.
+    fields_of_view: of the images, [2 * pairs, 2, dim], see `losses.unit_bounds`; voxels beyond them do not count.
+    start: the displacements to start from, on any grid over the same field of view; the identity if None. report:
+    called after each step.
+
+    Raises NotFiniteError where the optimisation diverges.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = start
+    for level in levels:
+        seen = images
+        for _ in range(round(math.log2(level.downsample))):
+            seen = halve(seen)
+        bounds = None
+        if fields_of_view is not None:
+            bounds = unit_bounds(fields_of_view, seen.shape[2:], level.downsample)
+        found = _at_level(seen, level, similarity_to, bounds, found, generator, report)
+    return resize(found, images.shape[2:])
+
+
+def _at_level(
+    images: Tensor,
+    level: Level,
+    similarity_to: Callable[[float, Tensor], SimilarityTo],
+    bounds: Tensor | None,
+    start: Tensor | None,
+    generator: torch.Generator,
+    report: Callable[[], None],
+) -> Tensor:
+    """The displacements that are best at one level, on its images' grid; arguments as of `fit`."""
+    shape, dim = images.shape[2:], images.dim() - 2
+    before = images.new_zeros(len(images), dim, *shape) if start is None else resize(start, shape)
+    off_grid = [math.ceil(size / level.stride) for size in shape]
+    onto_voxels = [gaussians(size, level.spacing, level.deviation, images) for size in shape]
+    onto_points = [sampled(matrix, size) for matrix, size in zip(onto_voxels, off_grid, strict=True)]
+    before_off_grid = resize(before, off_grid)
+    voxel = voxel_size(shape, images)
+    counts = [control_points(size, level.spacing) for size in shape]
+    control = images.new_zeros(len(images), dim, *counts).requires_grad_(True)  # voxels
+    similarity = similarity_to(level.window, swap(images))
+    centres = identity_map(shape, images.device, images.dtype)
+    weight = torch.ones_like(images)
+    optimizer = torch.optim.Adam([control], lr=level.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, level.steps)
+    for _ in range(level.steps):
+        phi = before + separable(control * voxel, onto_voxels) + centres
+        if bounds is not None:
+            weight = both_imaged(phi.detach(), bounds, swap(bounds))
+        points = sample_points(off_grid, 1, generator, images)
+        field = DisplacementField(before_off_grid + separable(control * voxel, onto_points))
+        loss = 2 * similarity(interpolate(images, phi), weight)
+        loss = loss + level.weight * inverse_consistency(field, points)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        report()
+    with torch.no_grad():
+        found = before + separable(control * voxel, onto_voxels)
+    if not found.isfinite().all():
+        raise NotFiniteError("the fit diverged.")
+    return found
