@@ -53,6 +53,9 @@ def load(defaults: Path, *overlays: Path) -> dict:
     for path in (defaults, *overlays):
         try:
             content = yaml.safe_load(Path(path).read_text("utf-8"))
+            check_keys(path)
+        except UserError:
+            raise
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"configuration {path}: cannot be read as YAML ({reason}).") from None
@@ -60,6 +63,38 @@ def load(defaults: Path, *overlays: Path) -> dict:
             raise UserError(f"configuration {path}: it has no keys; see config/README.md.")
         merged = merge(merged, content or {})
     return validate(merged)
+
+
+def check_keys(path: Path) -> None:
+    """Raise UserError where a configuration file has a key twice in one mapping: of the two, YAML takes the last.
+
+    What cannot be read as YAML is no concern of it.
+    """
+    try:
+        nodes = [yaml.compose(Path(path).read_text("utf-8"), Loader=yaml.SafeLoader)]
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return
+    seen = set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias of a part that was looked at
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            nodes.append(value)
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                raise UserError(
+                    f"configuration {path}: line {line}: {key.value} is there already, in line {lines[key.value]}; "
+                    "remove one of the two."
+                )
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.value] = line
 
 
 def merge(config: Mapping, overlay: Mapping) -> dict:

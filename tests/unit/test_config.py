@@ -276,3 +276,28 @@ def test_a_file_without_keys_ends_in_one_sentence(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UserError, match=r"configuration .*c.yaml: "):
         configuration.load(CONFIG / "config.yaml", tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("seed: 1\nmethods: [affine]\nseed: 2\n", "line 3: seed is there already, in line 1"),
+        ("models:\n  icon:\n    noise: 0\n    noise: 1\n", "line 4: noise is there already, in line 3"),
+        ('{"seed": 1, "seed": 2}', "line 1: seed is there already, in line 1"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text, sentence):
+    """Of the two, YAML takes the last, without a word."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        configuration.check_keys(path)
+    with pytest.raises(UserError, match=sentence):
+        configuration.load(CONFIG / "config.yaml", path)
+
+
+def test_a_key_of_an_alias_is_there_once(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: &a {steps: 1}\nb: [*a, {<<: *a, steps: 2}]\n")
+    configuration.check_keys(path)
+    configuration.check_keys(tmp_path / "nowhere.yaml")

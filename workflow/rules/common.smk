@@ -38,6 +38,8 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 ENVIRONMENT = "../envs/cohortreg.yaml"
 
 try:
+    for file in workflow.overwrite_configfiles:
+        configuration.check_keys(file)
     # Snakemake has merged the files already, but would add a cohort's structures to those of the demo.
     config = configuration.merge(config, workflow.config_settings.overwrite_config)
     config = configuration.validate(config)
