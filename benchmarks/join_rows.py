@@ -62,7 +62,9 @@ def main() -> None:
 
     joined = pd.concat([pairs[row] for row in rows], ignore_index=True)
     models = config["models"]
-    similarities = {row: similarity_of(row, models, config["pretrained"]) for row in rows}
+    similarities = {
+        row: similarity_of(row, models, config["pretrained"], config["method_settings"]) for row in rows
+    }
     summary = summarise(joined, similarities, reference, config["seed"])
     for column in ("hardware", "git_commit"):
         summary[column] = [said[row][column] for row in rows]

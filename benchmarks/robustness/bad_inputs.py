@@ -356,7 +356,8 @@ def chain(
             ]
         )
     commands += [["evaluate", results_, "--method", method, *settings("structures")] for method in methods]
-    compared = {key: config[key] for key in ("methods", "models", "pretrained", "report", "seed")}
+    compared = ("methods", "models", "pretrained", "method_settings", "report", "seed")
+    compared = {key: config[key] for key in compared}
     commands.append(["tables", results_, "--settings", json.dumps(compared | {"methods": list(methods)})])
     if shown:
         commands.append(["figures", results_, *settings("methods", "models", "structures")])

@@ -38,7 +38,9 @@ def tables_command(
     results: Results,
     settings: Annotated[
         str,
-        typer.Option(help="JSON: of the configuration methods, models, pretrained, report, seed."),
+        typer.Option(
+            help="JSON: of the configuration methods, models, pretrained, method_settings, report, seed."
+        ),
     ],
     shards: Shards = 1,
 ) -> None:
@@ -47,9 +49,10 @@ def tables_command(
     from cohortreg.methods.registry import similarity_of
 
     layout = Layout(results)
-    given = parsed(settings, "methods", "models", "pretrained", "report", "seed")
+    given = parsed(settings, "methods", "models", "pretrained", "method_settings", "report", "seed")
     methods, models, compared = given["methods"], given["models"], given["report"]
-    similarities = {method: similarity_of(method, models, given["pretrained"]) for method in methods}
+    others = given["pretrained"], given["method_settings"]
+    similarities = {method: similarity_of(method, models, *others) for method in methods}
     write_tables(
         layout,
         methods,

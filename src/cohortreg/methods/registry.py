@@ -46,6 +46,7 @@ class Entry:
 PAIRWISE = {
     "identity": Entry("identity.Identity"),
     "affine": Entry("affine.Affine"),
+    "fit": Entry("fit.Fit"),
     "demons": Entry("demons.Demons"),
     "syn": Entry("syn.Syn", package("ants")),
     "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi", niftyreg_missing, (3,)),
@@ -204,12 +205,16 @@ def _trained_folder(layout: Layout, row: str) -> Path | None:
     return None
 
 
-def similarity_of(row: str, models: Mapping[str, dict], pretrained: Mapping[str, str]) -> str:
+def similarity_of(
+    row: str, models: Mapping[str, dict], pretrained: Mapping[str, str], method_settings: Mapping[str, dict]
+) -> str:
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
     from cohortreg.methods.cards import read_card
 
     trained = trained_methods(models)
     if row in PAIRWISE:
-        return method_class(row).similarity
+        chosen = method_class(row)
+        in_words = getattr(chosen, "similarity_in_words", None)
+        return in_words(method_settings.get(row, {})) if in_words else chosen.similarity
     model = models[trained[row][0]] if row in trained else read_card(Path(pretrained[row]))
     return method_class(method_of(model)).similarity_in_words(model)

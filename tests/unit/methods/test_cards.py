@@ -149,7 +149,7 @@ def test_a_card_with_a_part_missing_or_of_another_kind_opens_or_is_refused(tmp_p
     for use in (
         lambda: read_card(folder),
         lambda: check(configured(folder)),
-        lambda: similarity_of("knees", {}, {"knees": str(folder)}),
+        lambda: similarity_of("knees", {}, {"knees": str(folder)}, {}),
         lambda: Icon(folder, device, {"steps": 1, "learning_rate": 1e-3}),
         lambda: open_method("knees", None, {"model": str(folder)}, 1, 1, device),
     ):

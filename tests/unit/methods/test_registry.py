@@ -145,9 +145,9 @@ def test_a_row_whose_software_is_missing_is_left_out_with_a_sentence(demo, monke
 def test_a_model_that_learns_by_another_method_has_one_row_of_its_name(demo):
     models = {"avsm": {"method": "avsm", "stages": [STAGE, STAGE]}}
     assert configuration.trained_methods(models) == {"avsm": ("avsm", 2)}
-    assert registry.similarity_of("avsm", models, {}) == "LNCC"
-    models["avsm"]["optimisation"] = {"steps": 5, "learning_rate": 1e-3}
-    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2)}
+    assert registry.similarity_of("avsm", models, {}, {}) == "LNCC"
+    assert registry.similarity_of("fit", {}, {}, {}) == "squared LNCC"
+    assert registry.similarity_of("fit", {}, {}, {"fit": {"similarity": "mse"}}) == "MSE"
 
 
 def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configuration_left(tmp_path):

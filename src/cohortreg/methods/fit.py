@@ -1,0 +1,107 @@
+"""The maps of a pair themselves, optimised under ICON's loss: the paper's direct optimisation (4.3) as a method."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from cohortreg.errors import NotFiniteError, UserError
+from cohortreg.evaluation.names import similarity_in_words
+from cohortreg.files import digest
+from cohortreg.icon.fit import Level, fit
+from cohortreg.icon.similarities import similarity_to
+from cohortreg.images.io import Image
+from cohortreg.methods.interface import Registration
+
+SETTINGS = {
+    "similarity": {
+        "enum": ["squared_lncc", "lncc", "mse", "ncc", "mi"],
+        "default": "squared_lncc",
+        "description": "what is maximised; squared_lncc also takes reversed contrast, mse only equal grey values",
+    },
+    "smoothness": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 1,
+        "description": "multiplies the widths of the Gaussians that displacements are made of; more is smoother",
+    },
+    "consistency": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 1,
+        "description": "multiplies the weights of inverse consistency; more means fewer folds",
+    },
+    "steps": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 1,
+        "description": "multiplies the numbers of steps, and the time",
+    },
+}
+
+#: Voxels that the longest axis of the coarsest level has at least.
+COARSEST = 12
+#: Of each level, from the images' own resolution to the coarser ones; the last one serves those beyond.
+LEVELS = (
+    Level(downsample=1, steps=25, rate=0.3, deviation=2.5, spacing=2, window=2.5, weight=0.215, stride=2),
+    Level(downsample=2, steps=60, rate=0.3, deviation=2.0, spacing=2, window=1.3, weight=0.089, stride=1),
+    Level(downsample=4, steps=60, rate=0.3, deviation=1.2, spacing=1, window=1.3, weight=0.19, stride=1),
+)
+
+
+def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
+    """The levels for images of a shape, from coarse to fine. The other arguments are those of `SETTINGS`."""
+    chosen, downsample = [], 1
+    while not chosen or max(shape) / downsample >= COARSEST:
+        level = LEVELS[min(len(chosen), len(LEVELS) - 1)]
+        chosen.append(
+            replace(
+                level,
+                downsample=downsample,
+                steps=max(round(steps * level.steps), 1),
+                deviation=smoothness * level.deviation,
+                weight=consistency * level.weight,
+            )
+        )
+        downsample *= 2
+    return chosen[::-1]
+
+
+class Fit:
+    """Displacement fields of both directions, from coarse to fine by Adam, under Eq. 13; see `icon.fit`.
+
+    It starts from the identity. The same pair and seed give the same maps on the same number of threads.
+    """
+
+    settings = SETTINGS
+
+    @staticmethod
+    def similarity_in_words(settings: Mapping) -> str:
+        return similarity_in_words(settings.get("similarity", SETTINGS["similarity"]["default"]))
+
+    def __init__(self, settings: dict, seed: int, threads: int):
+        self.given = settings
+        self.seed = seed
+        self.similarity = self.similarity_in_words(settings)
+        self.version = digest("fit-1", json.dumps([settings, seed], sort_keys=True))
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
+            raise UserError("an image has NaN or infinite values; preprocess it again")
+        images = torch.stack([torch.from_numpy(image.array) for image in (moving, fixed)])[:, None]
+        boxes = [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
+        sizes = {key: self.given[key] for key in ("smoothness", "consistency", "steps")}
+        try:
+            forward, inverse = fit(
+                images,
+                levels(fixed.shape, **sizes),
+                partial(similarity_to, self.given["similarity"]),
+                torch.tensor(boxes).transpose(1, 2),
+                seed=self.seed,
+            ).split(1)
+        except NotFiniteError as error:
+            raise UserError("fit: the optimisation diverged; give consistency a larger value") from error
+        return Registration(forward, inverse)

@@ -1,0 +1,114 @@
+"""The row fit on real hippocampi and known maps: it registers, both ways, and says what it cannot do."""
+
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from cohortreg.errors import UserError
+from cohortreg.images.io import Image
+from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.maps.fields import DisplacementField
+from cohortreg.maps.grids import identity_map, interpolate
+from cohortreg.maps.jacobian import folds
+from cohortreg.methods.fit import SETTINGS, Fit, levels
+
+DEFAULTS = {name: part["default"] for name, part in SETTINGS.items()}
+GRID = (32, 40, 32)
+
+
+@pytest.fixture(scope="module")
+def hippocampi(hippocampus) -> list[tuple[Image, np.ndarray]]:
+    """Two subjects' images on a grid, and their label maps there."""
+    found = []
+    for path in sorted((hippocampus / "imagesTr").glob("*.nii.gz"))[:2]:
+        image, label = (
+            nibabel.load(folder / path.name) for folder in (path.parent, hippocampus / "labelsTr")
+        )
+        image = Image(image.get_fdata(dtype=np.float32), image.affine)
+        label = Image(np.asarray(label.dataobj).astype(np.uint8), label.affine)
+        settings = Settings(GRID, fit="resample", mirror="none", labels="grid")
+        image, label, record = preprocess(image, label, "", settings)
+        found.append((replace(image, field_of_view=record["field_of_view"]), label.array))
+    return found
+
+
+def dice(moving: np.ndarray, fixed: np.ndarray, displacement: torch.Tensor) -> float:
+    phi = identity_map(fixed.shape) + displacement
+    warped = (
+        interpolate(torch.from_numpy((moving > 0).astype(np.float32))[None, None], phi)[0, 0].numpy() > 0.5
+    )
+    return float(2 * (warped & (fixed > 0)).sum() / (warped.sum() + (fixed > 0).sum()))
+
+
+@pytest.fixture(scope="module")
+def registered(hippocampi):
+    (moving, _), (fixed, _) = hippocampi
+    return Fit(DEFAULTS, 1, 1)(moving, fixed)
+
+
+def test_it_registers_two_subjects_without_a_network_and_without_folds(hippocampi, registered):
+    (moving, moving_label), (fixed, fixed_label) = hippocampi
+    before = dice(moving_label, fixed_label, torch.zeros_like(registered.forward))
+    assert dice(moving_label, fixed_label, registered.forward) > before + 0.02
+    assert dice(fixed_label, moving_label, registered.inverse) > before + 0.02
+    assert folds(identity_map(GRID) + registered.forward).item() < 10
+
+
+def test_both_maps_are_inverse_to_each_other(registered):
+    there, back = DisplacementField(registered.forward), DisplacementField(registered.inverse)
+    inside = 0.25 + 0.5 * torch.rand(1, 3, 2000, 1, 1, generator=torch.Generator().manual_seed(0))
+    moved = ((there(inside) - inside) * (torch.tensor(GRID).reshape(1, 3, 1, 1, 1) - 1)).norm(dim=1).mean()
+    left = (
+        ((there(back(inside)) - inside) * (torch.tensor(GRID).reshape(1, 3, 1, 1, 1) - 1)).norm(dim=1).mean()
+    )
+    assert moved > 1 and left < 0.3, (moved, left)
+
+
+def test_the_same_pair_gives_the_same_maps(hippocampi, registered):
+    (moving, _), (fixed, _) = hippocampi
+    again = Fit(DEFAULTS, 1, 1)(moving, fixed)
+    assert torch.equal(again.forward, registered.forward) and torch.equal(again.inverse, registered.inverse)
+
+
+def test_it_finds_a_known_map_of_a_2d_image(flat):
+    assert flat.error(Fit(DEFAULTS, 1, 1)(flat.moving, flat.fixed)) < 1
+
+
+@pytest.mark.parametrize(("contrast", "similarity"), [(-1, "squared_lncc"), (1, "mse"), (1, "lncc")])
+def test_each_similarity_finds_it(flat, contrast, similarity):
+    """With the contrast reversed, only the squared correlation does."""
+    moving = replace(flat.moving, array=contrast * flat.moving.array)
+    found = Fit(DEFAULTS | {"similarity": similarity}, 1, 1)(moving, flat.fixed)
+    assert flat.error(found) < 1.5
+
+
+def test_more_smoothness_deforms_less(hippocampi, registered):
+    (moving, _), (fixed, _) = hippocampi
+    stiff = Fit(DEFAULTS | {"smoothness": 3.0}, 1, 1)(moving, fixed)
+
+    def roughness(displacement):
+        return sum(float(displacement.diff(dim=axis).diff(dim=axis).abs().mean()) for axis in (2, 3, 4))
+
+    assert roughness(stiff.forward) < 0.5 * roughness(registered.forward)
+
+
+def test_levels_follow_the_images():
+    """The coarsest still has twelve voxels along its longest axis; steps and widths are multiplied."""
+    found = levels((48, 64, 48), 1, 1, 1)
+    assert [level.downsample for level in found] == [4, 2, 1]
+    assert [level.downsample for level in levels((80, 192, 192), 1, 1, 1)] == [16, 8, 4, 2, 1]
+    assert [level.downsample for level in levels((8, 8), 1, 1, 1)] == [1]
+    doubled = levels((48, 64, 48), 2, 3, 0.01)
+    assert [level.deviation for level in doubled] == [2 * level.deviation for level in found]
+    assert [level.weight for level in doubled] == [3 * level.weight for level in found]
+    assert [level.steps for level in doubled] == [1, 1, 1]
+
+
+def test_what_it_cannot_register_is_one_sentence(flat):
+    broken = flat.moving.array.copy()
+    broken[3, 3] = np.nan
+    with pytest.raises(UserError, match="an image has NaN or infinite values; preprocess it again"):
+        Fit(DEFAULTS, 1, 1)(replace(flat.moving, array=broken), flat.fixed)
