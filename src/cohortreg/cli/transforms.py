@@ -66,9 +66,9 @@ def register_command(
     model: Annotated[
         str,
         typer.Option(
-            help="Folder of a model's stage, its weights, published weights; or a method: affine, demons, syn."
+            help="Folder of a model's stage, its weights, published weights; or a method: fit, affine, demons, syn."
         ),
-    ] = "",
+    ] = "fit",
     transform_out: Annotated[
         Path | None,
         typer.Option(
@@ -141,14 +141,15 @@ def register_command(
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
-    """Register two raw images of any geometry; nothing is needed beside them but a model."""
+    """Register two raw images of any geometry; nothing is needed beside them, unless a model is to do it."""
+    from cohortreg.cli.progress import progress_bar
     from cohortreg.cli.training import use_processor, warn_of_precision
     from cohortreg.images.io import read_image
     from cohortreg.learning.devices import Device
     from cohortreg.methods.pair import masked, open_model, optimisation_of, register_images
     from cohortreg.methods.registry import PAIRWISE
 
-    paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed, "--model": model}
+    paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed}
     if missing := [name for name, path in paths.items() if not path]:
         raise UserError(f"{missing[0]} is missing; see cohortreg register --help.")
     transforms = {"forward": transform_out, "inverse": inverse_out}
@@ -187,8 +188,14 @@ def register_command(
             "registered, too.",
             err=True,
         )
-    registered = register_images(opened, preprocessing, *seen, *sides)
+    # A method that takes its time says how many steps it has before it.
+    steps = opened.steps(preprocessing.grid) if hasattr(opened, "steps") else 1
+    with progress_bar(f"Registering with {model}", steps) as advance:
+        if hasattr(opened, "report"):
+            opened.report = advance
+        registered = register_images(opened, preprocessing, *seen, *sides)
     _write_registered(registered, images[0], transforms, warped_out)
+    typer.echo(f"{registered.achieved}")
     if inverse_out and registered.inverse is None:
         raise UserError(
             f"{inverse_out} is not written: {model} has no inverse; register the images the other way round."

@@ -1,7 +1,8 @@
 """The maps of a pair themselves, optimised under ICON's loss: the paper's direct optimisation (4.3) as a method."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,6 +43,8 @@ SETTINGS = {
     },
 }
 
+#: Voxels of the finest level at most: beyond them, the images' own resolution costs minutes and gains next to nothing.
+LARGEST = 3_000_000
 #: Voxels that the longest axis of the coarsest level has at least.
 COARSEST = 12
 #: Of each level, from the images' own resolution to the coarser ones; the last one serves those beyond.
@@ -55,6 +58,8 @@ LEVELS = (
 def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
     """The levels for images of a shape, from coarse to fine. The other arguments are those of `SETTINGS`."""
     chosen, downsample = [], 1
+    while math.prod(math.ceil(size / downsample) for size in shape) > LARGEST:
+        downsample *= 2
     while not chosen or max(shape) / downsample >= COARSEST:
         level = LEVELS[min(len(chosen), len(LEVELS) - 1)]
         chosen.append(
@@ -84,6 +89,8 @@ class Fit:
 
     def __init__(self, settings: dict, seed: int, threads: int):
         self.given = settings
+        #: Called after each step.
+        self.report: Callable[[], None] = lambda: None
         self.seed = seed
         self.similarity = self.similarity_in_words(settings)
         self.version = digest("fit-1", json.dumps([settings, seed], sort_keys=True))
@@ -93,15 +100,22 @@ class Fit:
             raise UserError("an image has NaN or infinite values; preprocess it again")
         images = torch.stack([torch.from_numpy(image.array) for image in (moving, fixed)])[:, None]
         boxes = [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
-        sizes = {key: self.given[key] for key in ("smoothness", "consistency", "steps")}
         try:
             forward, inverse = fit(
                 images,
-                levels(fixed.shape, **sizes),
+                self._levels(fixed.shape),
                 partial(similarity_to, self.given["similarity"]),
                 torch.tensor(boxes).transpose(1, 2),
                 seed=self.seed,
+                report=self.report,
             ).split(1)
         except NotFiniteError as error:
             raise UserError("fit: the optimisation diverged; give consistency a larger value") from error
         return Registration(forward, inverse)
+
+    def steps(self, shape: Sequence[int]) -> int:
+        """How many steps a pair of images of a shape takes."""
+        return sum(level.steps for level in self._levels(shape))
+
+    def _levels(self, shape: Sequence[int]) -> list[Level]:
+        return levels(shape, *(self.given[key] for key in ("smoothness", "consistency", "steps")))

@@ -1,5 +1,6 @@
 """Registration of two raw images, without tables and without a workflow."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +8,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from cohortreg.config import complete, is_icon
 from cohortreg.errors import UserError
-from cohortreg.icon.similarities import SIMILARITIES
+from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
+from cohortreg.icon.losses import both_imaged, unit_bounds
+from cohortreg.icon.similarities import SIMILARITIES, CorrelationWithOne
 from cohortreg.images.geometry import canonical, same_geometry
 from cohortreg.images.io import Image, read_label
 from cohortreg.images.preprocess import Settings, preprocess
@@ -18,10 +22,12 @@ from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import CANONICAL
 from cohortreg.maps.exchange import Pair
+from cohortreg.maps.grids import identity_map, interpolate
+from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.raw import Source, between_raw
 from cohortreg.maps.transforms import Grid, to_physical
 from cohortreg.methods.icon import import_weights
-from cohortreg.methods.interface import Method
+from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.learned import read_card
 from cohortreg.methods.registry import PAIRWISE, method_class, method_of
 
@@ -31,12 +37,56 @@ class Registered:
     """What came of two raw images.
 
     forward: from points of the fixed to points of the moving image, LPS millimetres: what warps the moving image.
-    inverse: the other way; None where the method has none. pair: the images' voxels.
+    inverse: the other way; None where the method has none. pair: the images' voxels. achieved: what the maps are worth.
     """
 
     forward: sitk.Transform
     inverse: sitk.Transform | None
     pair: Pair
+    achieved: "Achieved"
+
+
+@dataclass(frozen=True)
+class Achieved:
+    """What maps are worth on the grid that the images were registered on.
+
+    correlation: of the images in Gaussian windows of two voxels (LNCC, mean over what both imaged), before and after.
+    folds: voxels where the map folds, and the share of all in percent. inverse_error: mean distance in voxels between
+    where the two maps lead from a voxel, one after the other, and itself; None where there is one map. seconds: that
+    the registration took.
+    """
+
+    correlation: tuple[float, float]
+    folds: tuple[int, float]
+    inverse_error: float | None
+    seconds: float
+
+    def __str__(self) -> str:
+        inverse = "" if self.inverse_error is None else f", inverse error {self.inverse_error:.2f} voxels"
+        return (
+            f"local correlation {self.correlation[0]:.3f} before and {self.correlation[1]:.3f} after, "
+            f"{self.folds[0]:,} folds ({self.folds[1]:.3g} %){inverse}, {self.seconds:.1f} s"
+        )
+
+
+def _achieved(moving: Image, fixed: Image, found: Registration, seconds: float) -> Achieved:
+    images = [torch.from_numpy(image.array)[None, None] for image in (moving, fixed)]
+    boxes = torch.tensor(
+        [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
+    )
+    bounds = unit_bounds(boxes.transpose(1, 2), fixed.shape).split(1)
+    centres = identity_map(fixed.shape)
+    similarity = CorrelationWithOne(2, images[1])
+    correlation = []
+    for phi in (centres, centres + found.forward):
+        weight = both_imaged(phi, *bounds)
+        correlation.append(1 - similarity(interpolate(images[0], phi), weight).item())
+    phi = centres + found.forward
+    folded = int(folds(phi).item())
+    error = None
+    if found.inverse is not None:
+        error = inverse_consistency_error(phi, identity_map(moving.shape) + found.inverse)
+    return Achieved(tuple(correlation), (folded, 100 * folded / fold_sites(fixed.shape)), error, seconds)
 
 
 def register_images(
@@ -57,14 +107,17 @@ def register_images(
         _preprocessed(*each, settings)
         for each in (("moving", moving, moving_side), ("fixed", fixed, fixed_side))
     )
+    start = time.perf_counter()
     found = method(moving_there, fixed_there)
+    seconds = time.perf_counter() - start
     grids = Grid.of(moving_there), Grid.of(fixed_there)
     sources = Source.of(moving_record), Source.of(fixed_record)
     forward = between_raw(to_physical(found.forward, *grids), *sources)
     inverse = None
     if found.inverse is not None:
         inverse = between_raw(to_physical(found.inverse, *grids[::-1]), *sources[::-1])
-    return Registered(forward, inverse, Pair(sources[0].grid, sources[1].grid))
+    achieved = _achieved(moving_there, fixed_there, found, seconds)
+    return Registered(forward, inverse, Pair(sources[0].grid, sources[1].grid), achieved)
 
 
 def _preprocessed(name: str, image: Image, side: str, settings: Settings) -> tuple[Image, dict]:

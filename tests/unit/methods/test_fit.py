@@ -50,7 +50,7 @@ def registered(hippocampi):
 
 
 def test_it_registers_two_subjects_without_a_network_and_without_folds(hippocampi, registered):
-    (moving, moving_label), (fixed, fixed_label) = hippocampi
+    (_, moving_label), (_, fixed_label) = hippocampi
     before = dice(moving_label, fixed_label, torch.zeros_like(registered.forward))
     assert dice(moving_label, fixed_label, registered.forward) > before + 0.02
     assert dice(fixed_label, moving_label, registered.inverse) > before + 0.02
@@ -101,6 +101,7 @@ def test_levels_follow_the_images():
     assert [level.downsample for level in found] == [4, 2, 1]
     assert [level.downsample for level in levels((80, 192, 192), 1, 1, 1)] == [16, 8, 4, 2, 1]
     assert [level.downsample for level in levels((8, 8), 1, 1, 1)] == [1]
+    assert [level.downsample for level in levels((160, 384, 384), 1, 1, 1)] == [32, 16, 8, 4, 2]
     doubled = levels((48, 64, 48), 2, 3, 0.01)
     assert [level.deviation for level in doubled] == [2 * level.deviation for level in found]
     assert [level.weight for level in doubled] == [3 * level.weight for level in found]
