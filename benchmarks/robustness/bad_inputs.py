@@ -908,7 +908,7 @@ def _judged_import(place: Path, out: Path, said: str, hand: bool) -> Verdict:
     names = [str(path.relative_to(place / "data")) for path in there]
     # Of label maps the table names where the workflow will have them.
     left = [name for name in names if not used & {name, f"labels/{name}"}]
-    if left and "left out" not in said and not any(shown(Path(name).name) in said for name in left):
+    if left and "left out" not in said.lower() and not any(shown(Path(name).name) in said for name in left):
         return "SILENT", f"{len(left)} images or labels are left out without a word, such as {left[0]}"
     return ("fine", "")
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -150,6 +150,19 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+#: The key under which a sealed record has the digest of its other content.
+SEAL = "record_sha256"
+
+
+def write_sealed(path: Path, content: Mapping) -> None:
+    """Write a record as `write_json` does, with a digest by which it is known when it is read."""
+    write_json(path, {**content, SEAL: _content_digest(content)})
+
+
+def _content_digest(content: Mapping) -> str:
+    return digest(json.dumps(content, sort_keys=True))
+
+
 class Record(dict):
     """What a JSON file of the project's own holds; a key that it lacks ends in a sentence."""
 
@@ -162,10 +175,10 @@ class Record(dict):
 
 
 def read_json(path: Path, command: str = "the command that writes it") -> Record:
-    """Read a JSON file that the project wrote, which holds an object.
+    """Read a JSON file that the project wrote, which holds an object; without its seal, if it has one.
 
-    command: what writes it, for messages. Raises UserError where the file is missing, damaged, or lacks a key that is
-    looked up in it.
+    command: what writes it, for messages. Raises UserError where the file is missing, damaged, not as it was sealed, or
+    lacks a key that is looked up in it.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -175,6 +188,9 @@ def read_json(path: Path, command: str = "the command that writes it") -> Record
         raise UserError(damaged(path, str(error), command)) from error
     if not isinstance(content, dict):
         raise UserError(damaged(path, "it holds no JSON object", command))
+    seal = content.pop(SEAL, None)
+    if seal is not None and seal != _content_digest(content):
+        raise UserError(damaged(path, "it does not hold what was written", command))
     named = str(path).replace("{", "{{").replace("}", "}}")
     return Record(
         content, f"{named} has no {{key}}, as if of another version; delete it and run {command} again."

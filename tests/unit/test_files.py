@@ -8,7 +8,16 @@ import pytest
 
 from cohortreg import files
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest_file, read_json, read_kept, renewed_folder, whole, write_json, write_text
+from cohortreg.files import (
+    digest_file,
+    read_json,
+    read_kept,
+    renewed_folder,
+    whole,
+    write_json,
+    write_sealed,
+    write_text,
+)
 
 
 def renew(place, **pages):
@@ -182,3 +191,14 @@ def test_json_of_another_version_says_so_where_a_key_is_looked_up(tmp_path):
     with pytest.raises(UserError, match=r"gone.json is missing; run `cohortreg x` first"):
         read_json(tmp_path / "gone.json", "`cohortreg x`")
     assert read_kept(tmp_path / "gone.json") == {}
+
+
+@pytest.mark.parametrize("change", [{"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1, {"c": None}]}])
+def test_a_sealed_record_is_read_as_it_was_written_or_not_at_all(tmp_path, change):
+    path, content = tmp_path / "r.json", {"a": 1, "b": [0.1, None, {"c": "ä"}]}
+    write_sealed(path, content)
+    assert read_json(path) == content == read_kept(path, "a")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert read_kept(path, "a") == {}
+    with pytest.raises(UserError, match="it does not hold what was written"):
+        read_json(path)

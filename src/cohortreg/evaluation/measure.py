@@ -15,7 +15,7 @@ from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 from cohortreg.evaluation.regularity import log_jacobian_std
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.files import digest, digest_file, read_kept, write_json
+from cohortreg.files import digest, digest_file, read_kept, write_sealed
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
@@ -158,7 +158,7 @@ def _measures(
             )
         measures = measure_pair(layout, method, moving, fixed, structures)
         record = {"inputs": inputs, "seals": there, "measures": _without_nan(measures)}
-        write_json(path, record)
+        write_sealed(path, record)
     return record["measures"], outdated
 
 

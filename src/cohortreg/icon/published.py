@@ -5,6 +5,8 @@ Their four-step models nest two-step and half-resolution registrations as ours d
 
 import math
 import re
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,16 +91,29 @@ def read_published(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever a damaged file, or one of another kind, sets off
         reason = str(error).strip().split("\n")[0].split(". ")[0]
         raise UserError(f"{path}: not a file of weights alone, or cut short ({reason})") from error
+    if zipfile.is_zipfile(path) and (member := _damaged_member(path)):
+        raise UserError(f"{path}: damaged, the checksum of {member} in it fails; copy or download it again")
     named = isinstance(tensors, dict) and all(
         isinstance(name, str) and _is_plain(value) for name, value in tensors.items()
     )
     if not named:
         raise UserError(f"{path}: holds something else than named tensors; save the model's state_dict alone")
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise UserError(f"{path}: has weights that are NaN or infinite, as after a training that diverged")
     return {
         name.removeprefix("regis_net."): tensor
         for name, tensor in tensors.items()
         if name.rpartition(".")[2] not in NOT_WEIGHTS
     }
+
+
+def _damaged_member(path: Path) -> str | None:
+    """The first member of an archive whose checksum fails, which PyTorch does not look at."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        return str(error)
 
 
 def _is_plain(value: object) -> bool:

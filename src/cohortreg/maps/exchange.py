@@ -5,6 +5,7 @@ the two images that it was made for.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import SimpleITK as sitk
 from cohortreg.errors import UserError
 from cohortreg.files import whole
 from cohortreg.images.geometry import same_geometry
+from cohortreg.images.guarded import call
 from cohortreg.images.itk import quiet_itk, ras_affine
 from cohortreg.maps import niftyreg
 from cohortreg.maps.raw import in_voxels
@@ -139,13 +141,14 @@ def read(path: Path) -> Read:
         raise UserError(f"{path}: no such transform; correct the path.")
     if has_suffix(path, FIELDS):
         return _read_field(path)
+    _read_elsewhere(path)
     try:
         with quiet_itk():
             transform = sitk.ReadTransform(str(path))
             # Of a field that is cut short in a text file nothing is read, and ITK says so where it is used.
             transform.TransformPoint([0.0] * transform.GetDimension())
             finite = _is_finite(transform)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter of ITK's own message
         raise UserError(
             f"{path} is no transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
             f"({', '.join(ITK_TRANSFORMS)})."
@@ -153,6 +156,22 @@ def read(path: Path) -> Read:
     if not finite:
         raise UserError(f"{path} has NaN or infinite values; write the transform again, without them.")
     return Read(transform, None, None)
+
+
+def _read_elsewhere(path: Path) -> None:
+    """Have ITK read a file in a process of its own first; raises BadImage where it crashes ITK or takes all memory."""
+    call(f"{__name__}:attempt", path, about=path)
+
+
+def attempt(path: str) -> tuple[None, list]:
+    """Read a transform or a field with ITK, and use it; what is only wrong with it is said by `read`."""
+    with suppress(RuntimeError, UnicodeDecodeError), quiet_itk():
+        if has_suffix(Path(path), FIELDS):
+            sitk.ReadImage(path, sitk.sitkVectorFloat32)
+        else:
+            transform = sitk.ReadTransform(path)
+            transform.TransformPoint([0.0] * transform.GetDimension())
+    return None, []
 
 
 def _is_finite(transform: sitk.Transform) -> bool:
@@ -171,10 +190,11 @@ def _read_field(path: Path) -> Read:
     if has_suffix(path, _WRITTEN_FIELDS):
         field, pair = _nifti_field(path)
     else:
+        _read_elsewhere(path)
         try:
             with quiet_itk():
                 image = sitk.ReadImage(str(path), sitk.sitkVectorFloat32)
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path} is not a displacement field, or is cut short; write it again."
             ) from error

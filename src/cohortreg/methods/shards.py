@@ -16,7 +16,7 @@ from cohortreg.cohort.shards import still_asked
 from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, whole, write_json
+from cohortreg.files import digest, digest_file, whole, write_sealed
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.results import registration, seals
@@ -173,7 +173,7 @@ def _write(layout: Layout, name: str, pair: Pair) -> None:
         else:
             paths[1].unlink(missing_ok=True)
         pair.record["seals"] = seals(layout, name, *ids)
-    write_json(layout.registration_record(name, *ids), pair.record)
+    write_sealed(layout.registration_record(name, *ids), pair.record)
 
 
 def _preprocessed(layout: Layout, image_id: str) -> Image:

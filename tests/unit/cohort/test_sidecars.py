@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from cohortreg.cohort.sidecars import SEAL, read_sidecar, write_sidecar
+from cohortreg.cohort.sidecars import read_sidecar, write_sidecar
 from cohortreg.errors import UserError
-from cohortreg.files import read_json
+from cohortreg.files import SEAL
 from cohortreg.layout import Layout
 
 CONTENT = {
@@ -27,7 +27,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
 def test_one_that_was_changed_is_refused(tmp_path, change):
     layout = Layout(tmp_path)
     write_sidecar(layout, "a", CONTENT)
-    record = read_json(layout.sidecar("a")) | change
+    record = json.loads(layout.sidecar("a").read_text()) | change
     layout.sidecar("a").write_text(json.dumps(record))
     with pytest.raises(
         UserError, match=r"a\.json is cut short or damaged .* run `cohortreg preprocess` again"

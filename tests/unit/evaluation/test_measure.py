@@ -1,5 +1,6 @@
 """Measuring registered pairs that lie on disk."""
 
+import json
 import math
 import re
 
@@ -227,6 +228,18 @@ def test_a_damaged_table_of_registrations_is_named(layout, content):
         UserError, match=r"0\.csv (is cut short|has no column).*delete it and run .*register-shard`"
     ):
         registered_pairs(layout, "shift", 0)
+
+
+def test_a_record_that_was_changed_is_measured_anew(layout):
+    """Of its numbers, one less would be an empty cell."""
+    evaluate(layout)
+    path = layout.evaluated_pair("shift", "a", "b")
+    whole = path.read_text()
+    record = json.loads(whole)
+    del record["measures"]["hd95_mean"]
+    path.write_text(json.dumps(record))
+    assert evaluate(layout) == 1
+    assert path.read_text() == whole
 
 
 @pytest.mark.parametrize("name", ["mean", "union"])

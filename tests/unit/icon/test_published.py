@@ -123,6 +123,26 @@ def test_tensors_without_plain_values_are_refused(tmp_path, change):
         import_weights(tmp_path / "knees.pth", tmp_path / "knees", [32, 32, 32])
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, suffix):
+    tensors, file = small("icon"), tmp_path / f"model{suffix}"
+    next(iter(tensors.values()))[0] = torch.nan
+    save_file(tensors, file) if suffix == ".safetensors" else torch.save(tensors, file)
+    with pytest.raises(UserError, match="has weights that are NaN or infinite"):
+        import_weights(file, tmp_path / "knees", [32, 32, 32])
+
+
+def test_a_flipped_bit_in_an_archive_is_noticed(tmp_path):
+    """PyTorch does not look at the archive's checksums."""
+    file = tmp_path / "model.pth"
+    torch.save(small("icon"), file)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4  # of a weight: most of the file is weights
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"the checksum of .*data/\d+ in it fails"):
+        import_weights(file, tmp_path / "knees", [32, 32, 32])
+
+
 class Harmful:
     """Writes a file when it is unpickled."""
 

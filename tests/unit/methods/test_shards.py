@@ -219,7 +219,7 @@ def test_a_transform_that_was_written_before_a_kill_is_not_that_of_the_record_be
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards, "write_json", killed)
+        patched.setattr(shards, "write_sealed", killed)
         with pytest.raises(Killed):
             register(layout, Shifts())
     assert layout.forward("stumbles", "a", "b").read_bytes() != expected
