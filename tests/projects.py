@@ -80,10 +80,14 @@ def write_cohort(folder: Path, training: int, tested: int) -> None:
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with the workflow's defaults and a tiny cohort; options: where Snakemake runs its jobs."""
+    """A folder with the workflow's defaults and a tiny cohort.
+
+    options: where Snakemake runs its jobs. modules: a folder of modules that every command finds.
+    """
 
     folder: Path
     options: tuple[str, ...] = ("--cores", "2")
+    modules: Path | None = None
 
     @property
     def results(self) -> Path:
@@ -99,10 +103,11 @@ class Project:
     def started(self, *arguments: str) -> subprocess.Popen:
         """The same, just started."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "workflow" / "Snakefile"]
+        paths = [str(path) for path in (self.modules, REPOSITORY / "src") if path]
         return subprocess.Popen(
             [*command, "--configfile", "tiny.yaml", *self.options, *arguments],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from projects import Project
 
-from cohortreg.layout import Layout
+from cohortreg.layout import FIGURES, Layout
 
 
 @pytest.fixture
@@ -100,3 +101,28 @@ def test_a_dry_run_announces_no_training_that_will_not_happen(copied):
     assert "rule preprocess:" in shown.stdout
     assert "rule train:" not in shown.stdout
     assert "rule train:" in copied.snakemake("--dry-run", "--config", "retrain=scratch").stdout
+
+
+#: Deletes a table when the command that draws figures ends. Python imports it before anything else.
+DELETING = """
+import atexit, sys
+from pathlib import Path
+
+if any(Path(part).name == "cohortreg" for part in sys.orig_argv[:3]) and "figures" in sys.orig_argv:
+    atexit.register(Path("results/tiny/tables/pairs.csv").unlink)
+"""
+
+
+def test_a_run_that_ends_without_what_it_was_asked_for_is_an_error(copied, tmp_path_factory):
+    """As Snakemake itself ended once in a hundred kills; here a table goes while it works on something else."""
+    modules = tmp_path_factory.mktemp("modules")
+    (modules / "sitecustomize.py").write_text(DELETING)
+    Layout(copied.results).figure(FIGURES[0]).unlink()
+    run = replace(copied, modules=modules).snakemake("tables", "figures")
+    assert run.returncode != 0, run.stdout
+    sentence = (
+        "cohortreg: results/tiny/tables/pairs.csv was asked for and is not there; run the same command again."
+    )
+    assert run.stdout.splitlines()[-1] == sentence
+    assert copied.snakemake("tables", "figures").returncode == 0
+    assert Layout(copied.results).pairs_table.is_file()

@@ -313,3 +313,14 @@ def launcher(wildcards, resources):
 def results_folder(wildcards):
     """The cohort's folder of results."""
     return layout.root
+
+
+def missing_targets():
+    """The files that this run was asked for and that are not there."""
+    dag = workflow.dag
+    wanted = {*dag.targetfiles}
+    for job in dag.targetjobs:
+        wanted |= {*(job.output or job.input)}
+    for rule in dag.targetrules:
+        wanted |= {file for file in rule.output if not rule.wildcard_names}
+    return sorted(str(file) for file in wanted if not os.path.exists(file))

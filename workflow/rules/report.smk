@@ -3,7 +3,16 @@
 
 rule tables:
     input:
-        settings=asked_of("tables", layout.pairs_table, "methods", "models", "pretrained", "method_settings", "report", "seed"),
+        settings=asked_of(
+            "tables",
+            layout.pairs_table,
+            "methods",
+            "models",
+            "pretrained",
+            "method_settings",
+            "report",
+            "seed",
+        ),
         shards=[
             layout.evaluated_shard(method, shard) for method in config["methods"] for shard in PAIR_SHARDS
         ],

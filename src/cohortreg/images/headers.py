@@ -29,6 +29,25 @@ NRRD_BYTES = {
 }  # fmt: skip
 TIFF_MAGIC = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
 TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
+#: Bytes of a value of each of its types.
+TIFF_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 OFFSETS, COUNTS = (273, 324), (279, 325)  # of strips and of tiles
 MOST_PAGES = 2**17
 
@@ -177,11 +196,15 @@ def _check_tiff(path: Path) -> None:
             first, parts = page + struct.calcsize(few), {}
             for at in range(first, first + count * entry, entry):
                 tag, kind = numbers(at, "H", 2)
+                (many,) = numbers(at + 4, word)
+                place = at + entry - struct.calcsize(word)
+                length = many * TIFF_BYTES.get(kind, 0)
+                if length > struct.calcsize(word):  # else the value stands in its entry
+                    (place,) = numbers(place, word)
+                    if place + length > size:
+                        raise cut_short(path)
                 if tag in (*OFFSETS, *COUNTS) and kind in TIFF_TYPES:
-                    (many,) = numbers(at + 4, word)
-                    inline = many * struct.calcsize(TIFF_TYPES[kind]) <= struct.calcsize(word)
-                    place = at + entry - struct.calcsize(word)
-                    parts[tag] = numbers(place if inline else numbers(place, word)[0], TIFF_TYPES[kind], many)
+                    parts[tag] = numbers(place, TIFF_TYPES[kind], many)
             for offsets, counts in zip(OFFSETS, COUNTS, strict=True):
                 ends = (
                     begin + n for begin, n in zip(parts.get(offsets, ()), parts.get(counts, ()), strict=False)

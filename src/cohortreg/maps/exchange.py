@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from cohortreg.errors import UserError
-from cohortreg.files import whole
+from cohortreg.files import check_whole, whole
 from cohortreg.images.geometry import same_geometry
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import quiet_itk, ras_affine
@@ -160,6 +160,7 @@ def read(path: Path) -> Read:
 
 def _read_elsewhere(path: Path) -> None:
     """Have ITK read a file in a process of its own first; raises BadImage where it crashes ITK or takes all memory."""
+    check_whole(path)
     call(f"{__name__}:attempt", path, about=path)
 
 
@@ -200,6 +201,8 @@ def _read_field(path: Path) -> Read:
             ) from error
         _check_vectors(path, image.GetNumberOfComponentsPerPixel(), image.GetDimension())
         field, pair = from_sitk(image), None
+    if 0 in field.grid.shape:
+        raise UserError(f"{path} is a field without a voxel; write it again.")
     _check_finite(path, field)
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
     return Read(sitk.DisplacementFieldTransform(vectors), field.grid, pair)
