@@ -7,11 +7,12 @@ from pathlib import Path
 
 from cohortreg import config as configuration
 from cohortreg.asked import Asked
+from cohortreg.cohort.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
 from cohortreg.cohort.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings
 from cohortreg.errors import UserError
-from cohortreg.files import digest, read_json
+from cohortreg.files import digest, read_json, read_kept
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
 from cohortreg.methods import registry
 from cohortreg.places import (
@@ -313,6 +314,13 @@ def launcher(wildcards, resources):
 def results_folder(wildcards):
     """The cohort's folder of results."""
     return layout.root
+
+
+def excluded_in_words(layout):
+    """How many images and pairs are not among the results, such as "1 image and 2 pairs are excluded"; "" where none is."""
+    cohort = read_kept(layout.cohort)
+    counts = [counted(cohort.get(f"excluded_{what}s", 0), what) for what in ("image", "pair")]
+    return "" if counts == ["0 images", "0 pairs"] else f"{' and '.join(counts)} are excluded"
 
 
 def missing_targets():

@@ -329,6 +329,7 @@ def cohort_command(
     ] = None,
 ) -> None:
     """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""
+    from cohortreg.cohort.folders import counted
     from cohortreg.cohort.preprocessing import merge_cohort
     from cohortreg.config import ratings_left_out
     from cohortreg.layout import Layout
@@ -350,7 +351,7 @@ def cohort_command(
     typer.echo(
         f"{name}: {summary['images']} images ({summary['train']} train, {summary['test']} test), "
         f"{summary['pairs']} pairs; "
-        f"{summary['excluded_images']} images and {summary['excluded_pairs']} pairs excluded"
+        f"{counted(summary['excluded_images'], 'image')} and {counted(summary['excluded_pairs'], 'pair')} excluded"
     )
     for warning in summary["warnings"]:
         typer.echo(f"warning: {warning}", err=True)

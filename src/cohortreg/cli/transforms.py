@@ -141,7 +141,11 @@ def register_command(
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
-    """Register two raw images of any geometry; nothing is needed beside them, unless a model is to do it."""
+    """Register two raw images of any geometry; nothing is needed beside them, unless a model is to do it.
+
+    Where no output is named, the transform and the warped moving image are written into the folder that the command
+    runs in, as MOVING_to_FIXED.nii.gz and MOVING_on_FIXED.nii.gz, unless something is there already.
+    """
     from cohortreg.cli.progress import progress_bar
     from cohortreg.cli.training import use_processor, warn_of_precision
     from cohortreg.images.io import read_image
@@ -152,6 +156,8 @@ def register_command(
     paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed}
     if missing := [name for name, path in paths.items() if not path]:
         raise UserError(f"{missing[0]} is missing; see cohortreg register --help.")
+    if not any((transform_out, inverse_out, warped_out)):
+        transform_out, warped_out = _outputs_named_after(*paths.values())
     transforms = {"forward": transform_out, "inverse": inverse_out}
     _check_outputs(transforms, warped_out, [paths["MOVING"], paths["FIXED"], moving_mask, fixed_mask])
     use_processor(threads)
@@ -202,19 +208,27 @@ def register_command(
         )
 
 
+def _outputs_named_after(moving: Path, fixed: Path) -> tuple[Path, Path]:
+    """Files for the transform and the warped image in the current folder; raises UserError where one is there."""
+    names = [path.name.split(".")[0] or path.resolve().name for path in (moving, fixed)]
+    outputs = tuple(Path(f"{names[0]}_{word}_{names[1]}.nii.gz") for word in ("to", "on"))
+    for path in outputs:
+        if path.exists():
+            raise UserError(
+                f"{path} is there already; move it elsewhere, or name --transform-out and --warped-moving-out."
+            )
+    return outputs
+
+
 def _check_outputs(
     transforms: Mapping[str, Path | None], warped_out: Path | None, inputs: Sequence[Path | None]
 ) -> None:
-    """Raise UserError where `register` would write nothing, or what it was asked for cannot be written."""
+    """Raise UserError where what `register` was asked for cannot be written."""
     from cohortreg.files import check_writable
     from cohortreg.images.io import check_image_name
     from cohortreg.maps.exchange import check_name
 
     outputs = [path for path in (*transforms.values(), warped_out) if path]
-    if not outputs:
-        raise UserError(
-            "nothing would be written; name --transform-out, --inverse-out or --warped-moving-out."
-        )
     for path in filter(None, transforms.values()):
         check_name(path)
     if warped_out:

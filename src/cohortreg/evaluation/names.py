@@ -14,9 +14,10 @@ def similarity_in_words(similarity: str) -> str:
 
 
 def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
-    """The method that the figures and the report are about: the last trained one, or else the last."""
+    """The method that the figures and the report are about: the last trained one, or else fit, or else the last."""
     trained = trained_methods(models)
-    return next((method for method in reversed(methods) if method in trained), methods[-1])
+    otherwise = "fit" if "fit" in methods else methods[-1]
+    return next((method for method in reversed(methods) if method in trained), otherwise)
 
 
 def description(method: str, models: Mapping[str, dict]) -> str:

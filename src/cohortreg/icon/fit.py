@@ -72,7 +72,7 @@ def fit(
             seen = halve(seen)
         bounds = None
         if fields_of_view is not None:
-            bounds = unit_bounds(fields_of_view, seen.shape[2:], level.downsample)
+            bounds = unit_bounds(fields_of_view, seen.shape[2:], level.downsample, beyond_grid=False)
         found = _at_level(seen, level, similarity_to, bounds, found, generator, report)
     return resize(found, images.shape[2:])
 

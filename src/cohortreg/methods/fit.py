@@ -8,6 +8,8 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.evaluation.names import similarity_in_words
@@ -15,6 +17,7 @@ from cohortreg.files import digest
 from cohortreg.icon.fit import Level, fit
 from cohortreg.icon.similarities import similarity_to
 from cohortreg.images.io import Image
+from cohortreg.maps.grids import voxel_size
 from cohortreg.methods.interface import Registration
 
 SETTINGS = {
@@ -49,9 +52,9 @@ LARGEST = 3_000_000
 COARSEST = 12
 #: Of each level, from the images' own resolution to the coarser ones; the last one serves those beyond.
 LEVELS = (
-    Level(downsample=1, steps=25, rate=0.3, deviation=2.5, spacing=2, window=2.5, weight=0.215, stride=2),
-    Level(downsample=2, steps=60, rate=0.3, deviation=2.0, spacing=2, window=1.3, weight=0.089, stride=1),
-    Level(downsample=4, steps=60, rate=0.3, deviation=1.2, spacing=1, window=1.3, weight=0.19, stride=1),
+    Level(downsample=1, steps=25, rate=0.3, deviation=2.0, spacing=2, window=1.5, weight=0.8, stride=2),
+    Level(downsample=2, steps=60, rate=0.3, deviation=1.5, spacing=1, window=1.3, weight=0.2, stride=1),
+    Level(downsample=4, steps=60, rate=0.3, deviation=1.2, spacing=1, window=1.3, weight=0.08, stride=1),
 )
 
 
@@ -99,18 +102,24 @@ class Fit:
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
             raise UserError("an image has NaN or infinite values; preprocess it again")
         images = torch.stack([torch.from_numpy(image.array) for image in (moving, fixed)])[:, None]
-        boxes = [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
+        boxes = torch.tensor(
+            [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
+        ).transpose(1, 2)
+        # What preprocessing added around both images costs time and says nothing.
+        first, end = boxes[:, 0].amin(0), boxes[:, 1].amax(0)
+        seen = images[(..., *map(slice, first.tolist(), end.tolist()))]
         try:
-            forward, inverse = fit(
-                images,
-                self._levels(fixed.shape),
+            found = fit(
+                seen,
+                self._levels(seen.shape[2:]),
                 partial(similarity_to, self.given["similarity"]),
-                torch.tensor(boxes).transpose(1, 2),
+                boxes - first,
                 seed=self.seed,
                 report=self.report,
-            ).split(1)
+            )
         except NotFiniteError as error:
             raise UserError("fit: the optimisation diverged; give consistency a larger value") from error
+        forward, inverse = _continued(found, first.tolist(), images.shape[2:]).split(1)
         return Registration(forward, inverse)
 
     def steps(self, shape: Sequence[int]) -> int:
@@ -119,3 +128,15 @@ class Fit:
 
     def _levels(self, shape: Sequence[int]) -> list[Level]:
         return levels(shape, *(self.given[key] for key in ("smoothness", "consistency", "steps")))
+
+
+def _continued(displacement: Tensor, first: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """A displacement within a part of a grid on the whole grid, in its unit coordinates; beyond, as at the border.
+
+    displacement: [batch, dim, *part]. first: the whole grid's voxel at which the part begins, along each axis.
+    """
+    part = displacement.shape[2:]
+    margins = [(begin, size - begin - length) for begin, size, length in zip(first, shape, part, strict=True)]
+    padding = [margin for both in reversed(margins) for margin in both]
+    in_voxels = displacement / voxel_size(part, displacement)
+    return F.pad(in_voxels, padding, mode="replicate") * voxel_size(shape, displacement)

@@ -99,7 +99,7 @@ def test_bad_image_is_one_line_of_the_log(demo):
     log = "".join(shard.stderr for shard in demo["shards"])
     (line,) = [line for line in log.splitlines() if line.startswith("excluded")]
     assert "demo-002-left" in line and str(demo["raw"] / "images" / "demo-002-left.nii.gz") in line
-    assert "1 images and" in demo["merged"].stdout
+    assert "1 image and" in demo["merged"].stdout
 
 
 def test_fail_ends_with_one_sentence_and_code_1(demo, tmp_path):

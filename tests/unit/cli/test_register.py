@@ -189,6 +189,25 @@ def test_without_a_model_the_pair_is_fitted_and_what_it_achieved_is_said_last(kn
     assert similarity(read_image(back).array, read_image(knees / "other.nii.gz").array) > 0.8
 
 
+def test_without_any_option_files_are_named_after_the_images_and_nothing_is_replaced(knees, tmp_path):
+    call = [
+        *COMMAND,
+        "register",
+        knees / "other.nii.gz",
+        knees / "right.nii.gz",
+        "--settings",
+        '{"steps": 0.05}',
+    ]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(written) == {"other_to_right.nii.gz", "other_on_right.nii.gz"}
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cohortreg: other_to_right.nii.gz is there already; move it elsewhere")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
+
+
 def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
     pair = [knees / "left.nii.gz", knees / "right.nii.gz", "--moving-side", "left", "--fixed-side", "right"]
     register(*pair, "--model", model, "--transform-out", tmp_path / "one.nii.gz")
@@ -202,7 +221,6 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--model", "affine"], "nothing would be written"),
         (["--model", "afine", "--transform-out", "t.nii.gz"], "afine: no such method and no such file; give"),
         (["--model", "affine", "--transform-out", "t.txt"], "let it end in .nii.gz"),
         (["--model", "demons", "--inverse-out", "t.h5"], "demons has no inverse"),

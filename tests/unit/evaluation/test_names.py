@@ -23,6 +23,8 @@ def test_trained_methods_are_described_as_in_table_2():
 def test_the_last_trained_method_is_the_main_one():
     assert main_method(["identity", "icon-2step", "icon-3step", "affine"], MODELS) == "icon-3step"
     assert main_method(["identity", "affine"], {}) == "affine"
+    assert main_method(["identity", "fit", "demons"], {}) == "fit"
+    assert main_method(["fit", "icon-2step"], MODELS) == "icon-2step"
 
 
 def test_similarities_in_words():
