@@ -136,7 +136,10 @@ def _full(folder: Path, error: Exception) -> bool:
     """Whether the folder's file system, or the user's quota, is full: libraries say so by number, in words, or not."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
     said = getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers)
-    return said or (folder.is_dir() and shutil.disk_usage(folder).free < FULL)
+    if said or not folder.is_dir():
+        return said
+    space = shutil.disk_usage(folder)
+    return space.total > 0 and space.free < FULL  # of /proc and the like, both are 0
 
 
 def write_text(path: Path, text: str) -> None:

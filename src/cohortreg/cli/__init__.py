@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -48,14 +49,21 @@ def main() -> None:
         print(f"cohortreg: this locale has no {letter}; set LC_ALL=C.UTF-8 and run again.", file=sys.stderr)
         sys.exit(1)
     except MemoryError:
-        print(
-            "cohortreg: the memory of this machine does not suffice; run it where there is more.",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        _end_without_memory()
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        _end_without_memory()  # as ITK and PyTorch say it
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.
         gc.freeze()
+
+
+def _end_without_memory() -> NoReturn:
+    print(
+        "cohortreg: the memory of this machine does not suffice; run it where there is more.", file=sys.stderr
+    )
+    sys.exit(1)
 
 
 def _let_threads_sleep() -> None:

@@ -43,7 +43,16 @@ Threads = Annotated[
 
 
 class _Given(dict):
-    """What --settings holds; a key that is not there ends in one sentence."""
+    """What --settings holds; a key that is not there, or is there twice, ends in one sentence."""
+
+    @classmethod
+    def of(cls, pairs: list[tuple[str, object]]) -> "_Given":
+        """From the keys and values of a JSON object, in order."""
+        given = cls(pairs)
+        names = [name for name, _ in pairs]
+        if twice := [name for name in given if names.count(name) > 1]:
+            raise UserError(f"--settings has {twice[0]} twice; remove one of the two.")
+        return given
 
     def __missing__(self, key: str):
         raise UserError(f"--settings has no {key}; correct it.")
@@ -57,7 +66,7 @@ def parsed(settings: str, *names: str, section: Sequence[str] = (), **own: Mappi
     from cohortreg.config import check_settings
 
     try:
-        given = json.loads(_text(settings), object_hook=_Given)
+        given = json.loads(_text(settings), object_pairs_hook=_Given.of)
     except (ValueError, RecursionError) as error:
         raise UserError(f"--settings must be JSON ({error}); correct it.") from error
     if not isinstance(given, _Given):

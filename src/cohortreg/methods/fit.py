@@ -28,19 +28,22 @@ SETTINGS = {
     },
     "smoothness": {
         "type": "number",
-        "exclusiveMinimum": 0,
+        "minimum": 0.1,
+        "maximum": 10,
         "default": 1,
         "description": "multiplies the widths of the Gaussians that displacements are made of; more is smoother",
     },
     "consistency": {
         "type": "number",
-        "exclusiveMinimum": 0,
+        "minimum": 1e-3,
+        "maximum": 1e3,
         "default": 1,
         "description": "multiplies the weights of inverse consistency; more means fewer folds",
     },
     "steps": {
         "type": "number",
         "exclusiveMinimum": 0,
+        "maximum": 100,
         "default": 1,
         "description": "multiplies the numbers of steps, and the time",
     },
@@ -118,7 +121,9 @@ class Fit:
                 report=self.report,
             )
         except NotFiniteError as error:
-            raise UserError("fit: the optimisation diverged; give consistency a larger value") from error
+            raise UserError(
+                "fit: the optimisation diverged; leave smoothness and consistency at 1"
+            ) from error
         forward, inverse = _continued(found, first.tolist(), images.shape[2:]).split(1)
         return Registration(forward, inverse)
 

@@ -50,7 +50,8 @@ class Registered:
 class Achieved:
     """What maps are worth on the grid that the images were registered on.
 
-    correlation: of the images in Gaussian windows of two voxels (LNCC, mean over what both imaged), before and after.
+    correlation: its square in Gaussian windows of two voxels (squared LNCC, mean over what both imaged), before and
+    after; contrast may be reversed.
     folds: voxels where the map folds, and the share of all in percent. inverse_error: mean distance in voxels between
     where the two maps lead from a voxel, one after the other, and itself; None where there is one map. seconds: that
     the registration took.
@@ -64,7 +65,7 @@ class Achieved:
     def __str__(self) -> str:
         inverse = "" if self.inverse_error is None else f", inverse error {self.inverse_error:.2f} voxels"
         return (
-            f"local correlation {self.correlation[0]:.3f} before and {self.correlation[1]:.3f} after, "
+            f"squared local correlation {self.correlation[0]:.3f} before and {self.correlation[1]:.3f} after, "
             f"{self.folds[0]:,} folds ({self.folds[1]:.3g} %){inverse}, {self.seconds:.1f} s"
         )
 
@@ -76,7 +77,7 @@ def _achieved(moving: Image, fixed: Image, found: Registration, seconds: float) 
     )
     bounds = unit_bounds(boxes.transpose(1, 2), fixed.shape).split(1)
     centres = identity_map(fixed.shape)
-    similarity = CorrelationWithOne(2, images[1])
+    similarity = CorrelationWithOne(2, images[1], squared=True)
     correlation = []
     for phi in (centres, centres + found.forward):
         weight = both_imaged(phi, *bounds)

@@ -57,3 +57,8 @@ def test_what_the_command_does_not_read_may_be_anything():
 def test_of_a_name_of_the_users_the_schema_is_that_of_any():
     rule = config.part_of_schema(config.schema(), ("models", "mine", "optimisation"))
     assert rule["required"] == ["steps", "learning_rate"]
+
+
+def test_a_key_that_is_there_twice_is_refused():
+    with pytest.raises(UserError, match="--settings has steps twice; remove one of the two"):
+        parsed('{"a": {"steps": 1, "steps": 2}}')

@@ -176,8 +176,8 @@ def test_without_a_model_the_pair_is_fitted_and_what_it_achieved_is_said_last(kn
     done = command("register", knees / "other.nii.gz", knees / "right.nii.gz", *options, "--threads", "1")
     assert done.returncode == 0, done.stderr
     said = re.fullmatch(
-        r"local correlation (0\.\d+) before and (0\.\d+) after, (\d+) folds \(.* %\), inverse error (\d\.\d\d) voxels, "
-        r"\d+\.\d s",
+        r"squared local correlation (0\.\d+) before and (0\.\d+) after, (\d+) folds \(.* %\), "
+        r"inverse error (\d\.\d\d) voxels, \d+\.\d s",
         done.stdout.splitlines()[-1],
     )
     before, after, folded, error = map(float, said.groups())

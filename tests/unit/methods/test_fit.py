@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cohortreg.config import complete
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image
 from cohortreg.images.preprocess import Settings, preprocess
@@ -113,3 +114,19 @@ def test_what_it_cannot_register_is_one_sentence(flat):
     broken[3, 3] = np.nan
     with pytest.raises(UserError, match="an image has NaN or infinite values; preprocess it again"):
         Fit(DEFAULTS, 1, 1)(replace(flat.moving, array=broken), flat.fixed)
+
+
+@pytest.mark.parametrize(
+    "given", [{"steps": 0}, {"steps": 1e9}, {"smoothness": 1e-9}, {"smoothness": 1e9}, {"consistency": 1e38}]
+)
+def test_settings_beyond_use_are_refused(given):
+    with pytest.raises(UserError, match=f"there.{next(iter(given))}: "):
+        complete(Fit.settings, given, "there")
+
+
+@pytest.mark.parametrize(
+    "extreme", [{"smoothness": 0.1}, {"smoothness": 10}, {"consistency": 1e3}, {"consistency": 1e-3}]
+)
+def test_settings_at_the_ends_of_their_ranges_register(flat, extreme):
+    found = Fit(DEFAULTS | extreme | {"steps": 0.2}, 1, 1)(flat.moving, flat.fixed)
+    assert found.forward.isfinite().all()
