@@ -166,6 +166,30 @@ def _content_digest(content: Mapping) -> str:
     return digest(json.dumps(content, sort_keys=True))
 
 
+@contextmanager
+def sealed(path: Path) -> Iterator[None]:
+    """Write a file in the block; beside it comes its checksum, PATH.sha256, as `sha256sum --check` reads it."""
+    seal = _seal_of(path)
+    seal.unlink(missing_ok=True)  # first: of a file that is not whole there is none
+    yield
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_text(seal, f"{sha}  {path.name}\n")
+
+
+def check_seal(path: Path, command: str = "the command that writes it") -> None:
+    """Raise UserError where a file is not what was `sealed`; one without a checksum beside it passes."""
+    try:
+        written = _seal_of(path).read_text("utf-8", errors="replace").split()[:1]
+    except FileNotFoundError:
+        return
+    if written != [hashlib.sha256(path.read_bytes()).hexdigest()]:
+        raise UserError(damaged(path, "its checksum is another", command))
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 class Record(dict):
     """What a JSON file of the project's own holds; a key that it lacks ends in a sentence."""
 

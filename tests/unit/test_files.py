@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from cohortreg import files
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import (
+    check_seal,
     digest_file,
     read_json,
     read_kept,
     renewed_folder,
+    sealed,
     whole,
     write_json,
     write_sealed,
@@ -202,3 +205,17 @@ def test_a_sealed_record_is_read_as_it_was_written_or_not_at_all(tmp_path, chang
     assert read_kept(path, "a") == {}
     with pytest.raises(UserError, match="it does not hold what was written"):
         read_json(path)
+
+
+def test_a_sealed_file_is_what_was_written_or_refused(tmp_path):
+    path = tmp_path / "0.csv"
+    with sealed(path):
+        path.write_text("a\n1\n")
+    check_seal(path)
+    subprocess.run(["sha256sum", "--check", "0.csv.sha256"], cwd=tmp_path, check=True, capture_output=True)
+    path.write_text("a\n9\n")
+    with pytest.raises(UserError, match=r"0\.csv is cut short or damaged \(its checksum is another\)"):
+        check_seal(path)
+    with pytest.raises(OSError), sealed(path):
+        raise OSError("killed while it was written")
+    check_seal(path)  # there is none any more

@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from cohortreg.errors import UserError
-from cohortreg.files import damaged, digest_file, whole
+from cohortreg.files import check_seal, damaged, digest_file, whole
 
 IDS = ("method", "moving", "fixed", "set")
 TEXT = dict.fromkeys((*IDS, "similarity", "hardware", "failure"), str)
@@ -25,6 +25,8 @@ def read_table(
     columns: that it must have. command: what writes it, for messages. texts: columns that are no numbers. Raises
     UserError where the table is missing, damaged, or lacks one of the columns.
     """
+    if path.is_file():
+        check_seal(path, command)
     try:
         # Without a line's end at its end something is missing, and a number may have lost digits.
         whole_lines = path.read_bytes().endswith(b"\n")

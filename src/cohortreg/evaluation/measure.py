@@ -15,7 +15,7 @@ from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 from cohortreg.evaluation.regularity import log_jacobian_std
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.files import digest, digest_file, read_kept, write_sealed
+from cohortreg.files import digest, digest_file, read_kept, sealed, write_sealed
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
@@ -122,7 +122,9 @@ def evaluate_shard(
             measured += anew
         rows.append(row)
         progress()
-    write_table(layout.evaluated_shard(method, shard), pd.DataFrame(rows, columns=columns(structures)))
+    path = layout.evaluated_shard(method, shard)
+    with sealed(path):
+        write_table(path, pd.DataFrame(rows, columns=columns(structures)))
     return measured
 
 

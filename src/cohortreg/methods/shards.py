@@ -16,7 +16,7 @@ from cohortreg.cohort.shards import still_asked
 from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, whole, write_sealed
+from cohortreg.files import digest, digest_file, sealed, whole, write_sealed
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.results import registration, seals
@@ -99,7 +99,8 @@ def register_shard(
             rows.append({"moving": pair.moving_id, "fixed": pair.fixed_id, **pair.record})
             said = pair.record.get("failure")
             progress(f"{pair.moving_id} to {pair.fixed_id} could not be registered: {said}" if said else "")
-    with whole(layout.registered_shard(name, shard)) as beside:
+    path = layout.registered_shard(name, shard)
+    with sealed(path), whole(path) as beside:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(beside, index=False)
 
 

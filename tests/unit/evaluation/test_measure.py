@@ -242,6 +242,15 @@ def test_a_record_that_was_changed_is_measured_anew(layout):
     assert path.read_text() == whole
 
 
+def test_a_shards_table_that_was_edited_is_refused_where_it_is_read(layout):
+    """A Dice of 9.5 would be a mean of 366 % in the tables."""
+    evaluate(layout)
+    path = layout.evaluated_shard("shift", 0)
+    path.write_text(path.read_text().replace("shift,a,b,", "shift,a,b,9", 1))
+    with pytest.raises(UserError, match=r"0\.csv is cut short or damaged \(its checksum is another\)"):
+        read_table(path)
+
+
 @pytest.mark.parametrize("name", ["mean", "union"])
 def test_a_structure_with_the_name_of_another_column_is_refused(name):
     with pytest.raises(UserError, match=f"a structure is called {name}"):
