@@ -116,11 +116,18 @@ def _header(path: Path, block: bytes) -> AnalyzeHeader:
             f"{path} is by its name {'header and voxels' if single else 'a header or voxels'} and by its content not; "
             "export it again as .nii.gz."
         )
+    if kind in ANALYZE and any(_nearly(block[344:348], mark) for mark in MAGIC):
+        raise no_image(path)  # NIfTI with a damaged mark: as Analyze it would lie elsewhere
     header = kind(block[: kind.sizeof_hdr], check=False)
     sizes = header["pixdim"]
     sizes[1:] = np.where(np.isfinite(sizes[1:]) & (sizes[1:] != 0), sizes[1:], 1)
     sizes[0] = -1 if sizes[0] < 0 else 1
     return header
+
+
+def _nearly(found: bytes, mark: bytes) -> bool:
+    """Whether all bytes but one are a mark's."""
+    return sum(one == other for one, other in zip(found, mark, strict=False)) == len(mark) - 1
 
 
 def _shape(path: Path, header: AnalyzeHeader) -> tuple[int, ...]:

@@ -217,3 +217,17 @@ def test_both_files_of_a_pair_are_looked_at(tmp_path):
     (tmp_path / "a.img").unlink()
     with pytest.raises(BadImage, match=r"a\.img does not exist"):
         read_image(path)
+
+
+@pytest.mark.parametrize("at", [344, 345, 346, 347])
+def test_a_pair_whose_mark_is_damaged_is_not_taken_for_analyze(tmp_path, at):
+    """Analyze knows no place, so that the image would lie elsewhere than for ITK, which reads on."""
+    affine = np.diag([-1.5, -2, 1.2, 1])
+    affine[:3, 3] = 12, 30, 7
+    nibabel.save(nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), affine), tmp_path / "a.img")
+    np.testing.assert_allclose(read_grid(tmp_path / "a.img").affine, affine, atol=1e-5)
+    data = bytearray((tmp_path / "a.hdr").read_bytes())
+    data[at] ^= 8
+    (tmp_path / "a.hdr").write_bytes(data)
+    with pytest.raises(BadImage, match=r"a\.(hdr|img) is not an image, or is cut short or damaged"):
+        read_grid(tmp_path / "a.img")
