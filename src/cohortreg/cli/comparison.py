@@ -51,7 +51,7 @@ def tables_command(
     layout = Layout(results)
     given = parsed(settings, "methods", "models", "pretrained", "method_settings", "report", "seed")
     methods, models, compared = given["methods"], given["models"], given["report"]
-    others = given["pretrained"], given["method_settings"]
+    others = given["pretrained"], given.get("method_settings", {})
     similarities = {method: similarity_of(method, models, *others) for method in methods}
     write_tables(
         layout,
