@@ -53,9 +53,6 @@ def load(defaults: Path, *overlays: Path) -> dict:
     for path in (defaults, *overlays):
         try:
             content = yaml.safe_load(Path(path).read_text("utf-8"))
-            check_keys(path)
-        except UserError:
-            raise
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"configuration {path}: cannot be read as YAML ({reason}).") from None
@@ -65,16 +62,16 @@ def load(defaults: Path, *overlays: Path) -> dict:
     return validate(merged)
 
 
-def check_keys(path: Path) -> None:
-    """Raise UserError where a configuration file has a key twice in one mapping: of the two, YAML takes the last.
+def repeated_keys(path: Path) -> list[str]:
+    """A sentence for each key that a configuration file has twice in one mapping: of the two, YAML takes the last.
 
-    What cannot be read as YAML is no concern of it.
+    None for what cannot be read as YAML.
     """
     try:
         nodes = [yaml.compose(Path(path).read_text("utf-8"), Loader=yaml.SafeLoader)]
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return
-    seen = set()
+        return []
+    seen, sentences = set(), []
     while nodes:
         node = nodes.pop()
         if id(node) in seen:  # an alias of a part that was looked at
@@ -89,12 +86,13 @@ def check_keys(path: Path) -> None:
             nodes.append(value)
             line = key.start_mark.line + 1
             if isinstance(key, yaml.ScalarNode) and key.value in lines:
-                raise UserError(
+                sentences.append(
                     f"configuration {path}: line {line}: {key.value} is there already, in line {lines[key.value]}; "
-                    "remove one of the two."
+                    "the last counts, remove the other."
                 )
             if isinstance(key, yaml.ScalarNode):
                 lines[key.value] = line
+    return sentences
 
 
 def merge(config: Mapping, overlay: Mapping) -> dict:

@@ -39,8 +39,6 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 ENVIRONMENT = "../envs/cohortreg.yaml"
 
 try:
-    for file in workflow.overwrite_configfiles:
-        configuration.check_keys(file)
     # Snakemake has merged the files already, but would add a cohort's structures to those of the demo.
     config = configuration.merge(config, workflow.config_settings.overwrite_config)
     config = configuration.validate(config)
@@ -68,7 +66,10 @@ config["methods"] = [method for method in config["methods"] if method not in MIS
 if config["report"]["reference"] in MISSING:
     sys.exit(f"cohortreg: configuration: report.reference: {MISSING[config['report']['reference']]}")
 
-WARNINGS = [*leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(config)]
+REPEATED = [
+    sentence for file in workflow.overwrite_configfiles for sentence in configuration.repeated_keys(file)
+]
+WARNINGS = [*REPEATED, *leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(config)]
 if workflow.is_main_process and not config["phantom"]:
     WARNINGS += missing_files(images, root)
 
