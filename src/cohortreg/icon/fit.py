@@ -26,9 +26,9 @@ class Level:
 
     downsample: a power of two. steps: of Adam. rate: its learning rate at the start, voxels of the level; it falls to
     zero as a cosine. deviation: of the Gaussians that the field is made of, voxels of the level. spacing: voxels
-    between them. window: see `similarities`. weight: of inverse consistency, the lambda of Eq. 13 for errors in
-    voxels of the level, so that it serves images of any size. stride: inverse consistency is evaluated at
-    one point in so many voxels along each axis.
+    between them. window: see `similarities`. weight: of inverse consistency, the lambda of Eq. 13 times the mean
+    square, over the axes, of a voxel's size, so that it serves images of any size. stride: inverse consistency is
+    evaluated at one point in so many voxels along each axis.
     """
 
     downsample: int
@@ -38,7 +38,7 @@ class Level:
     spacing: float
     window: float
     weight: float
-    stride: float
+    stride: int
 
 
 #: Given a pair's warped images and the weight of each voxel, both [batch, 1, *grid], a scalar.
@@ -98,7 +98,8 @@ def _at_level(
     control = images.new_zeros(len(images), dim, *counts).requires_grad_(True)  # voxels
     similarity = similarity_to(level.window, swap(images))
     centres = identity_map(shape, images.device, images.dtype)
-    weight, per_voxel = torch.ones_like(images), level.weight / voxel.square().mean().item()
+    weight = torch.ones_like(images)
+    consistency_weight = level.weight / voxel.square().mean().item()
     optimizer = torch.optim.Adam([control], lr=level.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, level.steps)
     for _ in range(level.steps):
@@ -108,7 +109,7 @@ def _at_level(
         points = sample_points(off_grid, 1, generator, images)
         field = DisplacementField(before_off_grid + separable(control * voxel, onto_points))
         loss = 2 * similarity(interpolate(images, phi), weight)
-        loss = loss + per_voxel * inverse_consistency(field, points)
+        loss = loss + consistency_weight * inverse_consistency(field, points)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

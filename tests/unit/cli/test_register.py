@@ -224,6 +224,10 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         (["--model", "afine", "--transform-out", "t.nii.gz"], "afine: no such method and no such file; give"),
         (["--model", "affine", "--transform-out", "t.txt"], "let it end in .nii.gz"),
         (["--model", "demons", "--inverse-out", "t.h5"], "demons has no inverse"),
+        (
+            ["--grid", "10000", "10000", "10000", "--transform-out", "t.h5"],
+            "the memory of this machine does not suffice",
+        ),
         (["--model", "affine", "--io-iterations", "5", "--transform-out", "t.h5"], "affine has no networks"),
         (
             ["--model", "affine", "--io-iterations", "-5", "--transform-out", "t.h5"],
