@@ -330,6 +330,6 @@ def missing_targets():
     wanted = {*dag.targetfiles}
     for job in dag.targetjobs:
         wanted |= {*(job.output or job.input)}
-    for rule in dag.targetrules:
-        wanted |= {file for file in rule.output if not rule.wildcard_names}
+    for asked_for in dag.targetrules:
+        wanted |= {file for file in asked_for.output if not asked_for.wildcard_names}
     return sorted(str(file) for file in wanted if not os.path.exists(file))
