@@ -33,6 +33,7 @@ NETWORK_KEYS = {
     "enc_dec": ("down", "up"),
     "conv_only": ("channels", "layers"),
     "mlp": ("hidden",),
+    "dual_stream": ("down", "up"),
 }
 NETWORK_EXTRAS = {"unet": ("bottleneck",)}
 
@@ -443,9 +444,12 @@ def network_problem(network: Mapping) -> tuple[str, str] | None:
     if "down" not in needed:
         return None
     down, up = network["down"], network["up"]
-    if down[0] != 2:
-        return ".down[0]", f"must be 2, the moving and the fixed image, but is {down[0]}"
-    one_more = architecture != "unet"
+    seen = {"dual_stream": (1, "one image at a time")}.get(
+        architecture, (2, "the moving and the fixed image")
+    )
+    if down[0] != seen[0]:
+        return ".down[0]", f"must be {seen[0]}, {seen[1]}, but is {down[0]}"
+    one_more = architecture == "enc_dec"
     if len(down) <= len(up) or (one_more and len(down) > len(up) + 1):
         more = "one more" if one_more else "more"
         return "", f"down has {len(down)} entries and up {len(up)}, but down must have {more} than up"

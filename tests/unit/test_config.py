@@ -67,6 +67,7 @@ def put(config: dict, path: str, value: object) -> None:
         ("models.icon.stages.2.downsample", 2, "models.icon.stages[2].downsample: is 2 after 1"),
         ("models.icon.network.up", [16] * 5, "down has 5 entries and up 5, but down must have more than up"),
         ("models.icon.network.down", [1, 2, 2, 2, 2], "models.icon.network.down[0]: must be 2"),
+        ("models.icon.network.architecture", "dual_stream", "models.icon.network.down[0]: must be 1, one image"),
         ("models.icon.stages", [], "models.icon.stages: [] should be non-empty"),
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
         ("structures", {"mean": [1]}, "structures: 'mean' does not match"),

@@ -1,19 +1,21 @@
-"""Networks that look at a moving and a fixed image and predict a displacement field: the four of 4.2.
+"""Networks that look at a moving and a fixed image and predict a displacement field: the four of 4.2, and one of ours.
 
 Each takes two images [batch, 1, *grid] and returns displacements [batch, dim, *grid] in unit coordinates; its
-last layer, `last`, starts at zero, so that every registration starts at the identity. Every one is the authors'
-network of the class named in its docstring, to the last digit.
+last layer, `last`, starts at zero, so that every registration starts at the identity. The four are the authors'
+networks of the class named in their docstrings, to the last digit; `DualStream` is ours.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -262,6 +264,136 @@ class UNet(Network):
         return _convolve_beside(self.last, x, skips[0]) / 10
 
 
+class InstanceNorm(nn.Module):
+    """Each channel of each image with mean 0 and variance 1 over its voxels, then scaled and shifted as was learnt.
+
+    As `torch.nn.InstanceNorm3d`, which knows no channels last in memory.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        variance, mean = torch.var_mean(x, list(range(2, x.dim())), correction=0, keepdim=True)
+        scale = self.weight.reshape(shape) * torch.rsqrt(variance + 1e-5)
+        return torch.addcmul(self.bias.reshape(shape) - mean * scale, x, scale)
+
+
+def _block(dim: int, before: int, after: int, stride: int = 1) -> nn.Module:
+    """A convolution, normalised, and not linear."""
+    return nn.Sequential(
+        _CONV[dim](before, after, kernel_size=3, stride=stride, padding=1),
+        InstanceNorm(after),
+        nn.LeakyReLU(0.1),
+    )
+
+
+def local_correlation(fixed: Tensor, moving: Tensor, radius: int) -> Tensor:
+    """Cosines between fixed features at each voxel and moving ones at each voxel around it.
+
+    fixed, moving: [batch, channels, *grid]. radius: voxels, along each axis. Returns [batch, (2 radius + 1)^dim,
+    *grid]; beyond the grid the moving features are 0, and so is the cosine.
+    """
+    fixed, moving = (x / (x.square().sum(1, keepdim=True).sqrt() + 1e-3) for x in (fixed, moving))
+    around = F.pad(moving, [radius] * (2 * (moving.dim() - 2)))
+    return _Correlation.apply(fixed, around, radius)
+
+
+class _Correlation(torch.autograd.Function):
+    """Products of fixed features with padded moving ones at each shift; keeps none of them for its gradient."""
+
+    @staticmethod
+    def forward(ctx, fixed: Tensor, around: Tensor, radius: int) -> Tensor:
+        ctx.save_for_backward(fixed, around)
+        ctx.radius = radius
+        return torch.stack([(fixed * near).sum(1) for near in _shifted(around, fixed.shape[2:], radius)], 1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        fixed, around = ctx.saved_tensors
+        shape = fixed.shape[2:]
+        by_fixed, by_around = torch.zeros_like(fixed), torch.zeros_like(around)
+        nearby = zip(*(_shifted(x, shape, ctx.radius) for x in (around, by_around)), strict=True)
+        for of_shift, (near, by_near) in zip(gradient.split(1, 1), nearby, strict=True):
+            by_fixed.addcmul_(near, of_shift)
+            by_near.addcmul_(fixed, of_shift)
+        return by_fixed, by_around, None
+
+
+def _shifted(around: Tensor, shape: Sequence[int], radius: int) -> Iterator[Tensor]:
+    """Views of padded values [batch, channels, *shape + 2 radius] at each shift, [batch, channels, *shape]."""
+    for shift in product(range(2 * radius + 1), repeat=len(shape)):
+        yield around[(..., *(slice(first, first + size) for first, size in zip(shift, shape, strict=True)))]
+
+
+class DualStream(Network):
+    """One encoder sees each image by itself; displacements add up from coarse to fine, from what correlates where.
+
+    A decoder never sees an image's features, only how the fixed ones correlate with the moving ones around the place
+    that the displacement found so far leads to: it learns how images move against each other, and less of which
+    subjects there are.
+
+    down: channels from the input (one image) to the coarsest level, one more than there are levels; the first level is
+    as fine as the images, each other twice as coarse as the one before. up: channels of each level's decoder, finest
+    first; with n fewer than levels, the displacement is 2^n times coarser than the images.
+    """
+
+    def __init__(self, dim: int, down: Sequence[int], up: Sequence[int]):
+        super().__init__()
+        self.down = nn.ModuleList(
+            nn.Sequential(_block(dim, before, after, 2 if level else 1), _block(dim, after, after))
+            for level, (before, after) in enumerate(pairwise(down))
+        )
+        #: Voxels to each side within which features are compared: more where the images may lie far apart.
+        self.radius = [1] * (len(up) - 1) + [2]
+        seen = [(2 * radius + 1) ** dim + dim for radius in self.radius]
+        from_below = [*up[1:], 0]
+        self.up = nn.ModuleList(
+            nn.Sequential(_block(dim, here + below, width), _block(dim, width, width))
+            for here, below, width in zip(seen, from_below, up, strict=True)
+        )
+        self.last = nn.ModuleList(_zero(_CONV[dim](width, dim, kernel_size=3, padding=1)) for width in up)
+        self.to(memory_format=_CHANNELS_LAST[dim])
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        moving, fixed = self._features(moving, fixed)
+        displacement, hidden = None, None
+        for level in reversed(range(len(self.up))):
+            here, there = fixed.pop(), moving.pop()
+            shape = here.shape[2:]
+            if displacement is None:
+                displacement = torch.zeros(
+                    len(here), len(shape), *shape, device=here.device, dtype=torch.float32
+                )
+            else:
+                displacement, hidden = (resize(x, shape) for x in (displacement, hidden))
+                phi = identity_map(shape, here.device) + displacement
+                there = interpolate(there.float(), phi).to(here.dtype)
+            voxel = voxel_size(shape, displacement)
+            correlation = local_correlation(here, there, self.radius[level])
+            known = [correlation, (displacement / voxel / 4).to(here.dtype)]
+            if hidden is not None:
+                known.append(hidden)
+            hidden = self.up[level](_channels_last(torch.cat(known, 1)))
+            displacement = displacement + self.last[level](hidden).float() * voxel
+        return displacement
+
+    def _features(self, moving: Tensor, fixed: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What each level sees in both images, finest first; of images that stand on both sides, once."""
+        both = len(moving) % 2 == 0 and torch.equal(moving, torch.cat(fixed.chunk(2)[::-1]))
+        x = _channels_last(moving if both else torch.cat([moving, fixed]))
+        moving, fixed = [], []
+        for level in self.down:
+            x = level(x)
+            first, second = x.chunk(2)
+            moving.append(x if both else first)
+            fixed.append(torch.cat([second, first]) if both else second)
+        return moving, fixed
+
+
 #: Each name of the configuration, and how its network is made from the settings of `network` and the grid that it sees.
 ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
     "mlp": lambda settings, grid: MLP(grid, settings["hidden"]),
@@ -270,4 +402,5 @@ ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
     "unet": lambda settings, grid: UNet(
         len(grid), settings["down"], settings["up"], settings.get("bottleneck"), grid
     ),
+    "dual_stream": lambda settings, grid: DualStream(len(grid), settings["down"], settings["up"]),
 }

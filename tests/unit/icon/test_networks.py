@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cohortreg.icon.losses import StageObjective
-from cohortreg.icon.networks import ARCHITECTURES, UNet, recompute_activations
+from cohortreg.icon.networks import ARCHITECTURES, DualStream, UNet, local_correlation, recompute_activations
 from cohortreg.icon.stages import build_registration
 from cohortreg.icon.steps import DisplacementNetwork
 
@@ -32,7 +32,56 @@ SETTINGS = {
     "enc_dec": {"down": [2, 8, 8], "up": [8, 8]},
     "conv_only": {"channels": 8, "layers": 3},
     "mlp": {"hidden": [32, 16]},
+    "dual_stream": {"down": [1, 8, 8], "up": [8]},
 }
+
+
+def start_anywhere(network):
+    """Last layers that are not zero."""
+    for parameter in network.last.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+
+
+def test_local_correlation_is_the_cosine_with_each_neighbour():
+    fixed, moving = torch.zeros(2, 1, 2, 3, 3)
+    fixed[0, :, 1, 1] = torch.tensor([2.0, 0.0])
+    moving[0, :, 0, 1] = torch.tensor([3.0, 3.0])  # one above: at 45 degrees
+    moving[0, :, 1, 2] = torch.tensor([-1.0, 0.0])  # one to the right: opposite
+    found = local_correlation(fixed, moving, 1)[0, :, 1, 1].reshape(3, 3)
+    expected = torch.zeros(3, 3)
+    expected[0, 1], expected[1, 2] = 0.5**0.5, -1
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+
+
+def test_the_gradient_of_local_correlation():
+    fixed, moving = torch.randn(2, 2, 3, 3, 2, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *both: local_correlation(*both, 1), (fixed, moving))
+
+
+@pytest.mark.parametrize("grid, coarse", [((16, 24), (8, 12)), ((12, 15, 9), (6, 8, 5))])
+def test_a_dual_stream_network_starts_at_the_identity_and_every_layer_learns(grid, coarse):
+    network = DualStream(len(grid), down=[1, 4, 8, 8], up=[8, 4])
+    moving, fixed = torch.rand(2, 3, 1, *grid)
+    displacement = network(moving, fixed)
+    assert displacement.shape == (3, len(grid), *coarse) and not displacement.any()
+    start_anywhere(network)
+    network(moving, fixed).square().sum().backward()
+    # A shift of a whole channel is what normalisation after it takes away again.
+    shifts = [
+        layer.bias for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Conv3d)
+    ]
+    learning = {id(p) for p in network.parameters()} - {id(p) for p in shifts}
+    assert all(p.grad.abs().max() > 0 for p in network.parameters() if id(p) in learning)
+
+
+def test_a_dual_stream_network_gives_each_direction_what_it_gives_it_alone():
+    """Of a batch that holds both directions, each image is looked at once."""
+    network = DualStream(3, down=[1, 4, 8], up=[8])
+    start_anywhere(network)
+    a, b = torch.rand(2, 2, 1, 12, 10, 8)
+    both = network(torch.cat([a, b]), torch.cat([b, a]))
+    torch.testing.assert_close(both, torch.cat([network(a, b), network(b, a)]))
+    assert (both[:2] - both[2:]).abs().max() > 1e-3
 
 
 def trained(network, moving, fixed) -> tuple[dict, int]:
@@ -55,7 +104,7 @@ def test_activations_that_are_computed_again_train_the_same_in_less_memory(archi
     """Running statistics of normalisation among it, which see each batch once."""
     grid = (16, 12, 12)
     network = ARCHITECTURES[architecture](SETTINGS[architecture], grid)
-    torch.nn.init.normal_(network.last.weight)
+    start_anywhere(network)
     frugal = copy.deepcopy(network)
     recompute_activations(frugal)
     moving, fixed = torch.rand(2, 2, 1, *grid)
