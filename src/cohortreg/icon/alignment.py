@@ -1,0 +1,172 @@
+"""Where images of a pair lie far apart: a rotation, a shift and what an affine map adds, found without a start.
+
+A fit follows the gradient of its similarity, and finds the way over about an eighth of the field of view. Beyond, every
+rotation of a set is tried with every shift at a twelfth of the resolution, as a product of Fourier transforms; the best
+few and the identity become affine maps by Adam, and the best of these is what the images say.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cohortreg.icon.losses import within
+from cohortreg.icon.similarities import CorrelationWithOne
+from cohortreg.maps.fields import AffineMap
+from cohortreg.maps.grids import identity_map, interpolate
+
+#: Voxels of the longest axis at which rotations and shifts are tried, and at which the best become affine maps.
+SEARCHED, REFINED = 12, 20
+#: Degrees of the rotations that are tried around each of 26 directions; those between are within Adam's reach.
+ANGLES = (22.5, 45.0)
+#: Part of the voxels that the two images share at least, and of the field of view that a shift crosses at most.
+SHARED, FARTHEST = 0.4, 0.35
+#: Rotations that become affine maps, beside the identity; the steps of Adam that each takes, and its rate, parts of the
+#: longest axis; the window of the similarity, voxels.
+BEST, STEPS, RATE, WINDOW = 3, 40, 0.02, 1.5
+#: How much better than the identity, in squared local correlation, another start has to be.
+MARGIN = 0.02
+
+
+def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap | None:
+    """The affine map from the fixed to the moving image of a pair that lies far apart; None where it does not.
+
+    images: the moving and the fixed one, [2, 1, *grid], three-dimensional or two. bounds: what of them was imaged, see
+    `losses.within`, [2, 2, dim]. extent: of the grid between its outer voxel centres, in millimetres. The map is of
+    unit coordinates, [1, dim, dim + 1].
+    """
+    scale = torch.tensor(extent, dtype=images.dtype, device=images.device)
+    scale = scale / scale.max()
+    searched = _coarse(images, SEARCHED)
+    rotations = torch.stack([_in_unit(rotation, scale) for rotation in _rotations(len(extent))])
+    starts = _shifted(searched, bounds, rotations)
+    identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
+    found, losses = _refined(_coarse(images, REFINED), bounds, torch.stack([identity, *starts]), scale)
+    best = int(losses.argmin())
+    if best == 0 or losses[best] > losses[0] - MARGIN:
+        return None
+    return AffineMap(found[best : best + 1])
+
+
+def _coarse(images: Tensor, longest: int) -> Tensor:
+    """Images of so many voxels along their longest axis, each the mean of what it covers."""
+    shape = images.shape[2:]
+    factor = max(max(shape) / longest, 1)
+    pool = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(shape)]
+    return pool(images, [max(round(size / factor), 2) for size in shape])
+
+
+def _rotations(dim: int) -> list[Tensor]:
+    """Matrices [dim, dim]: the identity, and rotations by `ANGLES`, in a plane or around 26 directions."""
+    if dim == 2:
+        angles = [math.radians(sign * angle) for angle in ANGLES for sign in (1, -1)]
+        turns = [torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]]) for a in angles]
+        return [torch.eye(2), *turns]
+    directions = [torch.tensor(d, dtype=torch.float32) for d in product((-1, 0, 1), repeat=3) if any(d)]
+    return [
+        torch.eye(3),
+        *(
+            torch.linalg.matrix_exp(math.radians(angle) * _cross(direction / direction.norm()))
+            for angle in ANGLES
+            for direction in directions
+        ),
+    ]
+
+
+def _cross(axis: Tensor) -> Tensor:
+    """The matrix of the cross product with an axis."""
+    x, y, z = axis.tolist()
+    return torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+
+
+def _in_unit(linear: Tensor, scale: Tensor) -> Tensor:
+    """A linear map of millimetres around the middle of the grid, as an affine one of unit coordinates."""
+    linear = linear.to(scale) * scale / scale[:, None]
+    middle = torch.full_like(scale, 0.5)
+    return torch.cat([linear, (middle - linear @ middle)[:, None]], 1)
+
+
+def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
+    """The maps of which, with its best shift, the images correlate most, the best `BEST`.
+
+    Correlation is the normalised one over the voxels that both images have at a shift (Padfield, IEEE TIP 2012), and
+    squared, so that contrast may be reversed. images: [2, 1, *grid].
+    """
+    shape, dim = images.shape[2:], images.dim() - 2
+    padded = [2 * size for size in shape]
+    axes = tuple(range(-dim, 0))
+
+    def transformed(values: Tensor) -> Tensor:
+        return torch.fft.rfftn(values, s=padded, dim=axes)
+
+    def products(first: Tensor, second: Tensor) -> Tensor:
+        """Sums over x of first(x) second(x + shift), at each shift."""
+        return torch.fft.irfftn(first.conj() * second, s=padded, dim=axes)
+
+    centres = identity_map(shape, images.device, images.dtype)
+    moving, fixed = images.split(1)
+    points = AffineMap(maps).on_grid(shape)
+    seen = within(points, bounds[:1])[:, 0]
+    turned = interpolate(moving.expand(len(maps), *moving.shape[1:]), points)[:, 0] * seen
+    seen_fixed = within(centres, bounds[1:])[:, 0]
+    fixed = fixed[:, 0] * seen_fixed
+    of_fixed, of_square, of_seen = map(transformed, (fixed, fixed**2, seen_fixed))
+    by_turned, by_square, by_seen = map(transformed, (turned, turned**2, seen))
+    shared = products(of_seen, by_seen).clamp(min=1e-3)
+    sum_fixed, sum_turned = products(of_fixed, by_seen), products(of_seen, by_turned)
+    covariance = products(of_fixed, by_turned) - sum_fixed * sum_turned / shared
+    spread_fixed = (products(of_square, by_seen) - sum_fixed**2 / shared).clamp(min=1e-6)
+    spread_turned = (products(of_seen, by_square) - sum_turned**2 / shared).clamp(min=1e-6)
+    correlation = covariance**2 / (spread_fixed * spread_turned)
+    correlation = torch.where(shared >= SHARED * seen_fixed.sum(), correlation, 0)
+    shifts = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in padded), indexing="ij")
+    near = torch.stack([s.abs() <= FARTHEST * n for s, n in zip(shifts, shape, strict=True)]).all(0)
+    correlation = torch.where(near.to(images.device), correlation, 0).flatten(1)
+    best, places = correlation.max(1)
+    starts = []
+    for number in best.argsort(descending=True)[:BEST].tolist():
+        shift = torch.stack([s.flatten()[places[number]] for s in shifts]).to(images)
+        shift = shift / torch.tensor([max(n - 1, 1) for n in shape], device=images.device)
+        linear, offset = maps[number, :, :-1], maps[number, :, -1]
+        starts.append(torch.cat([linear, (offset + linear @ shift)[:, None]], 1))
+    return starts
+
+
+def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Affine maps, each by Adam from a start, [starts, dim, dim + 1], and what squared local correlation each lacks."""
+    shape, dim = images.shape[2:], images.dim() - 2
+    count = len(starts)
+    moving, fixed = (image.expand(count, *image.shape[1:]) for image in images.split(1))
+    similarity = CorrelationWithOne(WINDOW, fixed, squared=True)
+    from_middle = identity_map(shape, images.device, images.dtype) - 0.5
+    seen = within(from_middle + 0.5, bounds[1:])
+    start, middles = starts[..., :-1], starts[..., :-1].sum(-1) / 2 + starts[..., -1]
+    # Of the longest axis, so that each parameter moves points about as far as the others do.
+    change = torch.zeros_like(starts).requires_grad_(True)
+    optimizer = torch.optim.Adam([change], lr=RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+
+    def affine() -> tuple[Tensor, Tensor]:
+        return start + change[..., :-1] * scale / scale[:, None], middles + change[..., -1] / scale
+
+    def warped() -> tuple[Tensor, Tensor]:
+        linear, middle = affine()
+        phi = (linear @ from_middle.flatten(2)).unflatten(2, shape) + middle.reshape(count, dim, *[1] * dim)
+        return interpolate(moving, phi), within(phi.detach(), bounds[:1]) * seen
+
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        similarity(*warped()).backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        linear, middle = affine()
+        found = torch.cat([linear, (middle - linear.sum(-1) / 2)[..., None]], -1)
+        similarity = CorrelationWithOne(WINDOW, fixed[:1], squared=True)
+        images, weights = warped()
+        lacking = [similarity(*each) for each in zip(images.split(1), weights.split(1), strict=True)]
+        shared = weights.flatten(1).sum(1) >= SHARED * seen.sum()
+        return found, torch.where(shared, torch.stack(lacking), math.inf)
