@@ -24,7 +24,7 @@ CONFIGURATION = {
     "structures": {"shell": [1], "core": [2]},
     "models": {
         "icon": {
-            "network": {"down": [2, 4, 8], "up": [4, 4]},
+            "network": {"architecture": "unet", "down": [2, 4, 8], "up": [4, 4]},
             "similarity": "mse",
             "stages": [
                 {
