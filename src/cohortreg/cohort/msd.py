@@ -35,9 +35,9 @@ def import_msd(
 
     Only what is on disk is listed: an image, with its label where dataset.json names one. Every image is a subject of
     its own, named after its file; blanks in it become underscores. `test_fraction` of them, at least one, are test
-    subjects; `pairs` pairs are drawn among those; what is in the tables `before` stays, see `split.drawn`. The dataset's
-    own unlabelled test images are left out: nothing could be measured on them. say: called with a sentence for each
-    kind of file that is not used.
+    subjects; `pairs` pairs are drawn among those; what is in the tables `before` stays, see `split.drawn`. The
+    dataset's own unlabelled test images are left out: nothing could be measured on them. say: called with a sentence
+    for each kind of file that is not used.
 
     Raises UserError where dataset.json is missing or malformed, none of its images is there, or there are not as many
     pairs.

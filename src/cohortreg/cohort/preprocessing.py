@@ -10,7 +10,14 @@ import pandas as pd
 from cohortreg.cohort.ratings import rated_out
 from cohortreg.cohort.shards import pair_shards, row_digest, shard_of
 from cohortreg.cohort.sidecars import read_sidecar, write_sidecar
-from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_table, write_table
+from cohortreg.cohort.tables import (
+    leak_warnings,
+    read_images,
+    read_pairs,
+    read_table,
+    require_training,
+    write_table,
+)
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import digest, digest_file, write_json
@@ -174,6 +181,7 @@ def merge_cohort(
     good, good_pairs = images[~bad], pairs[~bad_pairs]
     sidecars = {image_id: sidecar for image_id, _, _, sidecar, *_ in index}
     digests = {image_id: made_from for image_id, _, _, _, made_from, _ in index}
+    require_training(images_path, images, models)
     behind = assign_training_sets(layout, good[good["split"] == "train"], digests, models, retrain)
     leaks = leak_warnings(good, good_pairs, trained_on(layout, models))
     summary = {

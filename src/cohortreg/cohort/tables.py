@@ -125,6 +125,20 @@ def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection
     return [f"{subjects} also in training ({named}): the results on them are not those of unseen subjects."]
 
 
+def require_training(path: Path | str, images: pd.DataFrame, learning: Sequence[str]) -> None:
+    """Raise UserError where there are fewer than two images to train on, and something to train.
+
+    path: of the table, for the message. learning: models, or rows of the comparison, that need training.
+    """
+    training = int(images["split"].eq("train").sum())
+    if learning and training < 2:
+        number = "only one image" if training else "no image"
+        raise UserError(
+            f"{path}: {number} has train in the column split, and {', '.join(learning)} must be trained on pairs of "
+            "them; mark at least two, or name only methods that need no training."
+        )
+
+
 @cache
 def _schema(name: str) -> dict:
     text = resources.files("cohortreg").joinpath("schemas", f"{name}.schema.yaml").read_text(encoding="utf-8")

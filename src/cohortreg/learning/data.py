@@ -27,10 +27,6 @@ def pack(
     imaged and the one after the last. Half precision resolves 1/2048 of that range, finer than
     the images' noise, and halves what must be read. The index is written last: where it is, both are whole.
     """
-    if not image_ids:
-        raise UserError(
-            f"{array_path}: no training images; mark images of {index_path.parents[1].name} with split 'train'"
-        )
     first, _ = read(image_ids[0])
     fields_of_view = []
     header = {"descr": "<f2", "fortran_order": False, "shape": (len(image_ids), *first.shape)}

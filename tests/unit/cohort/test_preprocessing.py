@@ -66,6 +66,17 @@ def merge(cohort):
     return merge_cohort(layout, "small", table, pairs, {"images": SHARDS, "pairs": 2})
 
 
+def test_a_model_needs_training_images_of_the_users_table(cohort):
+    table, pairs, _, layout = cohort
+    shards = {"images": SHARDS, "pairs": 2}
+    run(cohort)
+    table.write_text(table.read_text().replace("train", "test"))
+    with pytest.raises(
+        UserError, match=f"^{table}: no image has train in the column split, and icon must be"
+    ):
+        merge_cohort(layout, "small", table, pairs, shards, ["icon"])
+
+
 def test_whole_cohort(cohort):
     table, pairs, _, layout = cohort
     assert set(run(cohort).values()) == {""}

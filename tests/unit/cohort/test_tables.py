@@ -13,6 +13,7 @@ from cohortreg.cohort.tables import (
     read_images,
     read_pairs,
     read_table,
+    require_training,
     write_table,
 )
 from cohortreg.errors import UserError
@@ -126,6 +127,19 @@ def test_bad_table_of_pairs(table, text, words):
 def test_both_directions_are_two_pairs(table):
     images = read_images(table(IMAGES))
     assert len(read_pairs(table(PAIRS), images)) == 2
+
+
+def test_what_must_be_trained_needs_two_training_images(table):
+    one = read_images(table(IMAGES))
+    none = one.assign(split="test")
+    for images, words in (
+        (one, "only one image has train"),
+        (none, "no image has train in the column split"),
+    ):
+        require_training("mine.tsv", images, [])
+        with pytest.raises(UserError, match=rf"^mine.tsv: {words}.* icon-4step must be trained"):
+            require_training("mine.tsv", images, ["icon-4step"])
+    require_training("mine.tsv", pd.concat([one, one]), ["icon-4step"])
 
 
 def test_no_warning_without_leak(table):
