@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cohortreg.cohort.folders import ODD, counted, exists, few
-from cohortreg.cohort.tables import PUBLISHED, read_images, read_pairs
+from cohortreg.cohort.tables import PUBLISHED, read_images, read_pairs, refuse_other_separator
 from cohortreg.errors import UserError
 from cohortreg.files import whole
 
@@ -71,6 +71,7 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> N
     """Raise UserError where a table has a header without some of the columns."""
     lacking = [column for column in columns if column not in table]
     if lacking and len(table.columns):
+        refuse_other_separator(path, list(table.columns))
         raise UserError(
             f"{path} has no column {', '.join(lacking)}; add it to the first row (tabs separate columns), or name "
             "another folder."

@@ -193,6 +193,8 @@ def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]
 def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
     """Refuse a header that lacks a column or has one twice."""
     missing = [column for column in schema["required"] if column not in header]
+    if missing:
+        refuse_other_separator(path, header)
     if any(f'"{column}"' in header for column in missing):
         raise UserError(f"{path} has {missing[0]} in quotation marks in its first row; {WITHOUT_QUOTES}.")
     if missing:
@@ -201,6 +203,13 @@ def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
         )
     if twice := [column for place, column in enumerate(header) if column in header[:place]]:
         raise UserError(f"{path} has the column '{twice[0]}' twice; remove or rename one.")
+
+
+def refuse_other_separator(path: Path, header: Sequence[str]) -> None:
+    """Raise UserError where a header without tabs is separated by something else."""
+    for character, name in ((";", "semicolons"), (",", "commas"), (" ", "spaces")):
+        if len(header) == 1 and character in header[0].strip():
+            raise UserError(f"{path} is separated by {name}; save it as tab-separated text.")
 
 
 def _check_names(path: Path, image_ids: pd.Series) -> None:

@@ -84,7 +84,10 @@ def test_spreadsheets_habits_are_forgiven(table, text):
         ("\tb.nii.gz\t", "\t\t", ["row 3", "column image", "is empty"]),
         ("\tb.nii.gz\t", "\tb.nii.gz\tb\tc", ["row 3", "7 cells for 6 columns"]),
         ("\tsplit\t", "\tgroup\t", ["no column split"]),
-        ("\t", ",", ["no column image_id, subject_id", "tabs"]),
+        ("\t", ",", ["is separated by commas; save it as tab-separated text"]),
+        ("\t", ";", ["is separated by semicolons;"]),
+        ("\t", " ", ["is separated by spaces;"]),
+        ("\t", '","', ["is separated by commas;"]),
     ],
 )
 def test_bad_table_of_images(table, old, new, words):
