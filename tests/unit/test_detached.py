@@ -106,11 +106,13 @@ def test_headers_that_ask_for_too_much(tmp_path):
     refused(tmp_path / "a.nhdr", "no text in UTF-8")
 
 
-@pytest.mark.parametrize("named", [".", "pipe", "/dev/zero"])
-def test_voxels_that_are_no_plain_file(tmp_path, named):
+@pytest.mark.parametrize(
+    ("named", "kind"), [(".", "folder"), ("pipe", "named pipe"), ("/dev/zero", "device")]
+)
+def test_voxels_that_are_no_plain_file(tmp_path, named, kind):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.mhd").write_text(METAIMAGE + named)
-    with pytest.raises(BadImage, match="is no plain file"):
+    with pytest.raises(BadImage, match=f"is a {kind} and not a file"):
         digest_file(tmp_path / "a.mhd")
 
 

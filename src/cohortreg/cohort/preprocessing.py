@@ -20,10 +20,9 @@ from cohortreg.cohort.tables import (
 )
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest, digest_file, write_json
+from cohortreg.files import check_whole, digest, digest_file, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
-from cohortreg.images.stored import check_image
 from cohortreg.layout import Layout
 from cohortreg.places import require_root
 
@@ -88,7 +87,7 @@ def _preprocess_row(
     image_path = root / row["image"]
     label_path = root / row["label"] if row["label"] else None
     for path in filter(None, (image_path, label_path)):
-        check_image(path)
+        check_whole(path)
     made_from = {  # as it reads back from JSON
         "image": row["image"],
         "image_sha256": _sha256(image_path),
@@ -114,11 +113,8 @@ def _preprocess_row(
 
 
 def _sha256(path: Path | None) -> str:
-    """SHA-256 of a file or a folder of slices; of one that is not there, "", which `read_labelled` explains."""
-    try:
-        return digest_file(path) if path is not None else ""
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
+    """SHA-256 of a file or a folder of slices; "" of what is not there."""
+    return digest_file(path) if path is not None and path.exists() else ""
 
 
 def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:

@@ -13,12 +13,12 @@ import numpy as np
 import SimpleITK
 
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import whole
+from cohortreg.files import check_whole, whole
 from cohortreg.images import mgh, nifti
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import LPS_TO_RAS, ras_affine
-from cohortreg.images.stored import check_image, cut_short, no_image
+from cohortreg.images.stored import cut_short, no_image
 
 WRITTEN_BY_NIBABEL, WRITTEN_BY_ITK = (".nii", ".nii.gz"), (".mha", ".nrrd")
 MOST_LABEL = 2**53
@@ -207,7 +207,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
     """Shape, affine and array of a file or series as they are there. Nothing but files and folders is opened."""
-    check_image(path)
+    check_whole(path)
     if is_series(path):
         array, affine = read_series(path)
         return array.shape, affine, array

@@ -19,10 +19,10 @@ from nibabel.spm99analyze import Spm99AnalyzeHeader
 from nibabel.volumeutils import apply_read_scaling
 
 from cohortreg.errors import BadImage
+from cohortreg.files import check_file
 from cohortreg.images.guarded import call
 from cohortreg.images.stored import (
     beginning,
-    check_file,
     check_size,
     content,
     cut_short,
@@ -87,7 +87,7 @@ def _files(path: Path) -> tuple[Path, Path]:
         file = path.with_name(stem + ending + given[4:])
         other = path.with_name(stem + ending + ("" if given[4:] else ".gz"))
         found.append(other if other.exists() and not file.exists() else file)
-        check_file(found[-1])
+        check_file(found[-1], header=path)
         check_compression(found[-1])
     return found[0], found[1]
 

@@ -205,7 +205,7 @@ def spoil(root, how):
 
 
 WAYS = {
-    "missing": ("i1.nii.gz", "does not exist"),
+    "missing": ("i1.nii.gz", "no such file"),
     "cut short": ("i1.nii.gz", "cut short"),
     "not an image": ("i1.nii.gz", "not an image"),
     "4D": ("i1.nii.gz", "3D"),
@@ -216,7 +216,7 @@ WAYS = {
     "header of 32767 voxels along each axis": ("i1.nii.gz", "claims"),
     "named pipe": ("i1.nii.gz", "a named pipe"),
     "label that is a device": ("l1.nii.gz", "a device"),
-    "label missing": ("l1.nii.gz", "does not exist"),
+    "label missing": ("l1.nii.gz", "no such file"),
     "label of other geometry": ("l1.nii.gz", "another geometry"),
     "label without structure": ("l1.nii.gz", "no voxel of two (value 2)"),
 }
@@ -314,7 +314,7 @@ def test_nothing_left(cohort):
     for n in range(8):
         (root / f"i{n}.nii.gz").unlink()
     run(cohort)
-    with pytest.raises(UserError, match=r"every image of small is excluded, .*i0.nii.gz does not exist"):
+    with pytest.raises(UserError, match=r"every image of small is excluded, .*i0.nii.gz: no such file"):
         merge(cohort)
 
 

@@ -90,7 +90,7 @@ def test_single_volume_in_a_fourth_axis_is_3d(tmp_path, ramp):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match="does not exist") as error:
+    with pytest.raises(UserError, match="no such file; correct the path") as error:
         read_image(tmp_path / "none.nii.gz")
     one_sentence(error, tmp_path / "none.nii.gz")
 
