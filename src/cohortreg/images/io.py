@@ -151,9 +151,7 @@ def label_type(one: np.dtype, other: np.dtype) -> np.dtype:
 def check_image_name(path: Path) -> None:
     """Raise UserError where a file's name ends in nothing that `write_image` writes."""
     if not path.name.endswith((*WRITTEN_BY_NIBABEL, *WRITTEN_BY_ITK)):
-        raise UserError(
-            f"{path}: no image is written under this name; let it end in .nii.gz, .nii, .mha or .nrrd."
-        )
+        raise UserError(f"{path}: unsupported extension; use .nii.gz, .nii, .mha or .nrrd.")
 
 
 def write_image(path: Path | str, image: Image) -> None:

@@ -69,12 +69,11 @@ def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def check_name(path: Path) -> None:
-    """Raise UserError where a file's name ends in nothing that `write` writes."""
+    """Raise UserError where `write` does not write files with this extension."""
     # In small letters: ITK knows no others.
     if not path.name.endswith((*_WRITTEN_FIELDS, *_WRITTEN_TRANSFORMS)):
         raise UserError(
-            f"{path}: no transform is written under this name; let it end in .nii.gz (a displacement field), .h5, "
-            ".hdf5 or .tfm (ITK's)."
+            f"{path}: unsupported extension; use .nii.gz (a displacement field), .h5, .hdf5 or .tfm (ITK's)."
         )
 
 
@@ -138,7 +137,7 @@ def read(path: Path) -> Read:
     Raises UserError where the file is missing or is neither.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such transform; correct the path.")
+        raise UserError(f"{path}: no such file; correct the path.")
     if has_suffix(path, FIELDS):
         return _read_field(path)
     _read_elsewhere(path)

@@ -32,12 +32,12 @@ def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors
     name = path.name.lower()
     kinds = {".csv": _move_table, ".json": _move_markups, ".vtk": _move_mesh, ".stl": _move_mesh}
     if not path.is_file():
-        raise UserError(f"{path} does not exist; correct the path.")
+        raise UserError(f"{path}: no such file; correct the path.")
     for suffix, move in kinds.items():
         if name.endswith(suffix):
             if not output.name.lower().endswith(suffix):
                 raise UserError(
-                    f"{output}: points of a {suffix} file are written as one; let it end in {suffix}."
+                    f"{output}: points of a {suffix} file are written to one; use the extension {suffix}."
                 )
             return move(path, output, mover, frame, mirrors)
     raise UserError(f"{path}: points are read from .csv, .mrk.json, .vtk and .stl files; give one of those.")

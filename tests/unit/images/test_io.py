@@ -286,7 +286,7 @@ def test_other_formats_that_are_written_are_read(tmp_path, suffix, shape):
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.NRRD", "a.mhd"])
 def test_formats_that_are_not_written(tmp_path, ramp, name):
-    with pytest.raises(UserError, match=r"let it end in \.nii\.gz"):
+    with pytest.raises(UserError, match=r"unsupported extension; use \.nii\.gz"):
         write_image(tmp_path / name, Image(ramp, AFFINE))
     assert not list(tmp_path.iterdir())
 

@@ -200,7 +200,7 @@ def test_the_outside_of_a_mirrored_mesh_stays_outside(sphere, tmp_path):
         ("in.csv", "x,y,z\n1,2,far\n", "out.csv", "no table of numbers"),
         ("in.csv", "", "out.csv", "has no columns x, y and z"),
         ("in.csv", "x,y,z\n1,2,nan\n", "out.csv", "NaN or infinite"),
-        ("in.csv", "x,y,z\n1,2,3\n", "out.json", "let it end in .csv"),
+        ("in.csv", "x,y,z\n1,2,3\n", "out.json", "use the extension .csv"),
         ("in.mrk.json", "{}", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.mrk.json", "[1", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.csv", "x,y,z\n1,2,3\nfour,4,5,6\n", "out.csv", "row 2 below the names has another number"),
@@ -228,5 +228,5 @@ def test_files_without_points_are_one_sentence(tmp_path, name, content, output, 
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="no such file; correct the path"):
         move_points(tmp_path / "in.csv", tmp_path / "out.csv", shifted)
