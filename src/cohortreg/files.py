@@ -134,13 +134,11 @@ def check_writable(path: Path) -> None:
     path = Path(path)
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
-        raise UserError(f"{path} cannot be written, because {folder} is no folder; choose another.")
+        raise UserError(f"{path} cannot be written, because {folder} is not a folder; choose another.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{path} cannot be written, because {folder} may not be written to; choose another.")
+        raise UserError(f"{path} cannot be written, because {folder} is not writable; choose another.")
     if path.is_dir():
-        raise UserError(
-            f"{path} is a folder, so that no file can be written under that name; choose another."
-        )
+        raise UserError(f"{path} is a folder, so no file can be written under that name; choose another.")
 
 
 def _full(folder: Path, error: Exception) -> bool:
@@ -194,7 +192,7 @@ def check_seal(path: Path, command: str = "the command that writes it") -> None:
     except FileNotFoundError:
         return
     if written != [hashlib.sha256(path.read_bytes()).hexdigest()]:
-        raise UserError(damaged(path, "its checksum is another", command))
+        raise UserError(damaged(path, "its checksum does not match", command))
 
 
 def _seal_of(path: Path) -> Path:
@@ -231,7 +229,7 @@ def read_json(path: Path, command: str = "the command that writes it") -> Record
         raise UserError(damaged(path, "it does not hold what was written", command))
     named = str(path).replace("{", "{{").replace("}", "}}")
     return Record(
-        content, f"{named} has no {{key}}, as if of another version; delete it and run {command} again."
+        content, f"{named} has no {{key}}, as if from another version; delete it and run {command} again."
     )
 
 

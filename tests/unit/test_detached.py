@@ -90,7 +90,7 @@ def refused(path, words):
 )
 def test_a_pattern_that_is_no_number_in_a_name(tmp_path, pattern):
     (tmp_path / "a.mhd").write_text(METAIMAGE + pattern)
-    refused(tmp_path / "a.mhd", "a pattern that is no name with one number")
+    refused(tmp_path / "a.mhd", "a pattern other than a name with one number")
 
 
 def test_headers_that_ask_for_too_much(tmp_path):
@@ -101,9 +101,9 @@ def test_headers_that_ask_for_too_much(tmp_path):
     (tmp_path / "a.nhdr").write_text(NRRD + "-")
     refused(tmp_path / "a.nhdr", "standard input")
     (tmp_path / "a.nhdr").write_text(NRRD + "a\0b")
-    refused(tmp_path / "a.nhdr", "no text in UTF-8")
+    refused(tmp_path / "a.nhdr", "not UTF-8 text")
     (tmp_path / "a.nhdr").write_bytes(NRRD.encode() + b"\xff.raw")
-    refused(tmp_path / "a.nhdr", "no text in UTF-8")
+    refused(tmp_path / "a.nhdr", "not UTF-8 text")
 
 
 @pytest.mark.parametrize(

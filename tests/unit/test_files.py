@@ -95,14 +95,14 @@ def test_a_folder_under_the_name_of_a_file_is_kept(tmp_path):
 
 def test_a_file_under_the_name_of_a_folder_is_kept(tmp_path):
     (tmp_path / "file").write_text("kept")
-    refused(tmp_path / "file" / "below" / "out.tsv", "file is no folder")
+    refused(tmp_path / "file" / "below" / "out.tsv", "file is not a folder")
     assert (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_to(tmp_path):
     tmp_path.chmod(0o500)
-    refused(tmp_path / "below" / "out.tsv", "may not be written to")
+    refused(tmp_path / "below" / "out.tsv", "is not writable")
     tmp_path.chmod(0o700)
 
 
@@ -215,7 +215,7 @@ def test_a_sealed_file_is_what_was_written_or_refused(tmp_path):
     check_seal(path)
     subprocess.run(["sha256sum", "--check", "0.csv.sha256"], cwd=tmp_path, check=True, capture_output=True)
     path.write_text("a\n9\n")
-    with pytest.raises(UserError, match=r"0\.csv is cut short or damaged \(its checksum is another\)"):
+    with pytest.raises(UserError, match=r"0\.csv is cut short or damaged \(its checksum does not match\)"):
         check_seal(path)
     with pytest.raises(OSError), sealed(path):
         raise OSError("killed while it was written")

@@ -202,9 +202,7 @@ def _content(path: Path) -> bytes:
     if not os.path.lexists(path):
         return b""
     if not path.is_file():
-        raise UserError(
-            f"{path} is no file, or a link to what is not there; move it, or name another folder."
-        )
+        raise UserError(f"{path} is not a file, or is a broken link; move it, or name another folder.")
     return path.read_bytes()
 
 
@@ -248,7 +246,7 @@ def _write(output: Path, contents: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             path = output / name
             if path.exists() and not os.access(path, os.W_OK):
-                raise UserError(f"{path} may not be written to; permit it, or name another folder.")
+                raise UserError(f"{path} is not writable; change its permissions, or name another folder.")
             beside[path] = stack.enter_context(whole(path.resolve() if path.is_symlink() else path))
             beside[path].write_bytes(content)
             if path.exists():

@@ -105,7 +105,7 @@ def read_table(
         raise UserError(damaged(path, "a row has no end", command))
     if missing := [column for column in columns if column not in header]:
         raise UserError(
-            f"{path} has no column {missing[0]}, as if of an earlier version; delete it and run {command} again."
+            f"{path} has no column {missing[0]}, as if from an earlier version; delete it and run {command} again."
         )
     return pd.DataFrame(rows, columns=header, dtype=str)
 
@@ -175,7 +175,7 @@ def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); mend that.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); fix that.") from error
     # Parsed by hand: pandas takes quotation marks for quotation, shortens long rows and counts blank lines in its own
     # way, and the row in the message must be the one that a text editor shows.
     cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
@@ -218,15 +218,15 @@ def _check_names(path: Path, image_ids: pd.Series) -> None:
         size = len(image_id.encode())
         if size > LONGEST_ID:
             raise UserError(
-                f"{path}, row {line}, column image_id: '{image_id[:20]}...' has {size} bytes, and the names of files "
+                f"{path}, row {line}, column image_id: '{image_id[:20]}...' has {size} bytes, and file names "
                 f"have room for {LONGEST_ID}; give it a shorter name, here and in the table of pairs."
             )
     alike = image_ids.map(lambda image_id: unicodedata.normalize("NFC", image_id).casefold())
     for line in alike[alike.duplicated()].index:
         first = alike.index[alike == alike[line]][0]
         raise UserError(
-            f"{path}, row {line}: image_id '{image_ids[line]}' and '{image_ids[first]}' of row {first} differ in case "
-            "or in how accents are written only, and some file systems take their files for the same; rename one."
+            f"{path}, row {line}: image_id '{image_ids[line]}' and '{image_ids[first]}' of row {first} differ only "
+            "in case or in how accents are written, and some file systems take their files for the same; rename one."
         )
 
 
@@ -246,7 +246,7 @@ def _check_column(path: Path, column: pd.Series, rule: dict) -> None:
     if "enum" in rule or "pattern" in rule:
         for line, value in column[column.str.fullmatch('".+"')].items():
             raise UserError(
-                f"{path}, row {line}, column {column.name}: {value} stands in quotation marks; {WITHOUT_QUOTES}."
+                f"{path}, row {line}, column {column.name}: {value} is in quotation marks; {WITHOUT_QUOTES}."
             )
 
 

@@ -190,7 +190,7 @@ def training_images(layout: Layout, training_set: str) -> list[str]:
             or image_digest(read_sidecar(layout, image_id)) != made_from
         ):
             raise UserError(
-                f"{layout.training_images(training_set)}: image '{image_id}' is not there as it was any more; "
+                f"{layout.training_images(training_set)}: image '{image_id}' has changed or is missing; "
                 "--config retrain=last or retrain=scratch trains with the images that are"
             )
     return table["image_id"].tolist()

@@ -136,7 +136,7 @@ def read_label(path: Path | str) -> Image:
     low, high = int(array.min()), int(array.max())
     if max(-low, high) > MOST_LABEL:  # resampling is in float64
         raise BadImage(
-            f"{path} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: number them anew."
+            f"{path} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: renumber them."
         )
     smallest = label_type(np.min_scalar_type(low), np.min_scalar_type(high))
     return Image(array.astype(smallest, copy=False), affine)
@@ -236,7 +236,7 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
 def _check_affine(path: Path, affine: np.ndarray) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise BadImage(
-            f"{path} has no usable geometry in its header (its affine is singular); mend the header."
+            f"{path} has no usable geometry in its header (its affine is singular); correct the header."
         )
     if not nifti.has_right_angles(affine):
         raise nifti.sheared(path)

@@ -110,7 +110,7 @@ def cut_short(path: Path) -> BadImage:
 
 def damaged(path: Path) -> BadImage:
     """What to say of a file whose content is not what was written."""
-    return BadImage(f"{path} is cut short or damaged (its checksum is another); copy or export it again.")
+    return BadImage(f"{path} is cut short or damaged (its checksum does not match); copy or export it again.")
 
 
 def no_image(path: Path) -> BadImage:

@@ -78,9 +78,7 @@ class TrainingImages:
     def verify(self) -> None:
         """Raise UserError where the array is not the one that was written any more."""
         if self.sha256 != self.recorded:
-            raise UserError(
-                f"{self.path}: damaged, its SHA-256 is not the one that was written beside it; {_AGAIN}"
-            )
+            raise UserError(f"{self.path}: damaged, its SHA-256 is not the one recorded beside it; {_AGAIN}")
 
     def __len__(self) -> int:
         return len(self._array)
@@ -126,7 +124,7 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged header sets off
-        raise UserError(f"{path}: is no array, or cut short; {_AGAIN}") from error
+        raise UserError(f"{path}: is not an array, or is cut short; {_AGAIN}") from error
     if array.dtype != np.dtype("<f2") or array.shape != shape or path.stat().st_size != whole_size:
         raise UserError(
             f"{path}: holds {array.dtype} {list(array.shape)} and not, as its index says, float16 {list(shape)}; "

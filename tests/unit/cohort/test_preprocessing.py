@@ -293,7 +293,7 @@ def test_fail_stops_at_the_bad_image_and_damages_nothing(cohort):
         assert not path.name.startswith(".")
 
 
-def test_image_mended_later_comes_back(cohort):
+def test_image_fixed_later_comes_back(cohort):
     root = cohort[2]
     good = (root / "i1.nii.gz").read_bytes()
     spoil(root, "cut short")

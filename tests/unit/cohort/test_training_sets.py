@@ -91,7 +91,7 @@ def test_an_image_that_was_replaced_makes_another_training_set(layout):
     first = training_of(layout, "icon")["training_set"]
     preprocessed(layout, "b", raw="another")
     assert len(assign(layout, "ab")) == 1
-    with pytest.raises(UserError, match="image 'b' is not there as it was any more"):
+    with pytest.raises(UserError, match="image 'b' has changed or is missing"):
         training_images(layout, first)
 
 

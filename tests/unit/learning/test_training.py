@@ -362,7 +362,7 @@ def test_weights_that_may_not_be_read_are_not_called_missing(tmp_path):
     user = os.geteuid()
     os.seteuid(65534 if user == 0 else user)
     try:
-        with pytest.raises(UserError, match="you may not read these weights"):
+        with pytest.raises(UserError, match="no permission to read these weights"):
             weights.load(path)
     finally:
         os.seteuid(user)
