@@ -88,7 +88,7 @@ def repeated_keys(path: Path) -> list[str]:
             line = key.start_mark.line + 1
             if isinstance(key, yaml.ScalarNode) and key.value in lines:
                 sentences.append(
-                    f"configuration {path}: line {line}: {key.value} is there already, in line {lines[key.value]}; "
+                    f"configuration {path}: line {line}: {key.value} is already given in line {lines[key.value]}; "
                     "the last counts, remove the other."
                 )
             if isinstance(key, yaml.ScalarNode):
@@ -322,7 +322,7 @@ def _as_asked(value: object, rule: Mapping, definitions: Mapping = {}, where: st
         for key, part in value.items():
             here = f"{where}.{key}" if where else str(key)
             if not isinstance(key, str):
-                _fail(here, f"the key {key!r} is no text; put it in quotes")
+                _fail(here, f"the key {key!r} is not text; put it in quotes")
             part_rule = named.get(key, others if isinstance(others, Mapping) else {})
             read[key] = _as_asked(part, part_rule, definitions, here)
         return read

@@ -35,7 +35,7 @@ def referred(path: Path) -> list[Path]:
         return _together(path)
     if any(re.search(r"[\0-\x1f\ud800-\udfff]", file) for file in named):
         raise BadImage(
-            f"{path} names a file with bytes that are no text in UTF-8; rename it, or export it again."
+            f"{path} names a file with bytes that are not UTF-8 text; rename it, or export it again."
         )
     files = [path.parent / file for file in named]
     if path in files:
@@ -111,7 +111,7 @@ def _numbered(path: Path, words: list[str], last: int) -> list[str]:
     numbers = [int(word) if re.fullmatch(r"-?\d{1,9}", word) else None for word in words[1:4]]
     if pattern is None or None in numbers or 0 in numbers[2:]:
         raise BadImage(
-            f"{path} names the files of its voxels by a pattern that is no name with one number, such as "
+            f"{path} names the files of its voxels by a pattern other than a name with one number, such as "
             "slice%03d.raw 1 20 1; correct it, or export the image into one file."
         )
     first, last, step = [*numbers, *(1, last, 1)[len(numbers) :]]

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence that says what is wrong, where, and what to do.
+    """Something the user can fix: one sentence that says what is wrong, where, and what to do.
 
     The command line prints it without a traceback and ends with exit code 1.
     """

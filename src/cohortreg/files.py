@@ -21,6 +21,17 @@ FULL = 2**16
 LONGEST = 255
 
 
+MISSING = (errno.ENOENT, errno.ENOTDIR)
+#: What the system says of a file itself; everything else that it refuses is a fault of the machine.
+OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO)
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
 #: What this process has done so far, for `provenance`: files that it wrote, and those that it read with their SHA-256.
 written: list[Path] = []
 read: dict[Path, str] = {}
@@ -123,13 +134,11 @@ def check_writable(path: Path) -> None:
     path = Path(path)
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
-        raise UserError(f"{path} cannot be written, because {folder} is no folder; choose another.")
+        raise UserError(f"{path} cannot be written, because {folder} is not a folder; choose another.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{path} cannot be written, because {folder} may not be written to; choose another.")
+        raise UserError(f"{path} cannot be written, because {folder} is not writable; choose another.")
     if path.is_dir():
-        raise UserError(
-            f"{path} is a folder, so that no file can be written under that name; choose another."
-        )
+        raise UserError(f"{path} is a folder, so no file can be written under that name; choose another.")
 
 
 def _full(folder: Path, error: Exception) -> bool:
@@ -183,7 +192,7 @@ def check_seal(path: Path, command: str = "the command that writes it") -> None:
     except FileNotFoundError:
         return
     if written != [hashlib.sha256(path.read_bytes()).hexdigest()]:
-        raise UserError(damaged(path, "its checksum is another", command))
+        raise UserError(damaged(path, "its checksum does not match", command))
 
 
 def _seal_of(path: Path) -> Path:
@@ -220,7 +229,7 @@ def read_json(path: Path, command: str = "the command that writes it") -> Record
         raise UserError(damaged(path, "it does not hold what was written", command))
     named = str(path).replace("{", "{{").replace("}", "}}")
     return Record(
-        content, f"{named} has no {{key}}, as if of another version; delete it and run {command} again."
+        content, f"{named} has no {{key}}, as if from another version; delete it and run {command} again."
     )
 
 
@@ -267,12 +276,10 @@ def _is_plain(entry: os.DirEntry) -> bool:
 def files_of(path: Path) -> list[Path]:
     """The files that an image consists of: of a folder its `entries`, else itself and those that it refers to.
 
-    The latter may lie anywhere and may be missing. Raises BadImage as `detached.referred` and `check_plain` do.
+    The latter may lie anywhere and may be missing. Raises BadImage as `detached.referred` and `check_file` do.
     """
-    with _of_the_file(path):
-        if path.is_dir():
-            return [Path(entry.path) for entry in entries(path)]
-    check_plain(path)
+    if stat.S_ISDIR(check_file(path).st_mode):
+        return [Path(entry.path) for entry in entries(path)]
     return list(dict.fromkeys([path, *referred(path)]))
 
 
@@ -280,51 +287,45 @@ def check_whole(path: Path) -> list[Path]:
     """The `files_of` an image; raises BadImage where one of them is missing, or no file that can be read."""
     files = files_of(path)
     for file in files:
-        try:
-            check_plain(file)
-        except FileNotFoundError as error:
-            raise BadImage(
-                f"{path} refers to {file}, which does not exist; copy or export both again."
-            ) from error
+        check_file(file, header=path)
     return files
 
 
-def check_plain(path: Path) -> None:
-    """Raise BadImage where there is something else than a plain file that may be read, such as a named pipe.
+def check_file(path: Path, header: Path | None = None) -> os.stat_result:
+    """Raise BadImage unless a path leads to a regular file or a folder that may be read; nothing else is ever opened.
 
-    FileNotFoundError where there is nothing.
+    header: what refers to the path, which must then be a file. Returns its size, times and kind. What the machine
+    refuses for another reason stays an OSError.
     """
-    with _of_the_file(path):
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise BadImage(f"{path} is no plain file but a pipe, a device or a folder; name a file.")
-        if not os.access(path, os.R_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-
-#: What a system says of a path, whatever machine it is asked on.
-REFUSED = {
-    errno.EACCES: "may not be read; ask for the right to",
-    errno.ELOOP: "is a link that leads back to itself; correct it",
-    errno.ENAMETOOLONG: "has too long a name; shorten it",
-}
-
-
-@contextmanager
-def _of_the_file(path: Path) -> Iterator[None]:
-    """BadImage instead of what a system says of a path itself, and not of the machine."""
+    path = Path(path)
     try:
-        yield
+        found = path.stat()
+        kind = stat.S_IFMT(found.st_mode)
+        if kind == stat.S_IFREG or (kind == stat.S_IFDIR and header is None):
+            os.close(os.open(path, os.O_RDONLY))
+        else:
+            raise BadImage(f"{path} is {KINDS.get(kind, 'something else')} and not a file; name a file.")
+    except ValueError as error:  # a NUL, or letters that the system has no bytes for
+        raise BadImage(f"{str(path)!r} is not a valid file name; correct the path.") from error
     except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        raise BadImage(f"{path} {REFUSED[error.errno]}.") from error
+        if error.errno in MISSING and header not in (None, path):
+            raise BadImage(
+                f"{header} refers to {path}, which does not exist; copy or export both again."
+            ) from error
+        if error.errno in MISSING:
+            raise BadImage(f"{path}: no such file; correct the path.") from error
+        if error.errno in OF_THE_FILE:
+            raise BadImage(
+                f"{path} cannot be opened: {os.strerror(error.errno)}; correct the path or its permissions."
+            ) from error
+        raise
+    return found
 
 
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's content, hexadecimal; of an image of several files, of the names and contents of all.
 
-    They count as read by this process. Raises BadImage as `check_whole` does, FileNotFoundError where there is nothing.
+    They count as read by this process. Raises BadImage as `check_whole` does.
     """
     path, shas = Path(path), {}
     for file in check_whole(path):

@@ -63,7 +63,7 @@ def refuse_results_of_others(layout: Results) -> None:
     if not os.path.lexists(root) or any(next(root.glob(name), None) for name in OURS):
         return
     if not root.is_dir():
-        raise UserError(f"{root} is no folder, so that no results can be written there; move it elsewhere.")
+        raise UserError(f"{root} is not a folder, so no results can be written there; move it elsewhere.")
     for folder, _, names in os.walk(root):
         if names:
             raise UserError(

@@ -1,11 +1,13 @@
 """Pages whose commands are run as they stand, one after the other, in a copy of the project."""
 
 import re
+import shutil
 
 import pandas as pd
 from pages import blocks, commands
 from projects import REPOSITORY
 
+from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.images.io import read_image
 from cohortreg.layout import Layout
 
@@ -33,6 +35,16 @@ def test_a_cohort_of_ones_own_and_a_subject_that_comes_later(checkout):
     ran = [re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", text, flags=re.MULTILINE) for text in said]
     assert "train" in ran[3] and "train" not in ran[4]
     assert len(list((checkout.folder / "elsewhere").glob("*_to_*.nii.gz"))) == 2 * 4
+
+
+def test_pairs_are_drawn_as_config_readme_says(checkout):
+    knees = checkout.folder / "config" / "knees"
+    knees.mkdir()
+    shutil.copy(REPOSITORY / "config" / "demo" / "images.tsv", knees)
+    (draw,) = [block for block in blocks(REPOSITORY / "config" / "README.md") if "draw_pairs" in block.text]
+    (checkout.folder / "draw.py").write_text(draw.text)
+    run(checkout, "python draw.py")
+    assert len(read_pairs(knees / "pairs.tsv", read_images(knees / "images.tsv"))) == 20
 
 
 def test_two_images(checkout):

@@ -52,7 +52,7 @@ def put(config: dict, path: str, value: object) -> None:
         ),
         ("models.icon.stages.0.learning_rate", "fast", "learning_rate: 'fast' is not of type 'number'"),
         ("models.icon.stages.0.learning_rate", float("nan"), "learning_rate: 'nan' is not of type 'number'"),
-        ("structures", {1: [1]}, "structures.1: the key 1 is no text; put it in quotes"),
+        ("structures", {1: [1]}, "structures.1: the key 1 is not text; put it in quotes"),
         ("structures", {"1": [1]}, "structures: '1' does not match"),
         ("structures", {"a\n": [1]}, "structures: 'a\\n' does not match"),
         ("cohort", 7, "cohort: 7 is not of type 'string'; put it in quotes"),
@@ -282,9 +282,9 @@ def test_a_file_without_keys_ends_in_one_sentence(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("seed: 1\nmethods: [affine]\nseed: 2\n", "line 3: seed is there already, in line 1"),
-        ("models:\n  icon:\n    noise: 0\n    noise: 1\n", "line 4: noise is there already, in line 3"),
-        ('{"seed": 1, "seed": 2}', "line 1: seed is there already, in line 1"),
+        ("seed: 1\nmethods: [affine]\nseed: 2\n", "line 3: seed is already given in line 1"),
+        ("models:\n  icon:\n    noise: 0\n    noise: 1\n", "line 4: noise is already given in line 3"),
+        ('{"seed": 1, "seed": 2}', "line 1: seed is already given in line 1"),
     ],
 )
 def test_a_key_that_is_there_twice_is_said(tmp_path, text, sentence):

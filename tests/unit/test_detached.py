@@ -90,7 +90,7 @@ def refused(path, words):
 )
 def test_a_pattern_that_is_no_number_in_a_name(tmp_path, pattern):
     (tmp_path / "a.mhd").write_text(METAIMAGE + pattern)
-    refused(tmp_path / "a.mhd", "a pattern that is no name with one number")
+    refused(tmp_path / "a.mhd", "a pattern other than a name with one number")
 
 
 def test_headers_that_ask_for_too_much(tmp_path):
@@ -101,16 +101,18 @@ def test_headers_that_ask_for_too_much(tmp_path):
     (tmp_path / "a.nhdr").write_text(NRRD + "-")
     refused(tmp_path / "a.nhdr", "standard input")
     (tmp_path / "a.nhdr").write_text(NRRD + "a\0b")
-    refused(tmp_path / "a.nhdr", "no text in UTF-8")
+    refused(tmp_path / "a.nhdr", "not UTF-8 text")
     (tmp_path / "a.nhdr").write_bytes(NRRD.encode() + b"\xff.raw")
-    refused(tmp_path / "a.nhdr", "no text in UTF-8")
+    refused(tmp_path / "a.nhdr", "not UTF-8 text")
 
 
-@pytest.mark.parametrize("named", [".", "pipe", "/dev/zero"])
-def test_voxels_that_are_no_plain_file(tmp_path, named):
+@pytest.mark.parametrize(
+    ("named", "kind"), [(".", "folder"), ("pipe", "named pipe"), ("/dev/zero", "device")]
+)
+def test_voxels_that_are_no_plain_file(tmp_path, named, kind):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.mhd").write_text(METAIMAGE + named)
-    with pytest.raises(BadImage, match="is no plain file"):
+    with pytest.raises(BadImage, match=f"is a {kind} and not a file"):
         digest_file(tmp_path / "a.mhd")
 
 

@@ -68,6 +68,18 @@ def test_a_second_run_does_nothing(finished):
     assert "Nothing to be done" in run.stdout
 
 
+def test_rows_that_need_training_without_training_images_end_before_any_job(project):
+    table = project.folder / "tables" / "images.tsv"
+    table.write_text(table.read_text().replace("train", "test"))
+    run = project.snakemake("--dry-run")
+    assert run.returncode == 1
+    assert (
+        "cohortreg: tables/images.tsv: no image has train in the column split, and icon-3step" in run.stdout
+    )
+    set_key(project, methods=["identity", "affine"], report={"reference": "affine"})
+    assert project.snakemake("--dry-run").returncode == 0
+
+
 def test_snakemakes_own_report_shows_every_figure_with_its_caption(finished, tmp_path):
     run = finished.snakemake("--report", str(tmp_path / "report.zip"))
     assert run.returncode == 0, run.stdout

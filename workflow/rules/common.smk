@@ -10,7 +10,7 @@ from cohortreg.asked import Asked
 from cohortreg.cohort.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
 from cohortreg.cohort.training_sets import keeps_training
-from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings
+from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training
 from cohortreg.errors import UserError
 from cohortreg.files import digest, read_json, read_kept
 from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
@@ -51,6 +51,8 @@ try:
     layout = Layout(Path("results") / config["cohort"])
     root = configuration.expand_root(config["root"])
     if workflow.is_main_process:
+        trained = configuration.trained_methods(config["models"])
+        require_training(config["images"], images, [row for row in config["methods"] if row in trained])
         check_places(config, images, root, layout)
         if not config["phantom"]:
             require_root(root)

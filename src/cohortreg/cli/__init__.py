@@ -19,7 +19,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; an error that a user can mend is one sentence and exit code 1.
+    """Run the command line; an error that a user can fix is one sentence and exit code 1.
 
     A command that wrote into a folder of results leaves a record there of what it did, however it ends.
     """
@@ -60,9 +60,7 @@ def main() -> None:
 
 
 def _end_without_memory() -> NoReturn:
-    print(
-        "cohortreg: the memory of this machine does not suffice; run it where there is more.", file=sys.stderr
-    )
+    print("cohortreg: not enough memory on this machine; run it where there is more.", file=sys.stderr)
     sys.exit(1)
 
 
@@ -80,4 +78,4 @@ def _let_threads_sleep() -> None:
 def _machine_fault(error: OSError) -> str:
     """A sentence for what the system refused: which file, and why."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; mend that and run again, what was finished is kept."
+    return f"{where}{error.strerror or error}; fix that and run again, what was finished is kept."

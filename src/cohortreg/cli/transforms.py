@@ -66,7 +66,8 @@ def register_command(
     model: Annotated[
         str,
         typer.Option(
-            help="Folder of a model's stage, its weights, published weights; or a method: fit, affine, demons, syn."
+            help="Folder of a model's stage, its weights, published weights; or a method that needs no training: "
+            "identity, affine, fit, demons, syn, niftyreg-nmi, niftyreg-lncc or vsvf-opt."
         ),
     ] = "fit",
     transform_out: Annotated[
@@ -180,8 +181,8 @@ def register_command(
     sides = [side.value if side else "" for side in (moving_side, fixed_side)]
     if model not in PAIRWISE and preprocessing.mirror != "none" and not all(sides):
         typer.echo(
-            f"{preprocessing.mirror} images are mirrored for {model} where --moving-side and --fixed-side say so; what "
-            "has no side is taken as it lies.",
+            f"{preprocessing.mirror} images are mirrored for {model} where --moving-side and --fixed-side say so; an "
+            "image without a side is not mirrored.",
             err=True,
         )
     seen = [

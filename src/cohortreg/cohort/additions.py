@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cohortreg.cohort.folders import ODD, counted, exists, few
-from cohortreg.cohort.tables import PUBLISHED, read_images, read_pairs
+from cohortreg.cohort.tables import PUBLISHED, read_images, read_pairs, refuse_other_separator
 from cohortreg.errors import UserError
 from cohortreg.files import whole
 
@@ -71,6 +71,7 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> N
     """Raise UserError where a table has a header without some of the columns."""
     lacking = [column for column in columns if column not in table]
     if lacking and len(table.columns):
+        refuse_other_separator(path, list(table.columns))
         raise UserError(
             f"{path} has no column {', '.join(lacking)}; add it to the first row (tabs separate columns), or name "
             "another folder."
@@ -201,9 +202,7 @@ def _content(path: Path) -> bytes:
     if not os.path.lexists(path):
         return b""
     if not path.is_file():
-        raise UserError(
-            f"{path} is no file, or a link to what is not there; move it, or name another folder."
-        )
+        raise UserError(f"{path} is not a file, or is a broken link; move it, or name another folder.")
     return path.read_bytes()
 
 
@@ -247,7 +246,7 @@ def _write(output: Path, contents: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             path = output / name
             if path.exists() and not os.access(path, os.W_OK):
-                raise UserError(f"{path} may not be written to; permit it, or name another folder.")
+                raise UserError(f"{path} is not writable; change its permissions, or name another folder.")
             beside[path] = stack.enter_context(whole(path.resolve() if path.is_symlink() else path))
             beside[path].write_bytes(content)
             if path.exists():

@@ -33,21 +33,29 @@ def import_msd(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs from `dataset.json`'s labelled images, with paths relative to `folder`.
 
-    Every image is a subject of its own, named after its file; blanks in it become underscores. `test_fraction` of them,
-    at least one, are test subjects; `pairs` pairs are drawn among those; what is in the tables `before` stays, see
-    `split.drawn`. The dataset's own unlabelled test images are left out: nothing could be measured on them. say: called
-    with a sentence for each kind of file that is not used.
+    Only what is on disk is listed: an image, with its label where dataset.json names one. Every image is a subject of
+    its own, named after its file; blanks in it become underscores. `test_fraction` of them, at least one, are test
+    subjects; `pairs` pairs are drawn among those; what is in the tables `before` stays, see `split.drawn`. The
+    dataset's own unlabelled test images are left out: nothing could be measured on them. say: called with a sentence
+    for each kind of file that is not used.
 
-    Raises UserError where dataset.json is missing or malformed, or there are not as many pairs.
+    Raises UserError where dataset.json is missing or malformed, none of its images is there, or there are not as many
+    pairs.
     """
     folder = Path(folder)
     source = folder / "dataset.json"
     content = _content(source)
     rows = [_row(source, number, entry) for number, entry in enumerate(content["training"], start=1)]
-    named = [row for row in rows if is_identifier(row["image_id"]) and all(map(fits_a_table, _paths(row)))]
+    named = [row for row in rows if _has_name(row)]
     if not named:
         raise UserError(f'{source} lists no image under "training"; give the folder of a whole dataset.')
-    images = pd.DataFrame(named, dtype=str)
+    there = [row for row in named if all(exists(folder / path) for path in _paths(row))]
+    if not there:
+        raise UserError(
+            f"{folder} has no image of dataset.json together with its label (the first should be "
+            f"{few([named[0]['image']])}); download the whole dataset."
+        )
+    images = pd.DataFrame(there, dtype=str)
     if twice := repeated(images["image_id"]):
         raise UserError(f"{source} lists the image '{twice}' twice under \"training\"; remove or rename one.")
     for sentence in _not_used(folder, content, rows, images):
@@ -106,10 +114,16 @@ def _paths(row: dict[str, str]) -> list[str]:
     return [row[what] for what in ("image", "label") if row[what]]
 
 
+def _has_name(row: dict[str, str]) -> bool:
+    """Whether a row's name and paths can stand in a table."""
+    return is_identifier(row["image_id"]) and all(map(fits_a_table, _paths(row)))
+
+
 def _not_used(folder: Path, content: dict, rows: Sequence[dict[str, str]], images: pd.DataFrame) -> list[str]:
     """Sentences about what the dataset lists or its folder holds and no row has, and about images of many channels."""
-    used = set(images["image_id"])
-    odd = [row["image"] for row in rows if row["image_id"] not in used]
+    used = set(images["image"])
+    odd = [row["image"] for row in rows if not _has_name(row)]
+    missing = [row["image"] for row in rows if _has_name(row) and row["image"] not in used]
     test = content.get("test")
     unlabelled = [str(entry.get("image") if isinstance(entry, dict) else entry) for entry in _list(test)]
     listed = [path for row in rows for path in _paths(row)] + [_path(folder, entry) for entry in unlabelled]
@@ -117,6 +131,9 @@ def _not_used(folder: Path, content: dict, rows: Sequence[dict[str, str]], image
     more = [path for path in images_below(folder) if place(folder, path) not in known]
     said = [
         *left_out(odd, "image", "the name is hidden, too long, or has characters that a table cannot hold"),
+        *left_out(
+            missing, "image", "listed in dataset.json, but the image or its label is not in the folder"
+        ),
         *left_out(unlabelled, "image", 'listed under "test", without labels'),
         *left_out(more, "file", "not listed in dataset.json"),
     ]

@@ -10,13 +10,19 @@ import pandas as pd
 from cohortreg.cohort.ratings import rated_out
 from cohortreg.cohort.shards import pair_shards, row_digest, shard_of
 from cohortreg.cohort.sidecars import read_sidecar, write_sidecar
-from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_table, write_table
+from cohortreg.cohort.tables import (
+    leak_warnings,
+    read_images,
+    read_pairs,
+    read_table,
+    require_training,
+    write_table,
+)
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest, digest_file, write_json
+from cohortreg.files import check_whole, digest, digest_file, write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
-from cohortreg.images.stored import check_image
 from cohortreg.layout import Layout
 from cohortreg.places import require_root
 
@@ -81,7 +87,7 @@ def _preprocess_row(
     image_path = root / row["image"]
     label_path = root / row["label"] if row["label"] else None
     for path in filter(None, (image_path, label_path)):
-        check_image(path)
+        check_whole(path)
     made_from = {  # as it reads back from JSON
         "image": row["image"],
         "image_sha256": _sha256(image_path),
@@ -107,11 +113,8 @@ def _preprocess_row(
 
 
 def _sha256(path: Path | None) -> str:
-    """SHA-256 of a file or a folder of slices; of one that is not there, "", which `read_labelled` explains."""
-    try:
-        return digest_file(path) if path is not None else ""
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
+    """SHA-256 of a file or a folder of slices; "" of what is not there."""
+    return digest_file(path) if path is not None and path.exists() else ""
 
 
 def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:
@@ -174,6 +177,7 @@ def merge_cohort(
     good, good_pairs = images[~bad], pairs[~bad_pairs]
     sidecars = {image_id: sidecar for image_id, _, _, sidecar, *_ in index}
     digests = {image_id: made_from for image_id, _, _, _, made_from, _ in index}
+    require_training(images_path, images, models)
     behind = assign_training_sets(layout, good[good["split"] == "train"], digests, models, retrain)
     leaks = leak_warnings(good, good_pairs, trained_on(layout, models))
     summary = {

@@ -105,7 +105,7 @@ def read_table(
         raise UserError(damaged(path, "a row has no end", command))
     if missing := [column for column in columns if column not in header]:
         raise UserError(
-            f"{path} has no column {missing[0]}, as if of an earlier version; delete it and run {command} again."
+            f"{path} has no column {missing[0]}, as if from an earlier version; delete it and run {command} again."
         )
     return pd.DataFrame(rows, columns=header, dtype=str)
 
@@ -123,6 +123,20 @@ def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection
     named = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
     subjects = "1 test subject is" if len(both) == 1 else f"{len(both)} test subjects are"
     return [f"{subjects} also in training ({named}): the results on them are not those of unseen subjects."]
+
+
+def require_training(path: Path | str, images: pd.DataFrame, learning: Sequence[str]) -> None:
+    """Raise UserError where there are fewer than two images to train on, and something to train.
+
+    path: of the table, for the message. learning: models, or rows of the comparison, that need training.
+    """
+    training = int(images["split"].eq("train").sum())
+    if learning and training < 2:
+        number = "only one image" if training else "no image"
+        raise UserError(
+            f"{path}: {number} has train in the column split, and {', '.join(learning)} must be trained on pairs of "
+            "them; mark at least two, or name only methods that need no training."
+        )
 
 
 @cache
@@ -161,7 +175,7 @@ def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); mend that.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); fix that.") from error
     # Parsed by hand: pandas takes quotation marks for quotation, shortens long rows and counts blank lines in its own
     # way, and the row in the message must be the one that a text editor shows.
     cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
@@ -179,6 +193,8 @@ def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]
 def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
     """Refuse a header that lacks a column or has one twice."""
     missing = [column for column in schema["required"] if column not in header]
+    if missing:
+        refuse_other_separator(path, header)
     if any(f'"{column}"' in header for column in missing):
         raise UserError(f"{path} has {missing[0]} in quotation marks in its first row; {WITHOUT_QUOTES}.")
     if missing:
@@ -189,21 +205,28 @@ def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
         raise UserError(f"{path} has the column '{twice[0]}' twice; remove or rename one.")
 
 
+def refuse_other_separator(path: Path, header: Sequence[str]) -> None:
+    """Raise UserError where a header without tabs is separated by something else."""
+    for character, name in ((";", "semicolons"), (",", "commas"), (" ", "spaces")):
+        if len(header) == 1 and character in header[0].strip():
+            raise UserError(f"{path} is separated by {name}; save it as tab-separated text.")
+
+
 def _check_names(path: Path, image_ids: pd.Series) -> None:
     """Refuse ids that no files can be named after, or whose files are the same on some file systems."""
     for line, image_id in image_ids.items():
         size = len(image_id.encode())
         if size > LONGEST_ID:
             raise UserError(
-                f"{path}, row {line}, column image_id: '{image_id[:20]}...' has {size} bytes, and the names of files "
+                f"{path}, row {line}, column image_id: '{image_id[:20]}...' has {size} bytes, and file names "
                 f"have room for {LONGEST_ID}; give it a shorter name, here and in the table of pairs."
             )
     alike = image_ids.map(lambda image_id: unicodedata.normalize("NFC", image_id).casefold())
     for line in alike[alike.duplicated()].index:
         first = alike.index[alike == alike[line]][0]
         raise UserError(
-            f"{path}, row {line}: image_id '{image_ids[line]}' and '{image_ids[first]}' of row {first} differ in case "
-            "or in how accents are written only, and some file systems take their files for the same; rename one."
+            f"{path}, row {line}: image_id '{image_ids[line]}' and '{image_ids[first]}' of row {first} differ only "
+            "in case or in how accents are written, and some file systems take their files for the same; rename one."
         )
 
 
@@ -223,7 +246,7 @@ def _check_column(path: Path, column: pd.Series, rule: dict) -> None:
     if "enum" in rule or "pattern" in rule:
         for line, value in column[column.str.fullmatch('".+"')].items():
             raise UserError(
-                f"{path}, row {line}, column {column.name}: {value} stands in quotation marks; {WITHOUT_QUOTES}."
+                f"{path}, row {line}, column {column.name}: {value} is in quotation marks; {WITHOUT_QUOTES}."
             )
 
 

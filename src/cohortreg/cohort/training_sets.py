@@ -48,12 +48,11 @@ def assign_training_sets(
     """
     if not models:
         return []
-    if images.empty:
-        raise UserError(
-            f"{layout.images}: no training images; mark images with split 'train', or use no models"
-        )
     if len(images) < 2:
-        raise UserError(f"{layout.images}: one training image makes no pair; mark more with split 'train'")
+        left = "only one training image" if len(images) else "no training image"
+        raise UserError(
+            f"{left} is left, too few to train on; {layout.excluded} says why others were excluded."
+        )
     # In an order of its own: the same images in another order of the table are the same set.
     names = images["image_id"].sort_values(ignore_index=True)
     current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
@@ -191,7 +190,7 @@ def training_images(layout: Layout, training_set: str) -> list[str]:
             or image_digest(read_sidecar(layout, image_id)) != made_from
         ):
             raise UserError(
-                f"{layout.training_images(training_set)}: image '{image_id}' is not there as it was any more; "
+                f"{layout.training_images(training_set)}: image '{image_id}' has changed or is missing; "
                 "--config retrain=last or retrain=scratch trains with the images that are"
             )
     return table["image_id"].tolist()

@@ -45,7 +45,7 @@ def read_table(
         raise UserError(damaged(path, reason, command))
     if missing := [column for column in columns if column not in table]:
         raise UserError(
-            f"{path} has no column {missing[0]}, as if of an earlier version; delete it and run {command} again."
+            f"{path} has no column {missing[0]}, as if from an earlier version; delete it and run {command} again."
         )
     digest_file(path)  # notes it as what a result comes from
     return table.fillna({column: "" for column in texts if column in table})

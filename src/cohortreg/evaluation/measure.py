@@ -155,7 +155,7 @@ def _measures(
         if record and not forward.exists():
             records = layout.registration_record(method, moving, fixed).parents[1]
             raise UserError(
-                f"{forward} was deleted, but has to be measured anew; delete {records} and run snakemake with "
+                f"{forward} was deleted, but has to be measured again; delete {records} and run snakemake with "
                 "--forcerun register register_networks"
             )
         measures = measure_pair(layout, method, moving, fixed, structures)

@@ -26,6 +26,6 @@ def read_published(path: Path) -> pd.DataFrame:
         values = table[list(MEASURES)].apply(pd.to_numeric)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"report.published: {path} cannot be used: {reason}; mend the table.") from None
+        raise UserError(f"report.published: {path} cannot be used: {reason}; correct the table.") from None
     values["dice"] /= 100
     return values.set_index(table["row"]).add_suffix("_published")

@@ -170,12 +170,12 @@ def write_tables(
 
 
 def refuse_failed_rows(layout: Layout) -> None:
-    """Raise UserError where a method registered none of the pairs of the tables: a fault to mend, and no result."""
+    """Raise UserError where a method registered none of the pairs of the tables: a fault to fix, not a result."""
     for method, rows in read_table(layout.pairs_table).groupby("method", sort=False):
         if (rows["failure"] != "").all():
             first = rows.iloc[0]
             raise UserError(
                 f"{method} registered none of its {len(rows)} pairs, {first['moving']} to {first['fixed']} because "
-                f"{first['failure'].removesuffix('.')}; mend that, its logs are in {layout.logs}, or take "
+                f"{first['failure'].removesuffix('.')}; fix that, its logs are in {layout.logs}, or take "
                 f"{method} out of `methods`."
             )

@@ -86,7 +86,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; name the weights to import") from None
     except PermissionError:
-        raise UserError(f"{path}: you may not read this file; ask its owner for the permission") from None
+        raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
     except Exception as error:  # whatever a damaged file, or one of another kind, sets off
         reason = str(error).strip().split("\n")[0].split(". ")[0]
         raise UserError(f"{path}: not a file of weights alone, or cut short ({reason})") from error
@@ -96,7 +96,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and _is_plain(value) for name, value in tensors.items()
     )
     if not named:
-        raise UserError(f"{path}: holds something else than named tensors; save the model's state_dict alone")
+        raise UserError(
+            f"{path}: holds something other than named tensors; save the model's state_dict alone"
+        )
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise UserError(f"{path}: has weights that are NaN or infinite, as after a training that diverged")
     return {

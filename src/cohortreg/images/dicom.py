@@ -382,7 +382,7 @@ def _is_rescaled(about: Elements) -> bool:
 
 def _cut_short(path: Path, name: str) -> BadImage:
     what = path if path.is_file() and name == path.name else f"{path}: {name}"
-    return BadImage(f"{what} is cut short or no DICOM image; copy or export the series again.")
+    return BadImage(f"{what} is cut short or not a DICOM image; copy or export the series again.")
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path | None]]:
@@ -432,7 +432,7 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
                         raise tarfile.ReadError("more behind the end")
                 stream.read()  # a compressed archive's checksum is at its very end
         except DAMAGED as error:
-            raise BadImage(f"{path} is no archive, or is cut short or damaged; copy it again.") from error
+            raise BadImage(f"{path} is not an archive, or is cut short or damaged; copy it again.") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 reason = f"no space left to unpack {path}, set $TMPDIR"

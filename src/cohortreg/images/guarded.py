@@ -149,7 +149,7 @@ def _death(about: Path, code: int) -> Exception:
         return BadImage(f"{about} crashes the library that reads it; it is damaged: export it again.")
     if -code == signal.SIGXCPU:
         return BadImage(
-            f"{about} keeps the library that reads it busy for ever; it is damaged: export it again."
+            f"{about} keeps the library that reads it busy forever; it is damaged: export it again."
         )
     if -code == signal.SIGKILL:  # as the system does when it has no memory left
         return MemoryError()

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from cohortreg.errors import BadImage
-from cohortreg.images.stored import check_file, check_size, content, cut_short, inflated, no_image
+from cohortreg.files import check_file
+from cohortreg.images.stored import check_size, content, cut_short, inflated, no_image
 
 #: A text header is not longer.
 MOST_HEADER = 2**20
@@ -136,8 +137,7 @@ def _beside(path: Path, name: str) -> Path:
             f"{path} refers to a file of voxels elsewhere, {name!r}; put it beside the header, or save as one file."
         )
     file = path.parent / plain
-    found = check_file(file)
-    if file.is_dir() or not found.st_size:
+    if not check_file(file, header=path).st_size:
         raise cut_short(file)
     return file
 

@@ -13,12 +13,12 @@ import numpy as np
 import SimpleITK
 
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import whole
+from cohortreg.files import check_whole, whole
 from cohortreg.images import mgh, nifti
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import LPS_TO_RAS, ras_affine
-from cohortreg.images.stored import check_image, cut_short, no_image
+from cohortreg.images.stored import cut_short, no_image
 
 WRITTEN_BY_NIBABEL, WRITTEN_BY_ITK = (".nii", ".nii.gz"), (".mha", ".nrrd")
 MOST_LABEL = 2**53
@@ -136,7 +136,7 @@ def read_label(path: Path | str) -> Image:
     low, high = int(array.min()), int(array.max())
     if max(-low, high) > MOST_LABEL:  # resampling is in float64
         raise BadImage(
-            f"{path} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: number them anew."
+            f"{path} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: renumber them."
         )
     smallest = label_type(np.min_scalar_type(low), np.min_scalar_type(high))
     return Image(array.astype(smallest, copy=False), affine)
@@ -151,9 +151,7 @@ def label_type(one: np.dtype, other: np.dtype) -> np.dtype:
 def check_image_name(path: Path) -> None:
     """Raise UserError where a file's name ends in nothing that `write_image` writes."""
     if not path.name.endswith((*WRITTEN_BY_NIBABEL, *WRITTEN_BY_ITK)):
-        raise UserError(
-            f"{path}: no image is written under this name; let it end in .nii.gz, .nii, .mha or .nrrd."
-        )
+        raise UserError(f"{path}: unsupported extension; use .nii.gz, .nii, .mha or .nrrd.")
 
 
 def write_image(path: Path | str, image: Image) -> None:
@@ -207,7 +205,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
     """Shape, affine and array of a file or series as they are there. Nothing but files and folders is opened."""
-    check_image(path)
+    check_whole(path)
     if is_series(path):
         array, affine = read_series(path)
         return array.shape, affine, array
@@ -238,7 +236,7 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
 def _check_affine(path: Path, affine: np.ndarray) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise BadImage(
-            f"{path} has no usable geometry in its header (its affine is singular); mend the header."
+            f"{path} has no usable geometry in its header (its affine is singular); correct the header."
         )
     if not nifti.has_right_angles(affine):
         raise nifti.sheared(path)

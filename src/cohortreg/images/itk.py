@@ -68,8 +68,8 @@ def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
             name = SimpleITK.ImageFileReader.GetImageIOFromFileName(path)
             if name and name not in READERS:
                 raise BadImage(
-                    f"{path} is of a format ({name.removesuffix('ImageIO')}) that is not read, since nothing in it "
-                    "says whether it is whole; convert it to .nii.gz or .mha."
+                    f"{path} has a format ({name.removesuffix('ImageIO')}) that is not read, since it cannot be "
+                    "checked for completeness; convert it to .nii.gz or .mha."
                 )
             reader = SimpleITK.ImageFileReader()
             reader.SetFileName(path)

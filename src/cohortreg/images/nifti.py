@@ -19,10 +19,10 @@ from nibabel.spm99analyze import Spm99AnalyzeHeader
 from nibabel.volumeutils import apply_read_scaling
 
 from cohortreg.errors import BadImage
+from cohortreg.files import check_file
 from cohortreg.images.guarded import call
 from cohortreg.images.stored import (
     beginning,
-    check_file,
     check_size,
     content,
     cut_short,
@@ -87,7 +87,7 @@ def _files(path: Path) -> tuple[Path, Path]:
         file = path.with_name(stem + ending + given[4:])
         other = path.with_name(stem + ending + ("" if given[4:] else ".gz"))
         found.append(other if other.exists() and not file.exists() else file)
-        check_file(found[-1])
+        check_file(found[-1], header=path)
         check_compression(found[-1])
     return found[0], found[1]
 
@@ -150,7 +150,7 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
     axes = min(int(header["dim"][0]), 3)
     sizes = header["pixdim"][1:4].astype(np.float64)
     if (sizes[:axes] < 0).any():
-        raise BadImage(f"{path} has a negative voxel size in its header; mend the header.")
+        raise BadImage(f"{path} has a negative voxel size in its header; correct the header.")
     if not isinstance(header, Nifti1Header):
         return np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])  # Analyze knows no directions; these are ITK's
     if not (header["qform_code"] or header["sform_code"]):
@@ -159,7 +159,7 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
             "differently; write one of them into its header."
         )
     if not all(0 <= header[code] <= 5 for code in ("qform_code", "sform_code")):
-        raise BadImage(f"{path} has a qform or sform of no kind that NIfTI knows; mend the header.")
+        raise BadImage(f"{path} has a qform or sform of no kind that NIfTI knows; correct the header.")
     affine = _chosen(path, header)
     scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -167,7 +167,7 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
     if not (off < CONTRADICTORY).all():
         raise BadImage(
             f"{path} has voxels of {_mm(sizes[:axes])} by its pixdim and of {_mm(lengths[:axes])} by its sform, so "
-            "that programs read it differently; mend the header."
+            "that programs read it differently; correct the header."
         )
     if off.max() > ROUNDED:  # ITK takes the directions of the sform only
         affine[:3, :axes] *= sizes[:axes] / lengths[:axes]
@@ -244,7 +244,7 @@ def sheared(path: Path) -> BadImage:
     """What to say of an image whose axes are not perpendicular, or run nowhere."""
     return BadImage(
         f"{path} has axes that are not perpendicular (a shear, or no usable geometry), which displacement fields in "
-        "NIfTI cannot have and ITK does not read; resample it onto perpendicular axes, or mend the header."
+        "NIfTI cannot have and ITK does not read; resample it onto perpendicular axes, or correct the header."
     )
 
 

@@ -1,15 +1,11 @@
 """The bytes of an image file before a library opens it: what kind of file it is, and its content whole and checked."""
 
-import errno
-import os
-import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from cohortreg.errors import BadImage
-from cohortreg.files import files_of
 
 GZIP = b"\x1f\x8b"
 #: No deflate stream becomes more than so many times as long.
@@ -19,59 +15,6 @@ MOST_VOXELS = 2**31
 CHUNK, PIECE = 2**20, 2**24
 #: Bytes behind an image's voxels that are still looked at for the checksum.
 MOST_BEHIND = 2**30
-MISSING = (errno.ENOENT, errno.ENOTDIR)
-#: What the system says of the file itself; everything else that it refuses is a fault of the machine.
-OF_THE_FILE = (
-    *MISSING,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.ENXIO,
-)
-KINDS = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def check_file(path: Path) -> os.stat_result:
-    """Raise BadImage unless a path leads to a regular file or a folder that may be read; nothing else is ever opened.
-
-    Returns its size, times and kind. What the machine refuses for another reason stays an OSError.
-    """
-    try:
-        found = Path(path).stat()
-        if stat.S_ISDIR(found.st_mode):
-            os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
-        elif stat.S_ISREG(found.st_mode):
-            os.close(os.open(path, os.O_RDONLY))
-        else:
-            kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-            raise BadImage(f"{path} is no file but {kind}; name an image file.")
-    except ValueError as error:  # a NUL, or letters that the system has no bytes for
-        raise BadImage(f"{str(path)!r} is no name that a file can have; correct the path.") from error
-    except OSError as error:
-        if error.errno in MISSING:
-            raise BadImage(
-                f"{path} does not exist; correct the path, or the folder that a table's paths start from."
-            ) from error
-        if error.errno in OF_THE_FILE:
-            raise BadImage(
-                f"{path} cannot be opened: {os.strerror(error.errno)}; correct the path or its permissions."
-            ) from error
-        raise
-    return found
-
-
-def check_image(path: Path) -> None:
-    """`check_file` for a file or folder and for each file that the image there consists of."""
-    check_file(path)
-    for file in files_of(path):
-        check_file(file)
 
 
 def is_gzipped(path: Path) -> bool:
@@ -167,7 +110,7 @@ def cut_short(path: Path) -> BadImage:
 
 def damaged(path: Path) -> BadImage:
     """What to say of a file whose content is not what was written."""
-    return BadImage(f"{path} is cut short or damaged (its checksum is another); copy or export it again.")
+    return BadImage(f"{path} is cut short or damaged (its checksum does not match); copy or export it again.")
 
 
 def no_image(path: Path) -> BadImage:

@@ -27,10 +27,6 @@ def pack(
     imaged and the one after the last. Half precision resolves 1/2048 of that range, finer than
     the images' noise, and halves what must be read. The index is written last: where it is, both are whole.
     """
-    if not image_ids:
-        raise UserError(
-            f"{array_path}: no training images; mark images of {index_path.parents[1].name} with split 'train'"
-        )
     first, _ = read(image_ids[0])
     fields_of_view = []
     header = {"descr": "<f2", "fortran_order": False, "shape": (len(image_ids), *first.shape)}
@@ -82,9 +78,7 @@ class TrainingImages:
     def verify(self) -> None:
         """Raise UserError where the array is not the one that was written any more."""
         if self.sha256 != self.recorded:
-            raise UserError(
-                f"{self.path}: damaged, its SHA-256 is not the one that was written beside it; {_AGAIN}"
-            )
+            raise UserError(f"{self.path}: damaged, its SHA-256 is not the one recorded beside it; {_AGAIN}")
 
     def __len__(self) -> int:
         return len(self._array)
@@ -130,7 +124,7 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged header sets off
-        raise UserError(f"{path}: is no array, or cut short; {_AGAIN}") from error
+        raise UserError(f"{path}: is not an array, or is cut short; {_AGAIN}") from error
     if array.dtype != np.dtype("<f2") or array.shape != shape or path.stat().st_size != whole_size:
         raise UserError(
             f"{path}: holds {array.dtype} {list(array.shape)} and not, as its index says, float16 {list(shape)}; "

@@ -52,9 +52,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights; train the stage that makes them first") from error
     except PermissionError as error:
-        raise UserError(
-            f"{path}: you may not read these weights; ask their owner for the permission"
-        ) from error
+        raise UserError(f"{path}: no permission to read these weights; ask their owner for access") from error
     except IsADirectoryError as error:
         raise UserError(f"{path}: is a folder and not a file of weights; name the file") from error
     except SafetensorError as error:

@@ -49,7 +49,7 @@ def _holding(dtype: np.dtype, background: float) -> np.dtype:
             )
         return dtype
     if not float(background).is_integer() or abs(background) > MOST_LABEL:
-        raise UserError(f"the background {background:g} is no label; choose a whole number.")
+        raise UserError(f"the background {background:g} is not a label; choose a whole number.")
     return label_type(dtype, np.min_scalar_type(int(background)))
 
 

@@ -69,12 +69,11 @@ def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def check_name(path: Path) -> None:
-    """Raise UserError where a file's name ends in nothing that `write` writes."""
+    """Raise UserError where `write` does not write files with this extension."""
     # In small letters: ITK knows no others.
     if not path.name.endswith((*_WRITTEN_FIELDS, *_WRITTEN_TRANSFORMS)):
         raise UserError(
-            f"{path}: no transform is written under this name; let it end in .nii.gz (a displacement field), .h5, "
-            ".hdf5 or .tfm (ITK's)."
+            f"{path}: unsupported extension; use .nii.gz (a displacement field), .h5, .hdf5 or .tfm (ITK's)."
         )
 
 
@@ -138,7 +137,7 @@ def read(path: Path) -> Read:
     Raises UserError where the file is missing or is neither.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such transform; correct the path.")
+        raise UserError(f"{path}: no such file; correct the path.")
     if has_suffix(path, FIELDS):
         return _read_field(path)
     _read_elsewhere(path)
@@ -150,7 +149,7 @@ def read(path: Path) -> Read:
             finite = _is_finite(transform)
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter of ITK's own message
         raise UserError(
-            f"{path} is no transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
+            f"{path} is not a transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
             f"({', '.join(ITK_TRANSFORMS)})."
         ) from error
     if not finite:
@@ -202,7 +201,7 @@ def _read_field(path: Path) -> Read:
         _check_vectors(path, image.GetNumberOfComponentsPerPixel(), image.GetDimension())
         field, pair = from_sitk(image), None
     if 0 in field.grid.shape:
-        raise UserError(f"{path} is a field without a voxel; write it again.")
+        raise UserError(f"{path} is a field without voxels; write it again.")
     _check_finite(path, field)
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
     return Read(sitk.DisplacementFieldTransform(vectors), field.grid, pair)
@@ -296,7 +295,7 @@ def _check_not_positions(path: Path, field: Transform) -> None:
     ras = np.diag([-1.0, -1.0, 1.0][:dim])
     if np.linalg.norm(growth - ras, 2) < 0.7 or np.linalg.norm(growth - np.eye(dim), 2) < 0.5:
         raise UserError(
-            f"{path} has vectors that look like points and not like displacements; write it as a displacement field, "
+            f"{path} has vectors that look like points rather than displacements; write it as a displacement field, "
             "or, if it is one, in another format, such as .mha."
         )
 
@@ -304,7 +303,7 @@ def _check_not_positions(path: Path, field: Transform) -> None:
 def _check_vectors(path: Path, values: int, dim: int) -> None:
     if values != dim:
         raise UserError(
-            f"{path} has {values} values a voxel in {dim} dimensions, so that it is no displacement field; "
+            f"{path} has {values} values a voxel in {dim} dimensions, so it is not a displacement field; "
             "give one vector a voxel."
         )
 

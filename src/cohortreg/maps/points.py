@@ -32,12 +32,12 @@ def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors
     name = path.name.lower()
     kinds = {".csv": _move_table, ".json": _move_markups, ".vtk": _move_mesh, ".stl": _move_mesh}
     if not path.is_file():
-        raise UserError(f"{path} does not exist; correct the path.")
+        raise UserError(f"{path}: no such file; correct the path.")
     for suffix, move in kinds.items():
         if name.endswith(suffix):
             if not output.name.lower().endswith(suffix):
                 raise UserError(
-                    f"{output}: points of a {suffix} file are written as one; let it end in {suffix}."
+                    f"{output}: points of a {suffix} file are written to one; use the extension {suffix}."
                 )
             return move(path, output, mover, frame, mirrors)
     raise UserError(f"{path}: points are read from .csv, .mrk.json, .vtk and .stl files; give one of those.")
@@ -61,7 +61,7 @@ def _move_table(path: Path, output: Path, mover: Mover, frame: str, mirrors: boo
             header, *rows = [row for row in csv.reader(stream, strict=True) if row] or [[]]
         places = [[name.strip().lower() for name in header].index(axis) for axis in COLUMNS]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no table of points ({error}); save it as CSV, in UTF-8.") from error
+        raise UserError(f"{path} is not a table of points ({error}); save it as CSV, in UTF-8.") from error
     except ValueError:
         raise UserError(
             f"{path} has no columns x, y and z; name them in its first row, with commas between columns."
@@ -72,7 +72,7 @@ def _move_table(path: Path, output: Path, mover: Mover, frame: str, mirrors: boo
         points = _finite(np.array([[float(row[place]) for place in places] for row in rows]).reshape(-1, 3))
     except ValueError as error:
         raise UserError(
-            f"{path} is no table of numbers in columns x, y and z ({error}); correct it."
+            f"{path} is not a table of numbers in columns x, y and z ({error}); correct it."
         ) from error
     for row, point in zip(rows, _in_frame(points, mover, frame).tolist(), strict=True):
         for place, value in zip(places, point, strict=True):
@@ -149,7 +149,7 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
     mesh = reader.GetOutput()
     # Where a file ends within its points, VTK makes up the rest of them.
     if not mesh.GetNumberOfPoints() or not mesh.GetNumberOfCells():
-        raise UserError(f"{path} is no surface mesh, or is cut short; export it again, as polygons.")
+        raise UserError(f"{path} is not a surface mesh, or is cut short; export it again, as polygons.")
     if faults or (not of_vtk and _stl_is_short(path)):
         raise UserError(f"{path} is cut short or damaged; export it again.")
     header = reader.GetHeader() or ""

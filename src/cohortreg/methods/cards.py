@@ -31,7 +31,7 @@ def read_card(folder: Path, optimised: bool = False) -> dict:
     """
     path = Path(folder) / CARD
     if Path(folder).is_file():
-        raise UserError(f"{folder}: is no folder; name the folder of a model")
+        raise UserError(f"{folder} is not a folder; name the folder of a model")
     if not os.path.lexists(path):
         if stages := sorted(Path(folder).glob(f"stage-*/{CARD}")):
             raise UserError(
@@ -41,9 +41,9 @@ def read_card(folder: Path, optimised: bool = False) -> dict:
     try:
         card = read_json(path, "the training, or the import of its weights,")
     except PermissionError:
-        raise UserError(f"{path}: you may not read this file; ask its owner for the permission") from None
+        raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
     if method_of(card) not in list(LEARNED):
-        _refuse(path, f"no method {method_of(card)!r} learns; known are {', '.join(LEARNED)}")
+        _refuse(path, f"no trainable method {method_of(card)!r}; known are {', '.join(LEARNED)}")
     error = next(Draft202012Validator(_schema(is_icon(card), optimised)).iter_errors(card), None)
     if error is not None:
         _refuse(path, _problem(error))
@@ -160,9 +160,7 @@ def check_weights(path: Path) -> None:
     except FileNotFoundError:
         raise UserError(f"{path}: no such weights; train the model, or import its weights, first") from None
     except PermissionError:
-        raise UserError(
-            f"{path}: you may not read these weights; ask their owner for the permission"
-        ) from None
+        raise UserError(f"{path}: no permission to read these weights; ask their owner for access") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder and not a file of weights") from None
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):

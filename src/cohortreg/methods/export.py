@@ -38,8 +38,8 @@ def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
         size = len(name.encode())
         if size > LONGEST:
             raise UserError(
-                f"The transform of {ids[0]} to {ids[1]} would be called {name}, which has {size} bytes, and names of "
-                f"files have at most {LONGEST}; give the images shorter names."
+                f"The transform of {ids[0]} to {ids[1]} would be called {name}, which has {size} bytes, and file "
+                f"names can have at most {LONGEST}; give the images shorter names."
             )
         other = names.setdefault(name, ids)
         if other != ids:

@@ -223,7 +223,8 @@ def train_stage(
         return
     if state.step < model["stages"][-1]["training_steps"]:
         raise UserError(
-            f"training of {name} stage {stage} was stopped after step {state.step}; the same command goes on from there"
+            f"training of {name} stage {stage} was stopped after step {state.step}; "
+            "the same command continues from there"
         )
     history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
     with whole(layout.history(name, stage)) as beside:

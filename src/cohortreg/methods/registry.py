@@ -85,7 +85,7 @@ def check(config: Mapping) -> None:
         if method_of(model) not in LEARNED:
             known = ", ".join(LEARNED)
             raise UserError(
-                f"configuration: models.{name}.method: no method {method_of(model)!r} learns; known are {known}; "
+                f"configuration: models.{name}.method: no trainable method {method_of(model)!r}; known are {known}; "
                 "see config/README.md."
             )
         if not is_icon(model):
@@ -99,13 +99,13 @@ def check(config: Mapping) -> None:
             )
         if row in PAIRWISE and len(grid) not in PAIRWISE[row].dimensions:
             raise UserError(
-                f"configuration: methods[{number}]: {row} registers 3D images alone, and preprocess.grid {list(grid)} "
+                f"configuration: methods[{number}]: {row} registers only 3D images, and preprocess.grid {list(grid)} "
                 "is 2D; remove it from methods."
             )
     for name, given in config["method_settings"].items():
         if name not in PAIRWISE:
             raise UserError(
-                f"configuration: method_settings.{name}: no method that needs no training has this name; known are "
+                f"configuration: method_settings.{name}: no method without training has this name; known are "
                 f"{', '.join(PAIRWISE)}; see config/README.md."
             )
         chosen, where = method_class(name), f"method_settings.{name}"

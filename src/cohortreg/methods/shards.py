@@ -137,8 +137,8 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
             if isinstance(error, (OSError, MemoryError)):
                 raise
             raise UserError(
-                f"{pair.moving_id} to {pair.fixed_id}: {last_line(str(error))}; the machine is why, and not the pair: "
-                "mend that and run again, what was finished is kept."
+                f"{pair.moving_id} to {pair.fixed_id}: {last_line(str(error))}; a fault of the machine, not of "
+                "the pair: fix that and run again, what was finished is kept."
             ) from error
         if isinstance(error, UserError):
             pair.record["failure"] = " ".join(str(error).split())  # a cell of a table

@@ -140,6 +140,9 @@ def test_a_second_import_says_what_it_added_and_kept(tmp_path):
     def dataset(count: int) -> None:
         entries = [{"image": f"imagesTr/h_{n}.nii.gz"} for n in range(count)]
         (tmp_path / "dataset.json").write_text(json.dumps({"training": entries}))
+        (tmp_path / "imagesTr").mkdir(exist_ok=True)
+        for entry in entries:
+            (tmp_path / entry["image"]).touch()
 
     arguments = ("import", "msd", tmp_path, "--output", tmp_path / "tables", "--pairs", 5)
     dataset(20)
@@ -150,8 +153,11 @@ def test_a_second_import_says_what_it_added_and_kept(tmp_path):
     done = cohortreg(*arguments)
     assert "3 images added, 20 kept; 0 pairs added, 5 kept" in done.stdout
     assert all(path.read_bytes().startswith(content) for path, content in before.items())
-    assert "Not below" in done.stdout and "23 files that images.tsv names" in done.stdout
+    (tmp_path / "imagesTr/h_0.nii.gz").unlink()
     done = cohortreg(*arguments[:-1], 6)
+    assert "0 images added, 23 kept" in done.stdout
+    assert "Left out: 1 image (imagesTr/h_0.nii.gz)" in done.stdout
+    assert "Not below" in done.stdout and "1 file that images.tsv names" in done.stdout
     assert "5 pairs of 6 asked for" in done.stdout and "move pairs.tsv elsewhere" in done.stdout
 
 

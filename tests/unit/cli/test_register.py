@@ -8,7 +8,10 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from typer.main import get_command
 
+from cohortreg.cli import app
+from cohortreg.cli import commands as registered  # noqa: F401  (registers every command)
 from cohortreg.cohort.anatomy import anatomy
 from cohortreg.cohort.dess import dess
 from cohortreg.files import write_json
@@ -16,6 +19,7 @@ from cohortreg.images.geometry import mirrored
 from cohortreg.images.io import Image, read_image, write_image
 from cohortreg.layout import Layout
 from cohortreg.learning.data import pack
+from cohortreg.methods.registry import PAIRWISE
 
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
 GRID, SPACING = (20, 32, 36), (5.5, 4.4, 3.9)
@@ -222,11 +226,15 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
     ("options", "sentence"),
     [
         (["--model", "afine", "--transform-out", "t.nii.gz"], "afine: no such method and no such file; give"),
-        (["--model", "affine", "--transform-out", "t.txt"], "let it end in .nii.gz"),
+        (
+            ["--model", "affine", "--transform-out", "t.txt"],
+            "unsupported extension; use .nii.gz (a displacement field)",
+        ),
+        (["--moving-mask", "none.nii.gz", "--transform-out", "t.h5"], "none.nii.gz: no such file; correct"),
         (["--model", "demons", "--inverse-out", "t.h5"], "demons has no inverse"),
         (
             ["--grid", "10000", "10000", "10000", "--transform-out", "t.h5"],
-            "the memory of this machine does not suffice",
+            "not enough memory on this machine",
         ),
         (["--model", "affine", "--io-iterations", "5", "--transform-out", "t.h5"], "affine has no networks"),
         (
@@ -248,12 +256,18 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
         (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
         (["--model", "affine", "--moving-mask", "NONE", "--transform-out", "t.h5"], "is zero everywhere"),
-        (["--model", "affine", "--warped-moving-out", "t.png"], "let it end in .nii.gz, .nii, .mha or .nrrd"),
+        (
+            ["--model", "affine", "--warped-moving-out", "t.png"],
+            "unsupported extension; use .nii.gz, .nii, .mha or .nrrd",
+        ),
         (
             ["--model", "affine", "--transform-out", "t.nii.gz", "--warped-moving-out", "t.nii.gz"],
             "t.nii.gz is named twice",
         ),
-        (["--model", "affine", "--transform-out", "t.H5"], "let it end in .nii.gz"),
+        (
+            ["--model", "affine", "--transform-out", "t.H5"],
+            "unsupported extension; use .nii.gz (a displacement field)",
+        ),
         (["--model", "affine", "--grid", "16", "16", "0", "--transform-out", "t.h5"], "2 voxels or more"),
         (["--model", "affine", "--fixed", "FLAT", "--transform-out", "t.h5"], "the moving image is 3D"),
     ],
@@ -272,13 +286,24 @@ def test_what_cannot_be_done_is_one_sentence(knees, model, tmp_path, options, se
     assert not list(tmp_path.iterdir())
 
 
+def test_a_missing_image_is_one_sentence_about_the_file(tmp_path):
+    said = refused(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--transform-out", tmp_path / "t.h5")
+    assert said == f"cohortreg: {tmp_path / 'a.nii.gz'}: no such file; correct the path.\n"
+
+
+def test_the_help_names_every_method_that_needs_no_training():
+    (model,) = [param for param in get_command(app).commands["register"].params if param.name == "model"]
+    *_, methods = model.help.removesuffix(".").split(": ")
+    assert re.split(", | or ", methods) == list(PAIRWISE)
+
+
 def test_what_cannot_be_written_is_said_before_the_work(knees, tmp_path):
     """A registration of an hour would be lost."""
     (tmp_path / "folder.nrrd").mkdir()
     images = [knees / "left.nii.gz", tmp_path / "nothing"]
     for output in ("--transform-out", "--inverse-out"):
         said = refused(*images, "--model", "affine", output, knees / "left.nii.gz" / "t.h5")
-        assert "is no folder" in said
+        assert "is not a folder" in said
     said = refused(*images, "--model", "affine", "--warped-moving-out", tmp_path / "folder.nrrd")
     assert "is a folder" in said
 

@@ -83,9 +83,9 @@ def test_a_training_that_was_ended_and_started_again_ends_with_the_same_weights(
     assert not ended.weights("icon", 1).exists()
     if number != signal.SIGKILL:
         assert process.returncode == 1 and "Traceback" not in said
-        step = re.search(r"stage 1 was stopped after step (\d+); the same command goes on from there", said)[
-            1
-        ]
+        step = re.search(
+            r"stage 1 was stopped after step (\d+); the same command continues from there", said
+        )[1]
         assert list(ended.checkpoints("icon", 1).glob(f"*/step-{int(step):08d}.safetensors"))
     subprocess.run(command(ended), check=True, capture_output=True)
 
@@ -106,7 +106,7 @@ def test_a_training_that_has_so_many_minutes_ends_with_a_checkpoint(tmp_path):
         [*command(layout), "--minutes", "1e-9"], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 1
-    assert "stage 1 was stopped after step 1; the same command goes on from there" in ended.stderr
+    assert "stage 1 was stopped after step 1; the same command continues from there" in ended.stderr
     assert [path.name for path in layout.checkpoints("icon", 1).glob("*/*")] == ["step-00000001.safetensors"]
     again = subprocess.run([*command(layout), "--minutes", "60"], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
@@ -266,7 +266,7 @@ def test_processes_that_are_asked_to_end_stop_at_the_same_step(tmp_path, everyon
         for each in processes_of(layout) if everyone else [process.pid]:
             os.kill(each, signal.SIGTERM)
         _, said = process.communicate(timeout=60)
-    stopped = re.findall(r"stage 1 was stopped after step (\d+); the same command goes on from there", said)
+    stopped = re.findall(r"stage 1 was stopped after step (\d+); the same command continues from there", said)
     assert len(stopped) == 1, said
     *_, last = sorted(layout.checkpoints("icon", 1).glob("*/step-*.safetensors"))
     assert last.name == f"step-{int(stopped[0]):08d}.safetensors"

@@ -164,10 +164,10 @@ def test_a_transform_that_leads_nowhere(folder, tmp_path):
     [
         ("itk.h5", "name the fixed image with --reference"),
         ("moving.nii.gz", "1 values a voxel in 3 dimensions"),
-        ("nothing.h5", "no such transform"),
-        ("short.h5", "no transform that ITK reads"),
+        ("nothing.h5", "nothing.h5: no such file; correct the path."),
+        ("short.h5", "not a transform that ITK reads"),
         ("short.nii.gz", "is cut short or damaged"),
-        ("short.tfm", "no transform that ITK reads"),
+        ("short.tfm", "not a transform that ITK reads"),
     ],
 )
 def test_what_is_no_transform_is_one_sentence(folder, tmp_path, transform, sentence):

@@ -226,7 +226,12 @@ IMAGES = b"image_id\tsubject_id\tside\tsplit\timage\tlabel\n"
     [
         ("images.tsv", "b\u00e4r".encode("latin-1"), "not UTF-8"),
         ("images.tsv", IMAGES.decode().encode("utf-16"), "not UTF-8"),
-        ("images.tsv", b"id,subject\n1,2\n", "no column image_id, subject_id"),
+        ("images.tsv", b"id\tsubject\n1\t2\n", "no column image_id, subject_id"),
+        (
+            "images.tsv",
+            b"image_id,subject_id\n1,2\n",
+            "is separated by commas; save it as tab-separated text",
+        ),
         ("images.tsv", IMAGES + b"a\ta\tup\t\tx\t\n", "row 2, column side"),
         ("images.tsv", IMAGES + b"a\ta\t\t\tx\t\t\n", "7 cells for 6 columns"),
         ("images.tsv", IMAGES + b"# a note\n", "row 2, column image_id"),

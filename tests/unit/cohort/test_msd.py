@@ -1,5 +1,6 @@
 import json
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,18 @@ from cohortreg.errors import UserError
 
 
 def dataset(folder, entries):
+    """A dataset with all files that its entries name, but for those that no file can be called."""
     (folder / "dataset.json").write_text(json.dumps({"name": "Test", "training": entries}))
+    for entry in entries:
+        for path in entry.values():
+            put(folder, path)
     return folder
+
+
+def put(folder, path):
+    with suppress(OSError):
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).touch()
 
 
 def entry(name):
@@ -72,6 +83,8 @@ def test_another_seed_splits_otherwise(tmp_path):
 def test_bad_dataset(tmp_path, text, problem):
     if text is not None:
         (tmp_path / "dataset.json").write_text(text)
+    for name in ("a.nii", "A.nii", "case 1.nii", "case_1.nii", "b/a.nii.gz"):
+        put(tmp_path, name)
     with pytest.raises(UserError, match=problem) as error:
         import_msd(tmp_path, 0.2, 1, seed=1)
     assert str(tmp_path / "dataset.json") in str(error.value)
@@ -97,6 +110,8 @@ def test_paths_in_any_spelling(tmp_path, encoding):
         "imagesTr/007.nii.gz",
     ]
     (tmp_path / "dataset.json").write_text(json.dumps({"training": entries}), encoding=encoding)
+    for path in ("imagesTr/a 1.nii.gz", "labelsTr/a 1.nii.gz", "imagesTr/b.nii", "imagesTr/007.nii.gz"):
+        put(tmp_path, path)
     images, _ = imported(tmp_path)
     assert images == {
         "a_1": ("imagesTr/a 1.nii.gz", "labelsTr/a 1.nii.gz"),
@@ -107,9 +122,9 @@ def test_paths_in_any_spelling(tmp_path, encoding):
 
 def test_what_is_left_out_is_said(tmp_path):
     entries = [entry("a"), entry("b"), entry("._a"), {"image": "imagesTr/c\td.nii.gz"}, entry("x" * 249)]
-    for name in ("imagesTr/a.nii.gz", "imagesTr/new.nii.gz", "imagesTr/._a.nii.gz", "imagesTs/t1.nii.gz"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    dataset(tmp_path, entries[:2])
+    for name in ("imagesTr/new.nii.gz", "imagesTs/t1.nii.gz"):
+        put(tmp_path, name)
     content = {"training": entries, "test": ["./imagesTs/t1.nii.gz", "./imagesTs/t2.nii.gz"]}
     (tmp_path / "dataset.json").write_text(json.dumps(content | {"modality": {"0": "FLAIR", "1": "T1w"}}))
     images, (odd, test, more, channels) = imported(tmp_path)
@@ -118,6 +133,24 @@ def test_what_is_left_out_is_said(tmp_path):
     assert test.startswith("Left out: 2 images (./imagesTs/t1.nii.gz, ./imagesTs/t2.nii.gz)")
     assert more.startswith("Left out: 1 file (imagesTr/new.nii.gz)")
     assert "2 channels (FLAIR, T1w)" in channels
+
+
+def test_only_what_is_there_is_listed(tmp_path):
+    dataset(tmp_path, [entry(f"i{n}") for n in range(6)])
+    (tmp_path / "imagesTr/i4.nii.gz").unlink()
+    (tmp_path / "labelsTr/i5.nii.gz").unlink()
+    images, (missing,) = imported(tmp_path)
+    assert set(images) == {"i0", "i1", "i2", "i3"}
+    assert missing.startswith(
+        "Left out: 2 images (imagesTr/i4.nii.gz, imagesTr/i5.nii.gz); listed in dataset.json"
+    )
+
+
+def test_nothing_there(tmp_path):
+    entries = json.dumps({"training": [entry("a"), entry("b")]})
+    (tmp_path / "dataset.json").write_text(entries)
+    with pytest.raises(UserError, match=r"no image of dataset.json .* imagesTr/a.nii.gz\); download"):
+        import_msd(tmp_path, 0.2, 1, seed=1)
 
 
 @given(st.lists(FILE_NAMES, min_size=2, max_size=5, unique=True))

@@ -66,6 +66,17 @@ def merge(cohort):
     return merge_cohort(layout, "small", table, pairs, {"images": SHARDS, "pairs": 2})
 
 
+def test_a_model_needs_training_images_of_the_users_table(cohort):
+    table, pairs, _, layout = cohort
+    shards = {"images": SHARDS, "pairs": 2}
+    run(cohort)
+    table.write_text(table.read_text().replace("train", "test"))
+    with pytest.raises(
+        UserError, match=f"^{table}: no image has train in the column split, and icon must be"
+    ):
+        merge_cohort(layout, "small", table, pairs, shards, ["icon"])
+
+
 def test_whole_cohort(cohort):
     table, pairs, _, layout = cohort
     assert set(run(cohort).values()) == {""}
@@ -194,7 +205,7 @@ def spoil(root, how):
 
 
 WAYS = {
-    "missing": ("i1.nii.gz", "does not exist"),
+    "missing": ("i1.nii.gz", "no such file"),
     "cut short": ("i1.nii.gz", "cut short"),
     "not an image": ("i1.nii.gz", "not an image"),
     "4D": ("i1.nii.gz", "3D"),
@@ -205,7 +216,7 @@ WAYS = {
     "header of 32767 voxels along each axis": ("i1.nii.gz", "claims"),
     "named pipe": ("i1.nii.gz", "a named pipe"),
     "label that is a device": ("l1.nii.gz", "a device"),
-    "label missing": ("l1.nii.gz", "does not exist"),
+    "label missing": ("l1.nii.gz", "no such file"),
     "label of other geometry": ("l1.nii.gz", "another geometry"),
     "label without structure": ("l1.nii.gz", "no voxel of two (value 2)"),
 }
@@ -282,7 +293,7 @@ def test_fail_stops_at_the_bad_image_and_damages_nothing(cohort):
         assert not path.name.startswith(".")
 
 
-def test_image_mended_later_comes_back(cohort):
+def test_image_fixed_later_comes_back(cohort):
     root = cohort[2]
     good = (root / "i1.nii.gz").read_bytes()
     spoil(root, "cut short")
@@ -303,7 +314,7 @@ def test_nothing_left(cohort):
     for n in range(8):
         (root / f"i{n}.nii.gz").unlink()
     run(cohort)
-    with pytest.raises(UserError, match=r"every image of small is excluded, .*i0.nii.gz does not exist"):
+    with pytest.raises(UserError, match=r"every image of small is excluded, .*i0.nii.gz: no such file"):
         merge(cohort)
 
 

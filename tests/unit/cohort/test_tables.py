@@ -13,6 +13,7 @@ from cohortreg.cohort.tables import (
     read_images,
     read_pairs,
     read_table,
+    require_training,
     write_table,
 )
 from cohortreg.errors import UserError
@@ -83,7 +84,10 @@ def test_spreadsheets_habits_are_forgiven(table, text):
         ("\tb.nii.gz\t", "\t\t", ["row 3", "column image", "is empty"]),
         ("\tb.nii.gz\t", "\tb.nii.gz\tb\tc", ["row 3", "7 cells for 6 columns"]),
         ("\tsplit\t", "\tgroup\t", ["no column split"]),
-        ("\t", ",", ["no column image_id, subject_id", "tabs"]),
+        ("\t", ",", ["is separated by commas; save it as tab-separated text"]),
+        ("\t", ";", ["is separated by semicolons;"]),
+        ("\t", " ", ["is separated by spaces;"]),
+        ("\t", '","', ["is separated by commas;"]),
     ],
 )
 def test_bad_table_of_images(table, old, new, words):
@@ -126,6 +130,19 @@ def test_bad_table_of_pairs(table, text, words):
 def test_both_directions_are_two_pairs(table):
     images = read_images(table(IMAGES))
     assert len(read_pairs(table(PAIRS), images)) == 2
+
+
+def test_what_must_be_trained_needs_two_training_images(table):
+    one = read_images(table(IMAGES))
+    none = one.assign(split="test")
+    for images, words in (
+        (one, "only one image has train"),
+        (none, "no image has train in the column split"),
+    ):
+        require_training("mine.tsv", images, [])
+        with pytest.raises(UserError, match=rf"^mine.tsv: {words}.* icon-4step must be trained"):
+            require_training("mine.tsv", images, ["icon-4step"])
+    require_training("mine.tsv", pd.concat([one, one]), ["icon-4step"])
 
 
 def test_no_warning_without_leak(table):
@@ -256,8 +273,8 @@ def test_quotation_marks_in_a_note_swallow_no_row(table):
         ("side\t", "image_id\t", ["no column side"]),
         ("\tlabel\n", "\tlabel\tlabel\n", ["the column 'label' twice"]),
         ("b\tbert", "b\x07\tbert", ["row 3", "column image_id", "'b\\x07'"]),
-        ("b\tbert", "A\tbert", ["row 3", "'A' and 'a' of row 2 differ in case"]),
-        ("b\tbert", "ü\tbert\t\t\ti\t\nu\u0308\tbert", ["differ in case or in how accents"]),
+        ("b\tbert", "A\tbert", ["row 3", "'A' and 'a' of row 2 differ only in case"]),
+        ("b\tbert", "ü\tbert\t\t\ti\t\nu\u0308\tbert", ["differ only in case or in how accents"]),
         ("b\tbert", "x" * 249 + "\tbert", ["row 3", "249 bytes", "room for 248"]),
         ("b\tbert", "ü" * 125 + "\tbert", ["row 3", "250 bytes"]),
     ],

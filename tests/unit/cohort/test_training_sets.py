@@ -91,7 +91,7 @@ def test_an_image_that_was_replaced_makes_another_training_set(layout):
     first = training_of(layout, "icon")["training_set"]
     preprocessed(layout, "b", raw="another")
     assert len(assign(layout, "ab")) == 1
-    with pytest.raises(UserError, match="image 'b' is not there as it was any more"):
+    with pytest.raises(UserError, match="image 'b' has changed or is missing"):
         training_images(layout, first)
 
 
@@ -141,11 +141,11 @@ def test_a_list_that_is_there_is_not_written_again(layout):
     assert path.stat().st_mtime_ns == written
 
 
-def test_no_training_images_is_a_sentence(layout):
+def test_too_few_training_images_is_a_sentence(layout):
     assert assign(layout, "", models=()) == []
-    with pytest.raises(UserError, match="no training images"):
+    with pytest.raises(UserError, match=r"no training image is left.*excluded.tsv says why"):
         assign(layout, "")
-    with pytest.raises(UserError, match="one training image makes no pair"):
+    with pytest.raises(UserError, match="only one training image is left"):
         assign(layout, "a")
 
 

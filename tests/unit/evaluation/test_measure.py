@@ -247,7 +247,7 @@ def test_a_shards_table_that_was_edited_is_refused_where_it_is_read(layout):
     evaluate(layout)
     path = layout.evaluated_shard("shift", 0)
     path.write_text(path.read_text().replace("shift,a,b,", "shift,a,b,9", 1))
-    with pytest.raises(UserError, match=r"0\.csv is cut short or damaged \(its checksum is another\)"):
+    with pytest.raises(UserError, match=r"0\.csv is cut short or damaged \(its checksum does not match\)"):
         read_table(path)
 
 

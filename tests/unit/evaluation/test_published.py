@@ -37,5 +37,5 @@ def test_what_cannot_be_used_ends_in_one_sentence(tmp_path, content, words):
     path = tmp_path / "published.csv"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UserError, match=f"^report.published: .*published.csv .*{words}.*; mend the table"):
+    with pytest.raises(UserError, match=f"^report.published: .*published.csv .*{words}.*; correct the table"):
         read_published(path)

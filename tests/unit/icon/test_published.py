@@ -119,7 +119,7 @@ def test_tensors_without_plain_values_are_refused(tmp_path, change):
     name = next(iter(tensors))
     tensors[name] = change(tensors[name])
     torch.save(tensors, tmp_path / "knees.pth")
-    with pytest.raises(UserError, match=r"cut short|something else than named tensors"):
+    with pytest.raises(UserError, match=r"cut short|something other than named tensors"):
         import_weights(tmp_path / "knees.pth", tmp_path / "knees", [32, 32, 32])
 
 
@@ -178,5 +178,5 @@ def test_files_that_are_something_else_are_one_sentence(tmp_path, name):
         read_published(path)
     if name.endswith("pth"):
         torch.save([1, 2], path)
-        with pytest.raises(UserError, match="something else than named tensors"):
+        with pytest.raises(UserError, match="something other than named tensors"):
             read_published(path)

@@ -87,7 +87,7 @@ def test_links_in_an_archive_are_not_followed(tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, str(folder / "001")
     assert read_image(archived_with(folder, link)).shape == (10, 12, 16)
     link.name = "series/017"
-    refused(archived_with(folder, link), "017 is cut short or no DICOM image")
+    refused(archived_with(folder, link), "017 is cut short or not a DICOM image")
     link.name, link.type, link.linkname = "series/017", tarfile.LNKTYPE, "series/001"
     assert read_image(archived_with(folder, link)).shape == (10, 12, 16)
 
@@ -100,7 +100,7 @@ def test_what_is_no_plain_file_in_a_folder_is_no_slice(tmp_path):
     assert read_image(folder).shape == (10, 12, 16)
     for make in (lambda path: path.symlink_to("nowhere"), lambda path: path.symlink_to("017"), os.mkfifo):
         make(folder / "017")
-        refused(folder, "017 is cut short or no DICOM image")
+        refused(folder, "017 is cut short or not a DICOM image")
         (folder / "017").unlink()
 
 
@@ -301,8 +301,8 @@ def test_an_image_of_another_series_is_not_called_cut_short(tmp_path):
 def test_what_a_slice_was_overwritten_with(tmp_path, name, content):
     folder = plain_series(tmp_path / "a")
     (folder / name).write_bytes(content)
-    refused(folder, f"{name} is cut short or no DICOM image")
-    refused(packed(folder), f"{name} is cut short or no DICOM image")
+    refused(folder, f"{name} is cut short or not a DICOM image")
+    refused(packed(folder), f"{name} is cut short or not a DICOM image")
 
 
 def test_a_page_that_a_server_sent_for_a_slice(tmp_path):
@@ -371,7 +371,7 @@ def test_an_archive_that_goes_on_behind_its_end(tmp_path, suffix):
         content = whole[:header] + damage + whole[header + 512 :]
         path = tmp_path / f"b{suffix}"
         path.write_bytes(gzip.compress(content) if suffix == ".tar.gz" else content)
-        refused(path, "is no archive, or is cut short or damaged")
+        refused(path, "is not an archive, or is cut short or damaged")
 
 
 def test_no_dicom(tmp_path):

@@ -101,11 +101,6 @@ def test_a_stage_at_full_resolution_trains_in_mixed_precision(tmp_path, images):
     assert state.step == SETTINGS["training_steps"]
 
 
-def test_no_training_images_is_a_sentence(tmp_path):
-    with pytest.raises(UserError, match="no training images"):
-        pack([], dict().__getitem__, tmp_path / "a/b/images.npy", tmp_path / "a/b/images.json")
-
-
 @given(st.integers(2, 500), st.integers(1, 32), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_pairs_follow_from_seed_and_step_and_never_join_an_image_with_itself(n, pairs, seed, step):
     first, second = draw_pairs(n, pairs, seed, step)
@@ -367,7 +362,7 @@ def test_weights_that_may_not_be_read_are_not_called_missing(tmp_path):
     user = os.geteuid()
     os.seteuid(65534 if user == 0 else user)
     try:
-        with pytest.raises(UserError, match="you may not read these weights"):
+        with pytest.raises(UserError, match="no permission to read these weights"):
             weights.load(path)
     finally:
         os.seteuid(user)

@@ -164,7 +164,7 @@ def test_a_mesh_that_is_cut_short(sphere, tmp_path, capfd, suffix):
     end = whole.index(b"POINT_DATA") - 10 if suffix == ".vtk" else whole.rindex(b"endsolid")
     for length in np.linspace(0, end, 40).astype(int).tolist():
         (tmp_path / f"in{suffix}").write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"is no surface mesh|is cut short"):
+        with pytest.raises(UserError, match=r"is not a surface mesh|is cut short"):
             move_points(tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", shifted)
     assert capfd.readouterr().err == ""
 
@@ -197,14 +197,14 @@ def test_the_outside_of_a_mirrored_mesh_stays_outside(sphere, tmp_path):
     ("name", "content", "output", "sentence"),
     [
         ("in.csv", "x,y\n1,2\n", "out.csv", "has no columns x, y and z"),
-        ("in.csv", "x,y,z\n1,2,far\n", "out.csv", "no table of numbers"),
+        ("in.csv", "x,y,z\n1,2,far\n", "out.csv", "not a table of numbers"),
         ("in.csv", "", "out.csv", "has no columns x, y and z"),
         ("in.csv", "x,y,z\n1,2,nan\n", "out.csv", "NaN or infinite"),
-        ("in.csv", "x,y,z\n1,2,3\n", "out.json", "let it end in .csv"),
+        ("in.csv", "x,y,z\n1,2,3\n", "out.json", "use the extension .csv"),
         ("in.mrk.json", "{}", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.mrk.json", "[1", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.csv", "x,y,z\n1,2,3\nfour,4,5,6\n", "out.csv", "row 2 below the names has another number"),
-        ("in.csv", 'x,y,z,note\n1,2,3,"never closed\n', "out.csv", "no table of points"),
+        ("in.csv", 'x,y,z,note\n1,2,3,"never closed\n', "out.csv", "not a table of points"),
         ("in.mrk.json", "", "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.mrk.json", "[" * 200_000, "out.mrk.json", "no landmarks as 3D Slicer writes them"),
         ("in.mrk.json", markups(position=[1, 2]), "out.mrk.json", "no landmarks as 3D Slicer writes them"),
@@ -215,8 +215,8 @@ def test_the_outside_of_a_mirrored_mesh_stays_outside(sphere, tmp_path):
         ("in.mrk.json", markups(coordinateUnits="um"), "out.mrk.json", "coordinates in um"),
         ("in.mrk.json", markups(type="ROI", center=[1, 2, 3]), "out.mrk.json", "markup of type ROI"),
         ("in.mrk.json", markups(type="Plane", origin=[1, 2, 3]), "out.mrk.json", "markup of type Plane"),
-        ("in.vtk", "nothing of VTK's", "out.vtk", "no surface mesh"),
-        ("in.stl", "solid nothing", "out.stl", "no surface mesh"),
+        ("in.vtk", "nothing of VTK's", "out.vtk", "not a surface mesh"),
+        ("in.stl", "solid nothing", "out.stl", "not a surface mesh"),
         ("in.ply", "ply", "out.ply", "points are read from .csv"),
     ],
 )
@@ -228,5 +228,5 @@ def test_files_without_points_are_one_sentence(tmp_path, name, content, output, 
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="no such file; correct the path"):
         move_points(tmp_path / "in.csv", tmp_path / "out.csv", shifted)

@@ -110,9 +110,12 @@ def test_the_grid_of_a_model_of_other_axes_is_turned_first(folder):
         (lambda folder: (folder / CARD).write_text("[" * 10**5), "is cut short or damaged"),
         (lambda folder: (folder / CARD).write_bytes(b"\xff"), "is cut short or damaged"),
         (lambda folder: (folder / CARD).write_text("[]"), "it holds no JSON object"),
-        (lambda folder: write_json(folder / CARD, MODEL | {"method": "newer"}), "no method 'newer' learns"),
-        (lambda folder: write_json(folder / CARD, MODEL | {"method": ["a"]}), "no method ['a'] learns"),
-        (lambda folder: write_json(folder / CARD, MODEL | {"axes": "XYZ"}), "are no three axes"),
+        (
+            lambda folder: write_json(folder / CARD, MODEL | {"method": "newer"}),
+            "no trainable method 'newer'",
+        ),
+        (lambda folder: write_json(folder / CARD, MODEL | {"method": ["a"]}), "no trainable method ['a']"),
+        (lambda folder: write_json(folder / CARD, MODEL | {"axes": "XYZ"}), "are not three axes"),
         (
             lambda folder: write_json(folder / CARD, MODEL | {"preprocess": {"grid": GRID, "bias_field": 1}}),
             "preprocess.bias_field: unknown; the model is of another version",

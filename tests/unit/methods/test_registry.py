@@ -43,11 +43,11 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
     ("change", "words"),
     [
         ({"methods": ["affine", "demons9"]}, r"methods\[1\]: no method 'demons9'; known are identity, affine"),
-        ({"method_settings": {"afine": {}}}, "method_settings.afine: no method that needs no training has this name"),
+        ({"method_settings": {"afine": {}}}, "method_settings.afine: no method without training has this name"),
         ({"method_settings": {"identity": {"steps": 1}}}, "method_settings.identity.steps: has no settings"),
         ({"method_settings": {"vsvf-opt": {"iteration": 1}}}, "vsvf-opt.iteration: unknown key; did you mean"),
         ({"method_settings": {"vsvf-opt": {"iterations": 0}}}, "vsvf-opt.iterations: 0 is less than the minimum of 1"),
-        ({"models": {"a": {"method": "cat", "stages": [STAGE]}}}, "models.a.method: no method 'cat' learns"),
+        ({"models": {"a": {"method": "cat", "stages": [STAGE]}}}, "models.a.method: no trainable method 'cat'"),
         (
             {"models": {"a": {"method": "avsm", "settings": {"symetry": 1}, "stages": [STAGE]}}},
             "models.a.settings.symetry: unknown key; did you mean symmetry",
@@ -96,7 +96,7 @@ def test_what_no_method_has_ends_in_one_sentence(demo, change, words):
 
 def test_a_method_of_3d_images_alone_is_refused_with_a_grid_of_2d_ones(demo):
     flat = {"phantom": None, "preprocess": {"grid": [24, 48]}, "methods": ["affine", "niftyreg-nmi"]}
-    with pytest.raises(UserError, match=r"methods\[1\]: niftyreg-nmi registers 3D images alone") as caught:
+    with pytest.raises(UserError, match=r"methods\[1\]: niftyreg-nmi registers only 3D images") as caught:
         check(configuration.validate(configuration.merge(demo, flat)))
     assert "\n" not in str(caught.value)
     flat["methods"] = ["identity", "affine", "demons", "syn", "vsvf-opt", "icon-4step"]

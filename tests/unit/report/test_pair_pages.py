@@ -241,7 +241,7 @@ def test_without_the_images_a_page_has_the_measures(results, tmp_path):
     report = ReportLayout(tmp_path / "report")
     write_pair_pages(report.root, layout, results[1], templates())
     page = script(report, "a", "b")
-    assert page["start"] is None and "images/a.nii.gz does not exist" in page["absent"]
+    assert page["start"] is None and "images/a.nii.gz: no such file" in page["absent"]
     assert "nothing to look at" in report.pair("a", "b").read_text("utf-8")
     assert script(report, "b", EVIL)["start"]
     assert not report.image("a").exists() and report.image("b").exists()
