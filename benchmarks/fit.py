@@ -22,7 +22,7 @@ from cohortreg.cohort.tables import read_table
 from cohortreg.files import whole
 from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
-from cohortreg.learning.devices import use_processor
+from cohortreg.learning.devices import Device, use_processor
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.methods.registry import open_method
@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("--method", action="append")
     given = parser.parse_args()
     use_processor(1)
-    layout = Layout(given.results)
+    layout, device = Layout(given.results), Device("cpu", "32-true")
     images = read_table(layout.images, ["image_id", "split"], "`cohortreg cohort`")
     last = images.loc[images["split"] == "train", "image_id"].tolist()[-given.subjects :][::-1]
     methods = {
-        name: open_method(name, layout, {}, seed=1, threads=1) for name in given.method or ["fit", "demons"]
+        name: open_method(name, layout, {}, 1, 1, device) for name in given.method or ["fit", "demons"]
     }
     rows = []
     for moving_id, fixed_id in pairwise(last):

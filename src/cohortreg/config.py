@@ -24,6 +24,8 @@ NULL = ("", "~", "null", "Null", "NULL", "None")
 REPLACED = ("structures", "method_settings", "phantom")
 #: Ends the name of a row whose networks are optimised for each pair.
 OPTIMISED = "-io"
+#: Ends the name of a row whose maps are those of the row without it, refined by fit.
+FITTED = "-fit"
 #: What a model of ICON needs, and no other has; the same for its stages.
 ICON_KEYS = ("network", "similarity", "regularity", "noise")
 ICON_STAGE_KEYS = ("downsample", "stride", "window")
@@ -211,20 +213,19 @@ def trained_methods(models: Mapping) -> dict[str, tuple[str, int]]:
     """Methods that the models offer.
 
     Each `{model}-{n}step` stands for a model of ICON and the stage, from 1, that brings it to n steps; another model
-    has one row of its name, for its last stage. With `-io` behind it, the last stage of an icon model is
-    optimised for each pair.
+    has one row of its name, for its last stage. With `-fit` behind any of them, its maps are refined by fit; with
+    `-io`, the networks of an icon model's last stage are optimised for each pair.
     """
     methods = {}
     for name, model in models.items():
-        steps, row = 0, name
+        steps, stages = 0, {}
         for number, stage in enumerate(model["stages"], start=1):
             steps += stage["steps"]
-            if is_icon(model):
-                row = f"{name}-{steps}step"
-                methods[row] = (name, number)
-        methods[row] = (name, len(model["stages"]))
+            row = f"{name}-{steps}step" if is_icon(model) else name
+            stages[row] = (name, number)
+        methods |= stages | {row + FITTED: stage for row, stage in stages.items()}
         if "optimisation" in model and is_icon(model):
-            methods[row + OPTIMISED] = (name, len(model["stages"]))
+            methods[row + OPTIMISED] = stages[row]
     return methods
 
 

@@ -143,12 +143,22 @@ def test_every_configuration_of_the_repository_is_valid(overlay):
 
 def test_trained_methods_count_the_steps_of_the_stages():
     stages = [{"steps": 2}, {"steps": 1}, {"steps": 3}]
-    assert configuration.trained_methods({"icon": {"stages": stages}, "lncc": {"stages": stages[1:]}}) == {
+    plain = {
         "icon-2step": ("icon", 1),
         "icon-3step": ("icon", 2),
         "icon-6step": ("icon", 3),
         "lncc-1step": ("lncc", 1),
         "lncc-4step": ("lncc", 2),
+    }
+    found = configuration.trained_methods({"icon": {"stages": stages}, "lncc": {"stages": stages[1:]}})
+    assert found == plain | {f"{row}-fit": stage for row, stage in plain.items()}
+
+
+def test_the_networks_of_the_last_stage_alone_are_optimised_for_each_pair():
+    model = {"stages": [{"steps": 2}, {"steps": 1}], "optimisation": {"steps": 5, "learning_rate": 1e-3}}
+    found = configuration.trained_methods({"icon": model})
+    assert {row: stage for row, stage in found.items() if row.endswith("-io")} == {
+        "icon-3step-io": ("icon", 2)
     }
 
 

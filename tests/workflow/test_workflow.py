@@ -106,12 +106,12 @@ def test_a_shard_reruns_only_for_its_own_rows(copied):
     assert len(re.findall(r"^rule preprocess:", run.stdout, flags=re.MULTILINE)) == 1
 
 
-def test_rows_of_a_model_from_elsewhere_and_of_one_fitted_to_each_pair_need_no_training(copied):
+def test_rows_of_a_model_from_elsewhere_and_of_what_is_fitted_to_each_pair_need_no_training(copied):
     layout = Layout(copied.results)
     shutil.copytree(layout.stage("icon", 2), copied.folder / "knees")
     configured = yaml.safe_load((copied.folder / "tiny.yaml").read_text())
     configured["models"]["icon"]["optimisation"] = {"steps": 2, "learning_rate": 0.01}
-    methods = ["icon-3step", "icon-3step-io", "knees"]
+    methods = ["icon-3step", "icon-3step-io", "knees", "icon-3step-fit", "knees-fit", "icon-2step-fit", "fit"]
     set_key(
         copied,
         models=configured["models"],
@@ -124,11 +124,19 @@ def test_rows_of_a_model_from_elsewhere_and_of_one_fitted_to_each_pair_need_no_t
     assert not re.search(r"^rule train:", run.stdout, flags=re.MULTILINE)
     table = pd.read_csv(layout.methods_table).set_index("method")
     assert list(table.index) == methods
-    assert set(table["similarity"]) == {"MSE"}
+    assert list(table["similarity"]) == ["MSE"] * 3 + ["MSE, then squared LNCC"] * 3 + ["squared LNCC"]
     assert table.loc["knees", "dice_mean"] == table.loc["icon-3step", "dice_mean"]
     moving, fixed = pd.read_csv(layout.pairs, sep="\t").loc[0, ["moving", "fixed"]]
-    plain, fitted, elsewhere = (layout.forward(method, moving, fixed).read_bytes() for method in methods)
-    assert plain == elsewhere != fitted
+    plain, optimised, elsewhere, *fitted = (
+        layout.forward(method, moving, fixed).read_bytes() for method in methods
+    )
+    assert plain == elsewhere != optimised
+    assert fitted[0] == fitted[1] and len({plain, optimised, *fitted}) == 5
+    set_key(copied, method_settings={"fit": {"steps": 0.5}})
+    run = copied.snakemake("--dry-run", "--quiet", "rules")
+    planned = dict(re.findall(r"^(register\w*|train)\s+(\d+)$", run.stdout, flags=re.MULTILINE))
+    # Of the rows that fit has a part in alone; all pairs are in one shard.
+    assert planned == {"register_networks": "4"}
 
 
 def test_a_bad_image_and_its_pairs_are_left_out_and_the_rest_goes_on(copied):

@@ -89,8 +89,8 @@ TRAINED = {
 # Models to train.
 MODELS = sorted({model for model, _ in TRAINED.values()})
 
-# Methods that run networks.
-NETWORKS = [*TRAINED, *(method for method in config["methods"] if method in config["pretrained"])]
+# Methods that are faster with a GPU: those that run networks, and fit.
+ACCELERATED = [method for method in config["methods"] if registry.accelerated(method)]
 
 # Training curves that the figures show: of every stage up to the last that a method needs.
 HISTORIES = [
@@ -242,8 +242,8 @@ def previous_weights(wildcards):
 
 def model_folder(method):
     """Folder of the trained stage or the imported model that a method needs; None for a method without one."""
-    if method in config["pretrained"]:
-        return Path(config["pretrained"][method])
+    if (name := method.removesuffix(configuration.FITTED)) in config["pretrained"]:
+        return Path(config["pretrained"][name])
     return layout.stage(*TRAINED[method]) if method in TRAINED else None
 
 
@@ -254,7 +254,8 @@ def method_model(wildcards):
 
 
 def registration_asked(wildcards):
-    """What a method needs to know: of networks which, where and how precisely they compute; of others their settings.
+    """What a method needs to know: of networks which, where and how precisely they compute; of others, and of fit behind
+    networks, their settings.
 
     How networks were trained changes no registration but by their weights.
     """
@@ -263,12 +264,16 @@ def registration_asked(wildcards):
     # Transforms that were deleted after they were evaluated stay deleted.
     deleted = not layout.transforms(method).is_dir() and layout.evaluated_shard(method, shard).is_file()
     made = deleted or layout.registered_shard(method, shard).is_file()
-    if method not in NETWORKS:
-        given = {"method_settings": config["method_settings"].get(method, {})}
-        return asked(made, "register", name, seed=config["seed"], **given)
-    given = {"training": {key: config["training"][key] for key in ("accelerator", "precision")}}
-    given["model"] = str(model_folder(method))
-    if method in TRAINED and method.endswith(configuration.OPTIMISED):
+    folder, refined = model_folder(method), method.endswith(configuration.FITTED)
+    given = {}
+    if folder:
+        given["model"] = str(folder)
+    if refined or not folder:
+        given["method_settings"] = config["method_settings"].get("fit" if refined else method, {})
+    if method in ACCELERATED:
+        names = ("accelerator", "precision") if folder else ("accelerator",)
+        given["training"] = {key: config["training"][key] for key in names}
+    if method.endswith(configuration.OPTIMISED):
         given["optimisation"] = config["models"][TRAINED[method][0]]["optimisation"]
     return asked(made, "register", name, seed=config["seed"], **given)
 

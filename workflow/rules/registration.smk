@@ -13,7 +13,7 @@ rule register:
     benchmark:
         layout.benchmark("register", "{method}-{shard}")
     wildcard_constraints:
-        method=one_of(method for method in config["methods"] if method not in NETWORKS),
+        method=one_of(method for method in config["methods"] if method not in ACCELERATED),
     conda:
         ENVIRONMENT
     threads: config["threads"]["register"]
@@ -32,7 +32,7 @@ rule register:
 # A rule of its own, since a cluster gives all jobs of an array the same, and only these are faster with a GPU.
 use rule register as register_networks with:
     wildcard_constraints:
-        method=one_of(NETWORKS),
+        method=one_of(ACCELERATED),
 
 
 rule evaluate:

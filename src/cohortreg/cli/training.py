@@ -121,7 +121,7 @@ def register_shard_command(
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
     from cohortreg.config import part_of_schema, schema
     from cohortreg.layout import Layout
-    from cohortreg.methods.registry import PAIRWISE, open_method
+    from cohortreg.methods.registry import PAIRWISE, accelerated, open_method
     from cohortreg.methods.shards import pairs_of, register_shard
     from cohortreg.provenance import hardware
 
@@ -136,10 +136,11 @@ def register_shard_command(
     )
     use_processor(threads)
     device = None
-    if method not in PAIRWISE:
+    if accelerated(method):
         from cohortreg.learning.devices import Device
 
-        device = Device(given["training"]["accelerator"], given["training"]["precision"])
+        precision = "32-true" if method in PAIRWISE else given["training"]["precision"]
+        device = Device(given["training"]["accelerator"], precision)
         warn_of_precision(device.device, device.precision)
     opened = open_method(method, layout, given, seed, threads, device)
     machine = hardware(device.device.type if device else "cpu", threads)

@@ -108,6 +108,13 @@ def register_command(
         typer.Option(help="Side of the body: left ones are mirrored, or right ones where a model asks it."),
     ] = None,
     fixed_side: Annotated[Side | None, typer.Option(help="The same of the fixed image.")] = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Refine what --model finds as the method fit does, whose settings --settings then has.",
+        ),
+    ] = False,
     io_iterations: Annotated[
         str,
         typer.Option(
@@ -177,6 +184,7 @@ def register_command(
         list(grid) if grid else None,
         axes,
         optimisation,
+        fit,
     )
     sides = [side.value if side else "" for side in (moving_side, fixed_side)]
     if model not in PAIRWISE and preprocessing.mirror != "none" and not all(sides):

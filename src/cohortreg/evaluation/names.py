@@ -1,9 +1,11 @@
 """Methods in words: what was trained for each, and how the paper's Table 2 would call it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from cohortreg.config import OPTIMISED, is_icon, trained_methods
+from cohortreg.config import FITTED, OPTIMISED, is_icon, trained_methods
 
+#: What is done for each pair to what a method learnt, by how the row's name ends.
+FOR_EACH_PAIR = {OPTIMISED: "; optimised for each pair", FITTED: "; refined by fit"}
 #: Similarities whose name in words is more than their name in capitals.
 SIMILARITIES = {"squared_lncc": "squared LNCC", "mse_interpolated": "MSE, interpolated points"}
 
@@ -11,6 +13,11 @@ SIMILARITIES = {"squared_lncc": "squared LNCC", "mse_interpolated": "MSE, interp
 def similarity_in_words(similarity: str) -> str:
     """A similarity of the configuration as the tables show it."""
     return SIMILARITIES.get(similarity, similarity.upper())
+
+
+def in_turn(similarities: Iterable[str]) -> str:
+    """Similarities in words that are maximised one after the other, each but once; empty ones are none."""
+    return ", then ".join(dict.fromkeys(filter(None, similarities)))
 
 
 def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
@@ -23,7 +30,7 @@ def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:
 def description(method: str, models: Mapping[str, dict]) -> str:
     """A method's name and, if it was trained, its steps."""
     steps = steps_in_words(method, models)
-    fitted = "; optimised for each pair" if method.endswith(OPTIMISED) else ""
+    fitted = next((words for end, words in FOR_EACH_PAIR.items() if method.endswith(end)), "")
     return f"{method} ({steps}{fitted})" if steps else method
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from cohortreg.errors import NotFiniteError
 from cohortreg.icon.losses import both_imaged, inverse_consistency, sample_points, swap, unit_bounds
 from cohortreg.icon.steps import halve
-from cohortreg.maps.fields import DisplacementField
+from cohortreg.maps.fields import DisplacementField, Map
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import control_points, gaussians, sampled, separable
 
@@ -98,25 +98,57 @@ def _at_level(
     control = images.new_zeros(len(images), dim, *counts).requires_grad_(True)  # voxels
     similarity = similarity_to(level.window, swap(images))
     centres = identity_map(shape, images.device, images.dtype)
-    weight = torch.ones_like(images)
+    all_count = torch.ones_like(images)
     consistency_weight = level.weight / voxel.square().mean().item()
-    optimizer = torch.optim.Adam([control], lr=level.rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, level.steps)
-    for _ in range(level.steps):
+
+    def loss() -> Tensor:
         phi = before + separable(control * voxel, onto_voxels) + centres
-        if bounds is not None:
-            weight = both_imaged(phi.detach(), bounds, swap(bounds))
-        points = sample_points(off_grid, 1, generator, images)
+        weight = all_count if bounds is None else both_imaged(phi.detach(), bounds, swap(bounds))
         field = DisplacementField(before_off_grid + separable(control * voxel, onto_points))
-        loss = 2 * similarity(interpolate(images, phi), weight)
-        loss = loss + consistency_weight * inverse_consistency(field, points)
+        points = sample_points(off_grid, 1, generator, images)
+        return maps_loss(images, phi, field, points, similarity, weight, consistency_weight)
+
+    descend(control, loss, level.steps, level.rate, report)
+    with torch.no_grad():
+        return before + separable(control * voxel, onto_voxels)
+
+
+def maps_loss(
+    images: Tensor,
+    phi: Tensor,
+    field: Map,
+    points: Tensor,
+    similarity: SimilarityTo,
+    weight: Tensor,
+    consistency_weight: float,
+) -> Tensor:
+    """Eq. 13 for the maps of pairs, a scalar.
+
+    images: as of `fit`. phi: the maps' values on the images' grid, [2 * pairs, dim, *grid]. field: the same maps, for
+    inverse consistency at the points, [1, dim, *any]. similarity: to the images swapped. consistency_weight: lambda.
+    """
+    found = 2 * similarity(interpolate(images, phi), weight)
+    return found + consistency_weight * inverse_consistency(field, points)
+
+
+def descend(
+    values: Tensor,
+    loss: Callable[[], Tensor],
+    steps: int,
+    rate: float,
+    report: Callable[[], None] = lambda: None,
+) -> None:
+    """Lower a loss of values, in their place, by steps of Adam whose rate falls to zero as a cosine.
+
+    Raises NotFiniteError where it diverges.
+    """
+    optimizer = torch.optim.Adam([values], lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
         optimizer.zero_grad()
-        loss.backward()
+        loss().backward()
         optimizer.step()
         schedule.step()
         report()
-    with torch.no_grad():
-        found = before + separable(control * voxel, onto_voxels)
-    if not found.isfinite().all():
-        raise NotFiniteError("the fit diverged.")
-    return found
+    if not values.isfinite().all():
+        raise NotFiniteError("the optimisation diverged.")

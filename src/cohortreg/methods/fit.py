@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, repeat
 
 import numpy as np
 import torch
@@ -12,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError, UserError
-from cohortreg.evaluation.names import similarity_in_words
+from cohortreg.evaluation.names import in_turn, similarity_in_words
 from cohortreg.files import digest
 from cohortreg.icon.fit import Level, fit
 from cohortreg.icon.similarities import similarity_to
 from cohortreg.images.io import Image
+from cohortreg.learning.devices import Device
 from cohortreg.maps.grids import voxel_size
-from cohortreg.methods.interface import Registration
+from cohortreg.methods.interface import Method, Registration
 
 SETTINGS = {
     "similarity": {
@@ -59,32 +61,54 @@ LEVELS = (
     Level(downsample=2, steps=60, rate=0.3, deviation=1.5, spacing=1, window=1.3, weight=0.2, stride=1),
     Level(downsample=4, steps=60, rate=0.3, deviation=1.2, spacing=1, window=1.3, weight=0.08, stride=1),
 )
+#: Of the finest levels, from maps that deform already: coarser ones would only blur these.
+FINER_LEVELS = (LEVELS[0], replace(LEVELS[1], steps=40))
 
 
 def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
     """The levels for images of a shape, from coarse to fine. The other arguments are those of `SETTINGS`."""
-    chosen, downsample = [], 1
+    return _scaled(chain(LEVELS, repeat(LEVELS[-1])), shape, smoothness, consistency, steps)
+
+
+def finer_levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
+    """The two finest of `levels`, in as many steps as maps that deform already need, from coarse to fine."""
+    return _scaled(FINER_LEVELS, shape, smoothness, consistency, steps)
+
+
+def _scaled(
+    table: Iterable[Level], shape: Sequence[int], smoothness: float, consistency: float, steps: float
+) -> list[Level]:
+    """Levels of a table that begins with the finest, for images of a shape, from coarse to fine."""
+    chosen = [
+        replace(
+            level,
+            downsample=downsample,
+            steps=max(round(steps * level.steps), 1),
+            deviation=smoothness * level.deviation,
+            weight=consistency * level.weight,
+        )
+        for downsample, level in zip(_resolutions(shape), table, strict=False)
+    ]
+    return chosen[::-1]
+
+
+def _resolutions(shape: Sequence[int]) -> Iterator[int]:
+    """How much coarser than the images each level is, the finest first."""
+    downsample = 1
     while math.prod(math.ceil(size / downsample) for size in shape) > LARGEST:
         downsample *= 2
-    while not chosen or max(shape) / downsample >= COARSEST:
-        level = LEVELS[min(len(chosen), len(LEVELS) - 1)]
-        chosen.append(
-            replace(
-                level,
-                downsample=downsample,
-                steps=max(round(steps * level.steps), 1),
-                deviation=smoothness * level.deviation,
-                weight=consistency * level.weight,
-            )
-        )
-        downsample *= 2
-    return chosen[::-1]
+    yield downsample
+    while max(shape) / (downsample := 2 * downsample) >= COARSEST:
+        yield downsample
 
 
 class Fit:
     """Displacement fields of both directions, from coarse to fine by Adam, under Eq. 13; see `icon.fit`.
 
-    It starts from the identity. The same pair and seed give the same maps on the same number of threads.
+    The same pair and seed give the same maps on the same number of threads.
+
+    device: that it runs on, in single precision; the processor if None. levels: gives those of images of a shape,
+    `levels` or `finer_levels`.
     """
 
     settings = SETTINGS
@@ -93,15 +117,25 @@ class Fit:
     def similarity_in_words(settings: Mapping) -> str:
         return similarity_in_words(settings.get("similarity", SETTINGS["similarity"]["default"]))
 
-    def __init__(self, settings: dict, seed: int, threads: int):
+    def __init__(
+        self,
+        settings: dict,
+        seed: int,
+        threads: int,
+        device: Device | None = None,
+        levels: Callable[[Sequence[int], float, float, float], list[Level]] = levels,
+    ):
         self.given = settings
         #: Called after each step.
         self.report: Callable[[], None] = lambda: None
         self.seed = seed
+        self.device = device.device if device else torch.device("cpu")
+        self.levels = levels
         self.similarity = self.similarity_in_words(settings)
         self.version = digest("fit-1", json.dumps([settings, seed], sort_keys=True))
 
-    def __call__(self, moving: Image, fixed: Image) -> Registration:
+    def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
+        """Register a pair, from the maps of another registration of it or, if None, from the identity."""
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
             raise UserError("an image has NaN or infinite values; preprocess it again")
         images = torch.stack([torch.from_numpy(image.array) for image in (moving, fixed)])[:, None]
@@ -110,21 +144,26 @@ class Fit:
         ).transpose(1, 2)
         # What preprocessing added around both images costs time and says nothing.
         first, end = boxes[:, 0].amin(0), boxes[:, 1].amax(0)
-        seen = images[(..., *map(slice, first.tolist(), end.tolist()))]
+        box = [slice(*ends) for ends in zip(first.tolist(), end.tolist(), strict=True)]
+        seen = images[(..., *box)]
+        begin = None
+        if start is not None:
+            begin = _within(torch.cat([start.forward, start.inverse]), box).to(self.device, seen.dtype)
         try:
             found = fit(
-                seen,
+                seen.to(self.device),
                 self._levels(seen.shape[2:]),
                 partial(similarity_to, self.given["similarity"]),
-                boxes - first,
-                seed=self.seed,
-                report=self.report,
+                (boxes - first).to(self.device),
+                begin,
+                self.seed,
+                self.report,
             )
         except NotFiniteError as error:
             raise UserError(
                 "fit: the optimisation diverged; leave smoothness and consistency at 1"
             ) from error
-        forward, inverse = _continued(found, first.tolist(), images.shape[2:]).split(1)
+        forward, inverse = _continued(found.cpu(), first.tolist(), images.shape[2:]).split(1)
         return Registration(forward, inverse)
 
     def steps(self, shape: Sequence[int]) -> int:
@@ -132,7 +171,36 @@ class Fit:
         return sum(level.steps for level in self._levels(shape))
 
     def _levels(self, shape: Sequence[int]) -> list[Level]:
-        return levels(shape, *(self.given[key] for key in ("smoothness", "consistency", "steps")))
+        return self.levels(shape, *(self.given[key] for key in ("smoothness", "consistency", "steps")))
+
+
+class Refined:
+    """Registration by a method, both of whose maps `Fit` then starts from."""
+
+    def __init__(self, method: Method, fit: Fit):
+        self.method = method
+        self.fit = fit
+        #: Called after each step of the fit.
+        self.report: Callable[[], None] = lambda: None
+        self.steps = fit.steps
+        self.similarity = in_turn([method.similarity, fit.similarity])
+        self.version = digest("refined-1", method.version, fit.version)
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        start = self.method(moving, fixed)
+        if start.inverse is None:
+            raise UserError("fit starts from maps of both directions, and the method gives one alone")
+        self.fit.report = self.report
+        return self.fit(moving, fixed, start)
+
+
+def _within(displacement: Tensor, box: Sequence[slice]) -> Tensor:
+    """A displacement on a grid, at the voxels of a part of it, in the part's unit coordinates.
+
+    displacement: [batch, dim, *grid], in the grid's unit coordinates.
+    """
+    part = displacement[(..., *box)]
+    return part / voxel_size(displacement.shape[2:], part) * voxel_size(part.shape[2:], part)
 
 
 def _continued(displacement: Tensor, first: Sequence[int], shape: Sequence[int]) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from cohortreg.config import complete, is_icon
+from cohortreg.config import is_icon
 from cohortreg.errors import UserError
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.icon.losses import both_imaged, unit_bounds
@@ -29,7 +29,7 @@ from cohortreg.maps.transforms import Grid, to_physical
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.learned import read_card
-from cohortreg.methods.registry import PAIRWISE, method_class, method_of
+from cohortreg.methods.registry import PAIRWISE, method_class, method_of, open_pairwise, refined
 
 
 @dataclass(frozen=True)
@@ -159,16 +159,22 @@ def open_model(
     grid: list[int] | None = None,
     axes: str = CANONICAL,
     optimisation: Mapping | None = None,
+    fit: bool = False,
 ) -> tuple[Method, Settings]:
     """A method for two images, and how they have to be preprocessed for it.
 
     model: the name of a method that needs no training; the folder of a trained or imported model, or its weights in
     that folder; or a file of published weights, for which `grid` and `axes` are those of `import_weights`. grid: for a
     method without a model the voxels that images are brought to, by default the fixed image's own. optimisation: of
-    networks, see `Learned`.
+    networks, see `Learned`. fit: the method's maps are refined by fit, which `method_settings` are then of.
 
-    Raises UserError where the name is none of these, or the grid is no grid.
+    Raises UserError where the name is none of these, the grid is no grid, or fit has nothing to start from.
     """
+    if fit:
+        _check_start(model, optimisation)
+        method, preprocessing = open_model(model, fixed, {}, seed, threads, device, grid, axes)
+        deforms = model not in PAIRWISE or PAIRWISE[model].deforms
+        return refined(method, method_settings, "--settings", seed, threads, device, deforms), preprocessing
     if grid and min(grid) < 2:
         raise UserError(f"--grid {' '.join(map(str, grid))}: give 2 voxels or more along each axis.")
     if model in PAIRWISE:
@@ -179,8 +185,7 @@ def open_model(
         entry = PAIRWISE[model]
         if missing := entry.missing(method_settings):
             raise UserError(f"{model}: {missing}")
-        chosen = method_class(model)
-        method = chosen(complete(chosen.settings, method_settings, "--settings"), seed, threads)
+        method = open_pairwise(model, method_settings, "--settings", seed, threads, device)
         return method, Settings(grid=grid or list(canonical(fixed).shape))
     path = Path(model)
     if not path.exists():
@@ -197,6 +202,20 @@ def open_model(
     with TemporaryDirectory() as folder:
         import_weights(path, Path(folder), grid, axes)
         return _opened(Path(folder), device, optimisation)
+
+
+def _check_start(model: str, optimisation: Mapping | None) -> None:
+    """Raise UserError where fit cannot start from what a model or method finds."""
+    if optimisation:
+        raise UserError("--fit and --io-iterations are two ways to fit a pair; leave one of them out.")
+    if model == "fit":
+        raise UserError(
+            "--fit refines what another method finds; name that with --model, or leave --fit out."
+        )
+    if model in PAIRWISE and not PAIRWISE[model].inverse:
+        raise UserError(
+            f"{model} has no inverse, and fit starts from the maps of both directions; leave --fit out."
+        )
 
 
 def _opened(folder: Path, device: Device, optimisation: Mapping | None) -> tuple[Method, Settings]:

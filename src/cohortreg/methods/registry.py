@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortreg.config import OPTIMISED, complete, is_icon, trained_methods
+from cohortreg.config import FITTED, OPTIMISED, complete, is_icon, trained_methods
 from cohortreg.errors import UserError
+from cohortreg.evaluation.names import in_turn
 from cohortreg.files import read_json
 from cohortreg.layout import CARD, Layout
 from cohortreg.methods.programs import niftyreg_missing
@@ -34,23 +35,27 @@ class Entry:
     """Where a method's class is, below `cohortreg.methods`, and what says that its software is missing.
 
     missing: given the method's settings, a sentence with how to install it; None where nothing is missing.
-    dimensions: of the images that it registers.
+    dimensions: of the images that it registers. accelerated: it runs on the device that networks run on, which its
+    class is given. inverse: it gives the maps of both directions. deforms: its maps are more than affine.
     """
 
     path: str
     missing: Callable[[Mapping], str | None] = lambda settings: None
     dimensions: tuple[int, ...] = (2, 3)
+    accelerated: bool = False
+    inverse: bool = True
+    deforms: bool = True
 
 
 #: Methods that need nothing but a pair.
 PAIRWISE = {
-    "identity": Entry("identity.Identity"),
-    "affine": Entry("affine.Affine"),
-    "fit": Entry("fit.Fit"),
-    "demons": Entry("demons.Demons"),
+    "identity": Entry("identity.Identity", deforms=False),
+    "affine": Entry("affine.Affine", deforms=False),
+    "fit": Entry("fit.Fit", accelerated=True),
+    "demons": Entry("demons.Demons", inverse=False),
     "syn": Entry("syn.Syn", package("ants")),
-    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi", niftyreg_missing, (3,)),
-    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc", niftyreg_missing, (3,)),
+    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi", niftyreg_missing, (3,), inverse=False),
+    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc", niftyreg_missing, (3,), inverse=False),
     "vsvf-opt": Entry("vsvf.VsvfOpt"),
 }
 
@@ -73,6 +78,11 @@ def method_of(model: Mapping) -> str:
     return model.get("method", "icon")
 
 
+def accelerated(row: str) -> bool:
+    """Whether a row runs on the device that networks run on."""
+    return row not in PAIRWISE or PAIRWISE[row].accelerated
+
+
 def check(config: Mapping) -> None:
     """Raise UserError with one sentence where a row or a model cannot be had as it is asked for.
 
@@ -90,7 +100,8 @@ def check(config: Mapping) -> None:
             )
         if not is_icon(model):
             method_class(method_of(model)).check(model, grid, f"models.{name}")
-    known = [*PAIRWISE, *trained_methods(config["models"]), *config["pretrained"]]
+    imported = [name + end for name in config["pretrained"] for end in ("", FITTED)]
+    known = [*PAIRWISE, *trained_methods(config["models"]), *imported]
     for number, row in enumerate(config["methods"]):
         if row not in known:
             raise UserError(
@@ -113,7 +124,7 @@ def check(config: Mapping) -> None:
         if fits := getattr(chosen, "check", None):
             fits(settings, where)
     for name, folder in config["pretrained"].items():
-        if name in config["methods"]:
+        if not {name, name + FITTED}.isdisjoint(config["methods"]):
             from cohortreg.methods.cards import check_pretrained
 
             check_pretrained(name, Path(folder), config["preprocess"])
@@ -121,6 +132,12 @@ def check(config: Mapping) -> None:
 
 def _check_names(config: Mapping) -> None:
     """Raise UserError where a row of the tables would be two methods."""
+    for name in config["models"]:
+        if name.endswith((OPTIMISED, FITTED)):
+            raise UserError(
+                f"configuration: models.{name}: names that end in {OPTIMISED} or {FITTED} are those of rows that are "
+                "fitted to each pair; choose another; see config/README.md."
+            )
     taken = dict.fromkeys(PAIRWISE, "a method that needs no training")
     models = config["models"].items()
     rows = [(f"models.{name}", name) for name in config["models"] if name in PAIRWISE]
@@ -140,7 +157,7 @@ def warnings(config: Mapping) -> list[str]:
     return [
         f"configuration: pretrained.{name}: no row uses this model; add {name} to methods, or remove it."
         for name in config["pretrained"]
-        if name not in config["methods"]
+        if {name, name + FITTED}.isdisjoint(config["methods"])
     ]
 
 
@@ -154,7 +171,7 @@ def missing(config: Mapping) -> dict[str, str]:
         elif row in trained:
             sentence = LEARNED[method_of(config["models"][trained[row][0]])].missing({})
         else:
-            sentence = _missing_of(Path(config["pretrained"].get(row, "")))
+            sentence = _missing_of(Path(config["pretrained"].get(row.removesuffix(FITTED), "")))
         if sentence:
             sentences[row] = f"{row} is left out: {sentence}"
     return sentences
@@ -174,14 +191,16 @@ def open_method(
 ) -> "Method":
     """The method of a row, ready to register.
 
-    settings: `method_settings` of a method without training; of others `model`, the folder of the imported model or of
-    the trained stage that the row stands for, and `optimisation`, see `Learned`. Without `model`, the stage is looked
-    for among the trained ones. device: that networks run on.
+    settings: `method_settings` of a method without training, or of the fit that refines the row's maps; of others
+    `model`, the folder of the imported model or of the trained stage that the row stands for, and `optimisation`, see
+    `Learned`. Without `model`, the stage is looked for among the trained ones. device: that networks run on, and fit.
     """
+    given = settings.get("method_settings", {})
     if row in PAIRWISE:
-        method = method_class(row)
-        given = settings.get("method_settings", {})
-        return method(complete(method.settings, given, f"method_settings.{row}"), seed, threads)
+        return open_pairwise(row, given, f"method_settings.{row}", seed, threads, device)
+    if row.endswith(FITTED) and (before := row.removesuffix(FITTED)) not in PAIRWISE:
+        method = open_method(before, layout, settings, seed, threads, device)
+        return refined(method, given, "method_settings.fit", seed, threads, device)
     from cohortreg.methods.cards import read_card
 
     named = settings.get("model")
@@ -192,6 +211,31 @@ def open_method(
             f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )
     return method_class(method_of(read_card(folder)))(folder, device, settings.get("optimisation"))
+
+
+def open_pairwise(
+    name: str, given: Mapping, where: str, seed: int, threads: int, device: "Device | None"
+) -> "Method":
+    """A method that needs no training, ready to register. given: its settings, which are of that place, in words."""
+    method = method_class(name)
+    where_it_runs = [device] if PAIRWISE[name].accelerated else []
+    return method(complete(method.settings, given, where), seed, threads, *where_it_runs)
+
+
+def refined(
+    method: "Method",
+    given: Mapping,
+    where: str,
+    seed: int,
+    threads: int,
+    device: "Device | None",
+    deforms: bool = True,
+) -> "Method":
+    """A method whose maps fit refines. given: fit's settings. deforms: see `Entry`; where not, fit begins coarse."""
+    from cohortreg.methods.fit import Fit, Refined, finer_levels, levels
+
+    settings = complete(Fit.settings, given, where)
+    return Refined(method, Fit(settings, seed, threads, device, finer_levels if deforms else levels))
 
 
 def _trained_folder(layout: Layout, row: str) -> Path | None:
@@ -211,6 +255,9 @@ def similarity_of(
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
     from cohortreg.methods.cards import read_card
 
+    if row.endswith(FITTED):
+        parts = (row.removesuffix(FITTED), "fit")
+        return in_turn(similarity_of(part, models, pretrained, method_settings) for part in parts)
     trained = trained_methods(models)
     if row in PAIRWISE:
         chosen = method_class(row)

@@ -1,13 +1,14 @@
 """Direct optimisation of both maps of a pair, without a network (4.3)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon.losses import inverse_consistency, sample_points, swap
-from cohortreg.icon.similarities import mean_squared_error
+from cohortreg.icon.fit import descend, maps_loss
+from cohortreg.icon.losses import sample_points, swap
+from cohortreg.icon.similarities import similarity_to
 from cohortreg.maps.fields import DisplacementField
-from cohortreg.maps.grids import interpolate, voxel_size
+from cohortreg.maps.grids import voxel_size
 
 NOISE = 1 / 8  # pixels
 
@@ -24,21 +25,19 @@ def optimise_maps(
     """
     images = torch.cat([moving, fixed])
     shape = images.shape[2:]
-    displacement = nn.Parameter(torch.zeros(2, len(shape), *shape))
-    optimizer = torch.optim.Adam([displacement], lr=settings["learning_rate"])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings["steps"])
+    displacement = torch.zeros(2, len(shape), *shape, requires_grad=True)
+    similarity, all_count = similarity_to("mse", 1, swap(images)), torch.ones_like(images)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(settings["steps"]):
-        warped = interpolate(images, DisplacementField(displacement).on_grid(shape))
-        similarity = 2 * mean_squared_error(warped, swap(images), torch.ones_like(images))
+
+    def loss() -> Tensor:
         drawn = torch.randn(displacement.shape, generator=generator) * noise * voxel_size(shape, images)
         points = sample_points(shape, 1, generator, images)
-        consistency = inverse_consistency(DisplacementField(displacement + drawn), points)
-        loss = similarity + weight * consistency
-        if not loss.isfinite():
-            raise NotFiniteError(f"direct optimisation diverged at step {step + 1}; lower its learning_rate.")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        phi = DisplacementField(displacement).on_grid(shape)
+        noisy = DisplacementField(displacement + drawn)
+        return maps_loss(images, phi, noisy, points, similarity, all_count, weight)
+
+    try:
+        descend(displacement, loss, settings["steps"], settings["learning_rate"])
+    except NotFiniteError:
+        raise NotFiniteError("direct optimisation diverged; lower its learning_rate.") from None
     return DisplacementField(displacement.detach())

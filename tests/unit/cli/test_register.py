@@ -193,6 +193,18 @@ def test_without_a_model_the_pair_is_fitted_and_what_it_achieved_is_said_last(kn
     assert similarity(read_image(back).array, read_image(knees / "other.nii.gz").array) > 0.8
 
 
+@pytest.mark.parametrize("start", ["MODEL", "affine"])
+def test_fit_refines_what_a_model_or_a_method_found(knees, model, tmp_path, start):
+    pair = [knees / "other.nii.gz", knees / "right.nii.gz", "--model", model if start == "MODEL" else start]
+    options = ["--transform-out", tmp_path / "t.h5", "--inverse-out", tmp_path / "i.h5", "--threads", 1]
+    after = {}
+    for name, fitted in (("plain", []), ("fitted", ["--fit", "--settings", '{"steps": 0.5}'])):
+        done = command("register", *pair, *options, *fitted)
+        assert done.returncode == 0, done.stderr
+        after[name] = float(re.search(r"and (0\.\d+) after", done.stdout)[1])
+    assert after["fitted"] > after["plain"] + 0.1
+
+
 def test_without_any_option_files_are_named_after_the_images_and_nothing_is_replaced(knees, tmp_path):
     call = [
         *COMMAND,
@@ -254,6 +266,22 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
             "has the stages of a model; name one of them, such as",
         ),
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
+        (
+            ["--fit", "--transform-out", "t.h5"],
+            "--fit refines what another method finds; name that with --model",
+        ),
+        (
+            ["--model", "demons", "--fit", "--transform-out", "t.h5"],
+            "demons has no inverse, and fit starts from",
+        ),
+        (
+            ["--model", "MODEL", "--fit", "--io-iterations", "5", "--transform-out", "t.h5"],
+            "--fit and --io-iterations are two ways to fit a pair",
+        ),
+        (
+            ["--model", "MODEL", "--fit", "--settings", '{"step": 2}', "--transform-out", "t.h5"],
+            "did you mean steps?",
+        ),
         (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
         (["--model", "affine", "--moving-mask", "NONE", "--transform-out", "t.h5"], "is zero everywhere"),
         (

@@ -1,6 +1,6 @@
 """What the names of methods stand for."""
 
-from cohortreg.evaluation.names import description, main_method, similarity_in_words
+from cohortreg.evaluation.names import description, in_turn, main_method, similarity_in_words
 
 MODELS = {
     "icon": {
@@ -18,6 +18,7 @@ def test_trained_methods_are_described_as_in_table_2():
     assert description("icon-2step", MODELS) == "icon-2step (2 step 1/2 res.)"
     assert description("icon-3step", MODELS) == "icon-3step (2 step 1/2 res., 1 step full res.)"
     assert description("icon-4step", MODELS) == "icon-4step (2 step 1/2 res., 2 step full res.)"
+    assert description("icon-2step-fit", MODELS) == "icon-2step-fit (2 step 1/2 res.; refined by fit)"
 
 
 def test_the_last_trained_method_is_the_main_one():
@@ -30,6 +31,8 @@ def test_the_last_trained_method_is_the_main_one():
 def test_similarities_in_words():
     words = [similarity_in_words(name) for name in ("mse", "squared_lncc", "mse_interpolated")]
     assert words == ["MSE", "squared LNCC", "MSE, interpolated points"]
+    assert in_turn(words[:2]) == "MSE, then squared LNCC"
+    assert in_turn(["", "MSE"]) == in_turn(["MSE", "MSE"]) == "MSE"
 
 
 def test_a_model_that_is_not_of_icon_has_its_name_alone():

@@ -1,5 +1,6 @@
 """The optimisation itself: where it starts, what it reports, and that weights serve images of any size."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -45,6 +46,19 @@ def test_two_pairs_at_once_are_found_as_each_alone():
     for number, pair in enumerate(zip(movings, fixeds, strict=True)):
         alone = fit(torch.cat(pair), [LEVEL], MSE)
         torch.testing.assert_close(together[number::2], alone, atol=2e-3, rtol=0)
+
+
+def test_all_is_computed_where_the_images_are(monkeypatch):
+    """A tensor made anywhere else, here where there is no memory, meets those of the images in an error."""
+    jitter = identity_map([24, 24]) + 0.01
+    monkeypatch.setattr("cohortreg.icon.fit.sample_points", lambda *given: jitter)  # drawn on the processor
+    for name in ("mse", "lncc"):
+        levels = [replace(LEVEL, downsample=2, steps=1, stride=2), replace(LEVEL, steps=1)]
+        images, bounds = torch.cat([ball(0.55), ball(0.45)]), torch.tensor([[[0, 0], [24, 22]]] * 2)
+        start = torch.zeros(2, 2, 24, 24)
+        with torch.device("meta"):
+            found = fit(images, levels, partial(similarity_to, name), bounds, start)
+        assert found.device == images.device and found.isfinite().all()
 
 
 def test_every_step_is_reported():

@@ -68,6 +68,11 @@ def test_a_model_of_the_cohorts_images_passes(folder):
     check(configured(folder, mirror="none"))
 
 
+def test_of_a_row_that_fit_refines_the_model_is_looked_at_as_well(folder):
+    config = configured(folder, mirror="none") | {"methods": ["identity", "affine", "knees-fit"]}
+    assert "preprocess.mirror is none" in refused(config)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -14,7 +14,9 @@ from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
-from cohortreg.methods.fit import SETTINGS, Fit, levels
+from cohortreg.methods import fit as fit_module
+from cohortreg.methods.fit import SETTINGS, Fit, Refined, finer_levels, levels
+from cohortreg.methods.interface import Registration
 
 DEFAULTS = {name: part["default"] for name, part in SETTINGS.items()}
 GRID = (32, 40, 32)
@@ -107,6 +109,87 @@ def test_levels_follow_the_images():
     assert [level.deviation for level in doubled] == [2 * level.deviation for level in found]
     assert [level.weight for level in doubled] == [3 * level.weight for level in found]
     assert [level.steps for level in doubled] == [1, 1, 1]
+
+
+def test_from_maps_that_deform_the_finer_levels_are_enough():
+    found = finer_levels((48, 64, 48), 2, 1, 1)
+    assert [(level.downsample, level.steps, level.deviation) for level in found] == [(2, 40, 3), (1, 25, 4)]
+    assert [level.downsample for level in finer_levels((160, 384, 384), 1, 1, 1)] == [4, 2]
+    assert [level.steps for level in finer_levels((8, 8), 1, 1, 2)] == [50]
+
+
+class Found:
+    """A method that has found its maps, whatever the images."""
+
+    similarity = ""
+    version = "found-1"
+
+    def __init__(self, forward: torch.Tensor, inverse: torch.Tensor | None):
+        self.registration = Registration(forward, inverse)
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        return self.registration
+
+
+def shift(*voxels: float, shape: tuple[int, ...]) -> Found:
+    """A shift by a number of voxels along each axis, and back."""
+    unit = torch.tensor([by / (size - 1) for by, size in zip(voxels, shape, strict=True)])
+    forward = unit.reshape(1, -1, *[1] * len(shape)).repeat(1, 1, *shape)
+    return Found(forward, -forward)
+
+
+@pytest.fixture
+def still(monkeypatch):
+    """Levels that move next to nothing."""
+    monkeypatch.setattr(
+        fit_module, "FINER_LEVELS", tuple(replace(level, rate=1e-9) for level in fit_module.FINER_LEVELS)
+    )
+
+
+def test_it_starts_where_the_other_method_ended(still):
+    """Also where preprocessing padded the images, on each side of each axis by another number of voxels."""
+    array = np.random.default_rng(0).random((20, 24, 18), np.float32)
+    images = [
+        Image(array, np.eye(4), [[3, 18], [1, 24], [0, 13]]),
+        Image(array[::-1].copy(), np.eye(4), [[4, 19], [2, 23], [2, 14]]),
+    ]
+    start = shift(3, -2, 0.5, shape=array.shape)
+    found = Refined(start, Fit(DEFAULTS, 1, 1, levels=finer_levels))(*images)
+    torch.testing.assert_close(found.forward, start.registration.forward, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.inverse, start.registration.inverse, atol=1e-6, rtol=0)
+
+
+def test_where_images_were_imaged_each_voxel_starts_from_its_own_displacement(still):
+    """A linear field has nothing that half of the resolution would lose."""
+    random = np.random.default_rng(0)
+    images = [Image(random.random((21, 25), np.float32), np.eye(3), [[4, 17], [0, 21]]) for _ in range(2)]
+    start = 0.1 * identity_map((21, 25)).flip(1) - 0.03
+    found = Refined(Found(start, -start), Fit(DEFAULTS, 1, 1, levels=finer_levels))(*images)
+    inside = np.s_[..., 4:17, 0:21]
+    torch.testing.assert_close(found.forward[inside], start[inside], atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.inverse[inside], -start[inside], atol=1e-6, rtol=0)
+
+
+def test_from_near_the_known_map_the_finer_levels_find_it(flat):
+    start, fit = shift(3, -2, shape=flat.fixed.shape), Fit(DEFAULTS, 1, 1, levels=finer_levels)
+    before, after = (flat.error(method(flat.moving, flat.fixed)) for method in (start, Refined(start, fit)))
+    assert after < 0.5 * before
+
+
+def test_a_method_of_one_direction_is_nothing_to_start_from(flat):
+    start = Found(torch.zeros(1, 2, *flat.fixed.shape), None)
+    with pytest.raises(
+        UserError, match="fit starts from maps of both directions, and the method gives one alone"
+    ):
+        Refined(start, Fit(DEFAULTS, 1, 1))(flat.moving, flat.fixed)
+
+
+def test_each_step_of_the_refinement_is_reported(flat):
+    start, steps = shift(1, 1, shape=flat.fixed.shape), []
+    refined = Refined(start, Fit(DEFAULTS, 1, 1, levels=finer_levels))
+    refined.report = lambda: steps.append(1)
+    refined(flat.moving, flat.fixed)
+    assert len(steps) == refined.steps(flat.fixed.shape) == 65
 
 
 def test_what_it_cannot_register_is_one_sentence(flat):

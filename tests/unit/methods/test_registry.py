@@ -4,12 +4,13 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
 
 from cohortreg import config as configuration
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.icon.stages import build_registration
-from cohortreg.layout import Layout
+from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.methods import registry
@@ -85,6 +86,8 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
             {"models": {"a": {"method": "avsm", "stages": [STAGE]}}, "pretrained": {"a": "there"}},
             "pretrained.a: a is already the name of a row of models.a",
         ),
+        ({"models": {"a-fit": {"method": "avsm", "stages": [STAGE]}}}, "models.a-fit: names that end in -io or -fit"),
+        ({"methods": ["affine", "affine-fit"]}, r"methods\[1\]: no method 'affine-fit'"),
     ],
 )  # fmt: skip
 def test_what_no_method_has_ends_in_one_sentence(demo, change, words):
@@ -142,9 +145,11 @@ def test_a_row_whose_software_is_missing_is_left_out_with_a_sentence(demo, monke
     }
 
 
-def test_a_model_that_learns_by_another_method_has_one_row_of_its_name(demo):
+def test_a_model_that_learns_by_another_method_has_a_row_of_its_name_and_one_of_fit(demo):
     models = {"avsm": {"method": "avsm", "stages": [STAGE, STAGE]}}
-    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2)}
+    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2), "avsm-fit": ("avsm", 2)}
+    assert registry.similarity_of("avsm-fit", models, {}, {}) == "LNCC, then squared LNCC"
+    assert registry.similarity_of("avsm-fit", models, {}, {"fit": {"similarity": "lncc"}}) == "LNCC"
     assert registry.similarity_of("avsm", models, {}, {}) == "LNCC"
     assert registry.similarity_of("fit", {}, {}, {}) == "squared LNCC"
     assert registry.similarity_of("fit", {}, {}, {"fit": {"similarity": "mse"}}) == "MSE"
@@ -161,17 +166,63 @@ def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configurati
         card = {"model": "icon", "steps": 3, "network": network, "stages": stages, "similarity": "mse"}
         write_json(layout.model_card("icon", stage), card | {"grid": [4, 5, 6]})
     given = {"model": str(layout.stage("icon", 1))}
-    opened = open_method("icon-3step", layout, given, 1, 1, Device("cpu", "32-true"))
+    device = Device("cpu", "32-true")
+    opened = open_method("icon-3step", layout, given, 1, 1, device)
     assert [stage["steps"] for stage in opened.card["stages"]] == [3]
+    refined = open_method("icon-3step-fit", layout, given, 1, 1, device)
+    assert [stage["steps"] for stage in refined.method.card["stages"]] == [3]
+    found = open_method("icon-3step-fit", layout, {}, 1, 1, device)  # the last of both
+    assert [stage["steps"] for stage in found.method.card["stages"]] == [2, 1]
+
+
+def test_a_refined_row_is_another_with_other_weights_or_settings_of_fit(tmp_path):
+    network, stages = (
+        {"architecture": "conv_only", "channels": 2, "layers": 2},
+        [{"steps": 1, "downsample": 1}],
+    )
+    card = {"network": network, "stages": stages, "similarity": "mse", "grid": [8, 8, 8]}
+    write_json(tmp_path / CARD, card)
+    versions = set()
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        weights.save(tmp_path / WEIGHTS, build_registration(network, stages, (8, 8, 8))[0].state_dict())
+        for steps in (1, 2):
+            given = {"model": str(tmp_path), "method_settings": {"steps": steps}}
+            opened = open_method("knees-fit", Layout(tmp_path), given, 1, 1, Device("cpu", "32-true"))
+            versions |= {opened.version, opened.method.version, opened.fit.version}
+    assert len(versions) == 4 + 2 + 2
+
+
+#: Settings with which a method is done in a moment.
+QUICK = {
+    "affine": {"iterations": 1},
+    "fit": {"steps": 0.01},
+    "demons": {"iterations": [1]},
+    "syn": {"iterations": [1]},
+    "vsvf-opt": {"iterations": 1},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in PAIRWISE if 2 in PAIRWISE[name].dimensions])
+def test_the_registry_says_what_maps_a_method_gives(flat, name):
+    if sentence := PAIRWISE[name].missing({}):
+        pytest.skip(sentence)
+    opened = open_method(name, None, {"method_settings": QUICK.get(name, {})}, 1, 1)
+    found = opened(flat.moving, flat.fixed)
+    assert (found.inverse is not None) == PAIRWISE[name].inverse
+    curved = max(found.forward.diff(n=2, dim=axis).abs().max() for axis in (2, 3)) > 1e-5
+    assert curved == PAIRWISE[name].deforms
 
 
 def test_a_model_that_no_row_uses_is_said(demo):
     config = configuration.merge(demo, {"pretrained": {"knees": "nowhere"}})
     check(config)
     assert [sentence for sentence in registry.warnings(config) if "pretrained.knees: no row uses" in sentence]
+    assert not registry.warnings(configuration.merge(config, {"methods": ["identity", "knees-fit"]}))
     assert not registry.warnings(demo)
 
 
 def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
-    with pytest.raises(UserError, match="demons9: no such method; there are identity, affine"):
-        open_method("demons9", Layout(tmp_path), {}, 1, 1, Device("cpu", "32-true"))
+    for name in ("demons9", "affine-fit"):
+        with pytest.raises(UserError, match=f"{name}: no such method; there are identity, affine"):
+            open_method(name, Layout(tmp_path), {}, 1, 1, Device("cpu", "32-true"))

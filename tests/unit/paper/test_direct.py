@@ -1,7 +1,9 @@
 """Direct optimisation of the maps of a pair."""
 
+import pytest
 import torch
 
+from cohortreg.errors import NotFiniteError
 from cohortreg.maps.grids import interpolate
 from cohortreg.paper.direct import optimise_maps
 
@@ -15,3 +17,9 @@ def test_maps_of_a_shifted_blob_bring_the_images_together():
     before = (moving - fixed).square().mean((1, 2, 3))
     after = (interpolate(moving, phi) - fixed).square().mean((1, 2, 3))
     assert (after < before / 4).all()
+
+
+def test_maps_that_diverge_end_in_a_sentence():
+    images = [torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    with pytest.raises(NotFiniteError, match="direct optimisation diverged; lower its learning_rate"):
+        optimise_maps(*images, noise=0, settings={"steps": 5, "learning_rate": 1e30}, weight=1, seed=1)
