@@ -180,6 +180,7 @@ def merge_cohort(
         "name": name,
         "images": len(good),
         "train": int(good["split"].eq("train").sum()),
+        "validation": int(good["split"].eq("validation").sum()),
         "test": int(good["split"].eq("test").sum()),
         "pairs": int((~bad_pairs & once).sum()),
         "excluded_images": int(bad.sum()),
