@@ -174,7 +174,7 @@ def merge_cohort(
     good, good_pairs = images[~bad], pairs[~bad_pairs]
     sidecars = {image_id: sidecar for image_id, _, _, sidecar, *_ in index}
     digests = {image_id: made_from for image_id, _, _, _, made_from, _ in index}
-    behind = assign_training_sets(layout, good[good["split"] == "train"], digests, models, retrain)
+    behind = assign_training_sets(layout, good, digests, models, retrain)
     leaks = leak_warnings(good, good_pairs, trained_on(layout, models))
     summary = {
         "name": name,

@@ -142,9 +142,24 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 def draw_pairs(images: int, pairs: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the two images of each pair of a training step, from the seed and the step's number alone.
 
-    The two images of a pair differ.
+    Each pair is drawn anew, all ordered pairs of two different images with the same probability.
     """
     random = np.random.default_rng([seed, step])
     first = random.integers(images, size=pairs)
     second = (first + random.integers(1, images, size=pairs)) % images
     return first, second
+
+
+#: Most pairs on which a training is measured.
+VALIDATION_PAIRS = 12
+
+
+def validation_pairs(images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the two images of each pair on which a training is measured, from the seed alone.
+
+    `VALIDATION_PAIRS` of them, fewer where there are fewer images: in an order that is drawn, each image with the next,
+    the last with the first.
+    """
+    order = np.random.default_rng([seed, 0, 2]).permutation(images)
+    pairs = min(VALIDATION_PAIRS, images if images > 2 else 1)
+    return order[:pairs], np.roll(order, -1)[:pairs]
