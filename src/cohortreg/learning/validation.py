@@ -91,5 +91,5 @@ def gap_in_words(similarity: float, validation_similarity: float) -> str:
         return ""
     return (
         f"On validation pairs its similarity loss is {validation_similarity:.3g}, on training pairs {similarity:.3g}: "
-        "it learnt its training images by heart; use more subjects, fewer training_steps, or a dual_stream network."
+        "it does less well on unseen subjects; use more subjects, fewer training_steps, or a dual_stream network."
     )

@@ -12,6 +12,7 @@ from cohortreg.icon.stages import build_registration
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import VALIDATION_PAIRS, TrainingImages, pack, validation_pairs
+from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import train
 from cohortreg.learning.validation import Validation, gap_in_words
 
@@ -129,6 +130,18 @@ def test_a_stopped_training_goes_on_to_the_same_best(images, validation_images, 
         run(images, tmp_path / "killed", validation, progress=kill)
     found, state = run(images, tmp_path / "killed", validation)
     assert same(found, expected) and state.validation == whole.validation and same(state.best, whole.best)
+
+
+def test_it_is_measured_in_the_precision_of_training(images, validation_images, tmp_path):
+    """Half precision leaves losses that differ in their last digits, and maps in float32."""
+    module = objective()
+    validation = Validation(validation_images, 1, 4, "last")
+    fabric = make_fabric("cpu", "bf16-mixed")
+    state = train(module, images, SETTINGS, 1, fabric, tmp_path, 4, validation=validation)
+    single = TrainingState(0, 0.0)
+    validation.measure(module, SETTINGS["weight"], single, Fabric(accelerator="cpu", devices=1))
+    assert state.validation[-1][1:] != single.validation[0][1:]
+    assert state.validation[-1][1:] == pytest.approx(single.validation[0][1:], rel=0.02)
 
 
 @pytest.mark.parametrize("last", [6, 9])
