@@ -54,15 +54,16 @@ def _digest(content: Sequence[object]) -> str:
 
 
 class TrainingImages:
-    """The packed images, on the device where they fit.
+    """The packed images, on the device where they fit and are read often.
 
     `ids` names them; `batch(rows)` gives float32 images [len(rows), 1, *grid] on the device, `field_of_view(rows)` what
-    of them was imaged and not padded. recorded: the SHA-256 that the array had when it was written.
+    of them was imaged and not padded. recorded: the SHA-256 that the array had when it was written. seldom: whether
+    they are read too seldom to take room on the device.
 
     Raises UserError where the array or its index is missing, not whole, or not of the other.
     """
 
-    def __init__(self, array_path: Path, index_path: Path, device: torch.device):
+    def __init__(self, array_path: Path, index_path: Path, device: torch.device, seldom: bool = False):
         self.path, self.device = Path(array_path), device
         index = _read_index(index_path)
         self.ids, self.recorded = index["images"], index["sha256"]
@@ -71,7 +72,8 @@ class TrainingImages:
         self._array = _open_array(self.path, (len(self.ids), *index["grid"]))
         self.grid = self._array.shape[1:]
         self._on_device = None
-        if device.type == "cuda" and self._array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+        on_gpu = device.type == "cuda" and not seldom
+        if on_gpu and self._array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
             self._on_device = torch.from_numpy(np.array(self._array)).to(device)
 
     @cached_property

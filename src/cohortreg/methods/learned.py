@@ -252,9 +252,10 @@ def train_stage(
     write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))
 
 
-def _packed(layout: Layout, image_set: str, fabric: "Fabric") -> TrainingImages:
+def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = False) -> TrainingImages:
     """The packed images of a set; the first process compares them with its list and their digest."""
-    images = TrainingImages(layout.packed(image_set), layout.packed_index(image_set), fabric.device)
+    files = layout.packed(image_set), layout.packed_index(image_set)
+    images = TrainingImages(*files, fabric.device, seldom)
     if fabric.is_global_zero:
         check_packed(layout, image_set, images.ids)
         images.verify()
@@ -267,7 +268,7 @@ def _validation(
     """What measures a training, see `training_of`, on its validation images; None where it has none."""
     if training.get("validation_set") is None:
         return None
-    images = _packed(layout, training["validation_set"], fabric)
+    images = _packed(layout, training["validation_set"], fabric, seldom=True)
     every = settings.get("validate_every", settings["checkpoint_every"])
     return Validation(images, seed, every, settings.get("keep", "best"))
 
