@@ -225,12 +225,12 @@ def training_of(model):
 
 def training_input(wildcards):
     """What a model is trained on. An array made anew is the same; so is a list, or the settings say so."""
-    training_set = training_of(wildcards.model)["training_set"]
-    files = {
-        "training": layout.model_training(wildcards.model),
-        "packed": layout.packed(training_set),
-        "index": layout.packed_index(training_set),
-    }
+    training = training_of(wildcards.model)
+    files = {"training": layout.model_training(wildcards.model)}
+    for name in ("training_set", "validation_set"):
+        if name in training:
+            files[name] = layout.packed(training[name])
+            files[f"{name}_index"] = layout.packed_index(training[name])
     return {name: ancient(path) for name, path in files.items()}
 
 
@@ -289,14 +289,17 @@ def training_asked(wildcards):
     """The model up to a stage, and how it is trained; neither later stages nor what comes after training matter."""
     model = {key: value for key, value in config["models"][wildcards.model].items() if key != "optimisation"}
     stages = model["stages"][: int(wildcards.stage)]
+    images, training = training_of(wildcards.model), config["training"]
+    if "validation_set" not in images:
+        training = {key: value for key, value in training.items() if key not in ("validate_every", "keep")}
     return asked(
         layout.weights(wildcards.model, wildcards.stage).is_file(),
         "train",
         f"{wildcards.model}-{wildcards.stage}",
         model=model | {"stages": stages},
-        training=config["training"],
+        training=training,
         seed=config["seed"],
-        images=training_of(wildcards.model),
+        images=images,
     )
 
 

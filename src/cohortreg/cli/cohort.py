@@ -33,6 +33,11 @@ class Side(StrEnum):
     right = "right"
 
 
+ValidationFraction = Annotated[
+    float, typer.Option(min=0, max=1, help="Part of the subjects to measure on while networks are trained.")
+]
+
+
 def _row_name(folder: Path) -> str:
     """A row's name for a model, from its folder's."""
     return "".join(letter if letter.isalnum() else "_" for letter in folder.name.lower()) or "published"
@@ -45,6 +50,7 @@ def import_msd_command(
     test_fraction: Annotated[
         float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
     ] = 0.2,
+    validation_fraction: ValidationFraction = 0,
     pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
     seed: Seed = 1,
 ) -> None:
@@ -53,7 +59,9 @@ def import_msd_command(
     from cohortreg.cohort.msd import import_msd
 
     said: list[str] = []
-    tables = import_msd(folder, test_fraction, pairs, seed, read_before(output), said.append)
+    tables = import_msd(
+        folder, test_fraction, pairs, seed, read_before(output), said.append, validation_fraction
+    )
     _add_to_tables(output, *tables, folder, said=said, asked=pairs)
 
 
@@ -67,6 +75,7 @@ def import_bids_command(
     test_fraction: Annotated[
         float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
     ] = 0.2,
+    validation_fraction: ValidationFraction = 0,
     pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
     seed: Seed = 1,
 ) -> None:
@@ -75,7 +84,9 @@ def import_bids_command(
     from cohortreg.cohort.bids import import_bids
 
     said: list[str] = []
-    tables = import_bids(folder, suffix, test_fraction, pairs, seed, read_before(output), said.append)
+    tables = import_bids(
+        folder, suffix, test_fraction, pairs, seed, read_before(output), said.append, validation_fraction
+    )
     _add_to_tables(output, *tables, folder, said=said, asked=pairs)
 
 
@@ -156,6 +167,7 @@ def import_label_maps_command(
     test_fraction: Annotated[
         float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
     ] = 0.3,
+    validation_fraction: ValidationFraction = 0,
     pairs: Annotated[int, typer.Option(min=1, help="Test pairs of two subjects to draw.")] = 60,
     seed: Seed = 1,
 ) -> None:
@@ -165,7 +177,9 @@ def import_label_maps_command(
 
     said: list[str] = []
     before = read_before(output)
-    tables = import_label_maps(folder, side.value, test_fraction, pairs, seed, before, said.append)
+    tables = import_label_maps(
+        folder, side.value, test_fraction, pairs, seed, before, said.append, validation_fraction
+    )
     _add_to_tables(output, *tables, said=said, asked=pairs)
 
 
@@ -331,6 +345,7 @@ def cohort_command(
     """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""
     from cohortreg.cohort.folders import counted
     from cohortreg.cohort.preprocessing import merge_cohort
+    from cohortreg.cohort.split import splits_in_words
     from cohortreg.config import ratings_left_out
     from cohortreg.layout import Layout
 
@@ -349,7 +364,7 @@ def cohort_command(
         ratings_left_out(given.get("exclude_rated")),
     )
     typer.echo(
-        f"{name}: {summary['images']} images ({summary['train']} train, {summary['test']} test), "
+        f"{name}: {summary['images']} images ({splits_in_words(summary)}), "
         f"{summary['pairs']} pairs; "
         f"{counted(summary['excluded_images'], 'image')} and {counted(summary['excluded_pairs'], 'pair')} excluded"
     )
@@ -364,14 +379,12 @@ def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(
     """
     from cohortreg.cohort.additions import add
     from cohortreg.cohort.folders import counted
+    from cohortreg.cohort.split import splits_in_words
     from cohortreg.cohort.tables import with_sets
 
     added = add(output, images, pairs, folder, others)
     counts = added.images["split"].value_counts()
-    typer.echo(
-        f"{output}: {len(added.images)} images ({counts.get('train', 0)} train, {counts.get('test', 0)} test), "
-        f"{len(added.pairs)} pairs"
-    )
+    typer.echo(f"{output}: {len(added.images)} images ({splits_in_words(counts)}), {len(added.pairs)} pairs")
     kept = len(added.images) - added.new_images, len(added.pairs) - added.new_pairs
     if any(kept):
         typer.echo(

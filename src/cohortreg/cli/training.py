@@ -12,6 +12,11 @@ from cohortreg.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from cohortreg.learning.checkpoints import TrainingState
+
+#: Steps by whose speed the time left is told.
+RECENT = 50
+
 Settings = Annotated[
     str, typer.Option(help="JSON: the sections of the configuration that the command needs.")
 ]
@@ -87,14 +92,7 @@ def train_command(
             """Advance the bar to the state's step, with the last row of its history; in the first process only."""
             if not fabric.is_global_zero:
                 return
-            note = ""
-            if state.history:
-                _, similarity, consistency, _, folds, weight, speed = state.history[-1]
-                note = (
-                    f"similarity {similarity:.5f}, inverse consistency {consistency:.6f}, "
-                    f"folds {folds:.1f}, weight {weight:g}, {speed:.2f} steps/s"
-                )
-            advance(note, completed=state.step)
+            advance(progress_in_words(state, total), completed=state.step)
 
         method = method_class(method_of(given["model"]))
         with asked_to_end() as asked:
@@ -107,6 +105,26 @@ def train_command(
         typer.echo(
             f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
         )
+
+
+def progress_in_words(state: "TrainingState", steps: int) -> str:
+    """The last row of a training's history, its last validation loss, and how long the rest of its steps will take."""
+    from cohortreg.evaluation.numbers import duration
+
+    if not state.history:
+        return ""
+    _, similarity, consistency, _, folds, weight, speed = state.history[-1]
+    said = [
+        f"similarity {similarity:.5f}, inverse consistency {consistency:.6f}, folds {folds:.1f}, weight {weight:g}"
+    ]
+    if state.validation:
+        step, *_, loss = state.validation[-1]
+        said.append(f"validation loss {loss:.5f} at step {step:.0f}")
+    recent = [1 / row[-1] for row in state.history[-RECENT:]]
+    said.append(f"{speed:.2f} steps/s")
+    if state.step < steps:
+        said.append(f"{duration((steps - state.step) * sum(recent) / len(recent))} left")
+    return ", ".join(said)
 
 
 @app.command("register-shard")

@@ -52,13 +52,15 @@ def import_bids(
     seed: int,
     before: Before = NOTHING,
     say: Say = silent,
+    validation_fraction: float = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs of sub-*/[ses-*/]anat/*_{suffix}.nii[.gz], with paths relative to `folder`.
 
     Every such file is an image, several of a subject and session too, and is named after its entities. For its label
     see `_labels`. The side is that of the entity hemi. suffix: empty for the only one that there is. `test_fraction` of
-    the subjects, at least one, are test subjects; `pairs` pairs are drawn among those; what is in the tables `before`
-    stays, see `split.drawn`. say: called with a sentence for each kind of file that is not used.
+    the subjects, at least one, are test subjects, and `validation_fraction` validation subjects; `pairs` pairs are
+    drawn among the test subjects; what is in the tables `before` stays, see `split.drawn`. say: called with a sentence
+    for each kind of file that is not used.
 
     Raises UserError where there is no such image, the suffix has to be named, two images have one name, two labels fit
     one image equally, or there are not as many pairs.
@@ -86,7 +88,9 @@ def import_bids(
     table = pd.DataFrame([_row(file, labels) for file in images], dtype=str)
     if twice := repeated(table["image_id"]):
         raise UserError(f"{folder} has two images '{twice}'; remove or rename one.")
-    return drawn(table, round(test_fraction * table["subject_id"].nunique()), pairs, seed, before, folder)
+    subjects = table["subject_id"].nunique()
+    tested, validation = (round(fraction * subjects) for fraction in (test_fraction, validation_fraction))
+    return drawn(table, tested, pairs, seed, before, folder, validation)
 
 
 def _sorted(paths: Sequence[str]) -> tuple[list[File], dict[str, list[str]]]:

@@ -33,13 +33,15 @@ def import_label_maps(
     seed: int,
     before: Before = NOTHING,
     say: Say = silent,
+    validation_fraction: float = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs for the label maps in a folder, named {subject}_{visit}_label.nii[.gz].
 
-    Paths are those that `make_phantoms` writes to. `test_fraction` of the subjects, at least one, are test subjects.
-    `pairs` pairs of two of them are drawn; besides, each test subject's visits, one after the other in the order of
-    their names, are pairs of the set "longitudinal". What is in the tables `before` stays, see `split.drawn`; pairs of
-    visits are added where one of the two is new. say: called with a sentence for each kind of file that is not used.
+    Paths are those that `make_phantoms` writes to. `test_fraction` of the subjects, at least one, are test subjects,
+    and `validation_fraction` validation subjects. `pairs` pairs of two test subjects are drawn; besides, each test
+    subject's visits, one after the other in the order of their names, are pairs of the set "longitudinal". What is in
+    the tables `before` stays, see `split.drawn`; pairs of visits are added where one of the two is new. say: called
+    with a sentence for each kind of file that is not used.
 
     Raises UserError where no file has such a name, or there are not as many pairs.
     """
@@ -74,8 +76,9 @@ def import_label_maps(
     )
     if twice := repeated(images["image_id"]):
         raise UserError(f"{folder} has two label maps of '{twice}'; remove or rename one.")
-    count = round(test_fraction * images["subject_id"].nunique())
-    images, across = drawn(images, count, pairs, seed, before)
+    subjects = images["subject_id"].nunique()
+    tested, validation = (round(fraction * subjects) for fraction in (test_fraction, validation_fraction))
+    images, across = drawn(images, tested, pairs, seed, before, validation=validation)
     visits = _longitudinal(images[images["split"] == "test"])
     new = ~visits[["moving", "fixed"]].isin(before.images["image_id"].tolist()).all(axis=1)
     return images, pd.concat([across.assign(set=""), visits[new]], ignore_index=True)

@@ -30,14 +30,15 @@ def import_msd(
     seed: int,
     before: Before = NOTHING,
     say: Say = silent,
+    validation_fraction: float = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs from `dataset.json`'s labelled images, with paths relative to `folder`.
 
     Only what is on disk is listed: an image, with its label where dataset.json names one. Every image is a subject of
     its own, named after its file; blanks in it become underscores. `test_fraction` of them, at least one, are test
-    subjects; `pairs` pairs are drawn among those; what is in the tables `before` stays, see `split.drawn`. The
-    dataset's own unlabelled test images are left out: nothing could be measured on them. say: called with a sentence
-    for each kind of file that is not used.
+    subjects, and `validation_fraction` validation subjects; `pairs` pairs are drawn among the test subjects; what is in
+    the tables `before` stays, see `split.drawn`. The dataset's own unlabelled test images are left out: nothing could
+    be measured on them. say: called with a sentence for each kind of file that is not used.
 
     Raises UserError where dataset.json is missing or malformed, none of its images is there, or there are not as many
     pairs.
@@ -60,7 +61,9 @@ def import_msd(
         raise UserError(f"{source} lists the image '{twice}' twice under \"training\"; remove or rename one.")
     for sentence in _not_used(folder, content, rows, images):
         say(sentence)
-    return drawn(images, round(test_fraction * len(images)), pairs, seed, before, folder)
+    subjects = len(images)
+    tested, validation = (round(fraction * subjects) for fraction in (test_fraction, validation_fraction))
+    return drawn(images, tested, pairs, seed, before, folder, validation)
 
 
 def _content(source: Path) -> dict:

@@ -178,12 +178,13 @@ def merge_cohort(
     sidecars = {image_id: sidecar for image_id, _, _, sidecar, *_ in index}
     digests = {image_id: made_from for image_id, _, _, _, made_from, _ in index}
     require_training(images_path, images, models)
-    behind = assign_training_sets(layout, good[good["split"] == "train"], digests, models, retrain)
+    behind = assign_training_sets(layout, good, digests, models, retrain)
     leaks = leak_warnings(good, good_pairs, trained_on(layout, models))
     summary = {
         "name": name,
         "images": len(good),
         "train": int(good["split"].eq("train").sum()),
+        "validation": int(good["split"].eq("validation").sum()),
         "test": int(good["split"].eq("test").sum()),
         "pairs": int((~bad_pairs & once).sum()),
         "excluded_images": int(bad.sum()),

@@ -1,6 +1,6 @@
 """Who is trained on, who is tested, and on which pairs: all from one seed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +17,35 @@ def generator(seed: int, *identifiers: str) -> np.random.Generator:
     return np.random.default_rng(int(digest(str(seed), *identifiers)[:32], 16))
 
 
-def choose_test_subjects(subjects: Collection[str], count: int, seed: int) -> set[str]:
+def choose_subjects(subjects: Collection[str], count: int, seed: int) -> set[str]:
     """`count` of the subjects: those whose names come first when hashed with the seed."""
     return set(sorted(set(subjects), key=lambda subject: digest(str(seed), "split", subject))[:count])
 
 
+def splits_in_words(counts: Mapping[str, int]) -> str:
+    """How many images each split has, such as "22 train, 8 test"; validation only where it has any."""
+    return ", ".join(
+        f"{counts.get(split, 0)} {split}"
+        for split in ("train", "validation", "test")
+        if split != "validation" or counts.get(split, 0)
+    )
+
+
 def drawn(
-    images: pd.DataFrame, count: int, pairs: int, seed: int, before: Before = NOTHING, folder: Path = Path()
+    images: pd.DataFrame,
+    count: int,
+    pairs: int,
+    seed: int,
+    before: Before = NOTHING,
+    folder: Path = Path(),
+    validation: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Imported images under the names of the cohort (see `recognised`) with their splits, and pairs to add.
 
-    See `with_splits` and `new_pairs`; count: of test subjects, at least one.
+    See `with_splits` and `new_pairs`; count: of test subjects, at least one. validation: of validation subjects.
     """
     images = recognised(images, before, folder).drop_duplicates("image_id").reset_index(drop=True)
-    images = with_splits(images, max(1, count), seed, before)
+    images = with_splits(images, max(1, count), seed, before, validation=validation)
     return images, new_pairs(images[images["split"] == "test"], pairs, seed, before)
 
 
@@ -40,26 +55,32 @@ def with_splits(
     seed: int,
     before: Before = NOTHING,
     among: Collection[str] | None = None,
+    validation: int = 0,
 ) -> pd.DataFrame:
     """Images with their splits, by subject; what is in the tables already stays as it is.
 
-    New images of a subject that is there follow the others: train if any of them is, else test. Of new subjects as many
-    become test subjects as `count` are more than there are, those whose names come first when hashed with the seed.
-    among: the subjects that may, all if None.
+    New images of a subject that is there follow the others: train if any of them is, else validation, else test. Of new
+    subjects as many become test subjects as `count` are more than there are, those whose names come first when hashed
+    with the seed; after them come validation subjects, in the same way. among: the subjects that may be either, all if
+    None.
     """
     rows = list(before.images[["image_id", "subject_id", "split"]].itertuples(index=False, name=None))
     there = {image_id: split for image_id, _, split in rows}
     # The last one counts, so that what is trained on comes last.
     known = {
         subject: split
-        for _, subject, split in sorted(rows, key=lambda row: ("", "test", "train").index(row[2]))
+        for _, subject, split in sorted(
+            rows, key=lambda row: ("", "test", "validation", "train").index(row[2])
+        )
     }
     subjects = images["subject_id"] if among is None else among
-    tested = {subject for subject in images["subject_id"] if known.get(subject) == "test"}
-    new = [subject for subject in subjects if subject not in known]
-    chosen = choose_test_subjects(new, max(0, count - len(tested)), seed)
+    drawn: dict[str, str] = {}
+    for split, asked in (("test", count), ("validation", validation)):
+        has = {subject for subject in images["subject_id"] if known.get(subject) == split}
+        new = [subject for subject in subjects if subject not in known and subject not in drawn]
+        drawn |= dict.fromkeys(choose_subjects(new, max(0, asked - len(has)), seed), split)
     splits = [
-        there.get(image_id, known.get(subject, "test" if subject in chosen else "train"))
+        there.get(image_id, known.get(subject, drawn.get(subject, "train")))
         for image_id, subject in zip(images["image_id"], images["subject_id"], strict=True)
     ]
     return images.assign(split=pd.Series(splits, index=images.index, dtype=str))

@@ -111,18 +111,31 @@ def read_table(
 
 
 def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection[str] = ()) -> list[str]:
-    """A sentence with the number of subjects that are tested (split test, or in a pair) and trained on.
+    """A sentence for each two of tested (split test, or in a pair), validation and training that share subjects.
 
     trained: images that models learnt from, whatever their split is now.
     """
     tested = images["split"].eq("test") | images["image_id"].isin([*pairs["moving"], *pairs["fixed"]])
+    validation = images["split"].eq("validation")
     learnt = images["split"].eq("train") | images["image_id"].isin(trained)
-    both = sorted(set(images["subject_id"][tested]) & set(images["subject_id"][learnt]))
-    if not both:
-        return []
-    named = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
-    subjects = "1 test subject is" if len(both) == 1 else f"{len(both)} test subjects are"
-    return [f"{subjects} also in training ({named}): the results on them are not those of unseen subjects."]
+    shared = [
+        ("test", tested, "training", learnt, "the results on them are not those of unseen subjects"),
+        (
+            "validation",
+            validation,
+            "training",
+            learnt,
+            "what is measured on them says little of unseen subjects",
+        ),
+        ("test", tested, "validation", validation, "weights may have been chosen by them"),
+    ]
+    sentences = []
+    for one, rows, other, other_rows, why in shared:
+        if both := sorted(set(images["subject_id"][rows]) & set(images["subject_id"][other_rows])):
+            named = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
+            subjects = f"1 {one} subject is" if len(both) == 1 else f"{len(both)} {one} subjects are"
+            sentences.append(f"{subjects} also in {other} ({named}): {why}.")
+    return sentences
 
 
 def require_training(path: Path | str, images: pd.DataFrame, learning: Sequence[str]) -> None:

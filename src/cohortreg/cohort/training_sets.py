@@ -2,6 +2,7 @@
 
 A training set is a list of images and of what they were preprocessed from, and is named after its content; labels are
 no part of it. A cohort that grows has a new set; its models keep theirs, unless images are preprocessed in another way.
+The validation images, on which a training is measured, are such a set too.
 """
 
 import json
@@ -42,55 +43,75 @@ def assign_training_sets(
 ) -> list[str]:
     """Write the cohort's training set, and give it to every model that has none or is to be trained again.
 
-    images: rows of the training images. digests: `image_digest` of each image. retrain: see `RETRAIN`, None to leave
-    models with the training set that they have; a model of images that were preprocessed in another way is trained
-    again in any case. Returns a sentence for each model whose set is not the cohort's.
+    images: rows of the images of split train or validation. digests: `image_digest` of each image. retrain: see
+    `RETRAIN`, None to leave models with the sets that they have; a model of images that were preprocessed in another
+    way is trained again in any case. Returns a sentence for each model whose sets are not the cohort's.
     """
     if not models:
         return []
+    validation = images[images["split"] == "validation"]
+    images = images[images["split"] == "train"]
     if len(images) < 2:
         left = "only one training image" if len(images) else "no training image"
         raise UserError(
             f"{left} is left, too few to train on; {layout.excluded} says why others were excluded."
         )
-    # In an order of its own: the same images in another order of the table are the same set.
-    names = images["image_id"].sort_values(ignore_index=True)
-    current = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
+    if len(validation) == 1:
+        raise UserError(
+            f"{layout.images}: one validation image makes no pair; mark more with split 'validation', or none"
+        )
     sidecar = read_sidecar(layout, images["image_id"].iloc[0])
     preprocessing = _preprocessing(sidecar)
-    name = _name(current.to_numpy().ravel())
-    if not _is_whole(layout, name):  # else what is there is the same, and what follows from it up to date
-        write_table(layout.training_images(name), current)
+    name = _write_set(layout, images, digests)
+    # Without validation images there is no such key, as in what an earlier version wrote.
+    validated = {} if validation.empty else {"validation_set": _write_set(layout, validation, digests)}
     behind = []
     for model in models:
         path = layout.model_training(model)
         given = read_json(path, "`cohortreg cohort`") if path.is_file() else None
-        if given is None or _outdated(given, name, preprocessing, retrain):
+        if given is None or _outdated(given, {"training_set": name} | validated, preprocessing, retrain):
             start = _keep_weights(layout, model) if given is not None and retrain == "last" else None
             given = {
                 "training_set": name,
-                "images": len(current),
+                "images": len(images),
                 "preprocessing": preprocessing,
                 "preprocess": sidecar["settings"],  # for images that come to the model from elsewhere
                 "start": start,
-            }
+            } | validated
         if given["training_set"] != name:
-            same = given["images"] == len(current)
-            now = "some of them are others now" if same else f"now there are {len(current)}"
+            same = given["images"] == len(images)
+            now = "some of them are others now" if same else f"now there are {len(images)}"
             behind.append(
                 f"{model} was trained on an earlier set of {given['images']} images, {now}; "
                 "--config retrain=last or retrain=scratch trains it again"
+            )
+        elif given.get("validation_set") != validated.get("validation_set"):
+            behind.append(
+                f"{model} was measured on other validation images than there are now while it was trained; "
+                "--config retrain=scratch trains it again"
             )
         write_json(path, given)
     return behind
 
 
-def _outdated(given: Mapping, name: str, preprocessing: str, retrain: str | None) -> bool:
+def _write_set(layout: Layout, images: pd.DataFrame, digests: Mapping[str, str]) -> str:
+    """Write the list of a set of images, rows of the cohort's table; returns its name."""
+    # In an order of its own: the same images in another order of the table are the same set.
+    names = images["image_id"].sort_values(ignore_index=True)
+    table = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
+    name = _name(table.to_numpy().ravel())
+    if not _is_whole(layout, name):  # else what is there is the same, and what follows from it up to date
+        write_table(layout.training_images(name), table)
+    return name
+
+
+def _outdated(given: Mapping, sets: Mapping[str, str], preprocessing: str, retrain: str | None) -> bool:
     """Whether a model's training has to begin anew; after one that began with weights, from scratch can too."""
     # One of an earlier version does not say how its images were preprocessed.
     if given.get("preprocessing", preprocessing) != preprocessing:
         return True
-    new_images = retrain is not None and given["training_set"] != name
+    keys = ("training_set", "validation_set")
+    new_images = retrain is not None and any(given.get(key) != sets.get(key) for key in keys)
     return new_images or (retrain == "scratch" and given["start"] is not None)
 
 
@@ -177,7 +198,8 @@ def _keep_weights(layout: Layout, model: str) -> str | None:
 
 
 def training_of(layout: Layout, model: str) -> dict:
-    """The training set of a model, how many images it has, and the digest of the weights that training starts with."""
+    """The training set of a model, how many images it has, the digest of the weights that training starts with, and,
+    where it has one, its validation set."""
     return read_json(layout.model_training(model), "`cohortreg cohort` with this model")
 
 

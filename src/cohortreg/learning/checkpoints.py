@@ -18,12 +18,15 @@ class TrainingState:
     """How far a training is.
 
     step: training steps done. weight: the weight of inverse consistency for the next step. history: a row of
-    numbers for each step done.
+    numbers for each step done. validation: a row for each time that it was measured on validation pairs, first the
+    step. best: the weights that were the best of these.
     """
 
     step: int
     weight: float
     history: list[list[float]] = field(default_factory=list)
+    validation: list[list[float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save(
@@ -41,6 +44,9 @@ def save(
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     tensors["history"] = torch.tensor(state.history, dtype=torch.float64)
+    if state.validation:
+        tensors["validation"] = torch.tensor(state.validation, dtype=torch.float64)
+        tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     facts = {"step": state.step, "weight": state.weight, "scaler": scaler and scaler.state_dict()}
     weights.save(folder / f"step-{state.step:08d}.safetensors", tensors, **facts)
     for old in _all(folder)[:-KEPT]:
@@ -63,7 +69,11 @@ def load_last(
         return None
     path, tensors, facts = _last_readable(found)
     history = tensors.pop("history").tolist()
-    model_state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    validation = tensors.pop("validation").tolist() if "validation" in tensors else []
+    model_state, best = (
+        {name.removeprefix(whose): tensor for name, tensor in tensors.items() if name.startswith(whose)}
+        for whose in ("model.", "best.")
+    )
     weights.load_into(model, model_state, path)
     groups = optimizer.state_dict()["param_groups"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -79,7 +89,7 @@ def load_last(
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     if scaler is not None and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
-    return TrainingState(facts["step"], facts["weight"], history)
+    return TrainingState(facts["step"], facts["weight"], history, validation, best)
 
 
 def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, object]]:

@@ -50,15 +50,16 @@ def _digest(content: Sequence[object]) -> str:
 
 
 class TrainingImages:
-    """The packed images, on the device where they fit.
+    """The packed images, on the device where they fit and are read often.
 
     `ids` names them; `batch(rows)` gives float32 images [len(rows), 1, *grid] on the device, `field_of_view(rows)` what
-    of them was imaged and not padded. recorded: the SHA-256 that the array had when it was written.
+    of them was imaged and not padded. recorded: the SHA-256 that the array had when it was written. seldom: whether
+    they are read too seldom to take room on the device.
 
     Raises UserError where the array or its index is missing, not whole, or not of the other.
     """
 
-    def __init__(self, array_path: Path, index_path: Path, device: torch.device):
+    def __init__(self, array_path: Path, index_path: Path, device: torch.device, seldom: bool = False):
         self.path, self.device = Path(array_path), device
         index = _read_index(index_path)
         self.ids, self.recorded = index["images"], index["sha256"]
@@ -67,7 +68,8 @@ class TrainingImages:
         self._array = _open_array(self.path, (len(self.ids), *index["grid"]))
         self.grid = self._array.shape[1:]
         self._on_device = None
-        if device.type == "cuda" and self._array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+        on_gpu = device.type == "cuda" and not seldom
+        if on_gpu and self._array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
             self._on_device = torch.from_numpy(np.array(self._array)).to(device)
 
     @cached_property
@@ -136,9 +138,24 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 def draw_pairs(images: int, pairs: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the two images of each pair of a training step, from the seed and the step's number alone.
 
-    The two images of a pair differ.
+    Each pair is drawn anew, all ordered pairs of two different images with the same probability.
     """
     random = np.random.default_rng([seed, step])
     first = random.integers(images, size=pairs)
     second = (first + random.integers(1, images, size=pairs)) % images
     return first, second
+
+
+#: Most pairs on which a training is measured.
+VALIDATION_PAIRS = 12
+
+
+def validation_pairs(images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the two images of each pair on which a training is measured, from the seed alone.
+
+    `VALIDATION_PAIRS` of them, fewer where there are fewer images: in an order that is drawn, each image with the next,
+    the last with the first.
+    """
+    order = np.random.default_rng([seed, 0, 2]).permutation(images)
+    pairs = min(VALIDATION_PAIRS, images if images > 2 else 1)
+    return order[:pairs], np.roll(order, -1)[:pairs]

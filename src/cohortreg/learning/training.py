@@ -15,6 +15,7 @@ from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.learning import checkpoints, weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
+from cohortreg.learning.validation import Validation
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -74,6 +75,7 @@ def train(
     progress: Callable[[TrainingState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
     accumulate: int = 1,
+    validation: Validation | None = None,
 ) -> TrainingState:
     """Train the objective's parameters that require a gradient, from its last checkpoint if there is one.
 
@@ -86,8 +88,9 @@ def train(
     `fold_threshold`.
 
     stop: asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
-    step. accumulate: see `training_step`. Raises UserError where the loss, the weights or what Adam keeps of gradients
-    are not finite any more; of such a step nothing is written.
+    step. accumulate: see `training_step`. validation: measures in between, under the stage's weight, which changes no
+    step, and says whether the weights of the last step are kept or its best. Raises UserError where the loss, the
+    weights or what Adam keeps of gradients are not finite any more; of such a step nothing is written.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], fused=True)
@@ -96,6 +99,13 @@ def train(
     state = checkpoints.load_last(checkpoint_folder, module, optimizer, scaler)
     state = state or TrainingState(0, float(settings["weight"]))
     module.train()
+
+    def measure() -> None:
+        # The first process, whose batch statistics are those of checkpoints; the others wait for it in the next step.
+        if validation and fabric.is_global_zero and validation.due(state, settings["training_steps"]):
+            validation.measure(objective, float(settings["weight"]), state, fabric)
+
+    measure()  # of a training that was asked to end there
     progress(state)
     while state.step < settings["training_steps"]:
         started = time.perf_counter()
@@ -110,6 +120,8 @@ def train(
             state.weight += settings["weight_increment"]
         # A process that is asked to end takes the others with it, at the same step.
         stopped = bool(fabric.all_reduce(torch.tensor(float(stop()), device=fabric.device), reduce_op="sum"))
+        if not stopped or state.step == settings["training_steps"]:
+            measure()
         due = stopped or state.step % checkpoint_every == 0 or state.step == settings["training_steps"]
         if due and not _finite(module, optimizer):
             raise UserError(
@@ -120,6 +132,9 @@ def train(
         progress(state)
         if stopped:
             break
+    done = state.step == settings["training_steps"]
+    if done and validation and validation.keep == "best" and state.best:
+        objective.load_state_dict(state.best)
     return state
 
 

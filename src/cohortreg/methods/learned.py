@@ -24,6 +24,7 @@ from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import Device, precision_on
 from cohortreg.learning.training import HISTORY, train
+from cohortreg.learning.validation import MEASURED, Validation, gap_in_words
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map
 from cohortreg.methods.cards import read_card
@@ -188,12 +189,10 @@ def train_stage(
     """
     model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
     training = training_of(layout, name)
-    files = (part(training["training_set"]) for part in (layout.packed, layout.packed_index))
-    images = TrainingImages(*files, fabric.device)
+    images = _packed(layout, training["training_set"], fabric)
+    validation = _validation(layout, training, settings["training"], seed, fabric)
     if fabric.is_global_zero:  # once for all that train together
-        check_packed(layout, training["training_set"], images.ids)
         check_start(layout, name, training["start"])
-        images.verify()
     fabric.barrier()
     precision = precision_on(fabric.device, settings["training"]["precision"])
     objective = stage_objective(method, layout, name, model, images.grid, seed, training["start"] is not None)
@@ -205,6 +204,7 @@ def train_stage(
         images.recorded,
         before,
         training["start"] or "",
+        *([validation.images.recorded] if validation else []),
     )
     started = time.perf_counter()
     state = train(
@@ -218,6 +218,7 @@ def train_stage(
         progress,
         stop,
         settings["training"].get("accumulate", 1),
+        validation,
     )
     if not fabric.is_global_zero:
         return
@@ -227,6 +228,8 @@ def train_stage(
             "the same command continues from there"
         )
     history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
+    measured = pd.DataFrame(state.validation, columns=["step", *MEASURED]).astype({"step": int})
+    history = history.merge(measured, on="step", how="left")
     with whole(layout.history(name, stage)) as beside:
         history.to_csv(beside, index=False)
     saved = weights.save(layout.weights(name, stage), objective.registration.state_dict())
@@ -245,7 +248,42 @@ def train_stage(
         "training_seconds": float((1 / history["steps_per_second"]).sum()),
         "wall_seconds": time.perf_counter() - started,
     }
+    if validation:
+        card["validation"] = _validated(validation, state, history) | {"set": training["validation_set"]}
     write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))
+
+
+def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = False) -> TrainingImages:
+    """The packed images of a set; the first process compares them with its list and their digest."""
+    files = layout.packed(image_set), layout.packed_index(image_set)
+    images = TrainingImages(*files, fabric.device, seldom)
+    if fabric.is_global_zero:
+        check_packed(layout, image_set, images.ids)
+        images.verify()
+    return images
+
+
+def _validation(
+    layout: Layout, training: Mapping, settings: Mapping, seed: int, fabric: "Fabric"
+) -> Validation | None:
+    """What measures a training, see `training_of`, on its validation images; None where it has none."""
+    if training.get("validation_set") is None:
+        return None
+    images = _packed(layout, training["validation_set"], fabric, seldom=True)
+    every = settings.get("validate_every", settings["checkpoint_every"])
+    return Validation(images, seed, every, settings.get("keep", "best"))
+
+
+def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict:
+    """What a card says of the weights that were kept: as of which step, and how they do on both kinds of pairs."""
+    facts = {"images": len(validation.images), "pairs": len(validation.pairs), "keep": validation.keep}
+    kept = validation.kept(state)
+    if kept is None:
+        return facts | {"gap": ""}
+    step, similarity, _, loss = kept
+    learnt = history[history["step"].between(step - validation.every + 1, step)]["similarity"].mean()
+    facts |= {"step": int(step), "loss": loss, "similarity": similarity, "training_similarity": float(learnt)}
+    return facts | {"gap": gap_in_words(learnt, similarity)}
 
 
 def stage_objective(

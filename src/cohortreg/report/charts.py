@@ -122,7 +122,10 @@ def read_histories(layout: Layout, models: Mapping[str, dict]) -> dict[str, list
 
 
 def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
-    """Training curves, the stages of a model one after another; a stage begins at each dashed line."""
+    """Training curves, the stages of a model one after another; a stage begins at each dashed line.
+
+    Dots are the means over validation pairs, where there are any.
+    """
     if not histories:
         return style.message("No model was trained, so there are no training curves.")
     figure, panels = plt.subplots(len(CURVES), 1, figsize=(style.PAGE, 6), sharex=True)
@@ -141,7 +144,8 @@ def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
         axes.set_yscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
         if scale == "symlog":
             axes.set_ylim(bottom=-0.2)  # none are below zero, whose line stays visible
-    panels[-1].set_xlabel("Training step")
+    measured = any(everything.get(f"validation_{column}", pd.Series()).notna().any() for column in CURVES)
+    panels[-1].set_xlabel("Training step" + ("; dots: validation pairs" if measured else ""))
     figure.align_ylabels()
     if len(histories) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
@@ -160,7 +164,9 @@ def join_stages(stages: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[floa
 
 
 def _curve(axes: Axes, joined: pd.DataFrame, column: str, colour: str, model: str) -> None:
-    """Every step thinly, and its running median within the stage."""
+    """Every step thinly, its running median within the stage, and as dots what was measured on validation pairs."""
+    if (measured := f"validation_{column}") in joined:
+        axes.plot(joined["step"], joined[measured], "o", color=colour, markersize=3, markeredgecolor="white")
     for stage, history in joined.groupby("stage"):
         axes.plot(history["step"], history[column], color=colour, linewidth=0.6, alpha=0.35)
         window = max(3, len(history) // 25)

@@ -302,5 +302,6 @@ def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
                 resolution = names.resolution(settings["downsample"]) if is_icon(card) else ""
                 similarity = names.similarity_in_words(card["similarity"]) if is_icon(card) else ""
                 more = {"row": rows.get((name, stage), ""), "settings": settings, "resolution": resolution}
+                more["last"] = stage == len(model["stages"])
                 cards.append(card | more | {"similarity": similarity})
     return cards

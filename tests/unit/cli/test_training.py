@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cohortreg.cli.training import progress_in_words
 from cohortreg.files import write_json
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
+from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import pack
 
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
@@ -59,6 +61,21 @@ def packed(folder) -> Layout:
         layout.packed_index("set"),
     )
     write_json(layout.model_training("icon"), {"training_set": "set", "images": 3, "start": None})
+    return layout
+
+
+def validated(layout: Layout) -> Layout:
+    """The same, with validation images of their own."""
+    random = np.random.default_rng(1)
+    images = {f"validation-{n}": random.random((12, 14, 10), np.float32) for n in range(3)}
+    pack(
+        list(images),
+        lambda name: (images[name], [[0, size] for size in images[name].shape]),
+        layout.packed("validation"),
+        layout.packed_index("validation"),
+    )
+    training = json.loads(layout.model_training("icon").read_text())
+    write_json(layout.model_training("icon"), training | {"validation_set": "validation"})
     return layout
 
 
@@ -213,11 +230,11 @@ def together(devices: int) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", *options]
 
 
-def trained(folder, run=(), **training) -> tuple[pd.DataFrame, dict]:
+def trained(folder, run=(), prepare=lambda layout: layout, **training) -> tuple[pd.DataFrame, dict]:
     """History and weights of a network without batch normalisation, trained on four pairs a step."""
     stage = STAGE | {"batch_size": 4, "training_steps": 8, "schedule": "constant"}
     model = SETTINGS["model"] | {"network": CONV_ONLY, "stages": [stage]}
-    layout = packed(folder)
+    layout = prepare(packed(folder))
     line = command(layout, {"model": model, "training": SETTINGS["training"] | training})
     result = subprocess.run([*run, *line], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -241,6 +258,34 @@ def test_a_batch_that_is_divided_trains_the_same_weights(tmp_path, devices, accu
     for name, tensor in expected.items():
         np.testing.assert_allclose(divided[name], tensor, atol=4e-4, err_msg=name)
         assert np.isclose(divided[name], tensor, atol=1e-5).mean() > 0.98, name
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_training_that_is_measured_takes_the_same_steps(tmp_path, devices):
+    """Also where several processes share them, of which the first measures."""
+    run = together(devices) if devices > 1 else []
+    expected_history, expected = trained(tmp_path / "alone", run, devices=devices)
+    history, found = trained(tmp_path / "m", run, validated, devices=devices, validate_every=3, keep="last")
+    assert expected_history["validation_loss"].isna().all()
+    assert history["step"][history["validation_loss"].notna()].tolist() == [3, 6, 8]
+    columns = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight"]
+    pd.testing.assert_frame_equal(history[columns], expected_history[columns], check_exact=True)
+    assert all(tensor.equal(found[name]) for name, tensor in expected.items())
+    card = json.loads(Layout(tmp_path / "m").model_card("icon", 1).read_text())["validation"]
+    assert (card["set"], card["images"], card["pairs"], card["keep"]) == ("validation", 3, 3, "last")
+    assert card["step"] == 8 and card["loss"] == history["validation_loss"].iloc[-1]
+    assert card["training_similarity"] == pytest.approx(history["similarity"].iloc[-3:].mean())
+    assert "validation" not in json.loads(Layout(tmp_path / "alone").model_card("icon", 1).read_text())
+
+
+def test_the_line_of_progress_tells_the_time_left():
+    row = [1, 0.5, 0.001, 0.6, 0, 1, 4.0]
+    state = TrainingState(3, 1.0, [[*row[:-1], 1.0], row, row], [[2, 0.5, 0.001, 0.75]])
+    assert progress_in_words(state, 103) == (
+        "similarity 0.50000, inverse consistency 0.001000, folds 0.0, weight 1, "
+        "validation loss 0.75000 at step 2, 4.00 steps/s, 50 s left"
+    )
+    assert "left" not in progress_in_words(state, 3) and progress_in_words(TrainingState(0, 1.0), 3) == ""
 
 
 def processes_of(layout: Layout) -> list[int]:

@@ -44,7 +44,7 @@ def tables(draw) -> tuple[bytes, bytes]:
     own_pairs = (
         draw(st.lists(st.tuples(*[st.sampled_from(names)] * 2), max_size=4, unique=True)) if names else []
     )
-    sides, splits = st.sampled_from(["left", ""]), st.sampled_from(["train", "test", ""])
+    sides, splits = st.sampled_from(["left", ""]), st.sampled_from(["train", "validation", "test", ""])
     images = [
         [name, draw(NAMES), draw(sides), draw(splits), f"p/{number}", draw(CELLS)]
         for number, name in enumerate(names)
@@ -128,6 +128,21 @@ def test_new_subjects_move_nobody(cohort):
     assert (added.new_images, added.new_pairs, len(added.pairs)) == (20, 5, 15)
 
 
+def test_validation_subjects_are_drawn_among_those_who_are_new_and_not_tested(cohort):
+    found_again = found([f"s{n}" for n in range(20)])
+    images, _ = drawn(found_again, 5, 10, 1, validation=4)
+    tested, validated = (
+        {name for name, split in splits(images).items() if split == each} for each in ("test", "validation")
+    )
+    assert tested == {name for name, split in splits(read_before(cohort).images).items() if split == "test"}
+    assert len(validated) == 4 and not validated & tested
+    before = read_before(cohort)
+    grown, _ = drawn(found([f"s{n}" for n in range(40)]), 10, 15, 1, before, validation=4)
+    assert splits(before.images).items() <= splits(grown).items()
+    counts = grown["split"].value_counts().to_dict()
+    assert counts == {"train": 26, "test": 10, "validation": 4}
+
+
 def test_a_pair_that_was_removed_does_not_come_back(cohort):
     lines = (cohort / "pairs.tsv").read_bytes().splitlines(keepends=True)
     (cohort / "pairs.tsv").write_bytes(b"".join(lines[:-3]))
@@ -154,6 +169,8 @@ def test_new_test_images_without_a_pair_are_named(cohort):
         (["train"], "train"),
         ([""], ""),
         (["test", "train"], "train"),
+        (["test", "validation"], "validation"),
+        (["validation", "train"], "train"),
         (["", "test"], "test"),
     ],
 )

@@ -92,6 +92,10 @@ def test_split_and_pairs_are_those_of_subjects(tmp_path):
     write_table(tmp_path / "pairs.tsv", pairs)
     read_pairs(tmp_path / "pairs.tsv", read_images(tmp_path / "images.tsv"))
     assert import_bids(tmp_path, "", 0.3, 12, seed=1)[1].equals(pairs)
+    validated, same = import_bids(tmp_path, "", 0.3, 12, seed=1, validation_fraction=0.2)
+    counts = validated.groupby("split")["subject_id"].nunique().to_dict()
+    assert counts == {"test": 3, "train": 5, "validation": 2} and same.equals(pairs)
+    assert validated.groupby("subject_id")["split"].nunique().eq(1).all()
 
 
 def test_one_suffix_of_several_is_to_be_named(tmp_path):

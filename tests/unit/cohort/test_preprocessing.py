@@ -84,7 +84,7 @@ def test_whole_cohort(cohort):
     assert summary == read_json(layout.cohort)
     del summary["digest"]
     assert summary == {
-        "name": "small", "images": 8, "train": 3, "test": 5, "pairs": 4,
+        "name": "small", "images": 8, "train": 3, "validation": 0, "test": 5, "pairs": 4,
         "excluded_images": 0, "excluded_pairs": 0, "warnings": [],
     }  # fmt: skip
     assert layout.images.read_text() == table.read_text()

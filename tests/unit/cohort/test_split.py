@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortreg.cohort.split import choose_test_subjects, draw_pairs, generator
+from cohortreg.cohort.split import choose_subjects, draw_pairs, generator
 from cohortreg.errors import UserError
 
 SUBJECTS = [f"s{n}" for n in range(40)]
@@ -21,15 +21,15 @@ def test_generators_are_of_seed_and_identifier():
 
 
 def test_test_subjects():
-    chosen = choose_test_subjects(SUBJECTS, 8, seed=1)
+    chosen = choose_subjects(SUBJECTS, 8, seed=1)
     assert len(chosen) == 8 and chosen < set(SUBJECTS)
-    assert choose_test_subjects(SUBJECTS[::-1], 8, seed=1) == chosen
-    assert choose_test_subjects(SUBJECTS, 8, seed=2) != chosen
+    assert choose_subjects(SUBJECTS[::-1], 8, seed=1) == chosen
+    assert choose_subjects(SUBJECTS, 8, seed=2) != chosen
 
 
 def test_subject_added_later_takes_at_most_its_own_place():
-    before = choose_test_subjects(SUBJECTS, 8, seed=1)
-    assert len(before - choose_test_subjects([*SUBJECTS, "new"], 8, seed=1)) <= 1
+    before = choose_subjects(SUBJECTS, 8, seed=1)
+    assert len(before - choose_subjects([*SUBJECTS, "new"], 8, seed=1)) <= 1
 
 
 @given(st.lists(st.integers(1, 3), min_size=3, max_size=8), st.integers(0, 100))

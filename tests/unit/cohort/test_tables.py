@@ -80,7 +80,7 @@ def test_spreadsheets_habits_are_forgiven(table, text):
         ("b\tbert", "\tbert", ["row 3", "column image_id", "is empty"]),
         ("b\tbert", "b\t", ["row 3", "column subject_id", "is empty"]),
         ("b\tbert\tright", "b\tbert\tRight", ["row 3", "column side", "'Right'", "left or right"]),
-        ("right\ttest", "right\tvalidation", ["row 3", "column split", "'validation'"]),
+        ("right\ttest", "right\ttesting", ["row 3", "column split", "'testing'"]),
         ("\tb.nii.gz\t", "\t\t", ["row 3", "column image", "is empty"]),
         ("\tb.nii.gz\t", "\tb.nii.gz\tb\tc", ["row 3", "7 cells for 6 columns"]),
         ("\tsplit\t", "\tgroup\t", ["no column split"]),
@@ -161,6 +161,22 @@ def test_pair_of_training_images_is_a_leak(table):
     images = read_images(table(IMAGES))
     (warning,) = leak_warnings(images, pd.DataFrame({"moving": ["a"], "fixed": ["b"]}))
     assert "1 test subject is" in warning and "(anna)" in warning
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("train", "1 validation subject is also in training (cleo)"),
+        ("test", "1 test subject is also in validation (cleo)"),
+    ],
+)
+def test_a_validation_subject_is_neither_trained_on_nor_tested(table, split, words):
+    rows = IMAGES + "v1\tcleo\t\tvalidation\tv1.nii.gz\t\n"
+    pairs = pd.DataFrame({"moving": ["b"], "fixed": ["b"]})
+    assert leak_warnings(read_images(table(rows)), pairs) == []
+    images = read_images(table(rows + f"v2\tcleo\t\t{split}\tv2.nii.gz\t\n"))
+    (warning,) = leak_warnings(images, pairs)
+    assert words in warning
 
 
 def test_fifty_thousand_rows_are_read_at_the_start_of_a_job(tmp_path):

@@ -34,9 +34,11 @@ def preprocessed(layout: Layout, name: str, raw: str = "", **other) -> None:
     write_json(layout.sidecar(name), made_from | other)
 
 
-def assign(layout: Layout, images: str, models=("icon",), retrain=None) -> list[str]:
-    digests = {name: image_digest(read_json(layout.sidecar(name))) for name in images}
-    return assign_training_sets(layout, pd.DataFrame({"image_id": list(images)}), digests, models, retrain)
+def assign(layout: Layout, images: str, models=("icon",), retrain=None, validation="") -> list[str]:
+    digests = {name: image_digest(read_json(layout.sidecar(name))) for name in images + validation}
+    splits = ["train"] * len(images) + ["validation"] * len(validation)
+    table = pd.DataFrame({"image_id": list(images + validation), "split": splits}, dtype=str)
+    return assign_training_sets(layout, table, digests, models, retrain)
 
 
 def test_a_model_keeps_its_images_while_the_cohort_grows(layout):
@@ -50,6 +52,27 @@ def test_a_model_keeps_its_images_while_the_cohort_grows(layout):
         "--config retrain=last or retrain=scratch trains it again"
     ]
     assert training_images(layout, first["training_set"]) == ["a", "b"]
+
+
+def test_a_model_keeps_its_validation_images_too(layout):
+    for name in "defg":
+        preprocessed(layout, name)
+    assert assign(layout, "ab", validation="cd") == []
+    first = training_of(layout, "icon")
+    assert training_images(layout, first["validation_set"]) == ["c", "d"]
+    (said,) = assign(layout, "ab", validation="cde")
+    assert "icon was measured on other validation images" in said
+    assert training_of(layout, "icon") == first
+    assert assign(layout, "ab", validation="cde", retrain="scratch") == []
+    assert training_images(layout, training_of(layout, "icon")["validation_set"]) == ["c", "d", "e"]
+    assert trained_on(layout, ["icon"]) == {"a", "b"}
+    with pytest.raises(UserError, match="one validation image makes no pair"):
+        assign(layout, "ab", validation="c")
+
+
+def test_without_validation_images_a_training_is_told_as_ever(layout):
+    assign(layout, "ab")
+    assert "validation_set" not in training_of(layout, "icon")
 
 
 def test_a_new_model_has_the_images_that_are_there(layout):

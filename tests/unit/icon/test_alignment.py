@@ -22,7 +22,7 @@ def blobs(shape, seed: int) -> torch.Tensor:
 
 
 def turned(shape, spacing, degrees: float, shift) -> AffineMap:
-    """A rotation in the plane of the last two axes, in millimetres around the middle, and a shift in unit coordinates."""
+    """A rotation in the plane of the last two axes, millimetres around the middle, and a shift in unit coordinates."""
     dim = len(shape)
     extent = torch.tensor([(size - 1) * step for size, step in zip(shape, spacing, strict=True)])
     rotation = torch.eye(dim)

@@ -172,6 +172,20 @@ def test_a_loss_that_begins_at_zero_and_folds_have_axes_of_logarithms():
     assert -1 < figure.axes[2].get_ylim()[0] < 0
 
 
+def test_what_was_measured_on_validation_pairs_is_drawn_as_dots():
+    losses = {"similarity": [0.5, 0.3, 0.2], "inverse_consistency": [0.1, 0.1, 0.2], "folds": [0, 3, 1]}
+    measured = {
+        "validation_similarity": [None, 0.4, 0.35],
+        "validation_inverse_consistency": [None, 0.1, 0.1],
+    }
+    history = pd.DataFrame({"step": [1, 2, 3], "weight": 1.0} | losses | measured)
+    figure = training_figure({"icon": [history]})
+    dots = [[line for line in axes.lines if line.get_marker() == "o"] for axes in figure.axes]
+    assert [len(each) for each in dots] == [1, 1, 0, 0]
+    assert dots[0][0].get_ydata()[1:].tolist() == [0.4, 0.35]
+    assert figure.axes[-1].get_xlabel() == "Training step; dots: validation pairs"
+
+
 def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
     """They are large, and may be deleted once the tables are made."""
     layout = Layout(tmp_path / "results")

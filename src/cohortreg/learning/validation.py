@@ -1,0 +1,95 @@
+"""How a training does on pairs of images that it does not learn from."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from cohortreg.errors import NotFiniteError
+from cohortreg.learning.checkpoints import TrainingState
+from cohortreg.learning.data import TrainingImages, validation_pairs
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+#: Columns of the history of a training, empty where nothing was measured.
+MEASURED = ["validation_similarity", "validation_inverse_consistency", "validation_loss"]
+#: Part of the similarity loss of training pairs by which that of validation pairs is a lot larger.
+GAP = 0.1
+
+
+class Validation:
+    """Measures the loss on validation pairs every so many steps of a training, and keeps the weights of the lowest.
+
+    images: the validation images, at least two. seed: of the pairs, see `validation_pairs`, and of what is random in
+    the loss, so that every measurement sees the same. every: steps from one measurement to the next; after a training's
+    last step there is one as well. keep: the weights that a training ends with, "best" or "last".
+    """
+
+    def __init__(self, images: TrainingImages, seed: int, every: int, keep: str):
+        self.images = images
+        self.seed = seed
+        self.every = every
+        self.keep = keep
+        self.pairs = list(zip(*validation_pairs(len(images), seed), strict=True))
+
+    def due(self, state: TrainingState, steps: int) -> bool:
+        """Whether the state of a training of so many steps is to be measured, and was not yet."""
+        measured = state.validation[-1][0] if state.validation else 0
+        return measured < state.step and (state.step % self.every == 0 or state.step == steps)
+
+    def measure(self, objective: nn.Module, weight: float, state: TrainingState, fabric: "Fabric") -> None:
+        """Add a row to the state's validation and, where its loss is the lowest yet, keep the objective's weights.
+
+        weight: of inverse consistency, the same at every measurement of a training. Networks use the batch statistics
+        of training, as in registration, and leave them as they are. A loss that is not finite is no measurement.
+        """
+        terms = self._terms(objective, fabric)
+        if terms is None:
+            return
+        similarity, inverse_consistency = terms
+        loss = similarity + weight * inverse_consistency
+        if not state.validation or loss < min(row[-1] for row in state.validation):
+            state.best = {name: tensor.cpu().clone() for name, tensor in objective.state_dict().items()}
+        state.validation.append([state.step, similarity, inverse_consistency, loss])
+
+    @torch.no_grad()
+    def _terms(self, objective: nn.Module, fabric: "Fabric") -> tuple[float, float] | None:
+        """Mean similarity and inverse consistency; None where they are not finite. One pair after the other, since a
+        device may have room for no more."""
+        objective.eval()
+        sums = torch.zeros(2, dtype=torch.float64)
+        try:
+            for number, rows in enumerate(self.pairs):
+                a, b = (np.array([row]) for row in rows)
+                generator = torch.Generator().manual_seed(self.seed + number)
+                batch = [
+                    each(row) for each in (self.images.batch, self.images.field_of_view) for row in (a, b)
+                ]
+                with fabric.autocast():
+                    similarity, inverse_consistency, _ = objective(*batch, generator)
+                sums += torch.stack([similarity, inverse_consistency]).double().cpu()
+        except NotFiniteError:
+            return None
+        finally:
+            objective.train()
+        similarity, inverse_consistency = (sums / len(self.pairs)).tolist()
+        return (similarity, inverse_consistency) if sums.isfinite().all() else None
+
+    def kept(self, state: TrainingState) -> list[float] | None:
+        """The row of the state's validation whose weights a training ends with; None where they were not measured."""
+        if not state.validation:
+            return None
+        return min(state.validation, key=lambda row: row[-1]) if self.keep == "best" else state.validation[-1]
+
+
+def gap_in_words(similarity: float, validation_similarity: float) -> str:
+    """A sentence where the similarity loss of validation pairs is more than a tenth above that of training, else ""."""
+    gap = validation_similarity - similarity
+    if gap <= GAP * abs(similarity):
+        return ""
+    return (
+        f"On validation pairs its similarity loss is {validation_similarity:.3g}, on training pairs {similarity:.3g}: "
+        "it does less well on unseen subjects; use more subjects, fewer training_steps, or a dual_stream network."
+    )
