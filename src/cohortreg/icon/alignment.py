@@ -1,7 +1,7 @@
 """Where images of a pair lie far apart: a rotation, a shift and what an affine map adds, found without a start.
 
 A fit follows the gradient of its similarity, and finds the way over about an eighth of the field of view. Beyond, every
-rotation of a set is tried with every shift at a twelfth of the resolution, as a product of Fourier transforms; the best
+rotation of a set is tried with every shift at a coarse resolution, as a product of Fourier transforms; the best
 few and the identity become affine maps by Adam, and the best of these is what the images say.
 """
 
@@ -19,7 +19,7 @@ from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map, interpolate
 
 #: Voxels of the longest axis at which rotations and shifts are tried, and at which the best become affine maps.
-SEARCHED, REFINED = 12, 20
+SEARCHED, REFINED = 16, 20
 #: Degrees of the rotations that are tried around each of 26 directions; those between are within Adam's reach.
 ANGLES = (22.5, 45.0)
 #: Part of the voxels that the two images share at least, and of the field of view that a shift crosses at most.
@@ -27,8 +27,9 @@ SHARED, FARTHEST = 0.4, 0.35
 #: Rotations that become affine maps, beside the identity; the steps of Adam that each takes, and its rate, parts of the
 #: longest axis; the window of the similarity, voxels.
 BEST, STEPS, RATE, WINDOW = 3, 40, 0.02, 1.5
-#: How much better than the identity, in squared local correlation, another start has to be.
-MARGIN = 0.02
+#: How far points move on average, as parts of the longest axis, under a map that a fit finds by itself; and how much
+#: better than such ones, in squared local correlation, one that leads farther has to be.
+REACHED, MARGIN = 0.1, 0.02
 
 
 def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap | None:
@@ -45,8 +46,12 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     starts = _shifted(searched, bounds, rotations)
     identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
     found, losses = _refined(_coarse(images, REFINED), bounds, torch.stack([identity, *starts]), scale)
-    best = int(losses.argmin())
-    if best == 0 or losses[best] > losses[0] - MARGIN:
+    # Points halfway between the middle and the corners stand for all.
+    points = identity_map([2] * len(extent), images.device, images.dtype) / 2 + 0.25
+    moved = ((AffineMap(found)(points) - points).movedim(1, -1) * scale).flatten(1, -2).norm(dim=-1).mean(1)
+    near = moved < REACHED
+    best = int(torch.where(near, math.inf, losses).argmin())
+    if near.all() or losses[best] > torch.where(near, losses, math.inf).min() - MARGIN:
         return None
     return AffineMap(found[best : best + 1])
 

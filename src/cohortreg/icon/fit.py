@@ -8,14 +8,15 @@ that it costs.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon.losses import both_imaged, inverse_consistency, sample_points, swap, unit_bounds
+from cohortreg.icon.losses import inverse_consistency, sample_points, swap, unit_bounds, within
 from cohortreg.icon.steps import halve
-from cohortreg.maps.fields import DisplacementField, Map
+from cohortreg.maps.fields import AffineMap, DisplacementField, Map
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import control_points, gaussians, sampled, separable
 
@@ -51,6 +52,7 @@ def fit(
     similarity_to: Callable[[float, Tensor], SimilarityTo],
     fields_of_view: Tensor | None = None,
     start: Tensor | None = None,
+    places: AffineMap | None = None,
     seed: int = 1,
     report: Callable[[], None] = lambda: None,
 ) -> Tensor:
@@ -59,21 +61,25 @@ def fit(
     images: the moving images and then the fixed ones, [2 * pairs, 1, *grid]. levels: from coarse to fine.
     similarity_to: makes the similarity to a batch of images from a window in voxels, see `similarities.similarity_to`.
     fields_of_view: of the images, [2 * pairs, 2, dim], see `losses.unit_bounds`; voxels beyond them do not count.
-    start: the displacements to start from, on any grid over the same field of view; the identity if None. report:
-    called after each step.
+    start: the displacements to start from, on any grid over the same field of view; the identity if None. places: where
+    in each image its part of a pair is, [2 * pairs, dim, dim + 1]: images that lie far apart are brought to one place
+    first, and the displacements are between what is there; as they lie if None. report: called after each step.
 
     Raises NotFiniteError where the optimisation diverges.
     """
     generator = torch.Generator().manual_seed(seed)
     found = start
+    if places is not None:
+        images = interpolate(images, places.on_grid(images.shape[2:]))
     for level in levels:
         seen = images
         for _ in range(round(math.log2(level.downsample))):
             seen = halve(seen)
-        bounds = None
+        imaged = None
         if fields_of_view is not None:
             bounds = unit_bounds(fields_of_view, seen.shape[2:], level.downsample, beyond_grid=False)
-        found = _at_level(seen, level, similarity_to, bounds, found, generator, report)
+            imaged = partial(_imaged, bounds=bounds, places=places)
+        found = _at_level(seen, level, similarity_to, imaged, found, generator, report)
     return resize(found, images.shape[2:])
 
 
@@ -81,12 +87,15 @@ def _at_level(
     images: Tensor,
     level: Level,
     similarity_to: Callable[[float, Tensor], SimilarityTo],
-    bounds: Tensor | None,
+    imaged: Callable[[Tensor], Tensor] | None,
     start: Tensor | None,
     generator: torch.Generator,
     report: Callable[[], None],
 ) -> Tensor:
-    """The displacements that are best at one level, on its images' grid; arguments as of `fit`."""
+    """The displacements that are best at one level, on its images' grid; other arguments as of `fit`.
+
+    imaged: 1 where points [2 * pairs, dim, *any] lie within what was imaged of each image, else 0; all do if None.
+    """
     shape, dim = images.shape[2:], images.dim() - 2
     before = images.new_zeros(len(images), dim, *shape) if start is None else resize(start, shape)
     off_grid = [math.ceil(size / level.stride) for size in shape]
@@ -98,12 +107,14 @@ def _at_level(
     control = images.new_zeros(len(images), dim, *counts).requires_grad_(True)  # voxels
     similarity = similarity_to(level.window, swap(images))
     centres = identity_map(shape, images.device, images.dtype)
-    all_count = torch.ones_like(images)
+    of_fixed = torch.ones_like(images)
+    if imaged is not None:
+        of_fixed = swap(imaged(centres.expand(len(images), *centres.shape[1:])))
     consistency_weight = level.weight / voxel.square().mean().item()
 
     def loss() -> Tensor:
         phi = before + separable(control * voxel, onto_voxels) + centres
-        weight = all_count if bounds is None else both_imaged(phi.detach(), bounds, swap(bounds))
+        weight = of_fixed if imaged is None else imaged(phi.detach()) * of_fixed
         field = DisplacementField(before_off_grid + separable(control * voxel, onto_points))
         points = sample_points(off_grid, 1, generator, images)
         return maps_loss(images, phi, field, points, similarity, weight, consistency_weight)
@@ -111,6 +122,11 @@ def _at_level(
     descend(control, loss, level.steps, level.rate, report)
     with torch.no_grad():
         return before + separable(control * voxel, onto_voxels)
+
+
+def _imaged(points: Tensor, bounds: Tensor, places: AffineMap | None) -> Tensor:
+    """1 where points lie within what was imaged of their image, else 0; see `losses.within` and `fit`."""
+    return within(points if places is None else places(points), bounds)
 
 
 def maps_loss(

@@ -85,6 +85,11 @@ class AffineMap:
         product = _product(self.matrix[..., :-1], inner.matrix)
         return AffineMap(torch.cat([product[..., :-1], product[..., -1:] + self.matrix[..., -1:]], -1))
 
+    def inverse(self) -> "AffineMap":
+        """The map that leads back."""
+        linear = torch.linalg.inv(self.matrix[..., :-1])
+        return AffineMap(torch.cat([linear, -_product(linear, self.matrix[..., -1:])], -1))
+
     def on_grid(self, shape: Sequence[int]) -> Tensor:
         return self(identity_map(shape, self.matrix.device, self.matrix.dtype))
 

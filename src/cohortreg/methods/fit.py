@@ -15,11 +15,14 @@ from torch import Tensor
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.evaluation.names import in_turn, similarity_in_words
 from cohortreg.files import digest
+from cohortreg.icon.alignment import align
 from cohortreg.icon.fit import Level, fit
+from cohortreg.icon.losses import unit_bounds
 from cohortreg.icon.similarities import similarity_to
 from cohortreg.images.io import Image
 from cohortreg.learning.devices import Device
-from cohortreg.maps.grids import voxel_size
+from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
+from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.methods.interface import Method, Registration
 
 SETTINGS = {
@@ -132,10 +135,13 @@ class Fit:
         self.device = device.device if device else torch.device("cpu")
         self.levels = levels
         self.similarity = self.similarity_in_words(settings)
-        self.version = digest("fit-1", json.dumps([settings, seed], sort_keys=True))
+        self.version = digest("fit-2", json.dumps([settings, seed], sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
-        """Register a pair, from the maps of another registration of it or, if None, from the identity."""
+        """Register a pair, from the maps of another registration of it.
+
+        If None, from the identity, or from an affine map where the images lie far apart.
+        """
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
             raise UserError("an image has NaN or infinite values; preprocess it again")
         images = torch.stack([torch.from_numpy(image.array) for image in (moving, fixed)])[:, None]
@@ -146,16 +152,20 @@ class Fit:
         first, end = boxes[:, 0].amin(0), boxes[:, 1].amax(0)
         box = [slice(*ends) for ends in zip(first.tolist(), end.tolist(), strict=True)]
         seen = images[(..., *box)]
-        begin = None
-        if start is not None:
-            begin = _within(torch.cat([start.forward, start.inverse]), box).to(self.device, seen.dtype)
+        seen, boxes = seen.to(self.device), (boxes - first).to(self.device)
+        begin, apart = None, None
+        if start is None:
+            apart = _apart(seen, boxes, fixed)
+        else:
+            begin = _within(torch.cat([start.forward, start.inverse]), box).to(seen)
         try:
             found = fit(
-                seen.to(self.device),
+                seen,
                 self._levels(seen.shape[2:]),
                 partial(similarity_to, self.given["similarity"]),
-                (boxes - first).to(self.device),
+                boxes,
                 begin,
+                None if apart is None else _places(apart),
                 self.seed,
                 self.report,
             )
@@ -163,6 +173,8 @@ class Fit:
             raise UserError(
                 "fit: the optimisation diverged; leave smoothness and consistency at 1"
             ) from error
+        if apart is not None:
+            found = _from_apart(found, apart)
         forward, inverse = _continued(found.cpu(), first.tolist(), images.shape[2:]).split(1)
         return Registration(forward, inverse)
 
@@ -172,6 +184,31 @@ class Fit:
 
     def _levels(self, shape: Sequence[int]) -> list[Level]:
         return self.levels(shape, *(self.given[key] for key in ("smoothness", "consistency", "steps")))
+
+
+def _apart(images: Tensor, boxes: Tensor, fixed: Image) -> AffineMap | None:
+    """The affine map between images that lie far apart, see `align`; None where they do not. boxes: fields of view."""
+    shape = images.shape[2:]
+    spacing = np.linalg.norm(fixed.affine[: len(shape), : len(shape)], axis=0)
+    extent = [max(size - 1, 1) * float(step) for size, step in zip(shape, spacing, strict=True)]
+    return align(images, unit_bounds(boxes, shape, beyond_grid=False), extent)
+
+
+def _places(apart: AffineMap) -> AffineMap:
+    """Where the moving and the fixed image are looked at, so that they lie near each other: on the fixed one's grid."""
+    identity = torch.eye(*apart.matrix.shape[1:], device=apart.matrix.device)
+    return AffineMap(torch.cat([apart.matrix, identity[None]]))
+
+
+def _from_apart(displacement: Tensor, apart: AffineMap) -> Tensor:
+    """Displacements between images as they lie, from those with the moving one brought to the fixed one.
+
+    displacement: [2, dim, *grid], of both directions.
+    """
+    shape = displacement.shape[2:]
+    forward, inverse = (DisplacementField(each) for each in displacement.split(1))
+    phi = Composition(apart, forward).on_grid(shape), Composition(inverse, apart.inverse()).on_grid(shape)
+    return torch.cat(phi) - identity_map(shape, displacement.device)
 
 
 class Refined:
