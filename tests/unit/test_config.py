@@ -39,7 +39,7 @@ def put(config: dict, path: str, value: object) -> None:
         ("seed", True, "seed: True is not of type 'integer'"),
         ("seed", 8589934592, "seed: 8589934592 is greater than the maximum of 4294967295"),
         ("models.icon.stages.0.stride", 13, "stages[0].stride: is 13, but along one axis the stage's images have 12"),
-        ("models.icon.network.channels", 4, "models.icon.network.channels: a network of architecture unet has none"),
+        ("models.icon.network.channels", 4, "models.icon.network.channels: a network of architecture dual_stream has none"),
         (
             "models.icon.network",
             {"architecture": "conv_only", "channels": 4, "layers": 3, "down": [2, 4], "up": [4]},
@@ -64,16 +64,16 @@ def put(config: dict, path: str, value: object) -> None:
         ("preprocess.grid", [24], "preprocess.grid: [24] is too short"),
         ("preprocess.grid", [24, 48], "preprocess.grid: [24, 48] is not 3D as phantoms are"),
         ("phantom.grid", [24, 48], "phantom.grid: [24, 48] is too short"),
-        ("models.icon.stages.2.downsample", 2, "models.icon.stages[2].downsample: is 2 after 1"),
+        ("models.icon.stages.1.downsample", 4, "models.icon.stages[1].downsample: is 4 after 2"),
         ("models.icon.network.up", [16] * 5, "down has 5 entries and up 5, but down must have more than up"),
-        ("models.icon.network.down", [1, 2, 2, 2, 2], "models.icon.network.down[0]: must be 2"),
-        ("models.icon.network.architecture", "dual_stream", "models.icon.network.down[0]: must be 1, one image"),
+        ("models.icon.network.down", [2, 2, 2, 2, 2], "models.icon.network.down[0]: must be 1, one image at"),
+        ("models.icon.network.architecture", "unet", "models.icon.network.down[0]: must be 2, the moving and"),
         ("models.icon.stages", [], "models.icon.stages: [] should be non-empty"),
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
         ("structures", {"mean": [1]}, "structures: 'mean' does not match"),
         ("structures", {"union": [1]}, "structures: 'union' does not match"),
         ("structures", {}, "structures: {} should be non-empty"),
-        ("report.reference", "icon-1step", "report.reference: 'icon-1step' is not among methods"),
+        ("report.reference", "icon-7step", "report.reference: 'icon-7step' is not among methods"),
         ("cohort", "../demo", "cohort: '../demo' does not match"),
         ("exclude_rated", "awful", "exclude_rated: 'awful' is not valid"),
         ("exclude_rated", "bad", "exclude_rated: needs ratings, the path of a report's qc.tsv"),
@@ -130,10 +130,9 @@ def test_a_network_of_another_architecture_has_no_keys_of_the_demos(demo):
     mixed = copy.deepcopy(demo)
     mixed["models"]["icon"]["network"] = demo["models"]["icon"]["network"] | other
     assert configuration.merge(mixed, {"models": {"icon": {"network": other}}}) == merged
-    wider = configuration.merge(
-        demo, {"models": {"icon": {"network": {"architecture": "unet", "bottleneck": 4}}}}
-    )
-    assert wider["models"]["icon"]["network"] == demo["models"]["icon"]["network"] | {"bottleneck": 4}
+    wider = {"architecture": "dual_stream", "up": [8, 8]}
+    merged = configuration.merge(demo, {"models": {"icon": {"network": wider}}})
+    assert merged["models"]["icon"]["network"] == demo["models"]["icon"]["network"] | wider
 
 
 @pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
@@ -221,7 +220,7 @@ def test_every_key_has_a_description_a_default_and_a_row_in_the_readme():
     ("architecture", "missing"), [("mlp", "hidden"), ("conv_only", "channels"), ("enc_dec", None)]
 )
 def test_an_architecture_needs_its_own_keys(demo, architecture, missing):
-    demo["models"]["icon"]["network"]["architecture"] = architecture
+    demo["models"]["icon"]["network"] = {"architecture": architecture, "down": [2, 4, 8], "up": [4, 4]}
     if missing is None:
         configuration.validate(demo)
         return

@@ -427,7 +427,7 @@ def jacobian_command(
 @app.command("export")
 def export_command(
     results: Results,
-    method: Annotated[str, typer.Option(help="Row of the tables: affine, icon-4step, ...")],
+    method: Annotated[str, typer.Option(help="Row of the tables: fit, icon-2step, ...")],
     output: Annotated[Path, typer.Option(help="Folder to write to.")],
     kind: Annotated[
         Format,

@@ -79,8 +79,8 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
         ({"pretrained": {"affine": "there"}}, "pretrained.affine: affine is already the name of a method"),
         ({"models": {"demons": {"method": "avsm", "stages": [STAGE]}}}, "models.demons: demons is already"),
         (
-            {"models": {"icon-4step": {"method": "avsm", "stages": [STAGE]}}},
-            "models.icon-4step: icon-4step is already the name of a row of models.icon",
+            {"models": {"icon-2step": {"method": "avsm", "stages": [STAGE]}}},
+            "models.icon-2step: icon-2step is already the name of a row of models.icon",
         ),
         (
             {"models": {"a": {"method": "avsm", "stages": [STAGE]}}, "pretrained": {"a": "there"}},
@@ -102,7 +102,7 @@ def test_a_method_of_3d_images_alone_is_refused_with_a_grid_of_2d_ones(demo):
     with pytest.raises(UserError, match=r"methods\[1\]: niftyreg-nmi registers only 3D images") as caught:
         check(configuration.validate(configuration.merge(demo, flat)))
     assert "\n" not in str(caught.value)
-    flat["methods"] = ["identity", "affine", "demons", "syn", "vsvf-opt", "icon-4step"]
+    flat["methods"] = ["identity", "affine", "demons", "syn", "vsvf-opt", "icon-2step"]
     check(configuration.validate(configuration.merge(demo, flat)))
 
 
