@@ -39,7 +39,11 @@ def put(config: dict, path: str, value: object) -> None:
         ("seed", True, "seed: True is not of type 'integer'"),
         ("seed", 8589934592, "seed: 8589934592 is greater than the maximum of 4294967295"),
         ("models.icon.stages.0.stride", 13, "stages[0].stride: is 13, but along one axis the stage's images have 12"),
-        ("models.icon.network.channels", 4, "models.icon.network.channels: a network of architecture dual_stream has none"),
+        (
+            "models.icon.network.channels",
+            4,
+            "models.icon.network.channels: a network of architecture dual_stream has none",
+        ),
         (
             "models.icon.network",
             {"architecture": "conv_only", "channels": 4, "layers": 3, "down": [2, 4], "up": [4]},
