@@ -2,10 +2,10 @@
 
 python benchmarks/far_apart.py RESULTS OUTPUT.csv [--pairs 8]
 
-RESULTS is a cohort's folder with preprocessed images and labels on their grid, such as results/hippocampus; the pairs are
-those of `benchmarks/fit.py`, of subjects set aside from the training ones. The moving image is turned around a random
-axis through its middle and shifted along each axis by up to a part of the field of view; what leaves the field is lost.
-Its label stays where it is, and is warped by both maps in turn. One thread; processor time.
+RESULTS is a cohort's folder with preprocessed images and labels on their grid, such as results/hippocampus; the
+pairs are those of `benchmarks/fit.py`, of subjects set aside from the training ones. The moving image is turned around
+a random axis through its middle and shifted along each axis by up to a part of the field of view; what leaves the field
+is lost. Its label stays where it is, and is warped by both maps in turn. One thread; processor time.
 """
 
 import argparse
