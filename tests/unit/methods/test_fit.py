@@ -11,7 +11,7 @@ from cohortreg.config import complete
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image
 from cohortreg.images.preprocess import Settings, preprocess
-from cohortreg.maps.fields import DisplacementField
+from cohortreg.maps.fields import AffineMap, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.methods import fit as fit_module
@@ -50,6 +50,27 @@ def dice(moving: np.ndarray, fixed: np.ndarray, displacement: torch.Tensor) -> f
 def registered(hippocampi):
     (moving, _), (fixed, _) = hippocampi
     return Fit(DEFAULTS, 1, 1)(moving, fixed)
+
+
+def test_an_image_that_lies_far_apart_is_found(hippocampi, registered):
+    """Turned by 40 degrees and shifted by up to a fifth of the field: as good as the pair as it lies, both ways."""
+    (moving, moving_label), (fixed, fixed_label) = hippocampi
+    extent = torch.tensor(
+        [(size - 1) * float(step) for size, step in zip(GRID, np.diag(fixed.affine)[:3], strict=True)]
+    ).abs()
+    cos, sin = np.cos(np.radians(40)), np.sin(np.radians(40))
+    linear = torch.tensor([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]).float() * extent / extent[:, None]
+    offset = torch.full((3,), 0.5) - linear @ torch.full((3,), 0.5) + torch.tensor([0.1, -0.2, 0.15])
+    there = AffineMap(torch.cat([linear, offset[:, None]], 1)[None])
+    turned = interpolate(torch.from_numpy(moving.array)[None, None], there.on_grid(GRID))[0, 0].numpy()
+    found = Fit(DEFAULTS, 1, 1)(replace(moving, array=turned, field_of_view=None), fixed)
+    onto_moving = there(identity_map(GRID) + found.forward) - identity_map(GRID)
+    expected = dice(moving_label, fixed_label, registered.forward)
+    assert dice(moving_label, fixed_label, onto_moving) > expected - 0.05
+    # What the two maps in turn do to points in the middle of the fixed image.
+    points = identity_map([4] * 3) / 3 + 1 / 3
+    back = DisplacementField(found.inverse)(DisplacementField(found.forward)(points))
+    assert ((back - points) * torch.tensor(GRID)[None, :, None, None, None]).norm(dim=1).mean() < 1
 
 
 def test_it_registers_two_subjects_without_a_network_and_without_folds(hippocampi, registered):
