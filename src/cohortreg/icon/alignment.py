@@ -19,14 +19,14 @@ from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map, interpolate
 
 #: Voxels of the longest axis at which rotations and shifts are tried, and at which the best become affine maps.
-SEARCHED, REFINED = 16, 20
+SEARCHED, REFINED = 14, 14
 #: Degrees of the rotations that are tried around each of 26 directions; those between are within Adam's reach.
 ANGLES = (22.5, 45.0)
 #: Part of the voxels that the two images share at least, and of the field of view that a shift crosses at most.
 SHARED, FARTHEST = 0.4, 0.35
 #: Rotations that become affine maps, beside the identity; the steps of Adam that each takes, and its rate, parts of the
 #: longest axis; the window of the similarity, voxels.
-BEST, STEPS, RATE, WINDOW = 3, 40, 0.02, 1.5
+BEST, STEPS, RATE, WINDOW = 3, 20, 0.02, 1.5
 #: How far points move on average, as parts of the longest axis, under a map that a fit finds by itself; and how much
 #: better than such ones, in squared local correlation, one that leads farther has to be.
 REACHED, MARGIN = 0.1, 0.02
@@ -41,11 +41,11 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     """
     scale = torch.tensor(extent, dtype=images.dtype, device=images.device)
     scale = scale / scale.max()
-    searched = _coarse(images, SEARCHED)
+    searched = _coarse(images, SEARCHED, scale)
     rotations = torch.stack([_in_unit(rotation, scale) for rotation in _rotations(len(extent))])
     starts = _shifted(searched, bounds, rotations)
     identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
-    found, losses = _refined(_coarse(images, REFINED), bounds, torch.stack([identity, *starts]), scale)
+    found, losses = _refined(_coarse(images, REFINED, scale), bounds, torch.stack([identity, *starts]), scale)
     # Points halfway between the middle and the corners stand for all.
     points = identity_map([2] * len(extent), images.device, images.dtype) / 2 + 0.25
     moved = ((AffineMap(found)(points) - points).movedim(1, -1) * scale).flatten(1, -2).norm(dim=-1).mean(1)
@@ -56,12 +56,14 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     return AffineMap(found[best : best + 1])
 
 
-def _coarse(images: Tensor, longest: int) -> Tensor:
-    """Images of so many voxels along their longest axis, each the mean of what it covers."""
-    shape = images.shape[2:]
-    factor = max(max(shape) / longest, 1)
-    pool = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(shape)]
-    return pool(images, [max(round(size / factor), 2) for size in shape])
+def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
+    """Images of so many voxels along their longest axis, about as long as wide, each the mean of what it covers.
+
+    scale: of the axes, parts of the longest.
+    """
+    pool = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
+    wanted = (max(round(longest * part), 2) for part in scale.tolist())
+    return pool(images, [min(size, voxels) for size, voxels in zip(images.shape[2:], wanted, strict=True)])
 
 
 def _rotations(dim: int) -> list[Tensor]:
