@@ -1,7 +1,9 @@
 """Pages whose commands are run as they stand, one after the other, in a copy of the project."""
 
 import re
+import shlex
 import shutil
+import sys
 
 import pandas as pd
 from pages import blocks, commands
@@ -43,7 +45,7 @@ def test_pairs_are_drawn_as_config_readme_says(checkout):
     shutil.copy(REPOSITORY / "config" / "demo" / "images.tsv", knees)
     (draw,) = [block for block in blocks(REPOSITORY / "config" / "README.md") if "draw_pairs" in block.text]
     (checkout.folder / "draw.py").write_text(draw.text)
-    run(checkout, "python draw.py")
+    run(checkout, f"{shlex.quote(sys.executable)} draw.py")
     assert len(read_pairs(knees / "pairs.tsv", read_images(knees / "images.tsv"))) == 20
 
 
@@ -57,13 +59,11 @@ def test_two_images(checkout):
         run(checkout, f"cohortreg phantom-image {name}_label.nii.gz {name}.nii.gz")
     (checkout.folder / "landmarks_of_A.csv").write_text("x,y,z\n0,0,0\n")
     page = [line for block in blocks(REPOSITORY / "docs" / "transforms.md") for line in commands(block)]
-    register = next(
-        line for line in page if line.startswith("cohortreg register") and "--model affine" in line
-    )
-    other = register.replace("A_to_B.nii.gz", "A_to_B.h5").replace("warped.nii.gz", "w.nii.gz")
-    back = "cohortreg register B.nii.gz A.nii.gz --model affine --transform-out B_to_A.nii.gz"
+    register = next(line for line in page if line == "cohortreg register A.nii.gz B.nii.gz")
+    other = f"{register} --transform-out A_to_B.h5 --warped-moving-out w.nii.gz"
+    back = "cohortreg register B.nii.gz A.nii.gz --transform-out B_to_A.nii.gz"
     after = [line for line in page if re.match(r"cohortreg (apply|jacobian)", line)]
     assert len(after) >= 5
     for line in [register, other, back, *after]:
         run(checkout, line)
-    assert read_image(checkout.folder / "warped.nii.gz").shape == (20, 32, 32)
+    assert read_image(checkout.folder / "A_on_B.nii.gz").shape == (20, 32, 32)

@@ -8,12 +8,12 @@ from projects import REPOSITORY
 
 
 def test_jobs_follow_from_shards(tmp_path):
-    """5,000 images in 5 shards and 10,000 pairs in 5 shards, with the demo's model and five methods."""
+    """5,000 images in 5 shards and 10,000 pairs in 5 shards, with the demo's model and six methods."""
     output = tmp_path / "graph.csv"
     script = REPOSITORY / "benchmarks" / "graph.py"
     run = subprocess.run([sys.executable, script, output, "5000:10000"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     (row,) = csv.DictReader(output.open())
-    preprocess, cohort, train, register, evaluate = 5, 1, 3, 5 * 5, 5 * 5
+    preprocess, cohort, train, register, evaluate = 5, 1, 2, 6 * 5, 6 * 5
     shown = len(["tables", "figures", "report", "all"])
     assert int(row["jobs"]) == preprocess + cohort + train + register + evaluate + shown

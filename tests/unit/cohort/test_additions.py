@@ -280,7 +280,7 @@ def test_links_and_permissions_stay(cohort, tmp_path):
     assert (cohort / "images.tsv").is_symlink() and elsewhere.stat().st_mode & 0o777 == 0o640
     assert len(read_images(elsewhere)) == 21
     elsewhere.unlink()
-    with pytest.raises(UserError, match="a link to what is not there"):
+    with pytest.raises(UserError, match="is not a file, or is a broken link"):
         read_before(cohort)
 
 

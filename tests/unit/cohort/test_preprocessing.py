@@ -412,7 +412,8 @@ def test_an_index_of_an_earlier_version_is_one_sentence(cohort):
     lines = path.read_text().splitlines()
     path.write_text("".join(line.rpartition("\t")[0] + "\n" for line in lines))
     with pytest.raises(
-        UserError, match="of an earlier version; delete it and run `cohortreg preprocess` for shard 0 again"
+        UserError,
+        match="as if from an earlier version; delete it and run `cohortreg preprocess` for shard 0 again",
     ):
         merge(cohort)
 

@@ -41,7 +41,7 @@ def test_a_label_map_keeps_its_type_where_it_can():
     image = Image(np.arange(1, 28, dtype=np.uint8).reshape(3, 3, 3), np.eye(4))
     kept, widened = (warp(image, SHIFT, Grid.of(image), nearest=True, background=b).array for b in (9, -1))
     assert (kept.dtype, widened.dtype) == (np.uint8, np.int16)
-    with pytest.raises(UserError, match="no label"):
+    with pytest.raises(UserError, match="is not a label"):
         warp(image, SHIFT, Grid.of(image), nearest=True, background=float("nan"))
 
 
