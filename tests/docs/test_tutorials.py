@@ -30,7 +30,7 @@ def test_a_cohort_of_ones_own_and_a_subject_that_comes_later(checkout):
         elif block.language == "sh":
             said.append(run(checkout, block.text))
             pairs.append(len(pd.read_csv(layout.pairs_table)) if layout.pairs_table.exists() else 0)
-    assert sorted(set(pairs)) == [0, 3 * 3, 3 * 4]
+    assert sorted(set(pairs)) == [0, 4 * 3, 4 * 4]
     assert (layout.check.root / "contact-sheet.png").is_file()
     assert "late-right" in layout.images.read_text()
     assert re.search(r"^total +\d+$", said[2], re.MULTILINE)
