@@ -135,7 +135,7 @@ def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
     best, places = correlation.max(1)
     starts = []
     for number in best.argsort(descending=True)[:BEST].tolist():
-        shift = torch.stack([s.flatten()[places[number]] for s in shifts]).to(images)
+        shift = torch.stack([s.flatten()[int(places[number])] for s in shifts]).to(images)
         shift = shift / torch.tensor([max(n - 1, 1) for n in shape], device=images.device)
         linear, offset = maps[number, :, :-1], maps[number, :, -1]
         starts.append(torch.cat([linear, (offset + linear @ shift)[:, None]], 1))
