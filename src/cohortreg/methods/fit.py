@@ -154,11 +154,11 @@ class Fit:
         seen = images[(..., *box)]
         seen, boxes = seen.to(self.device), (boxes - first).to(self.device)
         begin, apart = None, None
-        if start is None:
-            apart = _apart(seen, boxes, fixed)
-        else:
+        if start is not None:
             begin = _within(torch.cat([start.forward, start.inverse]), box).to(seen)
         try:
+            if start is None:
+                apart = _apart(seen, boxes, fixed)
             found = fit(
                 seen,
                 self._levels(seen.shape[2:]),
