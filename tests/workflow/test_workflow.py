@@ -194,6 +194,13 @@ def test_test_subjects_in_training_are_warned_of_once(project):
     assert run.stdout.count("cohortreg: warning: 1 test subject is also in training (s0)") == 1
 
 
+def test_a_part_of_the_plan_is_enough_when_it_was_asked_for(project):
+    for part in (["--until", "preprocess"], ["--omit-from", "preprocess"]):
+        run = project.snakemake("tables", *part)
+        assert run.returncode == 0, run.stdout
+        assert not (project.results / "tables" / "methods.csv").exists()
+
+
 def test_the_demos_images_are_made_and_follow_the_seed(demo):
     layout, digests, contents = Layout(demo.results), set(), set()
     for seed in (1, 2):

@@ -337,6 +337,8 @@ def excluded_in_words(layout):
 def missing_targets():
     """The files that this run was asked for and that are not there."""
     dag = workflow.dag
+    if dag.untilrules or dag.untilfiles or dag.omitrules or dag.omitfiles:  # --until, --omit-from, --batch: only a part
+        return []
     wanted = {*dag.targetfiles}
     for job in dag.targetjobs:
         wanted |= {*(job.output or job.input)}
