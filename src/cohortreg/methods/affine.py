@@ -19,13 +19,13 @@ SETTINGS = {
         "type": "integer",
         "minimum": 1,
         "default": 3,
-        "description": "resolutions, each twice that before, the last the images' own",
+        "description": "resolutions, each twice the previous one, the last the images' own",
     },
     "iterations": {
         "type": "integer",
         "minimum": 1,
         "default": 200,
-        "description": "most steps of the optimiser at each resolution",
+        "description": "maximum number of optimiser steps at each resolution",
     },
     "bins": {
         "type": "integer",
@@ -38,7 +38,7 @@ SETTINGS = {
         "exclusiveMinimum": 0,
         "maximum": 1,
         "default": 0.5,
-        "description": "part of the voxels that the similarity is computed from",
+        "description": "fraction of the voxels that the similarity is computed from",
     },
 }
 

@@ -33,13 +33,13 @@ AFFINE_SETTINGS = {
     "affine_channels": _CHANNELS
     | {
         "default": [16, 32, 64, 128],
-        "description": "channels of the affine network, each at half the resolution",
+        "description": "channels of the affine network, each at half the previous resolution",
     },
     "affine_departure": {
         "type": "number",
         "minimum": 0,
         "default": 10,
-        "description": "weight at the start of the affine map's departure from the identity; it falls to 0.7 % of it",
+        "description": "initial weight of the affine map's departure from the identity; it falls to 0.7 % of this",
     },
     "affine_symmetry": {
         "type": "number",

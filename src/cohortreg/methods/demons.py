@@ -18,27 +18,27 @@ SETTINGS = {
     "affine": {
         "type": "boolean",
         "default": True,
-        "description": "begin with the affine registration of the row affine, at its default settings",
+        "description": "start from the affine registration of the row affine, at its default settings",
     },
     "match_histograms": {
         "type": "boolean",
         "default": True,
-        "description": "first make the moving image's histogram the fixed image's, since MSE takes the same tissue to "
-        "be as bright in both",
+        "description": "first match the moving image's histogram to the fixed image's, since MSE assumes the same "
+        "tissue to be equally bright",
     },
     "iterations": {
         "type": "array",
         "items": {"type": "integer", "minimum": 0},
         "minItems": 1,
         "default": [200, 100, 50],
-        "description": "iterations at each resolution, each twice that before, the last the images' own",
+        "description": "iterations at each resolution, each twice the previous one, the last the images' own",
     },
     "sigma": {
         "type": "number",
         "minimum": 0,
         "default": 1.2,
-        "description": "standard deviation of the Gaussian that smooths the field after each iteration, voxels of the "
-        "resolution",
+        "description": "standard deviation of the Gaussian that smooths the field after each iteration, in voxels of "
+        "the resolution",
     },
     "update_sigma": {
         "type": "number",

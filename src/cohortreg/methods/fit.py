@@ -29,21 +29,21 @@ SETTINGS = {
     "similarity": {
         "enum": ["squared_lncc", "lncc", "mse", "ncc", "mi"],
         "default": "squared_lncc",
-        "description": "what is maximised; squared_lncc also takes reversed contrast, mse only equal grey values",
+        "description": "what is maximised; squared_lncc also handles reversed contrast, mse only equal grey values",
     },
     "smoothness": {
         "type": "number",
         "minimum": 0.1,
         "maximum": 10,
         "default": 1,
-        "description": "multiplies the widths of the Gaussians that displacements are made of; more is smoother",
+        "description": "multiplies the widths of the Gaussians that make up displacements; larger is smoother",
     },
     "consistency": {
         "type": "number",
         "minimum": 1e-3,
         "maximum": 1e3,
         "default": 1,
-        "description": "multiplies the weights of inverse consistency; more means fewer folds",
+        "description": "multiplies the weights of inverse consistency; larger means fewer folds",
     },
     "steps": {
         "type": "number",

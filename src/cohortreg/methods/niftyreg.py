@@ -20,25 +20,25 @@ SETTINGS = {
         "type": "number",
         "exclusiveMinimum": 0,
         "default": 5,
-        "description": "distance between control points, voxels",
+        "description": "distance between control points, in voxels",
     },
     "levels": {
         "type": "integer",
         "minimum": 1,
         "default": 3,
-        "description": "resolutions of the affine and of the spline part, each twice that before",
+        "description": "resolutions of the affine and of the spline part, each twice the previous one",
     },
     "affine_iterations": {
         "type": "integer",
         "minimum": 1,
         "default": 5,
-        "description": "most iterations of the affine part at each resolution; twice as many at the coarsest",
+        "description": "maximum iterations of the affine part at each resolution; twice that at the coarsest",
     },
     "iterations": {
         "type": "integer",
         "minimum": 1,
         "default": 150,
-        "description": "most iterations of the spline part at the finest resolution; twice as many at each coarser one",
+        "description": "maximum iterations of the spline part at the finest resolution; twice that at each coarser one",
     },
     "bending": {
         "type": "number",
@@ -55,7 +55,7 @@ SETTINGS = {
         "type": "number",
         "exclusiveMinimum": 0,
         "default": 3600,
-        "description": "seconds after which a program is ended and the pair fails",
+        "description": "seconds after which a program is stopped and the pair fails",
     },
 }
 

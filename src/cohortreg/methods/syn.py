@@ -23,13 +23,13 @@ SETTINGS = {
         "items": {"type": "integer", "minimum": 0},
         "minItems": 1,
         "default": [80, 50, 20],
-        "description": "most iterations at each resolution, each twice that before, the last the images' own",
+        "description": "maximum iterations at each resolution, each twice the previous one, the last the images' own",
     },
     "radius": {
         "type": "integer",
         "minimum": 1,
         "default": 4,
-        "description": "radius of the cube that correlation is taken in, voxels of the resolution",
+        "description": "radius of the cube that correlation is computed in, in voxels of the resolution",
     },
     "gradient_step": {
         "type": "number",
@@ -41,7 +41,7 @@ SETTINGS = {
         "type": "number",
         "minimum": 0,
         "default": 3,
-        "description": "variance of the Gaussian that smooths each update, squared voxels of the resolution",
+        "description": "variance of the Gaussian that smooths each update, in squared voxels of the resolution",
     },
     "total_sigma": {
         "type": "number",

@@ -93,7 +93,7 @@ class VoxelMorph(Learned):
             "type": "integer",
             "minimum": 0,
             "default": 5,
-            "description": "squarings of the velocity's integration; 0 takes it for the displacement",
+            "description": "squarings in integrating the velocity; 0 uses it as the displacement",
         },
     }
 

@@ -25,7 +25,7 @@ VELOCITY_SETTINGS = {
     "deviations": _NUMBERS
     | {
         "default": [0.05, 0.10, 0.15, 0.20, 0.25],
-        "description": "standard deviations of the Gaussians that K sums up, as parts of the image's size",
+        "description": "standard deviations of the Gaussians that make up K, as fractions of the image's size",
     },
     "weights": _NUMBERS
     | {
@@ -47,7 +47,7 @@ VELOCITY_SETTINGS = {
     "windows": _NUMBERS
     | {
         "default": [1 / 16, 1 / 8, 1 / 4],
-        "description": "windows of the multi-kernel LNCC, as parts of the image's size",
+        "description": "windows of the multi-kernel LNCC, as fractions of the image's size",
     },
     "window_weights": _NUMBERS | {"default": [0.1, 0.3, 0.6], "description": "their weights"},
 }
@@ -80,7 +80,7 @@ class VsvfOpt:
         | {
             "items": {"enum": [1, 0.5, 0.25, 0.125, 0.0625]},
             "default": [0.25, 0.5, 1],
-            "description": "resolutions of the images, 1 the full one",
+            "description": "resolutions of the images; 1 is full resolution",
         },
         "iterations": {
             "type": "integer",
