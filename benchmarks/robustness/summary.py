@@ -18,20 +18,20 @@ from cohortreg.files import write_text
 PARTS = {
     "kills": (
         "Kills, signals, failures",
-        "A fresh run, an update or a growth was disturbed at a random moment, and the same command given again.",
+        "A fresh run, an update or an addition was disturbed at a random moment, and the command was run again.",
         ("scenario", "disturbance"),
     ),
     "disks": (
         "Full disks",
-        "A disk of random size filled up during a fresh run; then there was room, and the command was given again.",
+        "A disk of random size filled up during a fresh run; then space was freed, and the command was run again.",
         ("place",),
     ),
-    "bad_inputs": ("Bad inputs", "Each was tried in a process of its own.", ("room",)),
+    "bad_inputs": ("Bad inputs", "Each was tried in a separate process.", ("room",)),
 }
 WORDS = "## In words"
 NATURE = """\
-`as it says` is an input with another content that its format allows and nothing in it contradicts: a bit of a voxel in
-a file without a checksum, another spacing in a header. No reader could tell; of images and displacement fields ITK
+`as it says` is an input with changed content that its format allows and nothing in it contradicts: a bit of a voxel in
+a file without a checksum, another spacing in a header. No reader could tell; for images and displacement fields, ITK
 reads the same."""
 
 
