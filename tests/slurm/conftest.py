@@ -34,10 +34,12 @@ def project(cluster, tmp_path) -> Project:
 
 @pytest.fixture
 def demo(cluster, tmp_path) -> Project:
-    """The demo cohort, trained for a few steps, whose jobs run on the cluster."""
+    """The demo cohort with four of its pairs, trained for a few steps, whose jobs run on the cluster."""
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    pairs = tmp_path / "config" / "demo" / "pairs.tsv"
+    pairs.write_text("".join(pairs.read_text().splitlines(keepends=True)[:5]))
     models = yaml.safe_load((tmp_path / "config" / "config.yaml").read_text())["models"]
     for stage in models["icon"]["stages"]:
-        stage["training_steps"] = 10
+        stage["training_steps"] = 4
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"cohort": "tiny", "models": models}))
     return Project(tmp_path, PROFILE)

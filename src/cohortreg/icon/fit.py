@@ -69,33 +69,59 @@ def fit(
     """
     generator = torch.Generator().manual_seed(seed)
     found = start
-    if places is not None:
-        images = interpolate(images, places.on_grid(images.shape[2:]))
     for level in levels:
-        seen = images
-        for _ in range(round(math.log2(level.downsample))):
-            seen = halve(seen)
-        imaged = None
-        if fields_of_view is not None:
-            bounds = unit_bounds(fields_of_view, seen.shape[2:], level.downsample, beyond_grid=False)
-            imaged = partial(_imaged, bounds=bounds, places=places)
+        seen, imaged = _seen(images, level, fields_of_view, places)
         found = _at_level(seen, level, similarity_to, imaged, found, generator, report)
     return resize(found, images.shape[2:])
+
+
+def lacking(
+    images: Tensor,
+    displacements: Tensor,
+    level: Level,
+    similarity_to: Callable[[float, Tensor], SimilarityTo],
+    fields_of_view: Tensor | None = None,
+    places: AffineMap | None = None,
+) -> float:
+    """The similarity term under displacements that `fit` found: the mean of both directions, less is better.
+
+    level: at whose resolution, with whose window. Other arguments as of `fit`.
+    """
+    images, imaged = _seen(images, level, fields_of_view, places)
+    centres = identity_map(images.shape[2:], images.device, images.dtype)
+    phi = centres + resize(displacements, images.shape[2:])
+    weight = imaged(phi) * swap(imaged(centres.expand_as(phi)))
+    return similarity_to(level.window, swap(images))(interpolate(images, phi), weight).item()
+
+
+#: Given points [2 * pairs, dim, *any], 1 where they lie within what was imaged of each image, else 0.
+Imaged = Callable[[Tensor], Tensor]
+
+
+def _seen(
+    images: Tensor, level: Level, fields_of_view: Tensor | None, places: AffineMap | None
+) -> tuple[Tensor, Imaged]:
+    """Images where their parts of a pair are, at a level's resolution, and what of them was imaged; see `fit`."""
+    if places is not None:
+        images = interpolate(images, places.on_grid(images.shape[2:]))
+    for _ in range(round(math.log2(level.downsample))):
+        images = halve(images)
+    if fields_of_view is None:
+        return images, lambda points: torch.ones_like(points[:, :1])
+    bounds = unit_bounds(fields_of_view, images.shape[2:], level.downsample, beyond_grid=False)
+    return images, partial(_imaged, bounds=bounds, places=places)
 
 
 def _at_level(
     images: Tensor,
     level: Level,
     similarity_to: Callable[[float, Tensor], SimilarityTo],
-    imaged: Callable[[Tensor], Tensor] | None,
+    imaged: Imaged,
     start: Tensor | None,
     generator: torch.Generator,
     report: Callable[[], None],
 ) -> Tensor:
-    """The displacements that are best at one level, on its images' grid; other arguments as of `fit`.
-
-    imaged: 1 where points [2 * pairs, dim, *any] lie within what was imaged of each image, else 0; all do if None.
-    """
+    """The displacements that are best at one level, on its images' grid; other arguments as of `fit`."""
     shape, dim = images.shape[2:], images.dim() - 2
     before = images.new_zeros(len(images), dim, *shape) if start is None else resize(start, shape)
     off_grid = [math.ceil(size / level.stride) for size in shape]
@@ -107,14 +133,12 @@ def _at_level(
     control = images.new_zeros(len(images), dim, *counts).requires_grad_(True)  # voxels
     similarity = similarity_to(level.window, swap(images))
     centres = identity_map(shape, images.device, images.dtype)
-    of_fixed = torch.ones_like(images)
-    if imaged is not None:
-        of_fixed = swap(imaged(centres.expand(len(images), *centres.shape[1:])))
+    of_fixed = swap(imaged(centres.expand(len(images), *centres.shape[1:])))
     consistency_weight = level.weight / voxel.square().mean().item()
 
     def loss() -> Tensor:
         phi = before + separable(control * voxel, onto_voxels) + centres
-        weight = of_fixed if imaged is None else imaged(phi.detach()) * of_fixed
+        weight = imaged(phi.detach()) * of_fixed
         field = DisplacementField(before_off_grid + separable(control * voxel, onto_points))
         points = sample_points(off_grid, 1, generator, images)
         return maps_loss(images, phi, field, points, similarity, weight, consistency_weight)

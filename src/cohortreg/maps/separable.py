@@ -45,3 +45,9 @@ def sampled(matrix: Tensor, size: int) -> Tensor:
     below = places.floor().long().clamp(max=max(len(matrix) - 2, 0))
     above = (below + 1).clamp(max=len(matrix) - 1)
     return torch.lerp(matrix[below], matrix[above], (places - below)[:, None])
+
+
+def smoothed(values: Tensor, deviation: float) -> Tensor:
+    """Values [batch, channels, *grid] under a Gaussian, voxels; near the border, the mean of what lies within."""
+    matrices = [gaussians(size, 1, deviation, values) for size in values.shape[2:]]
+    return separable(values, [matrix / matrix.sum(1, keepdim=True) for matrix in matrices])

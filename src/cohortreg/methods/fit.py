@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, cycle, repeat
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.evaluation.names import in_turn, similarity_in_words
 from cohortreg.files import digest
-from cohortreg.icon.alignment import align
-from cohortreg.icon.fit import Level, fit
+from cohortreg.icon.alignment import MARGIN, align
+from cohortreg.icon.fit import Level, fit, lacking
 from cohortreg.icon.losses import unit_bounds
 from cohortreg.icon.similarities import similarity_to
 from cohortreg.images.io import Image
@@ -135,7 +135,7 @@ class Fit:
         self.device = device.device if device else torch.device("cpu")
         self.levels = levels
         self.similarity = self.similarity_in_words(settings)
-        self.version = digest("fit-2", json.dumps([settings, seed], sort_keys=True))
+        self.version = digest("fit-3", json.dumps([settings, seed], sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
         """Register a pair, from the maps of another registration of it.
@@ -153,30 +153,55 @@ class Fit:
         box = [slice(*ends) for ends in zip(first.tolist(), end.tolist(), strict=True)]
         seen = images[(..., *box)]
         seen, boxes = seen.to(self.device), (boxes - first).to(self.device)
-        begin, apart = None, None
-        if start is not None:
-            begin = _within(torch.cat([start.forward, start.inverse]), box).to(seen)
         try:
             if start is None:
-                apart = _apart(seen, boxes, fixed)
-            found = fit(
-                seen,
-                self._levels(seen.shape[2:]),
-                partial(similarity_to, self.given["similarity"]),
-                boxes,
-                begin,
-                None if apart is None else _places(apart),
-                self.seed,
-                self.report,
-            )
+                found = self._found(seen, boxes, fixed)
+            else:
+                begin = _within(torch.cat([start.forward, start.inverse]), box).to(seen)
+                found = self._fit(seen, boxes, begin)
         except NotFiniteError as error:
             raise UserError(
                 "fit: the optimisation diverged; leave smoothness and consistency at 1"
             ) from error
-        if apart is not None:
-            found = _from_apart(found, apart)
         forward, inverse = _continued(found.cpu(), first.tolist(), images.shape[2:]).split(1)
         return Registration(forward, inverse)
+
+    def _found(self, images: Tensor, boxes: Tensor, fixed: Image) -> Tensor:
+        """Displacements from nothing: from the identity, or from an affine map where that makes the images more alike.
+
+        A search at a coarse resolution may take a pair for one that lies far apart that does not, so both are fitted.
+        """
+        apart = _apart(images, boxes, fixed)
+        if apart is None:
+            return self._fit(images, boxes)
+        turn = cycle((False, True))
+
+        def every_second() -> None:
+            if next(turn):
+                self.report()
+
+        places = _places(apart)
+        as_they_lie = self._fit(images, boxes, report=every_second)
+        brought = self._fit(images, boxes, places=places, report=every_second)
+        finest, correlation = self._levels(images.shape[2:])[-1], partial(similarity_to, "squared_lncc")
+        lacks = [
+            lacking(images, found, finest, correlation, boxes, at)
+            for found, at in ((as_they_lie, None), (brought, places))
+        ]
+        return _from_apart(brought, apart) if lacks[1] < lacks[0] - MARGIN else as_they_lie
+
+    def _fit(
+        self,
+        images: Tensor,
+        boxes: Tensor,
+        start: Tensor | None = None,
+        places: AffineMap | None = None,
+        report: Callable[[], None] | None = None,
+    ) -> Tensor:
+        """`icon.fit.fit` with these settings."""
+        levels = self._levels(images.shape[2:])
+        similarity = partial(similarity_to, self.given["similarity"])
+        return fit(images, levels, similarity, boxes, start, places, self.seed, report or self.report)
 
     def steps(self, shape: Sequence[int]) -> int:
         """How many steps a pair of images of a shape takes."""

@@ -60,7 +60,7 @@ def test_the_gradient_of_local_correlation():
 
 @pytest.mark.parametrize("grid, coarse", [((16, 24), (8, 12)), ((12, 15, 9), (6, 8, 5))])
 def test_a_dual_stream_network_starts_at_the_identity_and_every_layer_learns(grid, coarse):
-    network = DualStream(len(grid), down=[1, 4, 8, 8], up=[8, 4])
+    network = DualStream(len(grid), down=[1, 4, 8], up=[8, 4])
     moving, fixed = torch.rand(2, 3, 1, *grid)
     displacement = network(moving, fixed)
     assert displacement.shape == (3, len(grid), *coarse) and not displacement.any()

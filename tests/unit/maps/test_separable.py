@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortreg.maps.grids import resize
-from cohortreg.maps.separable import control_points, gaussians, sampled, separable
+from cohortreg.maps.separable import control_points, gaussians, sampled, separable, smoothed
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3), st.integers(0, 9))
@@ -56,3 +56,13 @@ def test_sampled_rows_are_those_of_a_resized_field(size):
     if size > 1:
         flat = resize(whole[..., None].expand(-1, -1, -1, 3), [size, 3])[..., 0]
         assert torch.allclose(flat, expected, atol=1e-6)
+
+
+def test_smoothing_keeps_what_is_constant_and_spreads_a_voxel_as_a_gaussian():
+    assert torch.allclose(smoothed(torch.full((1, 2, 5, 4), 3.0), 0.75), torch.tensor(3.0))
+    point = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
+    point[..., 4, 4] = 1
+    weight = torch.exp(-0.5 * (torch.arange(-4, 5).double() / 0.75) ** 2)
+    weight /= weight.sum()
+    # The border takes away next to nothing of it.
+    assert torch.allclose(smoothed(point, 0.75)[0, 0], weight[:, None] * weight, atol=1e-5)

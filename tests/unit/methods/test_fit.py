@@ -1,6 +1,7 @@
 """The row fit on real hippocampi and known maps: it registers, both ways, and says what it cannot do."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -22,20 +23,21 @@ DEFAULTS = {name: part["default"] for name, part in SETTINGS.items()}
 GRID = (32, 40, 32)
 
 
+def on_grid(hippocampus: Path, name: str, settings: Settings) -> tuple[Image, np.ndarray]:
+    """A subject's image on a grid, and its label map there."""
+    image, label = (nibabel.load(hippocampus / folder / name) for folder in ("imagesTr", "labelsTr"))
+    image = Image(image.get_fdata(dtype=np.float32), image.affine)
+    label = Image(np.asarray(label.dataobj).astype(np.uint8), label.affine)
+    image, label, record = preprocess(image, label, "", settings)
+    return replace(image, field_of_view=record["field_of_view"]), label.array
+
+
 @pytest.fixture(scope="module")
 def hippocampi(hippocampus) -> list[tuple[Image, np.ndarray]]:
-    """Two subjects' images on a grid, and their label maps there."""
-    found = []
-    for path in sorted((hippocampus / "imagesTr").glob("*.nii.gz"))[:2]:
-        image, label = (
-            nibabel.load(folder / path.name) for folder in (path.parent, hippocampus / "labelsTr")
-        )
-        image = Image(image.get_fdata(dtype=np.float32), image.affine)
-        label = Image(np.asarray(label.dataobj).astype(np.uint8), label.affine)
-        settings = Settings(GRID, fit="resample", mirror="none", labels="grid")
-        image, label, record = preprocess(image, label, "", settings)
-        found.append((replace(image, field_of_view=record["field_of_view"]), label.array))
-    return found
+    """Two subjects."""
+    settings = Settings(GRID, fit="resample", mirror="none", labels="grid")
+    first = sorted((hippocampus / "imagesTr").glob("*.nii.gz"))[:2]
+    return [on_grid(hippocampus, path.name, settings) for path in first]
 
 
 def dice(moving: np.ndarray, fixed: np.ndarray, displacement: torch.Tensor) -> float:
@@ -71,6 +73,20 @@ def test_an_image_that_lies_far_apart_is_found(hippocampi, registered):
     points = identity_map([4] * 3) / 3 + 1 / 3
     back = DisplacementField(found.inverse)(DisplacementField(found.forward)(points))
     assert ((back - points) * torch.tensor(GRID)[None, :, None, None, None]).norm(dim=1).mean() < 1
+
+
+def test_images_that_a_coarse_look_takes_for_far_apart_stay_where_they_lie(hippocampus, monkeypatch):
+    """The search says that these two are turned; brought there, the mean Dice of their structures is 0.07 worse."""
+    settings = Settings((48, 64, 48), fit="pad", mirror="none", labels="grid")
+    moving, fixed = (
+        on_grid(hippocampus, f"hippocampus_{number}.nii.gz", settings)[0] for number in (380, 375)
+    )
+    fit, steps = Fit(DEFAULTS, 1, 1), []
+    fit.report = lambda: steps.append(1)
+    found, searched = fit(moving, fixed), len(steps)
+    monkeypatch.setattr(fit_module, "align", lambda *images: None)
+    assert torch.equal(found.forward, fit(moving, fixed).forward)
+    assert searched == len(steps) - searched  # of two fits, every second step
 
 
 def test_it_registers_two_subjects_without_a_network_and_without_folds(hippocampi, registered):
