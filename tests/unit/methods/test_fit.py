@@ -150,9 +150,9 @@ def test_levels_follow_the_images():
 
 def test_from_maps_that_deform_the_finer_levels_are_enough():
     found = finer_levels((48, 64, 48), 2, 1, 1)
-    assert [(level.downsample, level.steps, level.deviation) for level in found] == [(2, 40, 3), (1, 25, 4)]
+    assert [(level.downsample, level.steps, level.deviation) for level in found] == [(2, 20, 3), (1, 40, 3.4)]
     assert [level.downsample for level in finer_levels((160, 384, 384), 1, 1, 1)] == [4, 2]
-    assert [level.steps for level in finer_levels((8, 8), 1, 1, 2)] == [50]
+    assert [level.steps for level in finer_levels((8, 8), 1, 1, 2)] == [80]
 
 
 class Found:
@@ -226,7 +226,7 @@ def test_each_step_of_the_refinement_is_reported(flat):
     refined = Refined(start, Fit(DEFAULTS, 1, 1, levels=finer_levels))
     refined.report = lambda: steps.append(1)
     refined(flat.moving, flat.fixed)
-    assert len(steps) == refined.steps(flat.fixed.shape) == 65
+    assert len(steps) == refined.steps(flat.fixed.shape) == 60
 
 
 def test_what_it_cannot_register_is_one_sentence(flat):
