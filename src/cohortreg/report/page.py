@@ -4,7 +4,7 @@ import base64
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from PIL import Image as Picture
 
 import cohortreg
 from cohortreg.cohort.tables import read_table as read_text_table
-from cohortreg.config import is_icon, trained_methods
+from cohortreg.config import FITTED, is_icon, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.csv_files import read_table
@@ -144,6 +144,7 @@ def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
         "structures": list(config["structures"]) if labelled else [],
         "labelled": labelled,
         "summary": sentences(summary, method, config["report"]["reference"]),
+        "best": best_rows(summary, _learned(config)),
         "excluded": excluded.to_dict("records"),
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
         "reference": config["report"]["reference"],
@@ -230,6 +231,38 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
         text += f" and the maps of the two directions inverse to each other within {error} voxels on average"
     text += f". A pair takes {numbers.seconds(row['time_s_mean'])} s."
     return f"{text} {int(row['failed']):,} more failed." if row["failed"] else text
+
+
+def best_rows(summary: pd.DataFrame, learned: Collection[str]) -> str:
+    """Which row to use: the one of the highest mean Dice, and of those that need no training. Empty without labels.
+
+    learned: the rows that need training.
+    """
+    rows = summary[summary["dice_mean"].notna() & (summary["method"] != "identity")]
+    if len(rows) < 2:
+        return ""
+    rows = rows.set_index("method").sort_values("dice_mean", ascending=False, kind="stable")
+
+    def measured(method: str) -> str:
+        dice, seconds = rows.loc[method, ["dice_mean", "time_s_mean"]]
+        return f"{numbers.dice(dice)} % in {numbers.seconds(seconds)} s per pair"
+
+    best = rows.index[0]
+    text = f"Of these rows, {best} has the highest mean Dice, {measured(best)}"
+    if best not in learned:
+        return f"{text}, and needs no training."
+    untrained = [method for method in rows.index if method not in learned]
+    return (
+        f"{text}; without training it is {untrained[0]}, {measured(untrained[0])}."
+        if untrained
+        else f"{text}."
+    )
+
+
+def _learned(config: Mapping) -> set[str]:
+    """The rows of models, trained here or imported."""
+    imported = config.get("pretrained") or {}
+    return {*trained_methods(config["models"]), *imported, *(name + FITTED for name in imported)}
 
 
 def _in_words(row: Mapping, config: Mapping) -> dict:

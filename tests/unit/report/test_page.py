@@ -18,7 +18,7 @@ from cohorts import EVIL
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
-from cohortreg.report.page import sentences, write_report
+from cohortreg.report.page import best_rows, sentences, write_report
 from cohortreg.report.rows import columns, worst_first, write_rows
 from cohortreg.report.style import COLUMN, PAGE
 
@@ -286,6 +286,25 @@ def test_the_result_in_words():
     assert sentences(summary, "identity", "identity").startswith(
         "On 1,200 pairs, identity reaches a mean Dice of 55.00 %, with folds in 0 % of voxels and the maps"
     )
+
+
+def test_the_rows_to_use_in_words():
+    rows = [
+        ["identity", 0.55, 0.0],
+        ["demons", 0.764, 1.36],
+        ["fit", 0.789, 1.5],
+        ["icon-2step-fit", 0.8125, 1.2],
+    ]
+    summary = pd.DataFrame(rows, columns=["method", "dice_mean", "time_s_mean"])
+    assert best_rows(summary, {"icon-2step-fit"}) == (
+        "Of these rows, icon-2step-fit has the highest mean Dice, 81.25 % in 1.20 s per pair; "
+        "without training it is fit, 78.90 % in 1.50 s per pair."
+    )
+    assert best_rows(summary[:3], {"icon-2step-fit"}) == (
+        "Of these rows, fit has the highest mean Dice, 78.90 % in 1.50 s per pair, and needs no training."
+    )
+    assert best_rows(summary[:2], set()) == ""  # one row is not a choice
+    assert best_rows(summary.assign(dice_mean=math.nan), set()) == ""
 
 
 def test_the_methods_with_interval_test_and_distance(page):
