@@ -37,7 +37,7 @@ NETWORK_KEYS = {
     "mlp": ("hidden",),
     "dual_stream": ("down", "up"),
 }
-NETWORK_EXTRAS = {"unet": ("bottleneck",)}
+NETWORK_EXTRAS = {"unet": ("bottleneck",), "dual_stream": ("finest",)}
 
 
 def schema() -> dict:

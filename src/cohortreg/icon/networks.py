@@ -344,15 +344,16 @@ class DualStream(Network):
     subjects there are.
 
     down: channels from the input (one image) to the coarsest level, one more than there are levels, each of them twice
-    as coarse as the one before; the first is half as fine as the images. up: channels of each level's decoder, finest
-    first; with n fewer than levels, the displacement is 2^(n + 1) times coarser than the images.
+    as coarse as the one before. finest: how many times coarser than the images the first level is, 1 or 2: with 1, its
+    features show what is as thin as a voxel; with 2, a step takes half of the time. up: channels of each level's decoder,
+    finest first; with n fewer than levels, the displacement is 2^n times coarser than the first level.
     """
 
-    def __init__(self, dim: int, down: Sequence[int], up: Sequence[int]):
+    def __init__(self, dim: int, down: Sequence[int], up: Sequence[int], finest: int = 1):
         super().__init__()
         self.down = nn.ModuleList(
-            nn.Sequential(_block(dim, before, after, 2), _block(dim, after, after))
-            for before, after in pairwise(down)
+            nn.Sequential(_block(dim, before, after, 2 if level else finest), _block(dim, after, after))
+            for level, (before, after) in enumerate(pairwise(down))
         )
         #: Voxels to each side within which features are compared: more where the images may lie far apart.
         self.radius = [1] * (len(up) - 1) + [2]
@@ -410,5 +411,7 @@ ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
     "unet": lambda settings, grid: UNet(
         len(grid), settings["down"], settings["up"], settings.get("bottleneck"), grid
     ),
-    "dual_stream": lambda settings, grid: DualStream(len(grid), settings["down"], settings["up"]),
+    "dual_stream": lambda settings, grid: DualStream(
+        len(grid), settings["down"], settings["up"], settings.get("finest", 1)
+    ),
 }

@@ -58,9 +58,10 @@ def test_the_gradient_of_local_correlation():
     assert torch.autograd.gradcheck(lambda *both: local_correlation(*both, 1), (fixed, moving))
 
 
+@pytest.mark.parametrize("finest, down", [(1, [1, 4, 8, 8]), (2, [1, 4, 8])])
 @pytest.mark.parametrize("grid, coarse", [((16, 24), (8, 12)), ((12, 15, 9), (6, 8, 5))])
-def test_a_dual_stream_network_starts_at_the_identity_and_every_layer_learns(grid, coarse):
-    network = DualStream(len(grid), down=[1, 4, 8], up=[8, 4])
+def test_a_dual_stream_network_starts_at_the_identity_and_every_layer_learns(grid, coarse, finest, down):
+    network = DualStream(len(grid), down, up=[8, 4], finest=finest)
     moving, fixed = torch.rand(2, 3, 1, *grid)
     displacement = network(moving, fixed)
     assert displacement.shape == (3, len(grid), *coarse) and not displacement.any()
