@@ -37,7 +37,7 @@ NETWORK_KEYS = {
     "mlp": ("hidden",),
     "dual_stream": ("down", "up"),
 }
-NETWORK_EXTRAS = {"unet": ("bottleneck",), "dual_stream": ("finest",)}
+NETWORK_EXTRAS = {"unet": ("bottleneck",), "dual_stream": ("finest", "smoothing")}
 
 
 def schema() -> dict:

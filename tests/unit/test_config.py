@@ -69,7 +69,7 @@ def put(config: dict, path: str, value: object) -> None:
         ("preprocess.grid", [24, 48], "preprocess.grid: [24, 48] is not 3D as phantoms are"),
         ("phantom.grid", [24, 48], "phantom.grid: [24, 48] is too short"),
         ("models.icon.stages.1.downsample", 4, "models.icon.stages[1].downsample: is 4 after 2"),
-        ("models.icon.network.up", [16] * 5, "down has 4 entries and up 5, but down must have more than up"),
+        ("models.icon.network.up", [16] * 5, "down has 5 entries and up 5, but down must have more than up"),
         ("models.icon.network.down", [2, 2, 2, 2, 2], "models.icon.network.down[0]: must be 1, one image at"),
         ("models.icon.network.architecture", "unet", "models.icon.network.down[0]: must be 2, the moving and"),
         ("models.icon.stages", [], "models.icon.stages: [] should be non-empty"),

@@ -330,10 +330,8 @@ def _shifted(around: Tensor, shape: Sequence[int], radius: int) -> Iterator[Tens
         yield around[(..., *(slice(first, first + size) for first, size in zip(shift, shape, strict=True)))]
 
 
-#: Standard deviation of the Gaussian that smooths displacements of `DualStream`, in their voxels. Linear interpolation
-#: between voxels bends at each of them, and where one bend folds, it folds all image voxels beside it: with 0.75 there
-#: were 5 folds a pair of hippocampi where there had been 199.
-SMOOTHING = 0.75
+#: Voxels, where the configuration has no `smoothing`.
+SMOOTHING = 0.5
 
 
 class DualStream(Network):
@@ -345,16 +343,21 @@ class DualStream(Network):
 
     down: channels from the input (one image) to the coarsest level, one more than there are levels, each of them twice
     as coarse as the one before. finest: how many times coarser than the images the first level is, 1 or 2: with 1, its
-    features show what is as thin as a voxel; with 2, a step takes half of the time. up: channels of each level's decoder,
-    finest first; with n fewer than levels, the displacement is 2^n times coarser than the first level.
+    features show what is as thin as a voxel; with 2, a step takes half of the time. up: channels of each level's
+    decoder, finest first; with n fewer than levels, the displacement is 2^n times coarser than the first level.
+    smoothing: standard deviation of the Gaussian that smooths the displacement, in its voxels. Between these it is
+    interpolated linearly and bends at each of them, and where one bend folds, it folds all image voxels beside it.
     """
 
-    def __init__(self, dim: int, down: Sequence[int], up: Sequence[int], finest: int = 1):
+    def __init__(
+        self, dim: int, down: Sequence[int], up: Sequence[int], finest: int = 1, smoothing: float = SMOOTHING
+    ):
         super().__init__()
         self.down = nn.ModuleList(
             nn.Sequential(_block(dim, before, after, 2 if level else finest), _block(dim, after, after))
             for level, (before, after) in enumerate(pairwise(down))
         )
+        self.smoothing = smoothing
         #: Voxels to each side within which features are compared: more where the images may lie far apart.
         self.radius = [1] * (len(up) - 1) + [2]
         seen = [(2 * radius + 1) ** dim + dim for radius in self.radius]
@@ -388,7 +391,7 @@ class DualStream(Network):
             hidden = self.up[level](_channels_last(torch.cat(known, 1)))
             displacement = displacement + self.last[level](hidden).float() * voxel
         with torch.autocast(displacement.device.type, enabled=False):
-            return smoothed(displacement, SMOOTHING)
+            return smoothed(displacement, self.smoothing)
 
     def _features(self, moving: Tensor, fixed: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """What each level sees in both images, finest first; of images that stand on both sides, once."""
@@ -412,6 +415,10 @@ ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
         len(grid), settings["down"], settings["up"], settings.get("bottleneck"), grid
     ),
     "dual_stream": lambda settings, grid: DualStream(
-        len(grid), settings["down"], settings["up"], settings.get("finest", 1)
+        len(grid),
+        settings["down"],
+        settings["up"],
+        settings.get("finest", 1),
+        settings.get("smoothing", SMOOTHING),
     ),
 }

@@ -65,11 +65,11 @@ MORE_ALIKE = 0.04
 #: Of each level, from the images' own resolution to the coarser ones; the last one serves those beyond.
 LEVELS = (
     Level(downsample=1, steps=30, rate=0.6, deviation=1.7, spacing=2, window=1.5, weight=1.0, stride=2),
-    Level(downsample=2, steps=30, rate=0.5, deviation=1.5, spacing=1, window=1.3, weight=0.2, stride=1),
-    Level(downsample=4, steps=30, rate=0.5, deviation=1.2, spacing=1, window=1.3, weight=0.08, stride=1),
+    Level(downsample=2, steps=20, rate=0.8, deviation=1.5, spacing=1, window=1.3, weight=0.2, stride=1),
+    Level(downsample=4, steps=20, rate=0.8, deviation=1.2, spacing=1, window=1.3, weight=0.08, stride=1),
 )
 #: Of the finest levels, from maps that deform already: coarser ones would only blur these.
-FINER_LEVELS = (replace(LEVELS[0], steps=40, weight=0.6), replace(LEVELS[1], steps=20))
+FINER_LEVELS = (replace(LEVELS[0], steps=40, weight=1.5), LEVELS[1])
 
 
 def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
@@ -139,7 +139,7 @@ class Fit:
         self.device = device.device if device else torch.device("cpu")
         self.levels = levels
         self.similarity = self.similarity_in_words(settings)
-        self.version = digest("fit-3", json.dumps([settings, seed], sort_keys=True))
+        self.version = digest("fit-4", json.dumps([settings, seed], sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
         """Register a pair, from the maps of another registration of it.
