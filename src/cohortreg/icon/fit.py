@@ -133,11 +133,12 @@ def _at_level(
     control = images.new_zeros(len(images), dim, *counts).requires_grad_(True)  # voxels
     similarity = similarity_to(level.window, swap(images))
     centres = identity_map(shape, images.device, images.dtype)
+    start_on_grid = before + centres
     of_fixed = swap(imaged(centres.expand(len(images), *centres.shape[1:])))
     consistency_weight = level.weight / voxel.square().mean().item()
 
     def loss() -> Tensor:
-        phi = before + separable(control * voxel, onto_voxels) + centres
+        phi = start_on_grid + separable(control * voxel, onto_voxels)
         weight = imaged(phi.detach()) * of_fixed
         field = DisplacementField(before_off_grid + separable(control * voxel, onto_points))
         points = sample_points(off_grid, 1, generator, images)
@@ -182,7 +183,7 @@ def descend(
 
     Raises NotFiniteError where it diverges.
     """
-    optimizer = torch.optim.Adam([values], lr=rate)
+    optimizer = torch.optim.Adam([values], lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()

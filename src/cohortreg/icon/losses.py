@@ -6,6 +6,7 @@ holds Phi^AB in its first half and Phi^BA in its second.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -44,7 +45,8 @@ def within(points: Tensor, bounds: Tensor) -> Tensor:
     in unit coordinates.
     """
     first, last = bounds.reshape(*bounds.shape, *[1] * (points.dim() - 2)).unbind(1)
-    return ((points >= first) & (points <= last)).all(1, keepdim=True).to(points.dtype)
+    inside = ((points >= first) & (points <= last)).split(1, 1)
+    return reduce(torch.logical_and, inside).to(points.dtype)
 
 
 def both_imaged(phi: Tensor, moving_bounds: Tensor, fixed_bounds: Tensor) -> Tensor:
