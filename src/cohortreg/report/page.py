@@ -144,7 +144,7 @@ def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
         "structures": list(config["structures"]) if labelled else [],
         "labelled": labelled,
         "summary": sentences(summary, method, config["report"]["reference"]),
-        "best": best_rows(summary, _learned(config)),
+        "best": best_rows(summary, method, _learned(config)),
         "excluded": excluded.to_dict("records"),
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
         "reference": config["report"]["reference"],
@@ -233,29 +233,29 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
     return f"{text} {int(row['failed']):,} more failed." if row["failed"] else text
 
 
-def best_rows(summary: pd.DataFrame, learned: Collection[str]) -> str:
+def best_rows(summary: pd.DataFrame, method: str, learned: Collection[str]) -> str:
     """Which row to use: the one of the highest mean Dice, and of those that need no training. Empty without labels.
 
-    learned: the rows that need training.
+    method: the main one, of which more was said before. learned: the rows that need training.
     """
     rows = summary[summary["dice_mean"].notna() & (summary["method"] != "identity")]
     if len(rows) < 2:
         return ""
     rows = rows.set_index("method").sort_values("dice_mean", ascending=False, kind="stable")
 
-    def measured(method: str) -> str:
-        dice, seconds = rows.loc[method, ["dice_mean", "time_s_mean"]]
+    def measured(row: str) -> str:
+        dice, seconds = rows.loc[row, ["dice_mean", "time_s_mean"]]
         return f"{numbers.dice(dice)} % in {numbers.seconds(seconds)} s per pair"
 
     best = rows.index[0]
-    text = f"Of these rows, {best} has the highest mean Dice, {measured(best)}"
+    text = "No row has a higher mean Dice"
+    if best != method:
+        text = f"The row with the highest mean Dice is {best}, {measured(best)}"
     if best not in learned:
-        return f"{text}, and needs no training."
-    untrained = [method for method in rows.index if method not in learned]
+        return f"{text}, and it needs no training."
+    untrained = next((row for row in rows.index if row not in learned), None)
     return (
-        f"{text}; without training it is {untrained[0]}, {measured(untrained[0])}."
-        if untrained
-        else f"{text}."
+        f"{text}; without training, {untrained} is best, {measured(untrained)}." if untrained else f"{text}."
     )
 
 

@@ -296,15 +296,17 @@ def test_the_rows_to_use_in_words():
         ["icon-2step-fit", 0.8125, 1.2],
     ]
     summary = pd.DataFrame(rows, columns=["method", "dice_mean", "time_s_mean"])
-    assert best_rows(summary, {"icon-2step-fit"}) == (
-        "Of these rows, icon-2step-fit has the highest mean Dice, 81.25 % in 1.20 s per pair; "
-        "without training it is fit, 78.90 % in 1.50 s per pair."
+    learned = {"icon-2step-fit"}
+    assert best_rows(summary, "icon-2step-fit", learned) == (
+        "No row has a higher mean Dice; without training, fit is best, 78.90 % in 1.50 s per pair."
     )
-    assert best_rows(summary[:3], {"icon-2step-fit"}) == (
-        "Of these rows, fit has the highest mean Dice, 78.90 % in 1.50 s per pair, and needs no training."
+    assert best_rows(summary, "fit", learned) == (
+        "The row with the highest mean Dice is icon-2step-fit, 81.25 % in 1.20 s per pair; "
+        "without training, fit is best, 78.90 % in 1.50 s per pair."
     )
-    assert best_rows(summary[:2], set()) == ""  # one row is not a choice
-    assert best_rows(summary.assign(dice_mean=math.nan), set()) == ""
+    assert best_rows(summary[:3], "fit", set()) == "No row has a higher mean Dice, and it needs no training."
+    assert best_rows(summary[:2], "demons", set()) == ""  # one row is not a choice
+    assert best_rows(summary.assign(dice_mean=math.nan), "fit", set()) == ""
 
 
 def test_the_methods_with_interval_test_and_distance(page):
