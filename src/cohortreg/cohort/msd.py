@@ -34,14 +34,13 @@ def import_msd(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of images and pairs from `dataset.json`'s labelled images, with paths relative to `folder`.
 
-    Only what is on disk is listed: an image, with its label where dataset.json names one. Every image is a subject of
-    its own, named after its file; blanks in it become underscores. `test_fraction` of them, at least one, are test
-    subjects, and `validation_fraction` validation subjects; `pairs` pairs are drawn among the test subjects; what is in
-    the tables `before` stays, see `split.drawn`. The dataset's own unlabelled test images are left out: nothing could
-    be measured on them. say: called with a sentence for each kind of file that is not used.
+    Only what is on disk is listed: an image, with its label where dataset.json names one; before any is, all of them.
+    Every image is a subject of its own, named after its file; blanks in it become underscores. `test_fraction` of them,
+    at least one, are test subjects, and `validation_fraction` validation subjects; `pairs` pairs are drawn among the
+    test subjects; what is in the tables `before` stays, see `split.drawn`. The dataset's own unlabelled test images are
+    left out: nothing could be measured on them. say: called with a sentence for each kind of file that is not used.
 
-    Raises UserError where dataset.json is missing or malformed, none of its images is there, or there are not as many
-    pairs.
+    Raises UserError where dataset.json is missing or malformed, or there are not as many pairs.
     """
     folder = Path(folder)
     source = folder / "dataset.json"
@@ -52,11 +51,11 @@ def import_msd(
         raise UserError(f'{source} lists no image under "training"; give the folder of a whole dataset.')
     there = [row for row in named if all(exists(folder / path) for path in _paths(row))]
     if not there:
-        raise UserError(
+        say(
             f"{folder} has no image of dataset.json together with its label (the first should be "
-            f"{few([named[0]['image']])}); download the whole dataset."
+            f"{few([named[0]['image']])}); the tables list all of them, download them before a run."
         )
-    images = pd.DataFrame(there, dtype=str)
+    images = pd.DataFrame(there or named, dtype=str)
     if twice := repeated(images["image_id"]):
         raise UserError(f"{source} lists the image '{twice}' twice under \"training\"; remove or rename one.")
     for sentence in _not_used(folder, content, rows, images):

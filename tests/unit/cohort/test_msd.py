@@ -146,11 +146,11 @@ def test_only_what_is_there_is_listed(tmp_path):
     )
 
 
-def test_nothing_there(tmp_path):
-    entries = json.dumps({"training": [entry("a"), entry("b")]})
-    (tmp_path / "dataset.json").write_text(entries)
-    with pytest.raises(UserError, match=r"no image of dataset.json .* imagesTr/a.nii.gz\); download"):
-        import_msd(tmp_path, 0.2, 1, seed=1)
+def test_before_any_image_is_there_all_are_listed(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry(f"i{n}") for n in range(6)]}))
+    images, (said,) = imported(tmp_path)
+    assert set(images) == {f"i{n}" for n in range(6)}
+    assert "no image of dataset.json together with its label" in said and "imagesTr/i0.nii.gz" in said
 
 
 @given(st.lists(FILE_NAMES, min_size=2, max_size=5, unique=True))
