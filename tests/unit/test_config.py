@@ -71,7 +71,11 @@ def put(config: dict, path: str, value: object) -> None:
         ("models.icon.stages.1.downsample", 4, "models.icon.stages[1].downsample: is 4 after 2"),
         ("models.icon.network.up", [16] * 5, "down has 5 entries and up 5, but down must have more than up"),
         ("models.icon.network.down", [2, 2, 2, 2, 2], "models.icon.network.down[0]: must be 1, one image at"),
-        ("models.icon.network.architecture", "unet", "models.icon.network.down[0]: must be 2, the moving and"),
+        (
+            "models.icon.network",
+            {"architecture": "unet", "down": [1, 16, 32], "up": [16]},
+            "models.icon.network.down[0]: must be 2, the moving and",
+        ),
         ("models.icon.stages", [], "models.icon.stages: [] should be non-empty"),
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
         ("structures", {"mean": [1]}, "structures: 'mean' does not match"),

@@ -113,16 +113,17 @@ if any(Path(part).name == "cohortreg" for part in sys.orig_argv[:3]) and "figure
 """
 
 
-def test_a_run_that_ends_without_what_it_was_asked_for_is_an_error(copied, tmp_path_factory):
+@pytest.mark.parametrize("asked", [["tables", "figures"], ["--until", "tables", "figures"]])
+def test_a_run_that_ends_without_what_it_was_asked_for_is_an_error(copied, tmp_path_factory, asked):
     """As Snakemake itself ended once in a hundred kills; here a table goes while it works on something else."""
     modules = tmp_path_factory.mktemp("modules")
     (modules / "sitecustomize.py").write_text(DELETING)
     Layout(copied.results).figure(FIGURES[0]).unlink()
-    run = replace(copied, modules=modules).snakemake("tables", "figures")
+    run = replace(copied, modules=modules).snakemake(*asked)
     assert run.returncode != 0, run.stdout
     sentence = (
         "cohortreg: results/tiny/tables/pairs.csv was asked for and is not there; run the same command again."
     )
     assert run.stdout.splitlines()[-1] == sentence
-    assert copied.snakemake("tables", "figures").returncode == 0
+    assert copied.snakemake(*asked).returncode == 0
     assert Layout(copied.results).pairs_table.is_file()

@@ -337,11 +337,11 @@ def excluded_in_words(layout):
 def missing_targets():
     """The files that this run was asked for and that are not there."""
     dag = workflow.dag
-    if dag.untilrules or dag.untilfiles or dag.omitrules or dag.omitfiles:  # --until, --omit-from, --batch: only a part
-        return []
-    wanted = {*dag.targetfiles}
-    for job in dag.targetjobs:
-        wanted |= {*(job.output or job.input)}
-    for asked_for in dag.targetrules:
-        wanted |= {file for file in asked_for.output if not asked_for.wildcard_names}
+    # With --until the last jobs of the part, with --omit-from and --batch those of the targets that are left.
+    left = {*dag.jobs}
+    wanted = {file for job in dag.targetjobs if job in left for file in job.output or job.input}
+    if not (dag.untilrules or dag.untilfiles or dag.omitrules or dag.omitfiles):
+        wanted |= {*dag.targetfiles}
+        for asked_for in dag.targetrules:
+            wanted |= {file for file in asked_for.output if not asked_for.wildcard_names}
     return sorted(str(file) for file in wanted if not os.path.exists(file))

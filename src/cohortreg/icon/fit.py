@@ -69,6 +69,7 @@ def fit(
     """
     generator = torch.Generator().manual_seed(seed)
     found = start
+    images = _placed(images, places)
     for level in levels:
         seen, imaged = _seen(images, level, fields_of_view, places)
         found = _at_level(seen, level, similarity_to, imaged, found, generator, report)
@@ -87,7 +88,7 @@ def lacking(
 
     level: at whose resolution, with whose window. Other arguments as of `fit`.
     """
-    images, imaged = _seen(images, level, fields_of_view, places)
+    images, imaged = _seen(_placed(images, places), level, fields_of_view, places)
     centres = identity_map(images.shape[2:], images.device, images.dtype)
     phi = centres + resize(displacements, images.shape[2:])
     weight = imaged(phi) * swap(imaged(centres.expand_as(phi)))
@@ -98,12 +99,15 @@ def lacking(
 Imaged = Callable[[Tensor], Tensor]
 
 
+def _placed(images: Tensor, places: AffineMap | None) -> Tensor:
+    """Images where their parts of a pair are, see `fit`."""
+    return images if places is None else interpolate(images, places.on_grid(images.shape[2:]))
+
+
 def _seen(
     images: Tensor, level: Level, fields_of_view: Tensor | None, places: AffineMap | None
 ) -> tuple[Tensor, Imaged]:
-    """Images where their parts of a pair are, at a level's resolution, and what of them was imaged; see `fit`."""
-    if places is not None:
-        images = interpolate(images, places.on_grid(images.shape[2:]))
+    """Placed images at a level's resolution, and what of them was imaged; see `fit`."""
     for _ in range(round(math.log2(level.downsample))):
         images = halve(images)
     if fields_of_view is None:

@@ -330,10 +330,6 @@ def _shifted(around: Tensor, shape: Sequence[int], radius: int) -> Iterator[Tens
         yield around[(..., *(slice(first, first + size) for first, size in zip(shift, shape, strict=True)))]
 
 
-#: Voxels, where the configuration has no `smoothing`.
-SMOOTHING = 0.5
-
-
 class DualStream(Network):
     """One encoder sees each image by itself; displacements add up from coarse to fine, from what correlates where.
 
@@ -343,14 +339,20 @@ class DualStream(Network):
 
     down: channels from the input (one image) to the coarsest level, one more than there are levels, each of them twice
     as coarse as the one before. finest: how many times coarser than the images the first level is, 1 or 2: with 1, its
-    features show what is as thin as a voxel; with 2, a step takes half of the time. up: channels of each level's
+    features show what is as thin as a voxel; with 2, a step takes about half of the time. up: channels of each level's
     decoder, finest first; with n fewer than levels, the displacement is 2^n times coarser than the first level.
-    smoothing: standard deviation of the Gaussian that smooths the displacement, in its voxels. Between these it is
-    interpolated linearly and bends at each of them, and where one bend folds, it folds all image voxels beside it.
+    smoothing: standard deviation of the Gaussian that smooths the displacement, in its voxels; none if None. Between
+    these it is interpolated linearly and bends at each of them, and where one bend folds, it folds all image voxels
+    beside it.
     """
 
     def __init__(
-        self, dim: int, down: Sequence[int], up: Sequence[int], finest: int = 1, smoothing: float = SMOOTHING
+        self,
+        dim: int,
+        down: Sequence[int],
+        up: Sequence[int],
+        finest: int = 1,
+        smoothing: float | None = None,
     ):
         super().__init__()
         self.down = nn.ModuleList(
@@ -390,6 +392,8 @@ class DualStream(Network):
                 known.append(hidden)
             hidden = self.up[level](_channels_last(torch.cat(known, 1)))
             displacement = displacement + self.last[level](hidden).float() * voxel
+        if self.smoothing is None:
+            return displacement
         with torch.autocast(displacement.device.type, enabled=False):
             return smoothed(displacement, self.smoothing)
 
@@ -419,6 +423,6 @@ ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
         settings["down"],
         settings["up"],
         settings.get("finest", 1),
-        settings.get("smoothing", SMOOTHING),
+        settings.get("smoothing"),
     ),
 }

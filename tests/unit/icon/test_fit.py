@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon.fit import Level, fit
+from cohortreg.icon.fit import Level, fit, lacking
 from cohortreg.icon.similarities import similarity_to
+from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map
 
 LEVEL = Level(downsample=1, steps=40, rate=0.3, deviation=1.5, spacing=1, window=2, weight=0.1, stride=1)
@@ -37,6 +38,21 @@ def test_it_goes_on_from_where_it_starts():
     found = fit(images, [Level(1, 1, 1e-6, 1.5, 1, 2, 0.1, 1)], MSE, start=start)
     torch.testing.assert_close(found[0, 0], torch.full((24, 24), 0.1), atol=1e-5, rtol=0)
     torch.testing.assert_close(found[1, 0], torch.full((24, 24), -0.1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("downsample", [1, 2])
+def test_what_similarity_is_lacking_where_the_balls_lie_and_where_they_are_placed(downsample):
+    """By hand: nothing under the right shift, the mean squared difference under none, nothing once both are placed."""
+    images, level = torch.cat([ball(0.55), ball(0.45)]), replace(LEVEL, downsample=downsample)
+    shift, still = torch.zeros(2, 2, 24, 24), torch.zeros(2, 2, 24, 24)
+    shift[0, 0], shift[1, 0] = 0.1, -0.1
+    assert lacking(images, shift, level, MSE) < 1e-3
+    if downsample == 1:
+        difference = (images[0] - images[1]).square().mean().item()
+        assert lacking(images, still, level, MSE) == pytest.approx(difference, rel=1e-4)
+    identity = torch.eye(2, 3)
+    moved = identity + torch.tensor([[0, 0, 0.1], [0, 0, 0]])
+    assert lacking(images, still, level, MSE, places=AffineMap(torch.stack([moved, identity]))) < 1e-3
 
 
 def test_two_pairs_at_once_are_found_as_each_alone():

@@ -81,9 +81,11 @@ def test_images_that_a_coarse_look_takes_for_far_apart_stay_where_they_lie(hippo
     moving, fixed = (
         on_grid(hippocampus, f"hippocampus_{number}.nii.gz", settings)[0] for number in (380, 375)
     )
-    fit, steps = Fit(DEFAULTS, 1, 1), []
+    fit, steps, looks, align = Fit(DEFAULTS, 1, 1), [], [], fit_module.align
     fit.report = lambda: steps.append(1)
+    monkeypatch.setattr(fit_module, "align", lambda *images: looks.append(align(*images)) or looks[-1])
     found, searched = fit(moving, fixed), len(steps)
+    assert looks[0] is not None
     monkeypatch.setattr(fit_module, "align", lambda *images: None)
     assert torch.equal(found.forward, fit(moving, fixed).forward)
     assert searched == len(steps) - searched  # of two fits, every second step
