@@ -8,17 +8,17 @@ that it costs.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
 from cohortreg.icon.losses import inverse_consistency, sample_points, swap, unit_bounds, within
+from cohortreg.icon.similarities import kernels_for
 from cohortreg.icon.steps import halve
 from cohortreg.maps.fields import AffineMap, DisplacementField, Map
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
-from cohortreg.maps.separable import control_points, gaussians, sampled, separable
+from cohortreg.maps.separable import gaussians, sampled, separable
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ def fit(
     images = _placed(images, places)
     for level in levels:
         seen, imaged = _seen(images, level, fields_of_view, places)
-        found = _at_level(seen, level, similarity_to, imaged, found, generator, report)
+        before = images.new_zeros(len(seen), seen.dim() - 2, *seen.shape[2:]) if found is None else found
+        loss = FieldsLoss(seen, level, similarity_to, imaged, resize(before, seen.shape[2:]))
+        found = _at_level(loss, generator, report)
     return resize(found, images.shape[2:])
 
 
@@ -95,10 +97,6 @@ def lacking(
     return similarity_to(level.window, swap(images))(interpolate(images, phi), weight).item()
 
 
-#: Given points [2 * pairs, dim, *any], 1 where they lie within what was imaged of each image, else 0.
-Imaged = Callable[[Tensor], Tensor]
-
-
 def _placed(images: Tensor, places: AffineMap | None) -> Tensor:
     """Images where their parts of a pair are, see `fit`."""
     return images if places is None else interpolate(images, places.on_grid(images.shape[2:]))
@@ -106,56 +104,96 @@ def _placed(images: Tensor, places: AffineMap | None) -> Tensor:
 
 def _seen(
     images: Tensor, level: Level, fields_of_view: Tensor | None, places: AffineMap | None
-) -> tuple[Tensor, Imaged]:
+) -> tuple[Tensor, "Imaged"]:
     """Placed images at a level's resolution, and what of them was imaged; see `fit`."""
     for _ in range(round(math.log2(level.downsample))):
         images = halve(images)
     if fields_of_view is None:
-        return images, lambda points: torch.ones_like(points[:, :1])
-    bounds = unit_bounds(fields_of_view, images.shape[2:], level.downsample, beyond_grid=False)
-    return images, partial(_imaged, bounds=bounds, places=places)
+        return images, Imaged(None, places)
+    return images, Imaged(
+        unit_bounds(fields_of_view, images.shape[2:], level.downsample, beyond_grid=False), places
+    )
 
 
-def _at_level(
-    images: Tensor,
-    level: Level,
-    similarity_to: Callable[[float, Tensor], SimilarityTo],
-    imaged: Imaged,
-    start: Tensor | None,
-    generator: torch.Generator,
-    report: Callable[[], None],
-) -> Tensor:
+@dataclass(frozen=True)
+class Imaged:
+    """Where points lie within what was imaged of their image.
+
+    bounds: see `losses.within`; everything was imaged if None. places: see `fit`.
+    """
+
+    bounds: Tensor | None
+    places: AffineMap | None
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """1 at points [2 * pairs, dim, *any] that were imaged, else 0, [2 * pairs, 1, *any]."""
+        if self.bounds is None:
+            return torch.ones_like(points[:, :1])
+        return within(points if self.places is None else self.places(points), self.bounds)
+
+
+class FieldsLoss:
+    """Eq. 13 for displacement fields that are made of Gaussians, by the control points of these.
+
+    images, level, similarity_to: see `fit`, the images at the level's resolution. before: displacements on their grid
+    that the Gaussians are added to, [2 * pairs, dim, *grid], unit coordinates.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        level: Level,
+        similarity_to: Callable[[float, Tensor], SimilarityTo],
+        imaged: Imaged,
+        before: Tensor,
+    ):
+        shape = images.shape[2:]
+        self.level = level
+        self.images, self.imaged, self.before = images, imaged, before
+        self.voxel = voxel_size(shape, images)
+        self.centres = identity_map(shape, images.device, images.dtype)
+        #: Of the grid of points at which inverse consistency is evaluated.
+        self.off_grid = [math.ceil(size / level.stride) for size in shape]
+        self.before_off_grid = resize(before, self.off_grid)
+        self.onto_voxels = [gaussians(size, level.spacing, level.deviation, images) for size in shape]
+        self.onto_points = [
+            sampled(matrix, size) for matrix, size in zip(self.onto_voxels, self.off_grid, strict=True)
+        ]
+        self.similarity = similarity_to(level.window, swap(images))
+        self.consistency_weight = level.weight / self.voxel.square().mean().item()
+        self.of_fixed = swap(imaged(self.centres.expand(len(images), *self.centres.shape[1:])))
+
+    def start(self) -> Tensor:
+        """Control points of displacements that change nothing, [2 * pairs, dim, *counts], voxels."""
+        counts = [matrix.shape[1] for matrix in self.onto_voxels]
+        return self.images.new_zeros(len(self.images), len(counts), *counts)
+
+    def displacements(self, control: Tensor) -> Tensor:
+        """[2 * pairs, dim, *grid], unit coordinates."""
+        return self.before + separable(control * self.voxel, self.onto_voxels)
+
+    def __call__(self, control: Tensor, points: Tensor) -> Tensor:
+        """The loss, a scalar. points: see `inverse_consistency`."""
+        phi = self.centres + self.displacements(control)
+        weight = self.imaged(phi.detach()) * self.of_fixed
+        field = DisplacementField(
+            self.before_off_grid + separable(control * self.voxel, self.onto_points)
+        )
+        return maps_loss(self.images, phi, field, points, self.similarity, weight, self.consistency_weight)
+
+
+def _at_level(loss: FieldsLoss, generator: torch.Generator, report: Callable[[], None]) -> Tensor:
     """The displacements that are best at one level, on its images' grid; other arguments as of `fit`."""
-    shape, dim = images.shape[2:], images.dim() - 2
-    before = images.new_zeros(len(images), dim, *shape) if start is None else resize(start, shape)
-    off_grid = [math.ceil(size / level.stride) for size in shape]
-    onto_voxels = [gaussians(size, level.spacing, level.deviation, images) for size in shape]
-    onto_points = [sampled(matrix, size) for matrix, size in zip(onto_voxels, off_grid, strict=True)]
-    before_off_grid = resize(before, off_grid)
-    voxel = voxel_size(shape, images)
-    counts = [control_points(size, level.spacing) for size in shape]
-    control = images.new_zeros(len(images), dim, *counts).requires_grad_(True)  # voxels
-    similarity = similarity_to(level.window, swap(images))
-    centres = identity_map(shape, images.device, images.dtype)
-    start_on_grid = before + centres
-    of_fixed = swap(imaged(centres.expand(len(images), *centres.shape[1:])))
-    consistency_weight = level.weight / voxel.square().mean().item()
+    level = loss.level
+    control = loss.start().requires_grad_(True)
+    evaluate = compiled.CompiledLoss(loss) if (compiled := kernels_for(loss.before, loss.before_off_grid)) else loss
 
-    def loss() -> Tensor:
-        phi = start_on_grid + separable(control * voxel, onto_voxels)
-        weight = imaged(phi.detach()) * of_fixed
-        field = DisplacementField(before_off_grid + separable(control * voxel, onto_points))
-        points = sample_points(off_grid, 1, generator, images)
-        return maps_loss(images, phi, field, points, similarity, weight, consistency_weight)
+    def at_new_points() -> Tensor:
+        return evaluate(control, sample_points(loss.off_grid, 1, generator, loss.images))
 
-    descend(control, loss, level.steps, level.rate, report)
+    descend(control, at_new_points, level.steps, level.rate, report)
     with torch.no_grad():
-        return before + separable(control * voxel, onto_voxels)
-
-
-def _imaged(points: Tensor, bounds: Tensor, places: AffineMap | None) -> Tensor:
-    """1 where points lie within what was imaged of their image, else 0; see `losses.within` and `fit`."""
-    return within(points if places is None else places(points), bounds)
+        return loss.displacements(control)
 
 
 def maps_loss(

@@ -6,6 +6,7 @@ tensor. Voxels of weight 0 do not count: there, at least one of the images was n
 
 import math
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -67,35 +68,33 @@ class LocalCrossCorrelation:
         return values
 
 
-class _CorrelationWithOne(torch.autograd.Function):
-    """`LocalCrossCorrelation` with an image whose windows are known; its value and its gradient in one go."""
+def kernels_for(*volumes: Tensor) -> ModuleType | None:
+    """The module `compiled`, where Numba is installed and its kernels serve these; None where they do not.
+
+    They serve volumes on a processor, in single precision, of two voxels at least along each axis.
+    """
+    if not all(
+        each.dim() == 5 and each.device.type == "cpu" and each.dtype == torch.float32 and min(each.shape[2:]) > 1
+        for each in volumes
+    ):
+        return None
+    try:
+        from cohortreg.icon import compiled  # seconds to import
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        return None
+    return compiled
+
+
+class _ItsGradientAtOnce(torch.autograd.Function):
+    """The value of a similarity that knows its gradient by the warped images."""
 
     @staticmethod
-    def forward(ctx, warped: Tensor, weight: Tensor, to: "CorrelationWithOne") -> Tensor:
-        moments = separable(torch.cat([warped, warped * warped, warped * to.fixed], 1), to.windows)
-        mean, square, product = moments.split(1, 1)
-        covariance = product - mean * to.mean
-        spread = square - mean * mean
-        variance = torch.relu(spread) + 1e-5
-        inverse = 1 / (variance * to.variance)
-        if to.squared:
-            correlation = covariance * covariance * inverse
-            by_covariance, by_variance = 2 * covariance * inverse, -correlation / variance
-        else:
-            root = inverse.sqrt()
-            correlation = covariance * root
-            by_covariance, by_variance = root, -0.5 * correlation / variance
-        # The mean over pairs of each one's weighted mean over voxels, of 1 - correlation.
-        share = weight / (
-            weight.sum(tuple(range(1, weight.dim())), keepdim=True).clamp(min=1e-6) * len(weight)
-        )
-        by_covariance, by_variance = share * by_covariance, share * by_variance * (spread > 0)
-        by_mean = -by_covariance * to.mean - 2 * by_variance * mean
-        # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
-        back = separable(torch.cat([by_mean, by_variance, by_covariance], 1), to.windows)
-        by_mean, by_square, by_product = back.split(1, 1)
-        ctx.save_for_backward(-(by_mean + 2 * warped * by_square + to.fixed * by_product))
-        return (share * (1 - correlation)).sum()
+    def forward(ctx, warped: Tensor, weight: Tensor, similarity: "CorrelationWithOne") -> Tensor:
+        value, by_warped = similarity.value_and_gradient(warped, weight)
+        ctx.save_for_backward(by_warped)
+        return value
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -114,19 +113,53 @@ class CorrelationWithOne:
         self.windows = [_gaussian(window, size, self.fixed) for size in fixed.shape[2:]]
         self.mean, square = separable(torch.cat([self.fixed, self.fixed**2], 1), self.windows).split(1, 1)
         self.variance = torch.relu(square - self.mean**2) + 1e-5
+        compiled = kernels_for(self.fixed)
+        self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, gaussian_taps(window), squared) if compiled else None
 
     def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
-        return _CorrelationWithOne.apply(warped, weight, self)
+        return _ItsGradientAtOnce.apply(warped, weight, self)
+
+    def value_and_gradient(self, warped: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The similarity, a scalar, and its gradient by the warped images, of their shape."""
+        # The mean over pairs of each one's weighted mean over voxels, of 1 - correlation.
+        total = weight.sum(tuple(range(1, weight.dim())), keepdim=True)
+        share = weight / (total.clamp(min=1e-6) * len(weight))
+        if self.loops and kernels_for(warped, share):
+            return self.loops(warped, share)
+        moments = separable(torch.cat([warped, warped * warped, warped * self.fixed], 1), self.windows)
+        mean, square, product = moments.split(1, 1)
+        covariance = product - mean * self.mean
+        spread = square - mean * mean
+        variance = torch.relu(spread) + 1e-5
+        inverse = 1 / (variance * self.variance)
+        if self.squared:
+            correlation = covariance * covariance * inverse
+            by_covariance, by_variance = 2 * covariance * inverse, -correlation / variance
+        else:
+            root = inverse.sqrt()
+            correlation = covariance * root
+            by_covariance, by_variance = root, -0.5 * correlation / variance
+        by_covariance, by_variance = share * by_covariance, share * by_variance * (spread > 0)
+        by_mean = -by_covariance * self.mean - 2 * by_variance * mean
+        # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
+        back = separable(torch.cat([by_mean, by_variance, by_covariance], 1), self.windows)
+        by_mean, by_square, by_product = back.split(1, 1)
+        by_warped = -(by_mean + 2 * warped * by_square + self.fixed * by_product)
+        return (share * (1 - correlation)).sum(), by_warped
+
+
+def gaussian_taps(window: float) -> list[float]:
+    """A Gaussian that ends at two standard deviations: the weight of its middle, and of each voxel outward from it."""
+    weights = [math.exp(-0.5 * (distance / window) ** 2) for distance in range(round(2 * window) + 1)]
+    total = 2 * sum(weights) - weights[0]
+    return [weight / total for weight in weights]
 
 
 def _gaussian(window: float, size: int, like: Tensor) -> Tensor:
     """[size, size], symmetric: the weight of each voxel of an axis for each other."""
-    radius = round(2 * window)
-    index = torch.arange(size, device=like.device, dtype=like.dtype)
-    offsets = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
-    total = torch.exp(-0.5 * (offsets / window) ** 2).sum()
-    distance = index[:, None] - index
-    return torch.where(distance.abs() <= radius, torch.exp(-0.5 * (distance / window) ** 2) / total, 0)
+    taps = torch.tensor([*gaussian_taps(window), 0], device=like.device, dtype=like.dtype)
+    index = torch.arange(size, device=like.device)
+    return taps[(index[:, None] - index).abs().clamp(max=len(taps) - 1)]
 
 
 class MultiKernelCorrelation:
