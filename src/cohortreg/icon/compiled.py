@@ -1,7 +1,7 @@
 """The loss of `fit` and its gradient for volumes on processors, by the loops of `kernels`.
 
-The same numbers as by autograd, several times faster: what interpolation, windows and composition need for a gradient is
-at hand when their values are computed, and nothing is allocated in a step.
+The same numbers as by autograd, several times faster: what interpolation, windows and composition need for a gradient
+is at hand when their values are computed.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,15 +63,25 @@ class Correlation:
     taps: see `kernels.window`.
     """
 
-    def __init__(self, fixed: Tensor, mean: Tensor, variance: Tensor, taps: Sequence[float], squared: bool):
+    def __init__(
+        self,
+        fixed: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        taps: Sequence[float],
+        floor: float,
+        squared: bool,
+    ):
         shape = fixed.shape[2:]
-        self.fixed, self.mean, self.variance = (each.numpy().reshape(len(fixed), -1) for each in (fixed, mean, variance))
-        self.taps, self.squared = tuple(map(np.float32, taps)), squared
+        self.fixed, self.mean, self.variance = (
+            each.numpy().reshape(len(fixed), -1) for each in (fixed, mean, variance)
+        )
+        self.taps, self.floor, self.squared = tuple(map(np.float32, taps)), np.float32(floor), squared
         self.values, self.between, self.windowed = np.empty((3, len(fixed), 3, *shape), np.float32)
         self.by_warped = torch.empty_like(fixed)
 
     def __call__(self, warped: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of share * (1 - correlation) and its gradient by the warped images, which the next call overwrites."""
+        """The sum of share * (1 - correlation), and its gradient by the warped images, until the next call."""
         warped, share = (each.detach().numpy().reshape(len(self.fixed), -1) for each in (warped, share))
         by_warped = self.by_warped.numpy().reshape(len(self.fixed), -1)
 
@@ -82,7 +92,13 @@ class Correlation:
             kernels.products(one, fixed, flat[0])
             kernels.window(values, self.taps, between, windowed)
             total = kernels.correlation(
-                flat[1], self.mean[index], self.variance[index], share[index], self.squared, flat[0]
+                flat[1],
+                self.mean[index],
+                self.variance[index],
+                share[index],
+                self.floor,
+                self.squared,
+                flat[0],
             )
             # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
             kernels.window(values, self.taps, between, windowed)
@@ -144,7 +160,9 @@ class CompiledLoss:
 
     def _similarity(self, control: Tensor) -> tuple[Tensor, Tensor]:
         displacement = self.onto_voxels(control).add_(self.before)
-        arrays = [each.numpy() for each in (displacement, self.warped[:, 0], self.gradient, self.weight[:, 0])]
+        arrays = [
+            each.numpy() for each in (displacement, self.warped[:, 0], self.gradient, self.weight[:, 0])
+        ]
 
         def warp(index: int) -> None:
             displacement, warped, gradient, weight = (array[index] for array in arrays)
@@ -161,13 +179,17 @@ class CompiledLoss:
         return value.detach(), self.onto_voxels.transposed(self.gradient.mul_(warped.grad))
 
     def _inverse_consistency(self, control: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        fields = (self.onto_points(control).movedim(1, -1) * self.per_voxel).add_(self.before_off_grid).numpy()
+        fields = (
+            (self.onto_points(control).movedim(1, -1) * self.per_voxel).add_(self.before_off_grid).numpy()
+        )
         points = (points[0].flatten(1).T * self.to_points).contiguous().numpy()
 
         def there_and_back(index: int) -> tuple[float, int, np.ndarray, np.ndarray]:
             other = (index + self.count // 2) % self.count
             by_there, by_back = np.zeros((2, *fields.shape[1:]), np.float32)
-            total = kernels.inverse_consistency(points, fields[other], fields[index], self.scale, by_there, by_back)
+            total = kernels.inverse_consistency(
+                points, fields[other], fields[index], self.scale, by_there, by_back
+            )
             return total, other, by_there, by_back
 
         gradient, value = np.zeros_like(fields), 0.0

@@ -176,9 +176,7 @@ class FieldsLoss:
         """The loss, a scalar. points: see `inverse_consistency`."""
         phi = self.centres + self.displacements(control)
         weight = self.imaged(phi.detach()) * self.of_fixed
-        field = DisplacementField(
-            self.before_off_grid + separable(control * self.voxel, self.onto_points)
-        )
+        field = DisplacementField(self.before_off_grid + separable(control * self.voxel, self.onto_points))
         return maps_loss(self.images, phi, field, points, self.similarity, weight, self.consistency_weight)
 
 
@@ -186,7 +184,9 @@ def _at_level(loss: FieldsLoss, generator: torch.Generator, report: Callable[[],
     """The displacements that are best at one level, on its images' grid; other arguments as of `fit`."""
     level = loss.level
     control = loss.start().requires_grad_(True)
-    evaluate = compiled.CompiledLoss(loss) if (compiled := kernels_for(loss.before, loss.before_off_grid)) else loss
+    evaluate = (
+        compiled.CompiledLoss(loss) if (compiled := kernels_for(loss.before, loss.before_off_grid)) else loss
+    )
 
     def at_new_points() -> Tensor:
         return evaluate(control, sample_points(loss.off_grid, 1, generator, loss.images))

@@ -4,12 +4,23 @@ Coordinates are voxels of the grid at hand, which has two at least along each ax
 the kernels: they look up memory by what they are given.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 
 #: Sums may be reordered, which is what lets a processor add several numbers at once.
-_compiled = njit(fastmath=True, nogil=True, error_model="numpy", cache=True)
-_inlined = njit(fastmath=True, nogil=True, error_model="numpy", cache=True, inline="always")
+_OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+_inlined = njit(inline="always", **_OPTIONS)
+
+
+def _compiled(loop: Callable) -> Callable:
+    """A loop that is compiled when it is first called, and kept on disk where there is a place to write."""
+    try:
+        return njit(cache=True, **_OPTIONS)(loop)
+    except RuntimeError:  # neither beside the source nor in the user's folder of caches
+        return njit(**_OPTIONS)(loop)
+
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
@@ -125,18 +136,18 @@ def products(warped, fixed, out):
 
 
 @_compiled
-def correlation(moments, mean, variance, share, squared, by_moments):
+def correlation(moments, mean, variance, share, floor, squared, by_moments):
     """The sum of share * (1 - correlation) over voxels, and its gradient by the windowed moments.
 
     moments: windowed `products`, [3, voxels]. mean, variance: of the fixed image's windows, [voxels]. share: of each
-    voxel in the mean, [voxels]. by_moments: [3, voxels], written.
+    voxel in the mean, [voxels]. floor: added to variances. by_moments: [3, voxels], written.
     """
     total = 0.0
     for n in range(share.size):
         own_mean = moments[0, n]
         covariance = moments[2, n] - own_mean * mean[n]
         spread = moments[1, n] - own_mean * own_mean
-        own = max(spread, ZERO) + np.float32(1e-5)
+        own = max(spread, ZERO) + floor
         inverse = ONE / (own * variance[n])
         if squared:
             found = covariance * covariance * inverse
@@ -256,9 +267,15 @@ def inverse_consistency(points, there, back, scale, by_there, by_back):
             total += scale[axis] * value * value
             value *= TWO * scale[axis]
             error[axis] = value
-            by_z += value * (r * (q * (f100 - f000) + v * (f101 - f001)) + u * (q * (f110 - f010) + v * (f111 - f011)))
-            by_y += value * (s * (q * (f010 - f000) + v * (f011 - f001)) + t * (q * (f110 - f100) + v * (f111 - f101)))
-            by_x += value * (s * (r * (f001 - f000) + u * (f011 - f010)) + t * (r * (f101 - f100) + u * (f111 - f110)))
+            by_z += value * (
+                r * (q * (f100 - f000) + v * (f101 - f001)) + u * (q * (f110 - f010) + v * (f111 - f011))
+            )
+            by_y += value * (
+                s * (q * (f010 - f000) + v * (f011 - f001)) + t * (q * (f110 - f100) + v * (f111 - f101))
+            )
+            by_x += value * (
+                s * (r * (f001 - f000) + u * (f011 - f010)) + t * (r * (f101 - f100) + u * (f111 - f110))
+            )
         onward[0], onward[1], onward[2] = in_z * by_z, in_y * by_y, in_x * by_x
         for axis in range(3):
             _add(by_back, k, j, i, axis, of_back, error[axis])

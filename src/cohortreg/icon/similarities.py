@@ -74,7 +74,10 @@ def kernels_for(*volumes: Tensor) -> ModuleType | None:
     They serve volumes on a processor, in single precision, of two voxels at least along each axis.
     """
     if not all(
-        each.dim() == 5 and each.device.type == "cpu" and each.dtype == torch.float32 and min(each.shape[2:]) > 1
+        each.dim() == 5
+        and each.device.type == "cpu"
+        and each.dtype == torch.float32
+        and min(each.shape[2:]) > 1
         for each in volumes
     ):
         return None
@@ -108,13 +111,16 @@ class CorrelationWithOne:
     fixed: [batch, 1, *grid]. Called with warped images and a weight per voxel of the same shape.
     """
 
-    def __init__(self, window: float, fixed: Tensor, squared: bool = False):
-        self.fixed, self.squared = fixed.float(), squared
+    def __init__(self, window: float, fixed: Tensor, squared: bool = False, floor: float = 1e-5):
+        self.fixed, self.squared, self.floor = fixed.float(), squared, floor
         self.windows = [_gaussian(window, size, self.fixed) for size in fixed.shape[2:]]
         self.mean, square = separable(torch.cat([self.fixed, self.fixed**2], 1), self.windows).split(1, 1)
-        self.variance = torch.relu(square - self.mean**2) + 1e-5
+        self.variance = torch.relu(square - self.mean**2) + floor
         compiled = kernels_for(self.fixed)
-        self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, gaussian_taps(window), squared) if compiled else None
+        self.loops = None
+        if compiled:
+            taps = gaussian_taps(window)
+            self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, taps, floor, squared)
 
     def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
         return _ItsGradientAtOnce.apply(warped, weight, self)
@@ -130,7 +136,7 @@ class CorrelationWithOne:
         mean, square, product = moments.split(1, 1)
         covariance = product - mean * self.mean
         spread = square - mean * mean
-        variance = torch.relu(spread) + 1e-5
+        variance = torch.relu(spread) + self.floor
         inverse = 1 / (variance * self.variance)
         if self.squared:
             correlation = covariance * covariance * inverse

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, cycle, repeat
@@ -64,28 +64,14 @@ COARSEST = 12
 MORE_ALIKE = 0.04
 #: Of each level, from the images' own resolution to the coarser ones; the last one serves those beyond.
 LEVELS = (
-    Level(downsample=1, steps=30, rate=0.6, deviation=1.7, spacing=2, window=1.5, weight=1.0, stride=2),
-    Level(downsample=2, steps=20, rate=0.8, deviation=1.5, spacing=1, window=1.3, weight=0.2, stride=1),
-    Level(downsample=4, steps=20, rate=0.8, deviation=1.2, spacing=1, window=1.3, weight=0.08, stride=1),
+    Level(downsample=1, steps=60, rate=0.6, deviation=1.7, spacing=2, window=1.0, weight=1.8, stride=2),
+    Level(downsample=2, steps=20, rate=0.8, deviation=2.0, spacing=1, window=1.3, weight=0.2, stride=1),
+    Level(downsample=4, steps=20, rate=0.8, deviation=2.0, spacing=1, window=1.3, weight=0.08, stride=1),
 )
-#: Of the finest levels, from maps that deform already: coarser ones would only blur these.
-FINER_LEVELS = (replace(LEVELS[0], steps=40, weight=1.5), LEVELS[1])
 
 
 def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
     """The levels for images of a shape, from coarse to fine. The other arguments are those of `SETTINGS`."""
-    return _scaled(chain(LEVELS, repeat(LEVELS[-1])), shape, smoothness, consistency, steps)
-
-
-def finer_levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
-    """The two finest of `levels`, in as many steps as maps that deform already need, from coarse to fine."""
-    return _scaled(FINER_LEVELS, shape, smoothness, consistency, steps)
-
-
-def _scaled(
-    table: Iterable[Level], shape: Sequence[int], smoothness: float, consistency: float, steps: float
-) -> list[Level]:
-    """Levels of a table that begins with the finest, for images of a shape, from coarse to fine."""
     chosen = [
         replace(
             level,
@@ -94,9 +80,14 @@ def _scaled(
             deviation=smoothness * level.deviation,
             weight=consistency * level.weight,
         )
-        for downsample, level in zip(_resolutions(shape), table, strict=False)
+        for downsample, level in zip(_resolutions(shape), chain(LEVELS, repeat(LEVELS[-1])), strict=False)
     ]
     return chosen[::-1]
+
+
+def finer_levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
+    """The two finest of `levels`: coarser ones would only blur maps that deform already."""
+    return levels(shape, smoothness, consistency, steps)[-2:]
 
 
 def _resolutions(shape: Sequence[int]) -> Iterator[int]:
@@ -139,7 +130,7 @@ class Fit:
         self.device = device.device if device else torch.device("cpu")
         self.levels = levels
         self.similarity = self.similarity_in_words(settings)
-        self.version = digest("fit-4", json.dumps([settings, seed], sort_keys=True))
+        self.version = digest("fit-5", json.dumps([settings, seed], sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
         """Register a pair, from the maps of another registration of it.

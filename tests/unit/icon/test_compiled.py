@@ -1,0 +1,151 @@
+"""The compiled loss is that of autograd, with the same gradient, wherever it serves."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortreg.icon import compiled
+from cohortreg.icon.compiled import Banded, CompiledLoss
+from cohortreg.icon.fit import FieldsLoss, Imaged, Level, fit, lacking
+from cohortreg.icon.losses import sample_points, unit_bounds
+from cohortreg.icon.similarities import CorrelationWithOne, kernels_for, similarity_to
+from cohortreg.maps.fields import AffineMap
+
+SHAPE = (12, 14, 9)
+LEVEL = Level(downsample=1, steps=5, rate=0.5, deviation=1.7, spacing=2, window=1.5, weight=1, stride=2)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+def images(generator, number=2):
+    coarse = torch.rand(number, 1, 4, 4, 3, generator=generator)
+    return torch.nn.functional.interpolate(coarse, size=SHAPE, mode="trilinear", align_corners=True)
+
+
+def loss_of(generator, name="squared_lncc", number=2, places=None, bounded=True, level=LEVEL):
+    fields_of_view = torch.tensor([[[0, 0, 0], [11, 14, 8]], [[1, 2, 0], [12, 14, 9]]]).repeat(
+        number // 2, 1, 1
+    )
+    bounds = unit_bounds(fields_of_view, SHAPE, beyond_grid=False) if bounded else None
+    before = 0.05 * torch.randn(number, 3, *SHAPE, generator=generator)
+    imaged = Imaged(bounds, places)
+    return FieldsLoss(images(generator, number), level, partial(similarity_to, name), imaged, before)
+
+
+def assert_equal(loss, generator):
+    control = torch.randn(loss.start().shape, generator=generator).requires_grad_()
+    points = sample_points(loss.off_grid, 1, generator, control)
+    fast = CompiledLoss(loss)
+    value, (gradient,) = fast(control, points), torch.autograd.grad(fast(control, points), control)
+    if isinstance(loss.similarity, CorrelationWithOne):
+        loss.similarity.loops = None
+    expected = loss(control, points)
+    (by_autograd,) = torch.autograd.grad(expected, control)
+    torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-4)
+    # Not voxel by voxel: a point next to a voxel centre may fall to either side of it, where slopes differ.
+    assert (gradient - by_autograd).norm() < 2e-3 * by_autograd.norm()
+
+
+@pytest.mark.parametrize("name", ["squared_lncc", "lncc", "mse", "ncc"])
+def test_value_and_gradient_are_those_of_autograd(name, generator):
+    assert_equal(loss_of(generator, name), generator)
+
+
+def test_of_two_pairs_too(generator):
+    assert_equal(loss_of(generator, number=4), generator)
+
+
+def test_where_everything_was_imaged(generator):
+    assert_equal(loss_of(generator, bounded=False), generator)
+
+
+def test_where_images_were_brought_to_one_place(generator):
+    matrix = torch.eye(3, 4).repeat(2, 1, 1)
+    matrix[0] += 0.05 * torch.randn(3, 4, generator=generator)
+    assert_equal(loss_of(generator, places=AffineMap(matrix)), generator)
+
+
+@pytest.mark.parametrize("change", [{"spacing": 1}, {"stride": 1}, {"deviation": 6}, {"window": 1}])
+def test_of_other_levels(change, generator):
+    assert_equal(loss_of(generator, level=replace(LEVEL, **change)), generator)
+
+
+def test_two_threads_compute_what_one_does(generator):
+    loss = loss_of(generator)
+    control = torch.randn(loss.start().shape, generator=generator)
+    points = sample_points(loss.off_grid, 1, generator, control)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            results.append(CompiledLoss(loss).value_and_gradient(control, points)[1])
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(*results, atol=1e-8, rtol=1e-5)
+
+
+def test_what_is_no_number_reaches_no_loop(generator):
+    loss = loss_of(generator)
+    control = loss.start()
+    control[0, 0, 0, 0, 0] = torch.nan
+    value, _ = CompiledLoss(loss).value_and_gradient(
+        control, sample_points(loss.off_grid, 1, generator, control)
+    )
+    assert value.isnan()
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**16))
+def test_a_banded_matrix_is_the_matrix(to, columns, reach, seed):
+    generator = torch.Generator().manual_seed(seed)
+    distance = torch.arange(to)[:, None] * columns / to - torch.arange(columns)
+    matrix = torch.rand(to, columns, generator=generator) * (distance.abs() <= reach)
+    values = torch.rand(2, columns, 3, generator=generator)
+    found = torch.from_numpy(Banded(matrix)(values.numpy()))
+    torch.testing.assert_close(found, matrix @ values, atol=1e-5, rtol=1e-5)
+
+
+def test_volumes_on_a_processor_are_served_and_nothing_else():
+    assert kernels_for(torch.zeros(1, 1, 2, 2, 2)) is compiled
+    others = [
+        torch.zeros(1, 1, 4, 4),
+        torch.zeros(1, 1, 4, 4, 1),
+        torch.zeros(1, 1, 4, 4, 4, dtype=torch.float64),
+        torch.zeros(1, 1, 4, 4, 4, device="meta"),
+    ]
+    assert [kernels_for(other) for other in others] == [None] * 4
+
+
+def test_without_numba_it_is_slower_and_as_good(generator, monkeypatch):
+    """By what similarity is lacking in the end: where it says nothing, Adam goes wherever rounding points."""
+    pair, similarity = images(generator), partial(similarity_to, "squared_lncc")
+    level = replace(LEVEL, steps=30, weight=0.1)
+
+    def lacks() -> float:
+        return lacking(pair, fit(pair, [level], similarity), level, similarity)
+
+    still = lacking(pair, torch.zeros(2, 3, *SHAPE), level, similarity)
+    fast = lacks()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for name in ("compiled", "kernels"):
+        monkeypatch.delitem(sys.modules, f"cohortreg.icon.{name}")
+        monkeypatch.delattr(f"cohortreg.icon.{name}")
+    assert kernels_for(pair) is None
+    assert lacks() == pytest.approx(fast, rel=0.05) and fast < 0.9 * still
+
+
+def test_loops_are_compiled_where_nothing_can_be_written():
+    """In a process of its own, as a container has it: no folder beside the source, and none of the user's."""
+    blocked = "from numba.core import caching; caching.CacheImpl._locator_classes = []; "
+    does = "import numpy as np; from cohortreg.icon.kernels import products; out = np.empty((3, 1), 'f4'); "
+    does += "products(np.ones(1, 'f4'), np.ones(1, 'f4'), out); assert (out == 1).all()"
+    subprocess.run([sys.executable, "-c", blocked + does], check=True)
