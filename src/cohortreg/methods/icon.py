@@ -52,8 +52,12 @@ class Icon(Learned):
         )
 
     @staticmethod
+    def on_full_grid(registration: nn.Module, model: dict) -> nn.Module:
+        return full_resolution(registration, model["stages"])
+
+    @staticmethod
     def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
-        return for_registration(full_resolution(registration, model["stages"]), device)
+        return for_registration(Icon.on_full_grid(registration, model), device)
 
 
 def for_registration(registration: nn.Module, device: Device) -> nn.Module:
