@@ -24,6 +24,7 @@ from cohortreg.learning.devices import Device
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.methods.interface import Method, Registration
+from cohortreg.methods.registry import PAIRWISE, REFINED
 
 SETTINGS = {
     "similarity": {
@@ -139,7 +140,7 @@ class Fit:
         self.device = device.device if device else torch.device("cpu")
         self.levels = levels
         self.similarity = self.similarity_in_words(settings)
-        self.version = digest("fit-4", json.dumps([settings, seed], sort_keys=True))
+        self.version = digest(PAIRWISE["fit"].release, json.dumps([settings, seed], sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
         """Register a pair, from the maps of another registration of it.
@@ -250,7 +251,7 @@ class Refined:
         self.report: Callable[[], None] = lambda: None
         self.steps = fit.steps
         self.similarity = in_turn([method.similarity, fit.similarity])
-        self.version = digest("refined-1", method.version, fit.version)
+        self.version = digest(REFINED, method.version, fit.version)
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         start = self.method(moving, fixed)

@@ -18,12 +18,13 @@ from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.learned import Learned
+from cohortreg.methods.registry import LEARNED
 
 
 class Icon(Learned):
     """Networks whose steps compose, from coarse to fine; each stage freezes what came before it (section 4.5)."""
 
-    release = "icon-3"
+    release = LEARNED["icon"].release
 
     @staticmethod
     def similarity_in_words(model: dict) -> str:

@@ -50,8 +50,8 @@ class Learned:
 
     #: Schema of `models.{name}.settings`, as a method's own settings in `methods.interface`.
     settings: ClassVar[dict[str, dict]] = {}
-    #: Changes when the results of the same weights would.
-    release = "learned-1"
+    #: Changes when the results of the same weights would, see `registry.Entry`.
+    release = ""
 
     @classmethod
     def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
