@@ -1,6 +1,6 @@
 """Fit where images lie far apart: the same pairs with the moving image turned and shifted, beside as they are.
 
-python benchmarks/far_apart.py RESULTS OUTPUT.csv [--pairs 8]
+python benchmarks/far_apart.py RESULTS OUTPUT.csv [--pairs 23]
 
 RESULTS is a cohort's folder with preprocessed images and labels on their grid, such as results/hippocampus; the
 pairs are those of `benchmarks/fit.py`, of subjects set aside from the training ones. The moving image is turned around
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=23)
     given = parser.parse_args()
     use_processor(1)
     layout = Layout(given.results)
