@@ -184,6 +184,28 @@ def test_a_method_added(grown):
     assert ran == Counter({"register": 1, "evaluate": 1, "tables": 1})
 
 
+NEWER = """
+from dataclasses import replace
+from cohortreg.methods.registry import LEARNED
+LEARNED["icon"] = replace(LEARNED["icon"], release="icon-newer")
+"""
+
+
+def test_a_newer_package_registers_a_row_otherwise(grown, tmp_path):
+    """The row is registered again, and no other; with the same package nothing is."""
+    before = records(grown)
+    assert jobs(grown, "tables", "-n") == Counter()
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "sitecustomize.py").write_text(NEWER)
+    newer = Project(grown.folder, modules=tmp_path / "modules")
+    ran = jobs(newer)
+    shards = len(list(grown.results.glob("pairs/*.tsv")))
+    assert ran == Counter({"register": shards, "evaluate": shards, "tables": 1})
+    after = records(newer)
+    assert {path.parts[1] for path in after if after[path] != before[path]} == {"icon-3step"}
+    assert jobs(newer, "tables", "-n") == Counter()
+
+
 def test_a_parameter_of_the_second_stage_changed(grown):
     change(grown, lambda configuration: configuration["models"]["icon"]["stages"][1].update(training_steps=7))
     ran = jobs(grown)

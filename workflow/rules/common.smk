@@ -255,7 +255,7 @@ def method_model(wildcards):
 
 def registration_asked(wildcards):
     """What a method needs to know: of networks which, where and how precisely they compute; of others, and of fit behind
-    networks, their settings.
+    networks, their settings. Besides, of which release of each method its results are.
 
     How networks were trained changes no registration but by their weights.
     """
@@ -265,7 +265,8 @@ def registration_asked(wildcards):
     deleted = not layout.transforms(method).is_dir() and layout.evaluated_shard(method, shard).is_file()
     made = deleted or layout.registered_shard(method, shard).is_file()
     folder, refined = model_folder(method), method.endswith(configuration.FITTED)
-    given = {}
+    model = config["models"][TRAINED[method][0]] if method in TRAINED else folder and read_json(folder / CARD)
+    given = {"releases": registry.releases(method, model)}
     if folder:
         given["model"] = str(folder)
     if refined or not folder:

@@ -36,10 +36,10 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
             if note and completed is None:
                 say(note)
             state = note if completed is not None else ""
-            done = done + 1 if completed is None else completed
+            before, done = done, done + 1 if completed is None else completed
             progress.update(task, completed=done, description=f"{what} {state}".rstrip())
             late = time.monotonic() - printed > SECONDS_BETWEEN_LINES
-            if not console.is_terminal and (late or done == total):
+            if not console.is_terminal and (late or before < done == total):
                 say(f"{what}: {done} of {total}. {state}".rstrip())
                 printed = time.monotonic()
 

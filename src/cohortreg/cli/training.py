@@ -108,7 +108,7 @@ def train_command(
 
 
 def progress_in_words(state: "TrainingState", steps: int) -> str:
-    """The last row of a training's history, its last validation loss, and how long the rest of its steps will take."""
+    """The last row of a training's history, its last validation loss and Dice, and how long other steps will take."""
     from cohortreg.evaluation.numbers import duration
 
     if not state.history:
@@ -119,7 +119,8 @@ def progress_in_words(state: "TrainingState", steps: int) -> str:
     ]
     if state.validation:
         step, *_, loss = state.validation[-1]
-        said.append(f"validation loss {loss:.5f} at step {step:.0f}")
+        dice = "".join(f", Dice {value:.3f}" for measured, value in state.dice if measured == step)
+        said.append(f"validation loss {loss:.5f}{dice} at step {step:.0f}")
     recent = [1 / row[-1] for row in state.history[-RECENT:]]
     said.append(f"{speed:.2f} steps/s")
     if state.step < steps:

@@ -206,9 +206,12 @@ def register_command(
     # A method that takes its time says how many steps it has before it.
     steps = opened.steps(preprocessing.grid) if hasattr(opened, "steps") else 1
     with progress_bar(f"Registering with {model}", steps) as advance:
-        if hasattr(opened, "report"):
+        if reports := hasattr(opened, "report"):
             opened.report = advance
-        registered = register_images(opened, preprocessing, *seen, *sides)
+            advance("(how the images lie)", 0)
+        registered = register_images(
+            opened, preprocessing, *seen, *sides, lambda: reports and advance("(what it achieved)", steps)
+        )
     _write_registered(registered, images[0], transforms, warped_out)
     typer.echo(f"{registered.achieved}")
     if inverse_out and registered.inverse is None:

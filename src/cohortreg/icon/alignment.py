@@ -1,13 +1,14 @@
-"""Where images of a pair lie far apart: a rotation, a shift and what an affine map adds, found without a start.
+"""Where images of a pair lie far apart: a rotation and a shift, found without a start.
 
 A fit follows the gradient of its similarity, and finds the way over about an eighth of the field of view. Beyond, every
 rotation of a set is tried with every shift at a coarse resolution, as a product of Fourier transforms; the best
-few and the identity become affine maps by Adam, and the best of these is what the images say.
+few and the identity are refined by Adam, and the best of these is what the images say. What two subjects differ in
+besides, such as their size, is left to the fit: maps that may also stretch and shear lead it astray more often.
 """
 
 import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations, product
 
 import torch
 import torch.nn.functional as F
@@ -18,42 +19,54 @@ from cohortreg.icon.similarities import CorrelationWithOne
 from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map, interpolate
 
-#: Voxels of the longest axis at which rotations and shifts are tried, and at which the best become affine maps.
-SEARCHED, REFINED = 14, 14
+#: Voxels of the longest axis at which rotations and shifts are tried; and at which the best are refined, first and, if
+#: the images then seem to lie far apart, once more.
+SEARCHED, REFINED = 14, (14, 20)
 #: Degrees of the rotations that are tried around each of 26 directions; those between are within Adam's reach.
 ANGLES = (22.5, 45.0)
 #: Part of the voxels that the two images share at least, and of the field of view that a shift crosses at most.
 SHARED, FARTHEST = 0.4, 0.35
-#: Rotations that become affine maps, beside the identity; the steps of Adam that each takes, and its rate, parts of the
+#: Rotations that are refined, beside the identity; the steps of Adam that each takes, and its rate, parts of the
 #: longest axis; the window of the similarity, voxels.
-BEST, STEPS, RATE, WINDOW = 3, 20, 0.02, 1.5
+BEST, STEPS, RATE, WINDOW = 6, 20, 0.02, 1.5
 #: How far points move on average, as parts of the longest axis, under a map that a fit finds by itself; and how much
 #: better than such ones, in squared local correlation, one that leads farther has to be.
 REACHED, MARGIN = 0.1, 0.02
 
 
 def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap | None:
-    """The affine map from the fixed to the moving image of a pair that lies far apart; None where it does not.
+    """The rigid map from the fixed to the moving image of a pair that lies far apart; None where it does not.
 
     images: the moving and the fixed one, [2, 1, *grid], three-dimensional or two. bounds: what of them was imaged, see
     `losses.within`, [2, 2, dim]. extent: of the grid between its outer voxel centres, in millimetres. The map is of
-    unit coordinates, [1, dim, dim + 1].
+    unit coordinates, in which it is affine, [1, dim, dim + 1].
     """
     scale = torch.tensor(extent, dtype=images.dtype, device=images.device)
     scale = scale / scale.max()
-    searched = _coarse(images, SEARCHED, scale)
-    rotations = torch.stack([_in_unit(rotation, scale) for rotation in _rotations(len(extent))])
-    starts = _shifted(searched, bounds, rotations)
+    starts = _shifted(_coarse(images, SEARCHED, scale), bounds, _in_unit(_rotations(len(extent)), scale))
     identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
-    found, losses = _refined(_coarse(images, REFINED, scale), bounds, torch.stack([identity, *starts]), scale)
+    found = torch.stack([identity, *starts])
+    for longest in REFINED:
+        found, losses = _refined(_coarse(images, longest, scale), bounds, found, scale)
+        best = _farther(found, losses, scale)
+        if best is None:
+            return None
+    return AffineMap(found[best : best + 1])
+
+
+def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
+    """Which of the maps a fit would not find by itself and is clearly better than those that it would; None if none is.
+
+    maps: see `_refined`, and losses. scale: of the axes, parts of the longest.
+    """
     # Points halfway between the middle and the corners stand for all.
-    points = identity_map([2] * len(extent), images.device, images.dtype) / 2 + 0.25
-    moved = ((AffineMap(found)(points) - points).movedim(1, -1) * scale).flatten(1, -2).norm(dim=-1).mean(1)
+    points = identity_map([2] * len(scale), maps.device, maps.dtype) / 2 + 0.25
+    moved = ((AffineMap(maps)(points) - points).movedim(1, -1) * scale).flatten(1, -2).norm(dim=-1).mean(1)
     near = moved < REACHED
     best = int(torch.where(near, math.inf, losses).argmin())
     if near.all() or losses[best] > torch.where(near, losses, math.inf).min() - MARGIN:
         return None
-    return AffineMap(found[best : best + 1])
+    return best
 
 
 def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
@@ -66,34 +79,29 @@ def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
     return pool(images, [min(size, voxels) for size, voxels in zip(images.shape[2:], wanted, strict=True)])
 
 
-def _rotations(dim: int) -> list[Tensor]:
-    """Matrices [dim, dim]: the identity, and rotations by `ANGLES`, in a plane or around 26 directions."""
-    if dim == 2:
-        angles = [math.radians(sign * angle) for angle in ANGLES for sign in (1, -1)]
-        turns = [torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]]) for a in angles]
-        return [torch.eye(2), *turns]
-    directions = [torch.tensor(d, dtype=torch.float32) for d in product((-1, 0, 1), repeat=3) if any(d)]
-    return [
-        torch.eye(3),
-        *(
-            torch.linalg.matrix_exp(math.radians(angle) * _cross(direction / direction.norm()))
-            for angle in ANGLES
-            for direction in directions
-        ),
-    ]
+def _rotations(dim: int) -> Tensor:
+    """The identity, and rotations by `ANGLES`, in a plane or around 26 directions, [rotations, dim, dim]."""
+    planes = _planes(dim)
+    directions = torch.tensor([d for d in product((-1.0, 0.0, 1.0), repeat=len(planes)) if any(d)])
+    turns = torch.tensordot(directions / directions.norm(dim=1, keepdim=True), planes, 1)
+    angles = torch.tensor([math.radians(angle) for angle in ANGLES])
+    turned = torch.linalg.matrix_exp(angles.reshape(-1, 1, 1, 1) * turns).flatten(0, 1)
+    return torch.cat([torch.eye(dim)[None], turned])
 
 
-def _cross(axis: Tensor) -> Tensor:
-    """The matrix of the cross product with an axis."""
-    x, y, z = axis.tolist()
-    return torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+def _planes(dim: int) -> Tensor:
+    """Of each two axes the matrix whose multiples' exponentials turn one to the other, [planes, dim, dim]."""
+    planes = torch.zeros(math.comb(dim, 2), dim, dim)
+    for plane, (one, other) in zip(planes, combinations(range(dim), 2), strict=True):
+        plane[one, other], plane[other, one] = -1, 1
+    return planes
 
 
 def _in_unit(linear: Tensor, scale: Tensor) -> Tensor:
-    """A linear map of millimetres around the middle of the grid, as an affine one of unit coordinates."""
+    """Linear maps of millimetres around the grid's middle, [maps, dim, dim], as affine ones of unit coordinates."""
     linear = linear.to(scale) * scale / scale[:, None]
     middle = torch.full_like(scale, 0.5)
-    return torch.cat([linear, (middle - linear @ middle)[:, None]], 1)
+    return torch.cat([linear, (middle - linear @ middle)[..., None]], -1)
 
 
 def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
@@ -143,24 +151,27 @@ def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
 
 
 def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Affine maps, each by Adam from a start, [starts, dim, dim + 1], and what squared local correlation each lacks."""
+    """Rigid maps, each by Adam from a start, [starts, dim, dim + 1], and what squared local correlation each lacks."""
     shape, dim = images.shape[2:], images.dim() - 2
     count = len(starts)
     moving, fixed = (image.expand(count, *image.shape[1:]) for image in images.split(1))
     similarity = CorrelationWithOne(WINDOW, fixed, squared=True)
     from_middle = identity_map(shape, images.device, images.dtype) - 0.5
     seen = within(from_middle + 0.5, bounds[1:])
-    start, middles = starts[..., :-1], starts[..., :-1].sum(-1) / 2 + starts[..., -1]
-    # Of the longest axis, so that each parameter moves points about as far as the others do.
-    change = torch.zeros_like(starts).requires_grad_(True)
+    linear, planes = starts[..., :-1], _planes(dim).to(starts)
+    rotations, middles = linear * scale[:, None] / scale, linear.sum(-1) / 2 + starts[..., -1]
+    # Half of a turn and parts of the longest axis, so that each parameter moves points about as far as the others do.
+    change = starts.new_zeros(count, len(planes) + dim).requires_grad_(True)
     optimizer = torch.optim.Adam([change], lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
 
-    def affine() -> tuple[Tensor, Tensor]:
-        return start + change[..., :-1] * scale / scale[:, None], middles + change[..., -1] / scale
+    def rigid() -> tuple[Tensor, Tensor]:
+        turn, shift = change.split([len(planes), dim], 1)
+        rotated = torch.linalg.matrix_exp(torch.tensordot(2 * turn, planes, 1)) @ rotations
+        return rotated * scale / scale[:, None], middles + shift / scale
 
     def warped() -> tuple[Tensor, Tensor]:
-        linear, middle = affine()
+        linear, middle = rigid()
         phi = (linear @ from_middle.flatten(2)).unflatten(2, shape) + middle.reshape(count, dim, *[1] * dim)
         return interpolate(moving, phi), within(phi.detach(), bounds[:1]) * seen
 
@@ -170,7 +181,7 @@ def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> t
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        linear, middle = affine()
+        linear, middle = rigid()
         found = torch.cat([linear, (middle - linear.sum(-1) / 2)[..., None]], -1)
         similarity = CorrelationWithOne(WINDOW, fixed[:1], squared=True)
         images, weights = warped()

@@ -19,7 +19,7 @@ class TrainingState:
 
     step: training steps done. weight: the weight of inverse consistency for the next step. history: a row of
     numbers for each step done. validation: a row for each time that it was measured on validation pairs, first the
-    step. best: the weights that were the best of these.
+    step. best: the weights that were the best of these. dice: of those times with labels, the step and the Dice.
     """
 
     step: int
@@ -27,6 +27,7 @@ class TrainingState:
     history: list[list[float]] = field(default_factory=list)
     validation: list[list[float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    dice: list[list[float]] = field(default_factory=list)
 
 
 def save(
@@ -44,9 +45,10 @@ def save(
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     tensors["history"] = torch.tensor(state.history, dtype=torch.float64)
-    if state.validation:
-        tensors["validation"] = torch.tensor(state.validation, dtype=torch.float64)
-        tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    for name, rows in (("validation", state.validation), ("dice", state.dice)):
+        if rows:
+            tensors[name] = torch.tensor(rows, dtype=torch.float64)
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     facts = {"step": state.step, "weight": state.weight, "scaler": scaler and scaler.state_dict()}
     weights.save(folder / f"step-{state.step:08d}.safetensors", tensors, **facts)
     for old in _all(folder)[:-KEPT]:
@@ -68,8 +70,9 @@ def load_last(
     if not found:
         return None
     path, tensors, facts = _last_readable(found)
-    history = tensors.pop("history").tolist()
-    validation = tensors.pop("validation").tolist() if "validation" in tensors else []
+    history, validation, dice = (
+        tensors.pop(name).tolist() if name in tensors else [] for name in ("history", "validation", "dice")
+    )
     model_state, best = (
         {name.removeprefix(whose): tensor for name, tensor in tensors.items() if name.startswith(whose)}
         for whose in ("model.", "best.")
@@ -89,7 +92,7 @@ def load_last(
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     if scaler is not None and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
-    return TrainingState(facts["step"], facts["weight"], history, validation, best)
+    return TrainingState(facts["step"], facts["weight"], history, validation, best, dice)
 
 
 def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, object]]:

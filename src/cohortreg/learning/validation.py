@@ -1,10 +1,12 @@
 """How a training does on pairs of images that it does not learn from."""
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cohortreg.errors import NotFiniteError
 from cohortreg.learning.checkpoints import TrainingState
@@ -15,8 +17,12 @@ if TYPE_CHECKING:
 
 #: Columns of the history of a training, empty where nothing was measured.
 MEASURED = ["validation_similarity", "validation_inverse_consistency", "validation_loss"]
+MEASURED_DICE = "validation_dice"
 #: Part of the similarity loss of training pairs by which that of validation pairs is a lot larger.
 GAP = 0.1
+
+#: Given rows of a moving and a fixed image and both images [1, 1, *grid], their Dice; NaN where one has no label.
+Overlap = Callable[[int, int, Tensor, Tensor], float]
 
 
 class Validation:
@@ -24,14 +30,18 @@ class Validation:
 
     images: the validation images, at least two. seed: of the pairs, see `validation_pairs`, and of what is random in
     the loss, so that every measurement sees the same. every: steps from one measurement to the next; after a training's
-    last step there is one as well. keep: the weights that a training ends with, "best" or "last".
+    last step there is one as well. keep: the weights that a training ends with, "best" or "last". overlap: of a pair
+    under the objective's map as it is then, which is measured besides and decides nothing.
     """
 
-    def __init__(self, images: TrainingImages, seed: int, every: int, keep: str):
+    def __init__(
+        self, images: TrainingImages, seed: int, every: int, keep: str, overlap: Overlap | None = None
+    ):
         self.images = images
         self.seed = seed
         self.every = every
         self.keep = keep
+        self.overlap = overlap
         self.pairs = list(zip(*validation_pairs(len(images), seed), strict=True))
 
     def due(self, state: TrainingState, steps: int) -> bool:
@@ -40,7 +50,8 @@ class Validation:
         return measured < state.step and (state.step % self.every == 0 or state.step == steps)
 
     def measure(self, objective: nn.Module, weight: float, state: TrainingState, fabric: "Fabric") -> None:
-        """Add a row to the state's validation and, where its loss is the lowest yet, keep the objective's weights.
+        """Add a row to the state's validation and, where its loss is the lowest yet, keep the objective's weights; and
+        one to its Dice, where there are labels.
 
         weight: of inverse consistency, the same at every measurement of a training. Networks use the batch statistics
         of training, as in registration, and leave them as they are. A loss that is not finite is no measurement.
@@ -53,6 +64,9 @@ class Validation:
         if not state.validation or loss < min(row[-1] for row in state.validation):
             state.best = {name: tensor.cpu().clone() for name, tensor in objective.state_dict().items()}
         state.validation.append([state.step, similarity, inverse_consistency, loss])
+        dice = self._dice(objective, fabric)
+        if not math.isnan(dice):
+            state.dice.append([state.step, dice])
 
     @torch.no_grad()
     def _terms(self, objective: nn.Module, fabric: "Fabric") -> tuple[float, float] | None:
@@ -76,6 +90,21 @@ class Validation:
             objective.train()
         similarity, inverse_consistency = (sums / len(self.pairs)).tolist()
         return (similarity, inverse_consistency) if sums.isfinite().all() else None
+
+    @torch.no_grad()
+    def _dice(self, objective: nn.Module, fabric: "Fabric") -> float:
+        """Mean Dice over the pairs that have one; NaN if there is none."""
+        if self.overlap is None:
+            return math.nan
+        objective.eval()
+        found = []
+        for a, b in self.pairs:
+            images = (self.images.batch(np.array([row])) for row in (a, b))
+            with fabric.autocast():
+                found.append(self.overlap(a, b, *images))
+        objective.train()
+        present = [dice for dice in found if not math.isnan(dice)]
+        return sum(present) / len(present) if present else math.nan
 
     def kept(self, state: TrainingState) -> list[float] | None:
         """The row of the state's validation whose weights a training ends with; None where they were not measured."""

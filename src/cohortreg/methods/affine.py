@@ -13,6 +13,7 @@ from cohortreg.maps.imaged import imaged
 from cohortreg.maps.transforms import Grid, displacement_in_unit, field_of, to_sitk
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
+from cohortreg.methods.registry import PAIRWISE
 
 SETTINGS = {
     "levels": {
@@ -56,7 +57,7 @@ class Affine:
     def __init__(self, settings: dict, seed: int, threads: int):
         self.given = settings
         self.seed = seed
-        self.version = digest("affine-3", json.dumps([settings, seed], sort_keys=True))
+        self.version = digest(PAIRWISE["affine"].release, json.dumps([settings, seed], sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))

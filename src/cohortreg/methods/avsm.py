@@ -24,6 +24,7 @@ from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.velocity import MultiGaussian, flow
 from cohortreg.methods.learned import Learned
+from cohortreg.methods.registry import LEARNED
 from cohortreg.methods.vsvf import VELOCITY_SETTINGS, check_velocity, energy
 
 _CHANNELS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1}}
@@ -200,7 +201,7 @@ class VelocityObjective(nn.Module):
 class Avsm(Learned):
     """The first stage learns the affine map, the second the momenta; either one applies its network again and again."""
 
-    release = "avsm-1"
+    release = LEARNED["avsm"].release
     settings = (
         AFFINE_SETTINGS
         | VELOCITY_SETTINGS

@@ -13,6 +13,7 @@ from cohortreg.maps.transforms import Grid, displacement_in_unit, field_of, to_s
 from cohortreg.methods.affine import Affine
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
+from cohortreg.methods.registry import PAIRWISE
 
 SETTINGS = {
     "affine": {
@@ -66,7 +67,7 @@ class Demons:
         defaults = {name: setting["default"] for name, setting in Affine.settings.items()}
         self.affine = Affine(defaults, seed, threads) if settings["affine"] else None
         parts = [settings, self.affine.version if self.affine else None]
-        self.version = digest("demons-1", json.dumps(parts, sort_keys=True))
+        self.version = digest(PAIRWISE["demons"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))

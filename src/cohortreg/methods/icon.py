@@ -18,12 +18,13 @@ from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.learned import Learned
+from cohortreg.methods.registry import LEARNED
 
 
 class Icon(Learned):
     """Networks whose steps compose, from coarse to fine; each stage freezes what came before it (section 4.5)."""
 
-    release = "icon-3"
+    release = LEARNED["icon"].release
 
     @staticmethod
     def similarity_in_words(model: dict) -> str:
@@ -52,8 +53,12 @@ class Icon(Learned):
         )
 
     @staticmethod
+    def on_full_grid(registration: nn.Module, model: dict) -> nn.Module:
+        return full_resolution(registration, model["stages"])
+
+    @staticmethod
     def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
-        return for_registration(full_resolution(registration, model["stages"]), device)
+        return for_registration(Icon.on_full_grid(registration, model), device)
 
 
 def for_registration(registration: nn.Module, device: Device) -> nn.Module:

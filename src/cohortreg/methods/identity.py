@@ -6,6 +6,7 @@ import torch
 
 from cohortreg.images.io import Image
 from cohortreg.methods.interface import Registration
+from cohortreg.methods.registry import PAIRWISE
 
 
 class Identity:
@@ -13,7 +14,7 @@ class Identity:
 
     settings: ClassVar[dict[str, dict]] = {}
     similarity = ""
-    version = "identity-1"
+    version = PAIRWISE["identity"].release
 
     def __init__(self, settings: dict, seed: int, threads: int):
         """It has no settings, and nothing is random."""

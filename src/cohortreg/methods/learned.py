@@ -24,11 +24,12 @@ from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import Device, precision_on
 from cohortreg.learning.training import HISTORY, train
-from cohortreg.learning.validation import MEASURED, Validation, gap_in_words
+from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Registration
+from cohortreg.methods.overlap import LabelOverlap
 from cohortreg.provenance import git_commit, hardware, software
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Learned:
 
     #: Schema of `models.{name}.settings`, as a method's own settings in `methods.interface`.
     settings: ClassVar[dict[str, dict]] = {}
-    #: Changes when the results of the same weights would.
-    release = "learned-1"
+    #: Changes when the results of the same weights would, see `registry.Entry`.
+    release = ""
 
     @classmethod
     def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
@@ -78,6 +79,11 @@ class Learned:
     def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
         """What training of the last stage minimises, see `learning.training.Objective`."""
         raise NotImplementedError
+
+    @staticmethod
+    def on_full_grid(registration: nn.Module, model: dict) -> nn.Module:
+        """A registration that is trained at its last stage's resolution, of images on the cohort's grid."""
+        return registration
 
     @staticmethod
     def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
@@ -190,7 +196,6 @@ def train_stage(
     model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
     training = training_of(layout, name)
     images = _packed(layout, training["training_set"], fabric)
-    validation = _validation(layout, training, settings["training"], seed, fabric)
     if fabric.is_global_zero:  # once for all that train together
         check_start(layout, name, training["start"])
     fabric.barrier()
@@ -198,6 +203,8 @@ def train_stage(
     objective = stage_objective(method, layout, name, model, images.grid, seed, training["start"] is not None)
     if settings["training"].get("recompute_activations", False):
         recompute_activations(objective)
+    registration = method.on_full_grid(objective.registration, model)
+    validation = _validation(layout, training, settings["training"], seed, fabric, registration)
     before = digest_file(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
         json.dumps([model, precision, seed], sort_keys=True),
@@ -229,7 +236,8 @@ def train_stage(
         )
     history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
     measured = pd.DataFrame(state.validation, columns=["step", *MEASURED]).astype({"step": int})
-    history = history.merge(measured, on="step", how="left")
+    dice = pd.DataFrame(state.dice, columns=["step", MEASURED_DICE]).astype({"step": int})
+    history = history.merge(measured, on="step", how="left").merge(dice, on="step", how="left")
     with whole(layout.history(name, stage)) as beside:
         history.to_csv(beside, index=False)
     saved = weights.save(layout.weights(name, stage), objective.registration.state_dict())
@@ -264,14 +272,27 @@ def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = Fal
 
 
 def _validation(
-    layout: Layout, training: Mapping, settings: Mapping, seed: int, fabric: "Fabric"
+    layout: Layout,
+    training: Mapping,
+    settings: Mapping,
+    seed: int,
+    fabric: "Fabric",
+    registration: nn.Module,
 ) -> Validation | None:
-    """What measures a training, see `training_of`, on its validation images; None where it has none."""
+    """What measures a training, see `training_of`, on its validation images; None where it has none.
+
+    registration: that is trained, of images on the cohort's grid.
+    """
     if training.get("validation_set") is None:
         return None
     images = _packed(layout, training["validation_set"], fabric, seldom=True)
     every = settings.get("validate_every", settings["checkpoint_every"])
-    return Validation(images, seed, every, settings.get("keep", "best"))
+    validation = Validation(images, seed, every, settings.get("keep", "best"))
+    if fabric.is_global_zero:  # which measures
+        seen = {row for pair in validation.pairs for row in pair}
+        ids = [image_id if row in seen else None for row, image_id in enumerate(images.ids)]
+        validation.overlap = LabelOverlap(registration, layout, ids)
+    return validation
 
 
 def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict:
@@ -283,6 +304,8 @@ def _validated(validation: Validation, state: TrainingState, history: pd.DataFra
     step, similarity, _, loss = kept
     learnt = history[history["step"].between(step - validation.every + 1, step)]["similarity"].mean()
     facts |= {"step": int(step), "loss": loss, "similarity": similarity, "training_similarity": float(learnt)}
+    if step in (dice := dict(state.dice)):
+        facts["dice"] = dice[step]
     return facts | {"gap": gap_in_words(learnt, similarity)}
 
 

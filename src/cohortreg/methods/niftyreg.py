@@ -14,6 +14,7 @@ from cohortreg.maps.niftyreg import read_niftyreg
 from cohortreg.maps.transforms import Grid, displacement_in_unit
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import niftyreg, niftyreg_missing, run
+from cohortreg.methods.registry import PAIRWISE
 
 SETTINGS = {
     "spacing": {
@@ -79,7 +80,7 @@ class _NiftyReg:
         # The programs' version changes results, where they are does not.
         version = run([self.programs["reg_f3d"], "--version"], Path(), settings["time_limit"])
         what = {key: value for key, value in settings.items() if key not in ("programs", "time_limit")}
-        self.version = digest(f"{self.name}-1", version, json.dumps(what, sort_keys=True))
+        self.version = digest(PAIRWISE[self.name].release, version, json.dumps(what, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         with TemporaryDirectory() as name:

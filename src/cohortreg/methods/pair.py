@@ -1,7 +1,7 @@
 """Registration of two raw images, without tables and without a workflow."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -97,10 +97,12 @@ def register_images(
     fixed: Image,
     moving_side: str = "",
     fixed_side: str = "",
+    found_it: Callable[[], None] = lambda: None,
 ) -> Registered:
     """Register two raw images of any geometry with an opened method.
 
     settings: how images are preprocessed for it. The sides, "left", "right" or "", say which image is mirrored, if any.
+    found_it: called once the maps are found, before it is measured what they are worth.
 
     Raises UserError where an image cannot be preprocessed, or the method cannot register the pair.
     """
@@ -111,6 +113,7 @@ def register_images(
     start = time.perf_counter()
     found = method(moving_there, fixed_there)
     seconds = time.perf_counter() - start
+    found_it()
     grids = Grid.of(moving_there), Grid.of(fixed_there)
     sources = Source.of(moving_record), Source.of(fixed_record)
     forward = between_raw(to_physical(found.forward, *grids), *sources)

@@ -37,6 +37,8 @@ class Entry:
     missing: given the method's settings, a sentence with how to install it; None where nothing is missing.
     dimensions: of the images that it registers. accelerated: it runs on the device that networks run on, which its
     class is given. inverse: it gives the maps of both directions. deforms: its maps are more than affine.
+    release: changes when the method's results would from the same images and settings; the workflow then registers its
+    rows again. uses: methods of `PAIRWISE` whose results its own follow from.
     """
 
     path: str
@@ -45,26 +47,35 @@ class Entry:
     accelerated: bool = False
     inverse: bool = True
     deforms: bool = True
+    release: str = ""
+    uses: tuple[str, ...] = ()
 
 
 #: Methods that need nothing but a pair.
 PAIRWISE = {
-    "identity": Entry("identity.Identity", deforms=False),
-    "affine": Entry("affine.Affine", deforms=False),
-    "fit": Entry("fit.Fit", accelerated=True),
-    "demons": Entry("demons.Demons", inverse=False),
-    "syn": Entry("syn.Syn", package("ants")),
-    "niftyreg-nmi": Entry("niftyreg.NiftyRegNmi", niftyreg_missing, (3,), inverse=False),
-    "niftyreg-lncc": Entry("niftyreg.NiftyRegLncc", niftyreg_missing, (3,), inverse=False),
-    "vsvf-opt": Entry("vsvf.VsvfOpt"),
+    "identity": Entry("identity.Identity", deforms=False, release="identity-1"),
+    "affine": Entry("affine.Affine", deforms=False, release="affine-3"),
+    "fit": Entry("fit.Fit", accelerated=True, release="fit-6"),
+    "demons": Entry("demons.Demons", inverse=False, release="demons-1", uses=("affine",)),
+    "syn": Entry("syn.Syn", package("ants"), release="syn-1"),
+    "niftyreg-nmi": Entry(
+        "niftyreg.NiftyRegNmi", niftyreg_missing, (3,), inverse=False, release="niftyreg-nmi-1"
+    ),
+    "niftyreg-lncc": Entry(
+        "niftyreg.NiftyRegLncc", niftyreg_missing, (3,), inverse=False, release="niftyreg-lncc-1"
+    ),
+    "vsvf-opt": Entry("vsvf.VsvfOpt", release="vsvf-opt-1", uses=("affine",)),
 }
 
 #: Methods that learn, by the name that a model of the configuration gives as its `method`.
 LEARNED = {
-    "icon": Entry("icon.Icon"),
-    "voxelmorph": Entry("voxelmorph.VoxelMorph", package("voxelmorph")),
-    "avsm": Entry("avsm.Avsm"),
+    "icon": Entry("icon.Icon", release="icon-3"),
+    "voxelmorph": Entry("voxelmorph.VoxelMorph", package("voxelmorph"), release="voxelmorph-1"),
+    "avsm": Entry("avsm.Avsm", release="avsm-1"),
 }
+
+#: The release of how fit refines the maps of another row.
+REFINED = "refined-1"
 
 
 def method_class(name: str) -> type:
@@ -76,6 +87,18 @@ def method_class(name: str) -> type:
 def method_of(model: Mapping) -> str:
     """The method that a model learns by: of the configuration, or its card."""
     return model.get("method", "icon")
+
+
+def releases(row: str, model: Mapping | None = None) -> list[str]:
+    """What changes when a newer package registers a row otherwise.
+
+    model: of a row that learns, its part of the configuration or its card.
+    """
+    if row in PAIRWISE:
+        return [PAIRWISE[name].release for name in (row, *PAIRWISE[row].uses)]
+    if row.endswith(FITTED):
+        return [REFINED, *releases("fit"), *releases(row.removesuffix(FITTED), model)]
+    return [LEARNED[method_of(model)].release]
 
 
 def accelerated(row: str) -> bool:

@@ -16,6 +16,7 @@ from cohortreg.maps.imaged import continued, imaged
 from cohortreg.maps.transforms import Grid, Transform, displacement_in_unit, itk_geometry, read_transform
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
+from cohortreg.methods.registry import PAIRWISE
 
 SETTINGS = {
     "iterations": {
@@ -79,7 +80,7 @@ class Syn:
         self.given = settings
         self.seed = seed
         parts = [settings, seed, version("antspyx")]
-        self.version = digest("syn-1", json.dumps(parts, sort_keys=True))
+        self.version = digest(PAIRWISE["syn"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         fixed_part, moving_part = (self._to_ants(imaged(image, fixed.affine)) for image in (fixed, moving))

@@ -16,6 +16,7 @@ from cohortreg.maps.jacobian import folds
 from cohortreg.maps.transforms import voxels_to_unit
 from cohortreg.methods.avsm import AFFINE_SETTINGS, AffineObjective, affine_steps
 from cohortreg.methods.learned import Learned
+from cohortreg.methods.registry import LEARNED
 
 
 class VoxelMorphStep(nn.Module):
@@ -75,7 +76,7 @@ class VoxelMorph(Learned):
     The affine network is AVSM's.
     """
 
-    release = "voxelmorph-1"
+    release = LEARNED["voxelmorph"].release
     settings = AFFINE_SETTINGS | {
         "affine": {
             "type": "boolean",

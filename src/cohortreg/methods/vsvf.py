@@ -17,6 +17,7 @@ from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.velocity import MultiGaussian, flow
 from cohortreg.methods.affine import Affine
 from cohortreg.methods.interface import Registration
+from cohortreg.methods.registry import PAIRWISE
 
 _NUMBERS = {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}}
 
@@ -96,7 +97,9 @@ class VsvfOpt:
         self.check(settings, "vsvf-opt")
         self.given = settings
         self.affine = Affine({name: part["default"] for name, part in Affine.settings.items()}, seed, threads)
-        self.version = digest("vsvf-opt-1", self.affine.version, json.dumps(settings, sort_keys=True))
+        self.version = digest(
+            PAIRWISE["vsvf-opt"].release, self.affine.version, json.dumps(settings, sort_keys=True)
+        )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import product, zip_longest
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -21,10 +21,13 @@ CURVES = {
     "folds": ("Folds a pair", "symlog"),
     "weight": ("Weight λ", "linear"),
 }
+# Measured on validation pairs alone, and drawn where it was.
+VALIDATION_DICE = "validation_dice"
 DOTS_AT_MOST = 400
 STRUCTURES_AT_MOST = 24  # of which a figure still fits a page
 NAME = 30  # letters
 PANELS_ACROSS = 3
+DOTS = {"markersize": 3, "markeredgecolor": "white"}  # of what was measured on validation pairs
 
 
 def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
@@ -124,22 +127,30 @@ def read_histories(layout: Layout, models: Mapping[str, dict]) -> dict[str, list
 def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
     """Training curves, the stages of a model one after another; a stage begins at each dashed line.
 
-    Dots are the means over validation pairs, where there are any.
+    Dots are the means over validation pairs, where there are any; their Dice has a panel of its own.
     """
     if not histories:
         return style.message("No model was trained, so there are no training curves.")
-    figure, panels = plt.subplots(len(CURVES), 1, figsize=(style.PAGE, 6), sharex=True)
+    everything = pd.concat(history for stages in histories.values() for history in stages)
+    has_dice = everything.get(VALIDATION_DICE, pd.Series()).notna().any()
+    figure, panels = plt.subplots(
+        len(CURVES) + has_dice, 1, figsize=(style.PAGE, 6 + 1.5 * has_dice), sharex=True
+    )
     for model, colour in style.colours(list(histories)).items():
         joined, starts = join_stages(histories[model])
-        for axes, (column, (label, _)) in zip(panels, CURVES.items(), strict=True):
+        for axes, (column, (label, _)) in zip(panels, CURVES.items(), strict=False):
             _curve(axes, joined, column, colour, model)
             axes.set_ylabel(label)
-            for start in starts[1:]:
-                axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle="--")
+        if has_dice and VALIDATION_DICE in joined:
+            dice = joined[["step", VALIDATION_DICE]].dropna()
+            panels[-1].plot(dice["step"], dice[VALIDATION_DICE], "o-", color=colour, **DOTS)
+        for axes, start in product(panels, starts[1:]):
+            axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle="--")
         if len(histories) == 1:
             _name_stages(panels[0], starts)
-    everything = pd.concat(history for stages in histories.values() for history in stages)
-    for axes, (column, (_, scale)) in zip(panels, CURVES.items(), strict=True):
+    if has_dice:
+        panels[-1].set_ylabel("Dice,\nvalidation")
+    for axes, (column, (_, scale)) in zip(panels, CURVES.items(), strict=False):
         scale = "linear" if scale == "log" and everything[column].min() < 0 else scale
         axes.set_yscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
         if scale == "symlog":
@@ -166,7 +177,7 @@ def join_stages(stages: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[floa
 def _curve(axes: Axes, joined: pd.DataFrame, column: str, colour: str, model: str) -> None:
     """Every step thinly, its running median within the stage, and as dots what was measured on validation pairs."""
     if (measured := f"validation_{column}") in joined:
-        axes.plot(joined["step"], joined[measured], "o", color=colour, markersize=3, markeredgecolor="white")
+        axes.plot(joined["step"], joined[measured], "o", color=colour, **DOTS)
     for stage, history in joined.groupby("stage"):
         axes.plot(history["step"], history[column], color=colour, linewidth=0.6, alpha=0.35)
         window = max(3, len(history) // 25)

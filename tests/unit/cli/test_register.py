@@ -216,6 +216,8 @@ def test_without_any_option_files_are_named_after_the_images_and_nothing_is_repl
     ]
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    steps = re.fullmatch(r"Registering with fit: (\d+) of (\d+)\.\n", done.stderr)
+    assert steps and steps[1] == steps[2], done.stderr
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(written) == {"other_to_right.nii.gz", "other_on_right.nii.gz"}
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)

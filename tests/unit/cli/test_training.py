@@ -285,6 +285,10 @@ def test_the_line_of_progress_tells_the_time_left():
         "similarity 0.50000, inverse consistency 0.001000, folds 0.0, weight 1, "
         "validation loss 0.75000 at step 2, 4.00 steps/s, 50 s left"
     )
+    state.dice = [[1, 0.3], [2, 0.4567]]
+    assert "validation loss 0.75000, Dice 0.457 at step 2, 4.00" in progress_in_words(state, 103)
+    state.validation.append([3, 0.5, 0.001, 0.75])
+    assert "validation loss 0.75000 at step 3, 4.00" in progress_in_words(state, 103)
     assert "left" not in progress_in_words(state, 3) and progress_in_words(TrainingState(0, 1.0), 3) == ""
 
 

@@ -72,15 +72,22 @@ def numbers(state: TrainingState) -> list[list[float]]:
     return [row[:-1] for row in state.history]  # but for the speed
 
 
+def overlap(moving: int, fixed: int, moving_image, fixed_image) -> float:
+    """Some number of a pair; the first image has no label."""
+    return float("nan") if 0 in (moving, fixed) else moving + fixed / 10
+
+
 def test_measuring_changes_no_step(images, validation_images, tmp_path):
     """Neither weights nor batch statistics, nor what the training sees."""
     alone, state = run(images, tmp_path / "alone")
-    measured, measured_state = run(images, tmp_path / "m", Validation(validation_images, 1, 2, "last"))
+    measured, measured_state = run(
+        images, tmp_path / "m", Validation(validation_images, 1, 2, "last", overlap)
+    )
     assert same(alone, measured) and numbers(state) == numbers(measured_state)
     assert [row[0] for row in measured_state.validation] == [2, 4, 6, 8, 9]
-    assert state.validation == [] and state.best == {}
+    assert state.validation == [] and state.best == {} and state.dice == []
     for path in (tmp_path / "alone").glob("*"):
-        assert not any(name.startswith(("best", "validation")) for name in weights.load(path)[0])
+        assert not any(name.startswith(("best", "validation", "dice")) for name in weights.load(path)[0])
 
 
 def test_every_measurement_is_the_loss_of_the_same_pairs_under_the_stage_s_weight(images, validation_images):
@@ -119,7 +126,7 @@ class StoppedError(Exception):
 
 
 def test_a_stopped_training_goes_on_to_the_same_best(images, validation_images, tmp_path):
-    validation = Validation(validation_images, 1, 3, "best")
+    validation = Validation(validation_images, 1, 3, "best", overlap)
     expected, whole = run(images, tmp_path / "whole", validation)
 
     def kill(state):
@@ -130,6 +137,31 @@ def test_a_stopped_training_goes_on_to_the_same_best(images, validation_images, 
         run(images, tmp_path / "killed", validation, progress=kill)
     found, state = run(images, tmp_path / "killed", validation)
     assert same(found, expected) and state.validation == whole.validation and same(state.best, whole.best)
+    assert state.dice == whole.dice and len(state.dice) == 3
+
+
+def test_dice_is_the_mean_over_the_pairs_that_have_one(validation_images):
+    """Of three pairs of three images one is without the first: 1 on 2, or 2 on 1."""
+    state, fabric, module = TrainingState(4, 1.0), Fabric(accelerator="cpu", devices=1), objective()
+    seen = []
+
+    def noted(*pair):
+        seen.append((*pair[:2], module.training, torch.is_grad_enabled()))
+        assert all(
+            image.equal(validation_images.batch(np.array([row])))
+            for row, image in zip(pair[:2], pair[2:], strict=True)
+        )
+        return overlap(*pair)
+
+    validation = Validation(validation_images, 1, 2, "best", noted)
+    validation.measure(module, 1.0, state, fabric)
+    assert seen == [(*pair, False, False) for pair in validation.pairs] and module.training
+    (whole,) = ((moving, fixed) for moving, fixed in validation.pairs if 0 not in (moving, fixed))
+    assert state.dice == [[4, {(1, 2): 1.2, (2, 1): 2.1}[whole]]]
+    Validation(validation_images, 1, 2, "best", lambda *pair: float("nan")).measure(
+        module, 1.0, state, fabric
+    )
+    assert len(state.dice) == 1 and len(state.validation) == 2
 
 
 def test_it_is_measured_in_the_precision_of_training(images, validation_images, tmp_path):

@@ -68,7 +68,7 @@ def test_an_image_that_lies_far_apart_is_found(hippocampi, registered):
     found = Fit(DEFAULTS, 1, 1)(replace(moving, array=turned, field_of_view=None), fixed)
     onto_moving = there(identity_map(GRID) + found.forward) - identity_map(GRID)
     expected = dice(moving_label, fixed_label, registered.forward)
-    assert dice(moving_label, fixed_label, onto_moving) > expected - 0.05
+    assert dice(moving_label, fixed_label, onto_moving) > expected - 0.02
     # What the two maps in turn do to points in the middle of the fixed image.
     points = identity_map([4] * 3) / 3 + 1 / 3
     back = DisplacementField(found.inverse)(DisplacementField(found.forward)(points))
@@ -87,7 +87,11 @@ def test_images_that_a_coarse_look_takes_for_far_apart_stay_where_they_lie(hippo
     found, searched = fit(moving, fixed), len(steps)
     assert looks[0] is not None
     monkeypatch.setattr(fit_module, "align", lambda *images: None)
-    assert torch.equal(found.forward, fit(moving, fixed).forward)
+    voxels = torch.tensor(fixed.shape).reshape(3, 1, 1, 1) - 1
+    # The finest level looks at other points between the voxels; where the search led is far away.
+    assert ((found.forward - fit(moving, fixed).forward) * voxels).norm(dim=1).mean() < 0.5
+    led = looks[0].on_grid(fixed.shape) - identity_map(fixed.shape)
+    assert ((found.forward - led) * voxels).norm(dim=1).mean() > 3
     assert searched == len(steps) - searched  # of two fits, every second step
 
 

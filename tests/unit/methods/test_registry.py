@@ -1,6 +1,7 @@
 """Rows and their settings: what is refused, what is left out, and in which words."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,32 @@ def test_a_refined_row_is_another_with_other_weights_or_settings_of_fit(tmp_path
             opened = open_method("knees-fit", Layout(tmp_path), given, 1, 1, Device("cpu", "32-true"))
             versions |= {opened.version, opened.method.version, opened.fit.version}
     assert len(versions) == 4 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("row", "model", "found"),
+    [
+        ("fit", None, ["fit"]),
+        ("demons", None, ["demons", "affine"]),
+        ("icon-3step", {}, ["icon"]),
+        ("avsm", {"method": "avsm"}, ["avsm"]),
+        ("avsm-fit", {"method": "avsm"}, ["refined", "fit", "avsm"]),
+        ("icon-3step-io", {}, ["icon"]),
+    ],
+)
+def test_a_row_is_of_the_releases_of_all_methods_in_it(row, model, found):
+    assert [release.rpartition("-")[0] for release in registry.releases(row, model)] == found
+
+
+def test_the_version_of_a_method_changes_with_its_release(monkeypatch):
+    """Or the workflow would plan the row again, and its shards would keep what they have."""
+    for name in ("affine", "fit", "demons", "vsvf-opt"):
+        before = open_method(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
+        for used in (name, *PAIRWISE[name].uses):
+            with monkeypatch.context() as patch:
+                patch.setitem(PAIRWISE, used, replace(PAIRWISE[used], release="newer"))
+                newer = open_method(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
+            assert newer.version != before.version, (name, used)
 
 
 #: Settings with which a method is done in a moment.

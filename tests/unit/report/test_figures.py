@@ -13,7 +13,7 @@ from cohortreg.images.io import Image
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
 from cohortreg.maps.transforms import Grid, Transform
 from cohortreg.report import style
-from cohortreg.report.charts import dice_figure, join_stages, training_figure
+from cohortreg.report.charts import CURVES, dice_figure, join_stages, training_figure
 from cohortreg.report.figures import draw, rank, shown_pairs
 from cohortreg.report.pairs import Pair, choose_slice, pair_figure, read_pair
 
@@ -184,6 +184,17 @@ def test_what_was_measured_on_validation_pairs_is_drawn_as_dots():
     assert [len(each) for each in dots] == [1, 1, 0, 0]
     assert dots[0][0].get_ydata()[1:].tolist() == [0.4, 0.35]
     assert figure.axes[-1].get_xlabel() == "Training step; dots: validation pairs"
+
+
+def test_dice_of_validation_pairs_has_a_panel_of_its_own_where_there_is_one():
+    history = pd.DataFrame({"step": [1, 2, 3]} | dict.fromkeys(CURVES, 1.0))
+    measured = history.assign(validation_dice=[None, 0.4, 0.5])
+    figure = training_figure({"icon": [measured, measured], "unlabelled": [history]})
+    *others, panel = figure.axes
+    dots = [line for line in panel.lines if line.get_marker() == "o"]
+    assert len(others) == 4 and panel.get_ylabel() == "Dice,\nvalidation" and len(dots) == 1
+    assert dots[0].get_xdata().tolist() == [2, 3, 5, 6] and dots[0].get_ydata().tolist() == [0.4, 0.5] * 2
+    assert len(training_figure({"icon": [history.assign(validation_dice=None)]}).axes) == 4
 
 
 def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
