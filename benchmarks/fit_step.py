@@ -5,9 +5,9 @@ python benchmarks/fit_step.py OUTPUT.csv [--shape 48 64 48] [--repetitions 20] [
 The floor of a part is the largest of its arithmetic over the processor's rate (a product of matrices of float32), of
 the bytes that it reads and writes at least once over the bandwidth (a sum of two arrays as large as its own), and of
 the numbers that it looks up in or adds to places that depend on the data, over the rate of a loop that does nothing
-else. Arithmetic counts additions and multiplications of the formulas as they are written in `icon/kernels.py`. Processor time
-on one thread, the minimum over the repetitions. With --pair, two images are resampled to 80x192x192 voxels each, and a
-whole fit of them is timed.
+else. Arithmetic counts additions and multiplications of the formulas as they are written in `icon/kernels.py`.
+Processor time on one thread, the minimum over the repetitions. With --pair, two images are resampled to 80x192x192
+voxels each, and a whole fit of them is timed.
 """
 
 import argparse
