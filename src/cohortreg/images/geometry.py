@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import SimpleITK
 from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
 from scipy.ndimage import gaussian_filter
 
-from cohortreg.images.io import Grid, Image
+from cohortreg.images.image import Grid, Image
 
 Shape = tuple[int, ...]
 
@@ -81,6 +80,8 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
     the new voxel (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). With `nearest`,
     for labels, the nearest voxel's value and no smoothing.
     """
+    import SimpleITK
+
     factors = np.array(image.shape) / np.array(shape)
     array = image.array
     if not nearest:
