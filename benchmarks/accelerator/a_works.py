@@ -172,7 +172,8 @@ def _golden_similarities(bench: Bench) -> Iterator[dict]:
     tensors = _golden(bench, "similarity_and_folds")
     a, b = tensors["image_A"], tensors["image_B"]
     for key, name, window in (
-        ("ssd", "mse", 1), ("lncc_sigma2", "lncc", 2), ("lncc_sigma5", "lncc", 5), ("squared_lncc_sigma2", "squared_lncc", 2),
+        ("ssd", "mse", 1), ("lncc_sigma2", "lncc", 2), ("lncc_sigma5", "lncc", 5),
+        ("squared_lncc_sigma2", "squared_lncc", 2),
     ):  # fmt: skip
         value = SIMILARITIES[name](window)(a, b, torch.ones_like(a))
         yield _row(key, _relative(value, tensors[key][0]), LOSS_TOLERANCE)

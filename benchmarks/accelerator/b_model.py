@@ -203,7 +203,7 @@ def _options(work: Work) -> Iterator[None]:
 
 
 def beside(bench: Bench, work: Work) -> dict:
-    """Seconds and memory of a piece of work, ours and the package's in turn, and its share of what the device can do."""
+    """Seconds and memory of a piece of work, ours and the package's in turn, and its share of the device's rates."""
     repetitions = 1 if bench.small else 7
     with _options(work):
         lying = allocated(bench.device)

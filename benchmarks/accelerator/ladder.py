@@ -3,7 +3,6 @@
 import argparse
 import ctypes
 import importlib
-import json
 import logging
 import os
 import signal
@@ -14,8 +13,8 @@ import traceback
 import warnings
 from pathlib import Path
 
-import results
-from results import Clock, OutOfTime, Results
+import records
+from records import Clock, OutOfTime, Results
 
 FOLDER = Path(__file__).resolve().parent
 REPOSITORY = FOLDER.parents[1]
@@ -49,7 +48,7 @@ def climb(given: argparse.Namespace) -> bool:
     clock = Clock(given.started + given.seconds - MARGIN)
     given.output.mkdir(parents=True, exist_ok=True)
     open_parts = [part for part in PARTS if part in given.parts and not _complete(given, part)]
-    results.log(given.output, f"parts {' '.join(open_parts) or 'none'}, {clock.left():.0f} s")
+    records.log(given.output, f"parts {' '.join(open_parts) or 'none'}, {clock.left():.0f} s")
     for shared in (True, False):
         for part in list(open_parts):
             if clock.left() < ENDING:
@@ -58,7 +57,7 @@ def climb(given: argparse.Namespace) -> bool:
             end = min(clock.end, time.time() + (limit or clock.left()))
             if _run(given, part, end):
                 open_parts.remove(part)
-    results.log(
+    records.log(
         given.output, f"ends with {clock.left() + MARGIN:.0f} s left; open: {' '.join(open_parts) or 'none'}"
     )
     return not open_parts
@@ -67,7 +66,7 @@ def climb(given: argparse.Namespace) -> bool:
 def _complete(given: argparse.Namespace, part: str) -> bool:
     """Whether a part is measured to its end, in the output or among what is known."""
     folders = [given.output, *([KNOWN] if given.size == "full" else [])]
-    return any(results.read(folder, part).get("complete", False) for folder in folders)
+    return any(records.read(folder, part).get("complete", False) for folder in folders)
 
 
 def _run(given: argparse.Namespace, part: str, end: float) -> bool:
@@ -79,7 +78,7 @@ def _run(given: argparse.Namespace, part: str, end: float) -> bool:
         if code in (0, None):
             break
         key = attempt.read_text("utf-8") if attempt.is_file() else "start"
-        results.log(given.output, f"{part}: its process ended with {code} while it measured {key}")
+        records.log(given.output, f"{part}: its process ended with {code} while it measured {key}")
         if not attempt.is_file():
             break
         # The process that follows leaves it out.

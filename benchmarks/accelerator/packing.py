@@ -56,7 +56,7 @@ def main(description: str) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make the folder; of what is there, images are kept, which take longest. Raises UserError where it is too large."""
+    """Make the folder; images that are there are kept. Raises UserError where it is too large."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for name in ("src", "benchmarks", "docs"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -231,7 +231,7 @@ def _knee(row: dict, configuration: dict) -> dict[str, np.ndarray]:
 
 
 def check(folder: Path) -> None:
-    """Rehearse every part from the folder alone, in a fresh environment; raises UserError where one does not get through."""
+    """Rehearse every part from the folder alone, in a fresh environment. Raises UserError where one fails."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         machine = Path(temporary)

@@ -74,7 +74,9 @@ class Results:
         }
         self.failures.pop(key, None)
         self.write()
-        told = {n: _short(value) for n, value in values.items() if not isinstance(value, list | dict)}
+        rows = [value for value in values.values() if isinstance(value, list) and not done]
+        told = {**values, **(rows[-1][-1] if rows and rows[-1] else {})}
+        told = {name: _short(value) for name, value in told.items() if not isinstance(value, list | dict)}
         log(self.folder, f"{self.part} {key}: {json.dumps(told)} ({seconds:.1f} s)")
 
     def fail(self, key: str, reason: str) -> None:
@@ -107,7 +109,7 @@ class Results:
             write_archive(self.folder, self.archive)
 
     def tables(self) -> dict[str, list[dict]]:
-        """The part's tables by name: a row for each measurement, and one table for each list of rows among its values."""
+        """The part's tables by name: a row for each measurement; and of each list of rows among values, its own."""
         tables: dict[str, list[dict]] = {self.part: []}
         for key, values in self.measurements.items():
             plain = {name: value for name, value in values.items() if not isinstance(value, list | dict)}
