@@ -27,6 +27,7 @@ from cohortreg.icon.networks import UNet
 from cohortreg.icon.similarities import SIMILARITIES, similarity_to
 from cohortreg.icon.stages import build_network, build_registration
 from cohortreg.learning.data import TrainingImages
+from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import train
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
@@ -75,6 +76,7 @@ DEVICE_TOLERANCE = 1e-4
 
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
+    yield Measurement("what auto takes", partial(automatic, bench), 1)
     for allowed in (False, True):
         yield Measurement(
             f"golden tensors, TF32 {'on' if allowed else 'off'}", partial(golden, bench, allowed), 3
@@ -87,6 +89,15 @@ def measurements(bench: Bench) -> Iterator[Measurement]:
     for architecture in NETWORKS:
         yield Measurement(f"resumed {architecture}", partial(resumed, bench, architecture), 4)
     yield Measurement("two processes on one device", partial(together, bench), 20)
+
+
+def automatic(bench: Bench) -> dict:
+    """The device and precision of `accelerator: auto` and `precision: auto`, in registration and in training."""
+    device, fabric = Device("auto", "auto"), make_fabric("auto", "auto")
+    used = str(fabric.strategy.precision.precision)
+    taken = {"registration": str(device.device), "training": str(fabric.device), "precision": used}
+    wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return taken | {"within": device.device.type == fabric.device.type == wanted and device.precision == used}
 
 
 def _row(name: str, difference: float, tolerance: float) -> dict:

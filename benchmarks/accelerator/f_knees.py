@@ -9,6 +9,7 @@ as long as the folder of work is there.
 import copy
 import json
 import lzma
+import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,7 @@ import torch
 from b_model import SMALL_NETWORK
 from bench import Bench, Measurement
 from data import dice_at_labels, settings
+from ladder import end_with_parent
 from records import OutOfTime
 from scipy.ndimage import gaussian_filter
 from staged import Plan, trained
@@ -82,7 +84,9 @@ class _Knees:
         self._path("any").parent.mkdir(parents=True, exist_ok=True)
         affines = dict(zip(self.about["ids"], self.about["affines"], strict=True))
         percentiles, seed = self.configuration["preprocess"]["percentiles"], self.configuration["seed"]
-        with ProcessPoolExecutor(min(os.cpu_count(), max(len(missing), 1))) as processes:
+        # Not forked: what a forked process inherits of PyTorch's threads may never wake up.
+        fresh, count = multiprocessing.get_context("spawn"), min(os.cpu_count(), max(len(missing), 1))
+        with ProcessPoolExecutor(count, fresh, end_with_parent) as processes:
             made = [
                 processes.submit(
                     make_knee, self._label(i), np.array(affines[i]), self.coarser, self.grid, seed, percentiles,
