@@ -39,7 +39,7 @@ PAIRS, POINTS = 20, 40
 
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
-    yield Measurement("icon", partial(curve, bench), 60)
+    yield Measurement("icon", partial(curve, bench), 20)
 
 
 def curve(bench: Bench) -> dict:

@@ -23,7 +23,9 @@ from bench import Bench, Measurement
 from data import settings
 from records import OutOfTime
 
+from cohortreg.files import write_json
 from cohortreg.layout import PaperLayout
+from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.devices import use_processor
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.paper.cells import run_cell
@@ -31,15 +33,19 @@ from cohortreg.paper.data import pack_dataset
 from cohortreg.paper.plan import SPLITS, Cell, table1_cells
 
 DATASET = "triangles_circles"
-#: Cells that are trained at a time.
-AT_ONCE = 6
+#: Cells that are trained at a time: few enough that some are done before a machine has to be given back.
+AT_ONCE = 3
+#: Networks, those first that were expected to take the least time.
+ORDER = ("mlp", "enc_dec", "conv_only", "unet")
+#: Steps between two notes of how far a cell is.
+NOTED = 50
 #: Seconds that a cell's process takes to end once it was asked to.
 ENDING = 4
 
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
     """All cells are one measurement to the ladder, since they run together; each is written when it is done."""
-    yield Measurement("cells", partial(cells, bench), 60)
+    yield Measurement("cells", partial(cells, bench), 20)
 
 
 def preset(bench: Bench) -> dict:
@@ -67,30 +73,48 @@ def cells(bench: Bench) -> dict:
         pack_dataset(layout, DATASET, chosen, Path(), bench.seed, lambda: None)
     rows = copy.deepcopy(bench.results.measurements.get("cells", {}).get("cells", []))
     done = {(row["network"], row["lambda"]) for row in rows}
-    # Those that take longest first.
     waiting = [c for c in table1_cells({DATASET: chosen["table1"][DATASET]}, chosen["weights"])]
     waiting = [cell for cell in waiting if (cell.network, cell.weight) not in done]
-    waiting.sort(key=lambda cell: ["unet", "conv_only", "mlp", "enc_dec"].index(cell.network))
+    waiting.sort(key=lambda cell: ORDER.index(cell.network))
     started, turn = time.perf_counter(), Lock()
 
-    def run(cell: Cell) -> None:
+    def keep(**more: object) -> None:
+        values = {"at_once": AT_ONCE, "cells": rows, **more}
+        bench.results.add("cells", values, time.perf_counter() - started, done=False)
+
+    def run(cell: Cell) -> bool:
         row = _in_process(bench, layout, chosen, cell)
-        with turn:
-            rows.append(row)
-            bench.results.add(
-                "cells", {"at_once": AT_ONCE, "cells": rows}, time.perf_counter() - started, done=False
-            )
+        if row is not None:
+            with turn:
+                rows.append(row)
+                keep()
+        return row is not None
 
     with ThreadPoolExecutor(2 if bench.small else AT_ONCE) as threads:
-        for each in [threads.submit(run, cell) for cell in waiting]:
-            each.result()
+        ended = [each.result() for each in [threads.submit(run, cell) for cell in waiting]]
+    if not all(ended):
+        far = [_how_far(layout, cell) for cell in waiting]
+        keep(cut_off=[each for each in far if each])
+        raise OutOfTime
     return {"at_once": AT_ONCE, "training_s": sum(row["training_seconds"] for row in rows), "cells": rows}
 
 
-def _in_process(bench: Bench, layout: PaperLayout, chosen: dict, cell: Cell) -> dict:
-    """What a process measured of a cell. Raises OutOfTime where there is no time left, RuntimeError where it fails."""
+def _progress(layout: PaperLayout, cell: Cell) -> Path:
+    return layout.cell(*cell) / "progress.json"
+
+
+def _how_far(layout: PaperLayout, cell: Cell) -> dict:
+    """How far a cell is that was cut off, and its steps a second; empty where it was not begun, or is done."""
+    path = _progress(layout, cell)
+    if not path.is_file() or layout.measured(*cell).is_file():
+        return {}
+    return {"network": cell.network, "lambda": cell.weight, **json.loads(path.read_text("utf-8"))}
+
+
+def _in_process(bench: Bench, layout: PaperLayout, chosen: dict, cell: Cell) -> dict | None:
+    """What a process measured of a cell; None where the time ended before it. Raises RuntimeError where it fails."""
     if bench.clock.left() < ENDING:
-        raise OutOfTime
+        return None
     given = {"root": str(layout.root), "cell": list(cell), "settings": chosen, "seed": bench.seed}
     command = [sys.executable, __file__, json.dumps(given | {"device": bench.device.type})]
     process = subprocess.Popen(
@@ -101,7 +125,7 @@ def _in_process(bench: Bench, layout: PaperLayout, chosen: dict, cell: Cell) -> 
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise OutOfTime from None
+        return None
     if process.returncode:
         raise RuntimeError(f"{cell}: {said.strip().splitlines()[-1] if said.strip() else process.returncode}")
     return json.loads(layout.measured(*cell).read_text("utf-8"))
@@ -114,7 +138,17 @@ def _one_cell(given: dict) -> None:
     end_with_parent()
     use_processor(1)
     fabric = make_fabric(given["device"], given["settings"]["precision"])
-    run_cell(PaperLayout(Path(given["root"])), Cell(*given["cell"]), given["settings"], given["seed"], fabric)
+    layout, cell = PaperLayout(Path(given["root"])), Cell(*given["cell"])
+    first: list[tuple[int, float]] = []
+
+    def note(state: TrainingState) -> None:
+        if not first:
+            first.append((state.step, time.perf_counter()))
+        if state.step % NOTED == 0 and state.step > first[0][0]:
+            rate = (state.step - first[0][0]) / (time.perf_counter() - first[0][1])
+            write_json(_progress(layout, cell), {"step": state.step, "steps_per_second": rate})
+
+    run_cell(layout, cell, given["settings"], given["seed"], fabric, note)
 
 
 if __name__ == "__main__":

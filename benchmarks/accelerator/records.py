@@ -74,8 +74,8 @@ class Results:
         }
         self.failures.pop(key, None)
         self.write()
-        rows = [value for value in values.values() if isinstance(value, list) and not done]
-        told = {**values, **(rows[-1][-1] if rows and rows[-1] else {})}
+        rows = [value for value in values.values() if isinstance(value, list) and value and not done]
+        told = {**values, **(rows[-1][-1] if rows else {})}
         told = {name: _short(value) for name, value in told.items() if not isinstance(value, list | dict)}
         log(self.folder, f"{self.part} {key}: {json.dumps(told)} ({seconds:.1f} s)")
 
