@@ -297,6 +297,11 @@ def objective(architecture: str, stage: dict, grid: tuple[int, ...], seed: int) 
     return Icon.objective(*Icon.build(model, grid), model)
 
 
+def weights_of(module: nn.Module) -> Tensor:
+    """All that is trained, in one row, in the processor's memory."""
+    return torch.cat([p.detach().flatten() for p in module.parameters()]).cpu()
+
+
 def short_training(bench: Bench, architecture: str, precision: str) -> dict:
     """The loss of the same pairs and points before the training and after it."""
     images, stage = _images(bench), _stage(bench)
@@ -344,7 +349,7 @@ def resumed(bench: Bench, architecture: str) -> dict:
             steps = iter(range(1, half + 1))
             stop = (lambda steps=steps: next(steps) == half) if go < goes - 1 else (lambda: False)
             train(module, images, stage, bench.seed, fabric, folder, half, stop=stop)
-        return torch.cat([p.detach().flatten() for p in module.parameters()]).cpu()
+        return weights_of(module)
 
     once, again, twice = trained(1), trained(1), trained(2)
     apart, by_chance = ((once - other).abs().max().item() for other in (twice, again))
@@ -361,7 +366,7 @@ def together(bench: Bench) -> dict:
     images, stage = _images(bench), _stage(bench)
     module = objective("dual_stream", stage, images.grid, bench.seed)
     train(module, images, stage, bench.seed, make_fabric(bench.device.type, "32-true"), _fresh(bench), 100)
-    alone = torch.cat([p.detach().flatten() for p in module.parameters()]).cpu()
+    alone = weights_of(module)
     given = {"folder": str(bench.work / "a"), "stage": stage, "seed": bench.seed, "device": bench.device.type}
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -380,11 +385,22 @@ def together(bench: Bench) -> dict:
         environment = os.environ | {name: str(value) for name, value in variables.items()}
         command = [sys.executable, __file__, json.dumps(given | {"output": str(_fresh(bench))})]
         processes.append(subprocess.Popen(command, env=environment))
-    codes = [process.wait(90) for process in processes]
+    try:
+        codes = [process.wait(90) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     if any(codes):
         raise RuntimeError(f"the two processes ended with {codes}")
     both = torch.load(Path(given["folder"]) / "together.pt")
-    return {"apart": (alone - both).abs().max().item(), "largest_weight": alone.abs().max().item()}
+    apart = (alone - both).abs()
+    moved = (alone - weights_of(objective("dual_stream", stage, images.grid, bench.seed))).abs()
+    return {
+        "apart": apart.max().item(),
+        "apart_mean": apart.mean().item(),
+        "moved": moved.max().item(),
+        "moved_mean": moved.mean().item(),
+    }
 
 
 def _one_of_two(given: dict) -> None:
@@ -405,9 +421,7 @@ def _one_of_two(given: dict) -> None:
     module = objective("dual_stream", given["stage"], images.grid, given["seed"])
     train(module, images, given["stage"], given["seed"], fabric, Path(given["output"]), 100)
     if fabric.is_global_zero:
-        torch.save(
-            torch.cat([p.detach().flatten() for p in module.parameters()]).cpu(), folder / "together.pt"
-        )
+        torch.save(weights_of(module), folder / "together.pt")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Results:
 
     def begin(self, facts: Mapping, question: str) -> None:
         """Note what this run runs on. question: that the part answers."""
-        self.question = question
+        self.question, self.started = question, time.perf_counter()
         self.runs.append(dict(facts))
 
     def has(self, key: str) -> bool:
@@ -91,6 +91,7 @@ class Results:
 
     def write(self) -> None:
         """Write the part's files and the archive."""
+        self.runs[-1]["seconds"] = round(time.perf_counter() - self.started, 1)
         write_json(
             self.folder / f"{self.part}.json",
             {
