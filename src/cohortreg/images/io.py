@@ -7,12 +7,10 @@ without anatomy has its columns run left and its rows posterior, so that viewers
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import check_whole, whole
-from cohortreg.images import mgh, nifti
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.guarded import call
 from cohortreg.images.image import Grid, Image
@@ -121,6 +119,8 @@ def write_image(path: Path | str, image: Image) -> None:
 
     .nii.gz, .nii, .mha, .nrrd; raises UserError for another name.
     """
+    import nibabel
+
     path = Path(path)
     check_image_name(path)
     if path.name.endswith(WRITTEN_BY_ITK):
@@ -169,6 +169,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
     """Shape, affine and array of a file or series as they are there. Nothing but files and folders is opened."""
+    from cohortreg.images import mgh, nifti
+
     check_whole(path)
     if is_series(path):
         array, affine = read_series(path)
@@ -198,6 +200,8 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:
+    from cohortreg.images import nifti
+
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise BadImage(
             f"{path} has no usable geometry in its header (its affine is singular); correct the header."
