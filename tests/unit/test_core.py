@@ -20,7 +20,8 @@ MODULES = (
     *("maps.axes", "maps.fields", "maps.grids", "maps.jacobian", "maps.separable", "maps.transforms", "maps.velocity"),
     *("evaluation.inverse_consistency", "evaluation.overlap", "evaluation.regularity", "evaluation.structures"),
     *("methods.fit", "methods.icon", "methods.identity", "methods.learned", "methods.registry"),
-    *("paper.cells", "paper.data", "paper.direct", "paper.plan", "images.image", "images.intensity", "images.geometry", "images.io", "config"),
+    *("paper.cells", "paper.data", "paper.direct", "paper.plan"),
+    *("images.geometry", "images.image", "images.intensity", "images.io", "config"),
 )  # fmt: skip
 
 WORK = """
