@@ -1,7 +1,7 @@
 """A profile: which kernels does a training step of the paper's model spend its time in, and which a registration?
 
 Of part b: the third stage's training step with two pairs, and the registration of one, both in bf16-mixed. On a GPU the
-rows are its kernels, on a processor PyTorch's operators.
+rows are its kernels, and `busy` the part of the time in which one ran; on a processor PyTorch's operators.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,13 @@ def profiled(bench: Bench, work: Work) -> dict:
     total = sum(row["ms"] for row in rows)
     for row in rows:
         row["share"] = row["ms"] / total
-    return {"seconds_once": seconds, "ms_of_all": total, "kinds": len(rows), "kernels": rows[:ROWS]}
+    return {
+        "seconds_once": seconds,
+        "ms_of_all": total,
+        "busy": total / 1000 / seconds,
+        "kinds": len(rows),
+        "kernels": rows[:ROWS],
+    }
 
 
 def _kernels(bench: Bench, profiler: profile) -> Iterator[dict]:
