@@ -233,6 +233,7 @@ def beside(bench: Bench, work: Work) -> dict:
         timed(theirs, bench.device, 0, warm_up=2)
         with memory(bench.device, lying) as package:
             theirs()
+        apart = {} if work.stage else {"voxels_apart": voxels_apart(ours(), theirs())}
         turns = [
             [*timed(ours, bench.device, 1, 0), *timed(theirs, bench.device, 1, 0)] for _ in range(repetitions)
         ]
@@ -241,7 +242,13 @@ def beside(bench: Bench, work: Work) -> dict:
     ratio = statistics.median(own_seconds) / statistics.median(package_seconds)
     row |= {"package_median_s": statistics.median(package_seconds), "package_least_s": min(package_seconds)}
     row |= {f"package_{name}": value for name, value in package.items()}
-    return row | {"ratio": ratio, "goal": GOALS["training" if work.stage else "registration"]}
+    return row | apart | {"ratio": ratio, "goal": GOALS["training" if work.stage else "registration"]}
+
+
+def voxels_apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Mean distance of two maps [batch, dim, *grid]."""
+    size = torch.tensor(one.shape[2:], device=one.device).reshape(1, -1, *[1] * (one.dim() - 2)) - 1
+    return ((one.float() - other.float()) * size).norm(dim=1).mean().item()
 
 
 def _row(bench: Bench, work: Work, seconds: dict, own: dict, counts: dict) -> dict:
