@@ -104,6 +104,8 @@ def test_every_part_runs_from_the_folder_alone_and_a_killed_run_goes_on(packed, 
     there = measured(output)
     assert before.items() <= there.items()
     assert all(each["done"] for each in there.values())
+    drawn = subprocess.run([sys.executable, LADDER / "curves.py", output], capture_output=True, text=True)
+    assert drawn.stdout.split() == [str(output / "e-curve.png")], drawn.stderr
     curves = [each["curve"] for (part, _), each in there.items() if part == "e"]
     for curve in curves:
         assert [row["seconds"] for row in curve] == sorted(row["seconds"] for row in curve)
