@@ -11,6 +11,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
@@ -236,7 +237,8 @@ def check(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         machine = Path(temporary)
         shutil.copytree(folder, machine / "brought")
-        python = borrow(machine / "python", THERE)
+        here = {each.name.lower() for each in distributions()}
+        python = borrow(machine / "python", [name for name in THERE if name in here])
         command = [python, machine / "brought" / "benchmarks" / "accelerator" / "run", "--size", "small"]
         command += ["--seconds", str(REHEARSAL), "--output", machine / "output", "--device", "cpu"]
         environment = {"PATH": os.environ["PATH"], "HOME": temporary, "OMP_NUM_THREADS": "1"}
