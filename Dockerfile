@@ -8,7 +8,11 @@ RUN apt-get update \
 
 WORKDIR /cohortreg
 COPY . .
-RUN pip install --no-cache-dir --constraint constraints.txt --editable .
+# On x86-64 pip takes PyTorch's build for CUDA, with CUDA's libraries; the driver is the host's: `docker run --gpus all`, `apptainer run
+# --nv`. For another CUDA, or for processors alone, name the index of that build, as PyTorch's installation page does:
+# `docker build --build-arg TORCH_INDEX=…`.
+ARG TORCH_INDEX=
+RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --editable .
 
 ENTRYPOINT ["snakemake"]
 CMD ["--cores", "all"]

@@ -4,6 +4,7 @@
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
 # make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
 # make test-browser the report in Debian's Chromium, which it installs where it may
+# make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
 # make docs        the documentation as a site in build/docs; a warning is an error
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
@@ -15,7 +16,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test docs lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test-accelerator test docs lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -43,8 +44,11 @@ test-browser: .venv/installed-test
 	tests/browser/install.sh
 	$(BIN)/python -m pytest -rs tests/browser
 
+test-accelerator: .venv/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/accelerator
+
 # Those that take longest first.
-APART := tests/slurm tests/browser tests/comparison tests/__pycache__
+APART := tests/slurm tests/browser tests/comparison tests/accelerator tests/__pycache__
 TESTS := tests/workflow $(filter-out tests/workflow $(APART),$(patsubst %/,%,$(wildcard tests/*/)))
 
 # Each test gets one thread; two run at a time.

@@ -87,15 +87,18 @@ def images(pairs: int, grid: tuple[int, ...]):
     return 0.9 * F.interpolate(coarse, size=grid, mode="trilinear", align_corners=True) + 0.1 * fine
 
 
-def our_registration(work: dict, grid: tuple[int, ...]):
-    """The stages' registration with random weights that move images by some voxels, in training mode."""
+def our_registration(stages: list[dict], grid: tuple[int, ...], network: dict = NETWORK):
+    """The stages' registration with random weights that move images by some voxels, in training mode.
+
+    Beside it, what the last stage freezes, or None.
+    """
     import torch
 
     from cohortreg.icon.stages import build_registration
     from cohortreg.icon.steps import DisplacementNetwork
 
     torch.manual_seed(0)
-    registration, _ = build_registration(NETWORK, work["stages"], grid)
+    registration, before = build_registration(network, stages, grid)
     for step in registration.modules():
         if isinstance(step, DisplacementNetwork):
             for norm in step.network.norm:
@@ -105,31 +108,37 @@ def our_registration(work: dict, grid: tuple[int, ...]):
                 torch.nn.init.uniform_(norm.running_var, 0.7, 1.3)
             torch.nn.init.normal_(step.network.last.weight, std=0.01)
             torch.nn.init.normal_(step.network.last.bias, std=0.1)
-    return registration
+    return registration, before
 
 
-def their_registration(work: dict, grid: tuple[int, ...]):
-    """The same registration of the authors' package, with the same weights."""
+def their_registration(stages: list[dict], grid: tuple[int, ...], network: dict = NETWORK):
+    """The same registration of the authors' package, with the same weights, at the resolution of the last stage.
+
+    Beside it, what the last stage freezes, or None.
+    """
     peer = import_peer()
     from cohortreg.icon.steps import DisplacementNetwork
 
-    def step():
-        network = peer.networks.UNet2(len(NETWORK["up"]), [NETWORK["down"], NETWORK["up"]], dimension=3)
-        return peer.FunctionFromVectorField(network)
-
-    registration = peer.TwoStepRegistration(step(), step())
-    if work["stages"] is FOUR_STEPS:
-        registration = peer.DownsampleRegistration(registration, dimension=3)
-        registration = peer.TwoStepRegistration(peer.TwoStepRegistration(registration, step()), step())
-    ours = [m.network for m in our_registration(work, grid).modules() if isinstance(m, DisplacementNetwork)]
+    registration, before, resolution = None, None, 1
+    for stage in stages:
+        before = registration
+        for _ in range(round(math.log2(resolution / stage["downsample"])) if registration else 0):
+            registration = peer.DownsampleRegistration(registration, dimension=3)
+        for _ in range(stage["steps"]):
+            unet = peer.networks.UNet2(len(network["up"]), [network["down"], network["up"]], dimension=3)
+            step = peer.FunctionFromVectorField(unet)
+            registration = peer.TwoStepRegistration(registration, step) if registration else step
+        resolution = stage["downsample"]
+    ours, _ = our_registration(stages, grid, network)
+    ours = [m.network for m in ours.modules() if isinstance(m, DisplacementNetwork)]
     theirs = [m for m in registration.modules() if isinstance(m, peer.networks.UNet2)]
     names = {"down.": "downConvs.", "up.": "upConvs.", "norm.": "batchNorms.", "last.": "lastConv."}
-    for network, source in zip(theirs, ours, strict=True):
+    for target, source in zip(theirs, ours, strict=True):
         tensors = source.state_dict().items()
-        network.load_state_dict(
+        target.load_state_dict(
             {re.sub(r"^\w+\.", lambda found: names[found[0]], name): tensor for name, tensor in tensors}
         )
-    return registration
+    return registration, before
 
 
 def our_work(name: str, grid: tuple[int, ...], device: str):
@@ -144,7 +153,7 @@ def our_work(name: str, grid: tuple[int, ...], device: str):
     work = WORKS[name]
     use_processor(torch.get_num_threads())
     fabric = Fabric(accelerator=device, devices=1, precision=work["precision"])
-    registration = our_registration(work, grid)
+    registration, _ = our_registration(work["stages"], grid)
     pairs = fabric.to_device(images(work["pairs"], grid)).split(work["pairs"])
     if name != "training step":
         registration = for_registration(registration, fabric)
@@ -177,7 +186,7 @@ def their_work(name: str, grid: tuple[int, ...], device: str):
     import torch
 
     work = WORKS[name]
-    registration = their_registration(work, grid)
+    registration, _ = their_registration(work["stages"], grid)
     peer = import_peer()
     pairs = images(work["pairs"], grid).to(device).split(work["pairs"])
     if name != "training step":

@@ -17,7 +17,15 @@ version = release = cohortreg.__version__
 
 extensions = ["myst_parser", "pages", "mathml"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md", "config/*.md", "benchmarks/*.md", "resources/*.md", "results/*.md"]
+include_patterns = [
+    "*.md",
+    "docs/**.md",
+    "config/*.md",
+    "benchmarks/*.md",
+    "benchmarks/accelerator/*.md",
+    "resources/*.md",
+    "results/*.md",
+]
 # Folders that are not walked through, some of them large.
 exclude_patterns = [".*", "build", "src", "tests", "workflow", "results/*/**", "resources/*/**"]
 

@@ -12,6 +12,7 @@ PAGES = sorted(
         *REPOSITORY.glob("*.md"),
         *(REPOSITORY / "docs").rglob("*.md"),
         *(REPOSITORY / folder / "README.md" for folder in ("config", "benchmarks", "resources", "results")),
+        REPOSITORY / "benchmarks" / "accelerator" / "README.md",
         *(REPOSITORY / ".github").rglob("*.md"),
     ]
 )

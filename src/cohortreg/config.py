@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-
-import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from typing import TYPE_CHECKING
 
 from cohortreg.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 DATA = "../shared/data"
 #: How null is written where all is text.
@@ -42,6 +43,8 @@ NETWORK_EXTRAS = {"unet": ("bottleneck",), "dual_stream": ("finest", "smoothing"
 
 def schema() -> dict:
     """The JSON schema of the configuration."""
+    import yaml
+
     return yaml.safe_load(
         (resources.files("cohortreg") / "schemas" / "config.schema.yaml").read_text("utf-8")
     )
@@ -52,6 +55,8 @@ def load(defaults: Path, *overlays: Path) -> dict:
 
     Raises UserError for a file that cannot be read, and what `validate` raises.
     """
+    import yaml
+
     merged = {}
     for path in (defaults, *overlays):
         try:
@@ -70,6 +75,8 @@ def repeated_keys(path: Path) -> list[str]:
 
     None for what cannot be read as YAML.
     """
+    import yaml
+
     try:
         nodes = [yaml.compose(Path(path).read_text("utf-8"), Loader=yaml.SafeLoader)]
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
@@ -130,7 +137,7 @@ def validate(config: Mapping) -> dict:
     """
     known = schema()
     config = _as_asked(config, known, known["$defs"])
-    error = min(Draft202012Validator(known).iter_errors(config), key=_urgency, default=None)
+    error = first_error(known, config)
     if error is not None:
         raise UserError(_sentence(error))
     _check_preprocess(config["preprocess"], config["phantom"])
@@ -163,7 +170,7 @@ def check_settings(
     rules = rule.get("properties", {})
     rules = {name: rules[name] for name in names or (rules if section else ())} | own
     whole = _without_needs({"properties": rules, "$defs": known["$defs"]})
-    error = min(Draft202012Validator(whole).iter_errors(dict(settings)), key=_urgency, default=None)
+    error = first_error(whole, dict(settings))
     if error is not None:
         raise UserError(_sentence(error, ".".join(section), "--settings"))
 
@@ -189,7 +196,7 @@ def check_model(name: str, model: Mapping) -> None:
     """Raise UserError with one sentence unless it is a whole model, such as the configuration has under `models`."""
     known = schema()
     rule = part_of_schema(known, ("models", name)) | {"$defs": known["$defs"]}
-    error = min(Draft202012Validator(rule).iter_errors(model), key=_urgency, default=None)
+    error = first_error(rule, model)
     if error is not None:
         raise UserError(_sentence(error, f"models.{name}"))
     _check_model(f"models.{name}", model)
@@ -203,7 +210,7 @@ def complete(schema: Mapping[str, dict], given: Mapping, where: str) -> dict:
     """
     whole = {"type": "object", "additionalProperties": False, "properties": schema}
     given = _as_asked(given, whole)
-    error = min(Draft202012Validator(whole).iter_errors(given), key=_urgency, default=None)
+    error = first_error(whole, given)
     if error is not None:
         raise UserError(_sentence(error, where))
     return {name: part["default"] for name, part in schema.items()} | dict(given)
@@ -253,12 +260,19 @@ def _fail(where: str, problem: str) -> None:
     raise UserError(f"configuration: {where}: {problem}; see config/README.md.")
 
 
-def _urgency(error: ValidationError) -> tuple[int, list[str]]:
+def first_error(rule: Mapping, value: object) -> "ValidationError | None":
+    """What is wrong first with a value under a JSON schema; None where nothing is."""
+    from jsonschema import Draft202012Validator
+
+    return min(Draft202012Validator(rule).iter_errors(value), key=_urgency, default=None)
+
+
+def _urgency(error: "ValidationError") -> tuple[int, list[str]]:
     """An unknown key comes first, since a misspelt key is also a missing one."""
     return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
 
 
-def _sentence(error: ValidationError, part: str = "", source: str = "configuration") -> str:
+def _sentence(error: "ValidationError", part: str = "", source: str = "configuration") -> str:
     """What is wrong, where; part: the place in the configuration of what was validated, which was in the source."""
     where = ".".join(filter(None, [part, dotted(error.absolute_path)]))
     if error.validator == "additionalProperties":

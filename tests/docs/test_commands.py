@@ -5,12 +5,13 @@
 | cohortreg | read by the real command line, as are those within sentences as far as they go |
 | snakemake | a dry run in a copy of the project |
 | make | a dry run, too |
-| python of a script | the script is there |
+| python of a script, a script | it is there |
 | what PLAIN names | bash reads it |
 
 docs/own-cohort.md is run as it stands, and so are the commands for two images, see `test_tutorials.py`.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -82,6 +83,8 @@ def test_every_command_is_one_that_a_test_knows_how_to_try(where, line, shared_c
             command.make_context("cohortreg", rest)
         elif program == "python" and words[1].startswith("benchmarks/"):
             assert (REPOSITORY / words[1]).is_file(), part
+        elif program.startswith("benchmarks/"):
+            assert os.access(REPOSITORY / program, os.X_OK), part
         elif program in {"snakemake", "make"}:
             continue  # below
         else:

@@ -148,6 +148,15 @@ def test_every_configuration_of_the_repository_is_valid(overlay):
     assert configuration.load(CONFIG / "config.yaml", overlay)["cohort"]
 
 
+@pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_training_takes_the_accelerator_that_is_there(overlay):
+    """See `learning.devices` for what `auto` takes."""
+    loaded = configuration.load(CONFIG / "config.yaml", overlay)
+    presets = loaded.get("paper", {}).get("presets", {}).values()
+    assert {loaded["training"]["precision"], *(preset["precision"] for preset in presets)} == {"auto"}
+    assert loaded["training"]["accelerator"] == "auto"
+
+
 def test_trained_methods_count_the_steps_of_the_stages():
     stages = [{"steps": 2}, {"steps": 1}, {"steps": 3}]
     plain = {

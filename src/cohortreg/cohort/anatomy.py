@@ -17,7 +17,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from cohortreg.cohort.split import generator
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 
 FEMUR, FEMORAL_CARTILAGE, TIBIA, TIBIAL_CARTILAGE, PATELLA = 1, 2, 3, 4, 5
 JOINT_CENTRE = (0.5, 0.54, 0.37)  # where it lies in the field of view, as parts of it

@@ -12,8 +12,8 @@ from cohortreg.cohort import sides
 from cohortreg.errors import BadImage
 from cohortreg.files import digest, digest_file
 from cohortreg.images import geometry
+from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised
-from cohortreg.images.io import Image
 from cohortreg.images.preprocess import Settings, check_axes, oriented, read_labelled
 from cohortreg.places import require_root
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from cohortreg.cohort.split import generator
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 
 # Mean of each tissue, where fluid is 1, and the standard deviation of its texture; values of the
 # Osteoarthritis Initiative's label maps. Lesions (7 to 9) are oedema: brighter than the marrow around them.

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from cohortreg.images.geometry import block_means, resampled
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 
 GRID = (32, 32, 32)
 AT_LEAST = 8  # images; the mean of fewer is too much of a person

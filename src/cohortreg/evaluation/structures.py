@@ -5,11 +5,10 @@ from itertools import product
 
 import numpy as np
 import torch
-from scipy.ndimage import find_objects
 from torch import Tensor
 
 from cohortreg.evaluation.sampling import displace, sample, slab_points, slabs
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.transforms import Grid, Transform
 
 # A voxel of which exactly half is covered belongs to the structure, whatever float32 makes of one half.
@@ -62,6 +61,8 @@ def structure_mask(label: Image, values: Sequence[int]) -> np.ndarray:
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box around a boolean mask [i, j, k]; a single voxel where the mask is empty."""
+    from scipy.ndimage import find_objects
+
     found = find_objects(mask.view(np.uint8))
     return found[0] if found else (slice(0, 1),) * mask.ndim
 

@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
-import SimpleITK
 
 from cohortreg.errors import BadImage
 from cohortreg.files import files_of
@@ -258,6 +257,8 @@ def read(path: str, voxels: bool) -> tuple[dict, list[np.ndarray]]:
 
     For `guarded.call`. No array where voxels are not asked for or cannot be read; BadImage where nothing can.
     """
+    import SimpleITK
+
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(path)

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-import SimpleITK
-from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
-from scipy.ndimage import gaussian_filter
 
-from cohortreg.images.io import Grid, Image
+from cohortreg.images.image import Grid, Image
 
 Shape = tuple[int, ...]
 
 
 def orientation(image: Image) -> str:
     """The anatomical directions that the array axes run to, "RAS" for instance, or "RA" in two dimensions."""
+    from nibabel.orientations import aff2axcodes
+
     return "".join(aff2axcodes(image.affine))
 
 
@@ -22,6 +21,8 @@ def canonical(image: Image) -> Image:
 
     No voxel changes its value or its place in space.
     """
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
     turn = io_orientation(image.affine)
     array = np.ascontiguousarray(apply_orientation(image.array, turn))
     return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
@@ -33,6 +34,8 @@ def aligned(image: Image, reference: Image | Grid) -> Image:
     So a label map follows its image: of two that are tilted by 45 degrees and differ by rounding, `canonical` might
     turn each to other axes. No voxel changes its value or its place in space.
     """
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
     turn = io_orientation(np.linalg.inv(reference.affine) @ image.affine)
     array = np.ascontiguousarray(apply_orientation(image.array, turn))
     return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
@@ -40,6 +43,8 @@ def aligned(image: Image, reference: Image | Grid) -> Image:
 
 def canonical_grid(image: Image | Grid) -> Grid:
     """The grid of `canonical(image)`."""
+    from nibabel.orientations import inv_ornt_aff, io_orientation
+
     turn = io_orientation(image.affine)
     shape = [0] * len(image.shape)
     for size, axis in zip(image.shape, turn[:, 0], strict=True):
@@ -81,6 +86,9 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
     the new voxel (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). With `nearest`,
     for labels, the nearest voxel's value and no smoothing.
     """
+    import SimpleITK
+    from scipy.ndimage import gaussian_filter
+
     factors = np.array(image.shape) / np.array(shape)
     array = image.array
     if not nearest:

@@ -8,8 +8,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from cohortreg.errors import BadImage
 from cohortreg.files import check_file
 from cohortreg.images.stored import check_size, content, cut_short, inflated, no_image
@@ -201,6 +199,8 @@ def _check_tiff(path: Path) -> None:
 
 def _check_picture(path: Path) -> None:
     """Pillow refuses a JPEG or BMP that is cut short, of which ITK makes the rest up."""
+    from PIL import Image
+
     Image.MAX_IMAGE_PIXELS = None  # the size is known, and was looked at
     try:
         with Image.open(path) as picture:

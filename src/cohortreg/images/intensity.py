@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cohortreg.errors import BadImage
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 
 
 def normalised(image: Image, percentiles: Sequence[float]) -> tuple[Image, tuple[float, float]]:

@@ -5,18 +5,15 @@ millimetres. A 2D image is an array [i, j] with an affine of two axes, right and
 without anatomy has its columns run left and its rows posterior, so that viewers show it as it is.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
-import SimpleITK
 
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import check_whole, whole
-from cohortreg.images import mgh, nifti
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.guarded import call
+from cohortreg.images.image import Grid, Image
 from cohortreg.images.itk import LPS_TO_RAS, ras_affine
 from cohortreg.images.stored import cut_short, no_image
 
@@ -25,43 +22,6 @@ MOST_LABEL = 2**53
 #: Of so many voxels the values are compared with their float32. Of those that differ by more than NOISE of the largest,
 #: so many have to stay different.
 SAMPLED, NOISE, CONTRAST_KEPT = 2**14, 2.0**-40, 0.9
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image or a label map.
-
-    array: [i, j, k] or [i, j], float32 for images, an integer type for labels.
-    affine: (4, 4) or (3, 3) float64, voxel index to RAS millimetres.
-    field_of_view: along each axis the first voxel that was imaged and the one behind the last, [[from, to], ...];
-        what lies outside was added by preprocessing. None: all was imaged.
-    """
-
-    array: np.ndarray
-    affine: np.ndarray
-    field_of_view: list[list[int]] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    @property
-    def spacing(self) -> np.ndarray:
-        """Size of a voxel along each array axis, in millimetres, [dim]."""
-        return np.linalg.norm(self.affine[:-1, :-1], axis=0)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where an image's voxels lie, without their values: its shape, and its affine as an `Image` has it."""
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
-
-    @property
-    def spacing(self) -> np.ndarray:
-        """Size of a voxel along each array axis, in millimetres, [dim]."""
-        return np.linalg.norm(self.affine[:-1, :-1], axis=0)
 
 
 def read_grid(path: Path | str) -> Grid:
@@ -159,6 +119,8 @@ def write_image(path: Path | str, image: Image) -> None:
 
     .nii.gz, .nii, .mha, .nrrd; raises UserError for another name.
     """
+    import nibabel
+
     path = Path(path)
     check_image_name(path)
     if path.name.endswith(WRITTEN_BY_ITK):
@@ -176,6 +138,8 @@ def write_image(path: Path | str, image: Image) -> None:
 
 
 def _write_by_itk(path: Path, image: Image) -> None:
+    import SimpleITK
+
     dim = len(image.affine) - 1
     written = SimpleITK.GetImageFromArray(np.ascontiguousarray(image.array.T))
     matrix = LPS_TO_RAS[: dim + 1, : dim + 1] @ image.affine  # it is its own inverse
@@ -205,6 +169,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
     """Shape, affine and array of a file or series as they are there. Nothing but files and folders is opened."""
+    from cohortreg.images import mgh, nifti
+
     check_whole(path)
     if is_series(path):
         array, affine = read_series(path)
@@ -234,6 +200,8 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:
+    from cohortreg.images import nifti
+
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise BadImage(
             f"{path} has no usable geometry in its header (its affine is singular); correct the header."

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK
 
 from cohortreg.errors import BadImage
 from cohortreg.images.guarded import allow
@@ -41,6 +40,8 @@ def quiet_itk() -> Iterator[None]:
 
     MetaIO and HDF5 write theirs to the process's standard error, past ITK and Python.
     """
+    import SimpleITK
+
     before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     sys.stderr.flush()
@@ -61,6 +62,8 @@ def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
     For `guarded.call`: what is in a file can end the process that ITK reads it in. voxels: False leaves the array out.
     Raises BadImage where the file is no image, is not whole, or is of a format of which nobody can tell.
     """
+    import SimpleITK
+
     file = Path(path)
     claimed = check_text_header(file)
     with quiet_itk():
@@ -102,6 +105,8 @@ def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
 
 def direction(path: str) -> tuple[list[list[float]], list[np.ndarray]]:
     """The directions in RAS of a file's axes, one column an axis, by ITK's reader. For `guarded.call`."""
+    import SimpleITK
+
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(path)
     with quiet_itk():

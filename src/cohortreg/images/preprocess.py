@@ -10,8 +10,9 @@ import numpy as np
 from cohortreg.errors import BadImage
 from cohortreg.files import digest
 from cohortreg.images import geometry
+from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised
-from cohortreg.images.io import Image, read_image, read_label
+from cohortreg.images.io import read_image, read_label
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.transforms import Grid, Transform
 
 

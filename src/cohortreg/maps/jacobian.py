@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cohortreg.maps.transforms import Transform
+if TYPE_CHECKING:
+    from cohortreg.maps.transforms import Transform
 
 _SLAB = 16  # layers at a time: a whole field's derivatives would take gigabytes
 
@@ -58,7 +60,7 @@ def fold_sites(shape: Sequence[int]) -> int:
     return math.prod(n - 1 for n in shape)
 
 
-def determinant(transform: Transform) -> np.ndarray:
+def determinant(transform: "Transform") -> np.ndarray:
     """Determinant of the Jacobian of x -> x + u(x) at every voxel of a displacement field, float32 [*grid].
 
     Derivatives in space, whatever the grid's axes: central differences, one-sided at the border. 1 where volume is

@@ -11,11 +11,14 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel
 import numpy as np
 
 from cohortreg.errors import UserError
+
+if TYPE_CHECKING:
+    import nibabel
 
 _MAGIC = b"cohortrg"
 _SEAL = struct.Struct("<8sQI")  # the magic, bytes before it, their CRC-32
@@ -75,8 +78,10 @@ def read_whole(path: Path, foreign: bool = False) -> bytes:
     return content
 
 
-def open_nifti(content: bytes) -> nibabel.Nifti1Image:
+def open_nifti(content: bytes) -> "nibabel.Nifti1Image":
     """The image of a NIfTI file's content. Raises whatever a damaged one sets off."""
+    import nibabel
+
     kind = nibabel.Nifti2Image if content[:4] in _NIFTI_2 else nibabel.Nifti1Image
     return kind.from_bytes(content)
 
@@ -99,7 +104,9 @@ def _end_of_voxels(content: bytes) -> int:
     return int(header["vox_offset"]) + voxels * header.get_data_dtype().itemsize
 
 
-def _header(content: bytes) -> nibabel.Nifti1Header:
+def _header(content: bytes) -> "nibabel.Nifti1Header":
+    import nibabel
+
     if content[:4] in _NIFTI_2:
         return nibabel.Nifti2Header(content[:540])
     return nibabel.Nifti1Header(content[:348])

@@ -7,18 +7,21 @@ that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import Tensor
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
-from cohortreg.images import io
-from cohortreg.images.io import Image
+from cohortreg.images import image as images
+from cohortreg.images.image import Image
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.maps.sealed import is_finite, read_whole, seal
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -28,8 +31,8 @@ def _ras_to_lps(affine: np.ndarray) -> np.ndarray:
     return _RAS_TO_LPS[: len(affine), : len(affine)] @ affine
 
 
-class Grid(io.Grid):
-    """Where the voxels of an image lie, as `images.io.Grid` has it, in ITK's space."""
+class Grid(images.Grid):
+    """Where the voxels of an image lie, as `images.image.Grid` has it, in ITK's space."""
 
     @classmethod
     def of(cls, image: Image) -> "Grid":
@@ -115,8 +118,10 @@ def itk_geometry(grid: Grid) -> tuple[list[float], list[float], np.ndarray]:
     return matrix[:-1, -1].tolist(), spacing.tolist(), matrix[:-1, :-1] / spacing
 
 
-def to_sitk(array: np.ndarray, grid: Grid, dtype: np.typing.DTypeLike = np.float32) -> sitk.Image:
+def to_sitk(array: np.ndarray, grid: Grid, dtype: np.typing.DTypeLike = np.float32) -> "sitk.Image":
     """An image [*grid.shape], or vectors [dim, *grid.shape] in LPS, as SimpleITK's image of a type."""
+    import SimpleITK as sitk
+
     is_vector = array.ndim > len(grid.shape)
     # SimpleITK's memory runs k, j, i, and then over the components.
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T, dtype=dtype), isVector=is_vector)
@@ -127,8 +132,10 @@ def to_sitk(array: np.ndarray, grid: Grid, dtype: np.typing.DTypeLike = np.float
     return image
 
 
-def from_sitk(field: sitk.Image) -> Transform:
+def from_sitk(field: "sitk.Image") -> Transform:
     """SimpleITK's displacement field as a transform."""
+    import SimpleITK as sitk
+
     dim = field.GetDimension()
     matrix = np.eye(dim + 1)
     matrix[:dim, :dim] = np.reshape(field.GetDirection(), (dim, dim)) * field.GetSpacing()
@@ -137,8 +144,10 @@ def from_sitk(field: sitk.Image) -> Transform:
     return Transform(np.ascontiguousarray(displacement), Grid(tuple(field.GetSize()), _ras_to_lps(matrix)))
 
 
-def field_of(transform: sitk.Transform, grid: Grid) -> Transform:
+def field_of(transform: "sitk.Transform", grid: Grid) -> Transform:
     """The displacement field on a grid of any map of SimpleITK's between points in LPS millimetres."""
+    import SimpleITK as sitk
+
     origin, spacing, direction = itk_geometry(grid)
     field = sitk.TransformToDisplacementField(
         transform, sitk.sitkVectorFloat64, grid.shape, origin, spacing, direction.flatten().tolist()
@@ -151,6 +160,8 @@ def write_transform(path: Path, transform: Transform) -> None:
 
     Raises UserError as `check_perpendicular` does.
     """
+    import SimpleITK as sitk
+
     check_perpendicular(path, transform.grid)
     image = to_sitk(transform.displacement, transform.grid)
     with whole(path) as beside:
@@ -165,6 +176,8 @@ def read_transform(path: Path) -> Transform:
     Raises UserError where the file is missing, cut short or damaged, is no field of vectors of two or three
     dimensions, or has NaN or infinite values.
     """
+    import SimpleITK as sitk
+
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such transform")

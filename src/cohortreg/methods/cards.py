@@ -8,8 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
-
-from jsonschema import Draft202012Validator, ValidationError
+from typing import TYPE_CHECKING
 
 from cohortreg.config import dotted, is_icon, network_problem, schema
 from cohortreg.errors import UserError
@@ -17,6 +16,9 @@ from cohortreg.files import read_json
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.maps.axes import Axes
 from cohortreg.methods.registry import LEARNED, method_class, method_of
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 #: What instance optimisation needs to know beside what registration does; of a stage's keys, see `_schema`.
 _FOR_OPTIMISATION = ("regularity", "noise", "final_weight")
@@ -29,6 +31,8 @@ def read_card(folder: Path, optimised: bool = False) -> dict:
 
     Raises UserError where there is no card, it is damaged, or it is of a model that this version does not know.
     """
+    from jsonschema import Draft202012Validator
+
     path = Path(folder) / CARD
     if Path(folder).is_file():
         raise UserError(f"{folder} is not a folder; name the folder of a model")
@@ -59,7 +63,7 @@ def read_card(folder: Path, optimised: bool = False) -> dict:
     return card
 
 
-def _problem(error: ValidationError) -> str:
+def _problem(error: "ValidationError") -> str:
     """What a card lacks, or has that this version does not know."""
     keys, problem = list(error.absolute_path), shorten(error.message, 200)
     if error.validator == "required":

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from cohortreg.errors import UserError
 from cohortreg.files import digest
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.imaged import continued, imaged
 from cohortreg.maps.transforms import Grid, displacement_in_unit, field_of, to_sitk
 from cohortreg.methods.affine import Affine

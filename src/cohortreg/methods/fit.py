@@ -19,7 +19,7 @@ from cohortreg.icon.alignment import align
 from cohortreg.icon.fit import Level, fit, lacking
 from cohortreg.icon.losses import unit_bounds
 from cohortreg.icon.similarities import similarity_to
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.learning.devices import Device
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.registry import PAIRWISE
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 
 
 @dataclass(frozen=True)

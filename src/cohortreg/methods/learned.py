@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cohortreg.cohort.training_sets import check_packed, check_start, training_of
 from cohortreg.config import complete
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.files import digest, digest_file, whole, write_json
 from cohortreg.icon.networks import recompute_activations
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
@@ -33,6 +31,7 @@ from cohortreg.methods.overlap import LabelOverlap
 from cohortreg.provenance import git_commit, hardware, software
 
 if TYPE_CHECKING:
+    import pandas as pd
     from lightning_fabric import Fabric
 
 
@@ -193,6 +192,10 @@ def train_stage(
     Raises UserError where what it learns from, or starts with, is not what was written any more: the packed images, the
     list of the training set, weights, or checkpoints.
     """
+    import pandas as pd
+
+    from cohortreg.cohort.training_sets import check_start, training_of
+
     model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
     training = training_of(layout, name)
     images = _packed(layout, training["training_set"], fabric)
@@ -263,6 +266,8 @@ def train_stage(
 
 def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = False) -> TrainingImages:
     """The packed images of a set; the first process compares them with its list and their digest."""
+    from cohortreg.cohort.training_sets import check_packed
+
     files = layout.packed(image_set), layout.packed_index(image_set)
     images = TrainingImages(*files, fabric.device, seldom)
     if fabric.is_global_zero:
@@ -295,7 +300,7 @@ def _validation(
     return validation
 
 
-def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict:
+def _validated(validation: Validation, state: TrainingState, history: "pd.DataFrame") -> dict:
     """What a card says of the weights that were kept: as of which step, and how they do on both kinds of pairs."""
     facts = {"images": len(validation.images), "pairs": len(validation.pairs), "keep": validation.keep}
     kept = validation.kept(state)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cohortreg.errors import UserError
 from cohortreg.files import digest
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.imaged import continued, imaged
 from cohortreg.maps.transforms import Grid, Transform, displacement_in_unit, itk_geometry, read_transform
 from cohortreg.methods.interface import Registration

@@ -11,7 +11,7 @@ from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.files import digest
 from cohortreg.icon.similarities import MultiKernelCorrelation
 from cohortreg.icon.steps import halve
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.fields import Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.velocity import MultiGaussian, flow

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from cohortreg.images.geometry import block_means
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.transforms import Grid, Transform
 
 VOXELS_AT_MOST = 400_000

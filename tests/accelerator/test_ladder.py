@@ -1,0 +1,236 @@
+"""The ladder of measurements for GPU machines: rehearsed, killed, out of time; what stands in for SimpleITK there."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from projects import REPOSITORY
+
+LADDER = REPOSITORY / "benchmarks" / "accelerator"
+sys.path[:0] = [str(LADDER), str(LADDER.parent)]
+
+from d_disk import write_by_nibabel  # noqa: E402
+from data import dice_at_labels, dice_on_grid  # noqa: E402
+from f_knees import resampled  # noqa: E402
+from ladder import PARTS  # noqa: E402
+from records import Results  # noqa: E402
+
+from cohortreg.evaluation.overlap import dice  # noqa: E402
+from cohortreg.evaluation.structures import structure_masks  # noqa: E402
+from cohortreg.images import geometry  # noqa: E402
+from cohortreg.images.image import Image  # noqa: E402
+from cohortreg.maps.grids import identity_map, resize  # noqa: E402
+from cohortreg.maps.transforms import Grid, read_transform, to_physical, write_transform  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def packed(hippocampus, oai_labels, icon_parity) -> Path:
+    """The folder to bring, rehearsed."""
+    folder = REPOSITORY / "build" / "accelerator"
+    run = subprocess.run(
+        [sys.executable, LADDER / "pack", folder, "--check"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert f"rehearsed {', '.join(PARTS)} in " in run.stdout
+    return folder
+
+
+def command(ladder: Path, packed: Path, output: Path, seconds: int, parts: str) -> list[str]:
+    given = [
+        sys.executable,
+        ladder / "run",
+        "--size",
+        "small",
+        "--device",
+        "cpu",
+        "--seconds",
+        seconds,
+        "--parts",
+        parts,
+    ]
+    return list(map(str, [*given, "--packed", packed, "--output", output]))
+
+
+def measured(output: Path) -> dict[tuple[str, str], dict]:
+    """What a run left, by part and name; fails where one of its files is not whole."""
+    found = {}
+    for path in output.glob("*.json"):
+        content = json.loads(path.read_text("utf-8"))
+        found |= {(content["part"], key): each for key, each in content["measurements"].items()}
+    for path in output.glob("*.csv"):
+        header, *rows = csv.reader(path.open(encoding="utf-8"))
+        assert rows and all(len(row) == len(header) for row in rows), path
+    return found
+
+
+def lines(output: Path) -> int:
+    log = output / "log.txt"
+    return len(log.read_text("utf-8").splitlines()) if log.is_file() else 0
+
+
+def test_every_part_runs_from_the_folder_alone_and_a_killed_run_goes_on(packed, tmp_path):
+    output, moments, before = tmp_path / "output", random.Random(1), {}
+    for kill in range(3):
+        run = subprocess.Popen(command(LADDER, packed, output, 200, "ce"), stdout=subprocess.DEVNULL)
+        wanted = lines(output) + moments.randint(3, 6)
+        while lines(output) < wanted and run.poll() is None:
+            time.sleep(0.05)
+        time.sleep(moments.random() / 2)
+        assert run.poll() is None, f"it ended before kill {kill}"
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        time.sleep(0.5)  # the part's process ends with it
+        there = measured(output)
+        done = {name: each for name, each in there.items() if each["done"]}
+        assert before.items() <= done.items() and len(done) > len(before)
+        before = done
+    assert (
+        subprocess.run(command(LADDER, packed, output, 200, "ce"), stdout=subprocess.DEVNULL).returncode == 0
+    )
+    there = measured(output)
+    assert before.items() <= there.items()
+    assert all(each["done"] for each in there.values())
+    drawn = subprocess.run([sys.executable, LADDER / "curves.py", output], capture_output=True, text=True)
+    assert drawn.stdout.split() == [str(output / "e-curve.png")], drawn.stderr
+    curves = [each["curve"] for (part, _), each in there.items() if part == "e"]
+    for curve in curves:
+        assert [row["seconds"] for row in curve] == sorted(row["seconds"] for row in curve)
+        places = [(row["stage"], row["step"], row["kept"]) for row in curve]
+        assert places == sorted(set(places))
+
+
+PART = '''"""A part with one measurement of each kind."""
+import os, signal, time
+from bench import Measurement
+
+
+def measurements(bench):
+    yield Measurement("works", lambda: {"value": 1.5, "rows": [{"x": 1}, {"x": 2, "y": 3}]})
+    yield Measurement("dies", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    yield Measurement("fails", lambda: 1 / 0)
+    yield Measurement("works too", lambda: {"value": 2})
+    yield Measurement("hangs", lambda: time.sleep(1000))
+'''
+
+
+def test_a_run_ends_in_time_and_without_what_dies_fails_or_hangs(tmp_path):
+    copied = tmp_path / "copy" / "benchmarks" / "accelerator"
+    shutil.copytree(LADDER, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "copy" / "src").symlink_to(REPOSITORY / "src")
+    (copied / "a_works.py").write_text(PART)
+    packed, output, archive = tmp_path / "packed", tmp_path / "output", tmp_path / "all.tar.gz"
+    (packed / "wheels").mkdir(parents=True)
+    (packed / "about.json").write_text('{"commit": "c0ffee", "code": "other"}')
+    (tmp_path / "output-work" / "site").mkdir(parents=True)
+    (tmp_path / "output-work" / "site" / "whole").touch()
+    given = [*command(copied, packed, output, 45, "a"), "--archive", str(archive)]
+    # No git there, and a limit within which it has to end.
+    run = subprocess.run(
+        given, timeout=45, stdout=subprocess.DEVNULL, cwd=tmp_path, env=os.environ | {"GIT_DIR": "/"}
+    )
+    assert run.returncode == 3
+    there = measured(output)
+    assert {key: each["value"] for (_, key), each in there.items()} == {"works": 1.5, "works too": 2}
+    content = json.loads((output / "a.json").read_text("utf-8"))
+    assert set(content["failures"]) == {"dies", "fails"} and not content["complete"]
+    assert "ZeroDivisionError" in content["failures"]["fails"]["reason"]
+    assert {each["commit"] for each in content["runs"]} == {"c0ffee-changed-since-packed"}
+    assert (output / "a-rows.csv").read_text("utf-8") == "measurement,x,y\nworks,1,\nworks,2,3\n"
+    with tarfile.open(archive) as tar:
+        assert tar.extractfile("a.json").read() == (output / "a.json").read_bytes()
+
+
+def test_what_is_known_is_not_measured_again_and_sizes_do_not_mix(tmp_path):
+    known, output = tmp_path / "known", tmp_path / "output"
+    known.mkdir(), output.mkdir()
+    first = Results(known, "b", "full", None)
+    first.begin({"device": "one"}, "a question?")
+    first.add("fast", {"value": 1}, 2.0)
+    first.add("slow", {"value": 3}, 2.0, done=False)
+    second = Results(output, "b", "full", known)
+    second.begin({"device": "another"}, "a question?")
+    assert second.has("fast") and not second.has("slow") and not second.has("new")
+    second.add("slow", {"value": 4}, 1.0)
+    written = json.loads((output / "b.json").read_text("utf-8"))
+    assert [each["device"] for each in written["runs"]] == ["one", "another"]
+    assert {key: (each["run"], each["value"]) for key, each in written["measurements"].items()} == {
+        "fast": (0, 1),
+        "slow": (1, 4),
+    }
+    assert not Results(tmp_path / "empty", "b", "small", known).has("fast")
+    with pytest.raises(Exception, match="choose another folder"):
+        Results(output, "b", "small", None)
+
+
+def test_knees_are_resampled_as_preprocessing_does(tmp_path):
+    array = np.random.default_rng(1).random((16, 24, 20)).astype(np.float32)
+    by_itk = geometry.resampled(Image(array, np.eye(4)), (8, 12, 10)).array
+    assert np.abs(by_itk - array[::2, ::2, ::2]).max() > 0.1
+    np.testing.assert_allclose(resampled(array, [8, 12, 10]), by_itk, atol=1e-5)
+
+
+def _field(shape: tuple[int, ...], voxels: float) -> torch.Tensor:
+    """A smooth random displacement of about so many voxels, in unit coordinates."""
+    coarse = torch.randn(1, len(shape), *[3] * len(shape), generator=torch.Generator().manual_seed(1))
+    size = torch.tensor([n - 1.0 for n in shape]).reshape(1, -1, *[1] * len(shape))
+    return voxels * resize(coarse, shape) / size
+
+
+def test_transforms_written_without_simpleitk_are_the_same_to_it(tmp_path):
+    affine = np.diag([1.2, 0.9, 2.0, 1.0])
+    affine[:3, 3] = 5, -7, 11
+    grid = Grid((6, 7, 8), affine)
+    transform = to_physical(_field(grid.shape, 2), grid, grid)
+    write_transform(tmp_path / "itk.nii", transform)
+    write_by_nibabel(tmp_path / "nibabel.nii", transform)
+    one, other = (read_transform(tmp_path / f"{name}.nii") for name in ("itk", "nibabel"))
+    assert np.abs(one.displacement).max() > 1
+    np.testing.assert_array_equal(one.displacement, other.displacement)
+    np.testing.assert_allclose(one.grid.affine, other.grid.affine, atol=1e-6)
+
+
+def _labels(shape: tuple[int, ...], shift: float) -> np.ndarray:
+    """A label map of two structures."""
+    points = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    distance = np.sqrt(((points - shift) ** 2).sum(0))
+    return np.digitize(-distance, [-0.6, -0.35]).astype(np.uint8)
+
+
+STRUCTURES = {"shell": [1], "core": [2]}
+
+
+@pytest.mark.parametrize("finer", [1, 2])
+def test_dice_is_that_of_the_evaluation(finer):
+    coarse = (14, 16, 12)
+    fine = tuple(finer * size for size in coarse)
+    moving, fixed = _labels(fine, 0.1), _labels(fine, 0.0)
+    affine = np.diag([1.0 / finer, 1.0 / finer, 1.0 / finer, 1.0])
+    affine[:3, 3] = (1 / finer - 1) / 2  # the outer edges of both grids are aligned
+    grid = Grid(coarse, np.eye(4))
+    field = _field(coarse, 0.7)
+    transform = to_physical(field, grid, grid)
+    masks = structure_masks(Image(moving, affine), Image(fixed, affine), transform, STRUCTURES)
+    wanted = np.mean([dice(warped, target) for _, warped, target in masks])
+    found = dice_at_labels(field, *map(torch.from_numpy, (moving, fixed)), STRUCTURES)
+    assert 0.3 < wanted < 0.95
+    assert found == pytest.approx(wanted, abs=2e-3)
+    if finer == 1:
+        phi = field + identity_map(coarse)
+        (on_grid,) = dice_on_grid(
+            phi, *(torch.from_numpy(each)[None] for each in (moving, fixed)), STRUCTURES
+        )
+        assert on_grid.item() == pytest.approx(wanted, abs=2e-3)
