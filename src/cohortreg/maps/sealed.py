@@ -72,7 +72,9 @@ def read_whole(path: Path, foreign: bool = False) -> bytes:
     if len(content) < end:
         raise UserError(f"{path} is cut short: it has {len(content)} of {end} bytes")
     found = content[end:]
-    sealed = found.startswith(_MAGIC) or len(found) == _SEAL.size or not foreign
+    # A seal stands at the end of the file also where a damaged header says that the voxels end elsewhere.
+    sealed = found.startswith(_MAGIC) or content[-_SEAL.size :].startswith(_MAGIC)
+    sealed = sealed or len(found) == _SEAL.size or not foreign
     if found and sealed and found != _seal_of(memoryview(content)[:end]):
         raise UserError(f"{path} is damaged: its checksum is not that of its content")
     return content

@@ -1,6 +1,7 @@
 """Fields that are damaged anywhere are refused, and whole ones are read as before by every program."""
 
 import gzip
+import struct
 
 import nibabel
 import numpy as np
@@ -102,6 +103,19 @@ def test_a_field_for_other_programs_is_noticed_too(tmp_path_factory, data):
     else:
         values = sitk.DisplacementFieldTransform(found.transform).GetDisplacementField()
         np.testing.assert_array_equal(sitk.GetArrayFromImage(values), expected)
+
+
+@pytest.mark.parametrize("by", [-64, -4, 4, 64])
+def test_voxels_that_begin_elsewhere_than_the_header_says_are_noticed(tmp_path, by):
+    """By vox_offset: what is read would be shifted by some voxels, and what is left would look foreign."""
+    path, ours = tmp_path / "field.nii", field()
+    write_field(path, ours, Pair(ours.grid, ours.grid))
+    content = bytearray(path.read_bytes())
+    (offset,) = struct.unpack_from("<f", content, 108)
+    struct.pack_into("<f", content, 108, offset + by)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged|cut short"):
+        read(path)
 
 
 def test_a_field_of_an_earlier_version_is_read_unless_it_is_cut_short_or_no_number(tmp_path):
