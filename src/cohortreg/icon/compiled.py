@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FAR = 1e9
 #: Voxels by which bounds are widened, so that voxel centres on them lie within.
 ROUNDING = 1e-4
+#: Numbers of a product from which on threads save more time than they take to start.
+WORTH_THREADS = 1_000_000
 
 
 def for_each(number: int, work: Callable[[int], object]) -> list:
@@ -53,7 +55,14 @@ class Banded:
         if self.padding:
             values = np.pad(values, ((0, 0), (0, self.padding), (0, 0)))
         out = np.empty((len(values), self.size, values.shape[2]), np.float32)
-        kernels.banded(values, self.first, self.weights, out)
+        parts = torch.get_num_threads() if out.size > WORTH_THREADS else 1
+        ends = [len(values) * number // parts for number in range(parts + 1)]
+
+        def of_part(number: int) -> None:
+            part = slice(ends[number], ends[number + 1])
+            kernels.banded(values[part], self.first, self.weights, out[part])
+
+        for_each(parts, of_part)
         return out
 
 

@@ -79,7 +79,8 @@ def test_of_other_levels(change, generator):
     assert_equal(loss_of(generator, level=replace(LEVEL, **change)), generator)
 
 
-def test_two_threads_compute_what_one_does(generator):
+def test_two_threads_compute_what_one_does(generator, monkeypatch):
+    monkeypatch.setattr(compiled, "WORTH_THREADS", 1)
     loss = loss_of(generator)
     control = torch.randn(loss.start().shape, generator=generator)
     points = sample_points(loss.off_grid, 1, generator, control)
