@@ -58,19 +58,20 @@ def test_its_inverse_leads_back(pair):
 
 
 def test_what_was_not_imaged_does_not_count(pair):
-    """Where the fixed image was imaged, it fits better without the noise elsewhere."""
+    """Where the fixed image was imaged, it fits better without the noise elsewhere: on average over draws of it."""
     moving, fixed = pair
     method = VsvfOpt(SETTINGS, 1, 1)
     method.affine = Identity({}, 1, 1)
-    array = fixed.array.copy()
-    array[:, :8] = np.random.default_rng(0).random(array[:, :8].shape)
-    noisy = Image(array, fixed.affine)
-    masked = replace(noisy, field_of_view=[[0, 16], [8, 20], [0, 16]])
-    part = np.s_[:, 8:]
-    blind, seeing = (
-        correlation(moving, fixed, method(moving, image).forward, part) for image in (masked, noisy)
-    )
-    assert blind > seeing
+    part, found = np.s_[:, 8:], []
+    for seed in range(4):
+        array = fixed.array.copy()
+        array[:, :8] = np.random.default_rng(seed).random(array[:, :8].shape)
+        noisy = Image(array, fixed.affine)
+        masked = replace(noisy, field_of_view=[[0, 16], [8, 20], [0, 16]])
+        images = (masked, noisy)
+        found.append([correlation(moving, fixed, method(moving, image).forward, part) for image in images])
+    blind, seeing = np.mean(found, axis=0)
+    assert blind > seeing + 0.002
 
 
 def test_what_is_not_finite_fails_the_pair():
