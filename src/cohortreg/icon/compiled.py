@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cohortreg.errors import NotFiniteError
 from cohortreg.icon import kernels
+from cohortreg.icon.similarities import GradientAtOnce
 
 if TYPE_CHECKING:
     from cohortreg.icon.fit import FieldsLoss
@@ -87,12 +89,12 @@ class Correlation:
         )
         self.taps, self.floor, self.squared = tuple(map(np.float32, taps)), np.float32(floor), squared
         self.values, self.between, self.windowed = np.empty((3, len(fixed), 3, *shape), np.float32)
-        self.by_warped = torch.empty_like(fixed)
 
     def __call__(self, warped: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of share * (1 - correlation), and its gradient by the warped images, until the next call."""
-        warped, share = (each.detach().numpy().reshape(len(self.fixed), -1) for each in (warped, share))
-        by_warped = self.by_warped.numpy().reshape(len(self.fixed), -1)
+        """The sum of share * (1 - correlation), and its gradient by the warped images; both as large as the fixed."""
+        shape = warped.shape
+        warped, share = (each.detach().numpy().reshape(self.fixed.shape) for each in (warped, share))
+        by_warped = np.empty_like(self.fixed)
 
         def of_one(index: int) -> float:
             values, between, windowed = self.values[index], self.between[index], self.windowed[index]
@@ -114,28 +116,19 @@ class Correlation:
             kernels.by_warped(one, fixed, flat[1], by_warped[index])
             return total
 
-        return torch.tensor(sum(for_each(len(self.fixed), of_one)), dtype=torch.float32), self.by_warped
-
-
-class _Evaluated(torch.autograd.Function):
-    """A loss by its control points, whose gradient is computed with its value."""
-
-    @staticmethod
-    def forward(ctx, control: Tensor, points: Tensor, loss: "CompiledLoss") -> Tensor:
-        value, gradient = loss.value_and_gradient(control, points)
-        ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (by_control,) = ctx.saved_tensors
-        return gradient * by_control, None, None
+        total = sum(for_each(len(self.fixed), of_one))
+        return torch.tensor(total, dtype=torch.float32), torch.from_numpy(by_warped).reshape(shape)
 
 
 class CompiledLoss:
-    """A `FieldsLoss` of volumes on a processor."""
+    """A `FieldsLoss` of volumes on a processor.
+
+    Raises NotFiniteError where the displacements that it starts from are not finite.
+    """
 
     def __init__(self, loss: "FieldsLoss"):
+        if not loss.before.isfinite().all():
+            raise NotFiniteError("a map leads to points that are NaN or infinite.")
         self.similarity = loss.similarity
         images, shape = loss.images, loss.images.shape[2:]
         self.count = len(images)
@@ -156,7 +149,7 @@ class CompiledLoss:
 
     def __call__(self, control: Tensor, points: Tensor) -> Tensor:
         """As a `FieldsLoss`."""
-        return _Evaluated.apply(control, points, self)
+        return GradientAtOnce.apply(control, points, self)
 
     def value_and_gradient(self, control: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, a scalar, and its gradient by the control points."""

@@ -135,8 +135,8 @@ class Imaged:
 class FieldsLoss:
     """Eq. 13 for displacement fields that are made of Gaussians, by the control points of these.
 
-    images, level, similarity_to: see `fit`, the images at the level's resolution. before: displacements on their grid
-    that the Gaussians are added to, [2 * pairs, dim, *grid], unit coordinates.
+    images, level, similarity_to: see `fit`, the images at the level's resolution. imaged: what of them was. before:
+    displacements on their grid that the Gaussians are added to, [2 * pairs, dim, *grid], unit coordinates.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ tensor. Voxels of weight 0 do not count: there, at least one of the images was n
 import math
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -90,19 +91,26 @@ def kernels_for(*volumes: Tensor) -> ModuleType | None:
     return compiled
 
 
-class _ItsGradientAtOnce(torch.autograd.Function):
-    """The value of a similarity that knows its gradient by the warped images."""
+class GradientAtOnce(torch.autograd.Function):
+    """A scalar that knows its gradient by its first argument: what `of.value_and_gradient(first, second)` returns."""
 
     @staticmethod
-    def forward(ctx, warped: Tensor, weight: Tensor, similarity: "CorrelationWithOne") -> Tensor:
-        value, by_warped = similarity.value_and_gradient(warped, weight)
-        ctx.save_for_backward(by_warped)
+    def forward(ctx, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
+        value, gradient = of.value_and_gradient(first, second)
+        ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (by_warped,) = ctx.saved_tensors
-        return gradient * by_warped, None, None
+        (by_first,) = ctx.saved_tensors
+        return gradient * by_first, None, None
+
+
+class KnowsItsGradient(Protocol):
+    """What `GradientAtOnce` is given."""
+
+    def value_and_gradient(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """A scalar, and its gradient by the first argument, of its shape."""
 
 
 class CorrelationWithOne:
@@ -123,14 +131,14 @@ class CorrelationWithOne:
             self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, taps, floor, squared)
 
     def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
-        return _ItsGradientAtOnce.apply(warped, weight, self)
+        return GradientAtOnce.apply(warped, weight, self)
 
     def value_and_gradient(self, warped: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The similarity, a scalar, and its gradient by the warped images, of their shape."""
         # The mean over pairs of each one's weighted mean over voxels, of 1 - correlation.
         total = weight.sum(tuple(range(1, weight.dim())), keepdim=True)
         share = weight / (total.clamp(min=1e-6) * len(weight))
-        if self.loops and kernels_for(warped, share):
+        if self.loops and warped.shape == share.shape == self.fixed.shape and kernels_for(warped, share):
             return self.loops(warped, share)
         moments = separable(torch.cat([warped, warped * warped, warped * self.fixed], 1), self.windows)
         mean, square, product = moments.split(1, 1)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cohortreg.errors import NotFiniteError
 from cohortreg.icon import compiled
 from cohortreg.icon.compiled import Banded, CompiledLoss
 from cohortreg.icon.fit import FieldsLoss, Imaged, Level, fit, lacking
@@ -103,6 +104,24 @@ def test_what_is_no_number_reaches_no_loop(generator):
         control, sample_points(loss.off_grid, 1, generator, control)
     )
     assert value.isnan()
+
+
+def test_displacements_that_are_no_numbers_reach_no_loop_either(generator):
+    start = torch.zeros(2, 3, *SHAPE)
+    start[0, 0, 3, 3, 3] = torch.nan
+    with pytest.raises(NotFiniteError):
+        fit(images(generator), [LEVEL], partial(similarity_to, "squared_lncc"), start=start)
+
+
+def test_a_correlation_keeps_the_gradients_of_earlier_calls(generator):
+    """Of a sum of two of its values, as autograd asks for them later."""
+    fixed, first, second = images(generator, 6).split(2)
+    similarity, weight = CorrelationWithOne(1.5, fixed, squared=True), torch.ones_like(fixed)
+    both = [each.clone().requires_grad_() for each in (first, second)]
+    sum(similarity(each, weight) for each in both).backward()
+    for each in both:
+        expected = similarity.value_and_gradient(each.detach(), weight)[1]
+        torch.testing.assert_close(each.grad, expected)
 
 
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**16))
