@@ -115,6 +115,14 @@ def parts(loss: FieldsLoss, control: torch.Tensor, points: torch.Tensor) -> dict
     }  # fmt: skip
 
 
+def by_autograd(loss: FieldsLoss, control: torch.Tensor, points: torch.Tensor) -> None:
+    """The same step as on GPUs, and where there is no Numba."""
+    loops, loss.similarity.loops = loss.similarity.loops, None
+    control = control.clone().requires_grad_()
+    loss(control, points).backward()
+    loss.similarity.loops = loops
+
+
 def of_step(shape: list[int], repetitions: int) -> list[dict]:
     """A row for each part of a step on smooth random images."""
     generator = torch.Generator().manual_seed(1)
@@ -143,10 +151,16 @@ def of_step(shape: list[int], repetitions: int) -> list[dict]:
                 "times_floor": took / floor,
             }
         rows.append(row)
+    plain = partial(by_autograd, loss, control, points)
     rows[-1]["floor_ms"] = sum(row["floor_ms"] for row in rows[:-1])
     rows[-1]["times_floor"] = rows[-1]["ms"] / rows[-1]["floor_ms"]
     rows[-1]["giga_operations_a_second"] = operations_a_second / 1e9  # what a product of matrices reaches
-    return rows
+    took = 1e3 * seconds(plain, repetitions)
+    times = took / rows[-1]["floor_ms"]
+    return [
+        *rows,
+        rows[-1] | {"part": "a whole step by PyTorch's operations", "ms": took, "times_floor": times},
+    ]
 
 
 def of_pair(paths: list[Path], threads: int) -> dict:
