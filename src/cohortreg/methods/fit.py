@@ -132,6 +132,14 @@ class Fit:
         self.levels = levels
         self.similarity = self.similarity_in_words(settings)
         self.version = digest(PAIRWISE["fit"].release, json.dumps([settings, seed], sort_keys=True))
+        if self.device.type == "cpu":
+            self._compile()
+
+    def _compile(self) -> None:
+        """Fit next to nothing: the first time on a machine its loops are compiled, which no pair's time should show."""
+        images = torch.linspace(0, 1, 128).reshape(2, 1, 4, 4, 4)
+        once = [replace(level, downsample=1, steps=1) for level in LEVELS]
+        fit(images, once, partial(similarity_to, self.given["similarity"]))
 
     def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
         """Register a pair, from the maps of another registration of it.
