@@ -65,8 +65,8 @@ COARSEST = 12
 MORE_ALIKE = 0.03
 #: Of each level, from the images' own resolution to the coarser ones; the last one serves those beyond.
 LEVELS = (
-    Level(downsample=1, steps=60, rate=0.6, deviation=1.7, spacing=2, window=1.0, weight=1.8, stride=2),
-    Level(downsample=2, steps=20, rate=0.8, deviation=2.0, spacing=1, window=1.3, weight=0.2, stride=1),
+    Level(downsample=1, steps=55, rate=0.6, deviation=1.7, spacing=2, window=1.0, weight=2.6, stride=3),
+    Level(downsample=2, steps=20, rate=0.8, deviation=2.0, spacing=1, window=1.3, weight=0.2, stride=2),
     Level(downsample=4, steps=20, rate=0.8, deviation=2.0, spacing=1, window=1.3, weight=0.08, stride=1),
 )
 

@@ -229,7 +229,7 @@ def test_each_step_of_the_refinement_is_reported(flat):
     refined = Refined(start, Fit(DEFAULTS, 1, 1, levels=finer_levels))
     refined.report = lambda: steps.append(1)
     refined(flat.moving, flat.fixed)
-    assert len(steps) == refined.steps(flat.fixed.shape) == 80
+    assert len(steps) == refined.steps(flat.fixed.shape) == 75
 
 
 def test_what_it_cannot_register_is_one_sentence(flat):
