@@ -163,12 +163,12 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
     except BadImage as error:
         raise BadImage(f"{image_path}: {error}") from error
     counts, solid = _counts(label), image.array.ndim == 3
-    voxel = abs(float(np.linalg.det(image.affine[:-1, :-1])))
+    voxel = image.grid.voxel_volume
     return Facts(
         shape=image.shape,
         spacing=image.spacing,
         canonical_spacing=shown.spacing,
-        orientation=geometry.orientation(image),
+        orientation=image.grid.orientation,
         range=(float(image.array.min()), float(image.array.max())),
         labels=list(counts),
         volumes={

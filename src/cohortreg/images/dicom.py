@@ -21,8 +21,9 @@ from cohortreg.errors import BadImage
 from cohortreg.files import files_of
 from cohortreg.images import elements
 from cohortreg.images.elements import CutShortError, Elements, looks_like_dicom, read_elements
+from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
-from cohortreg.images.itk import quiet_itk, ras_affine
+from cohortreg.images.itk import quiet_itk
 from cohortreg.images.stored import check_size, no_image, read_through
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -107,8 +108,8 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for frames, values in _opened(path, voxels=True):
         slices += frames
         pixels += list(values)
-    order, affine = stacked(path, slices)
-    return np.stack([pixels[n] for n in order]).T, affine
+    order, grid = stacked(path, slices)
+    return np.stack([pixels[n] for n in order]).T, grid.affine
 
 
 def headers(path: Path) -> Iterator[Slice]:
@@ -120,8 +121,8 @@ def headers(path: Path) -> Iterator[Slice]:
         yield from frames
 
 
-def stacked(path: Path, slices: Sequence[Slice]) -> tuple[list[int], np.ndarray]:
-    """The order of the slices of one series along their normal, and its affine to RAS millimetres.
+def stacked(path: Path, slices: Sequence[Slice]) -> tuple[list[int], Grid]:
+    """The order of the slices of one series along their normal, and the series' grid.
 
     path: where they are from, for messages. Raises BadImage as `read_series` does.
     """
@@ -134,7 +135,8 @@ def stacked(path: Path, slices: Sequence[Slice]) -> tuple[list[int], np.ndarray]
     order = sorted(range(len(slices)), key=lambda n: slices[n].position)
     first = slices[order[0]]
     spacing = _spacing(path, [slices[n] for n in order]) if len(slices) > 1 else first.spacing[2]
-    return order, ras_affine(first.direction, [*first.spacing[:2], spacing], first.origin)
+    size = (*first.size, len(slices))
+    return order, Grid.from_itk(size, [*first.spacing[:2], spacing], first.origin, first.direction)
 
 
 def _check_series(path: Path, slices: Sequence[Slice]) -> None:
