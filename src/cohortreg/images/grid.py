@@ -63,7 +63,7 @@ class Grid:
     @property
     def nifti_affine(self) -> np.ndarray:
         """[4, 4], voxel to RAS, with a third axis of 1 mm in two dimensions."""
-        axes = [*range(len(self.shape)), 3]
+        axes = [*range(len(self.affine) - 1), 3]
         affine = np.eye(4)
         affine[np.ix_(axes, axes)] = self.affine
         return affine
@@ -98,7 +98,7 @@ class Grid:
     @property
     def voxel_to_lps(self) -> np.ndarray:
         """[dim + 1, dim + 1], voxel to LPS."""
-        return _flip(len(self.shape)) @ self.affine
+        return _flip(len(self.affine) - 1) @ self.affine
 
     @property
     def lps_to_voxel(self) -> np.ndarray:

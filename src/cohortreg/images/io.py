@@ -120,28 +120,18 @@ def write_image(path: Path | str, image: Image) -> None:
 
     .nii.gz, .nii, .mha, .nrrd; raises UserError for another name.
     """
-    import nibabel
-
     path = Path(path)
     check_image_name(path)
-    if path.name.endswith(WRITTEN_BY_ITK):
-        _write_by_itk(path, image)
-        return
-    affine = image.grid.nifti_affine
-    nifti = nibabel.Nifti1Image(image.array, affine, dtype=image.array.dtype)
-    nifti.set_sform(affine, code=1)
-    nifti.set_qform(affine, code=1)
-    nifti.header.set_xyzt_units("mm")
     with whole(path) as beside:
-        nibabel.save(nifti, beside)
+        if path.name.endswith(WRITTEN_BY_ITK):
+            import SimpleITK
 
+            written = to_sitk(image.array, image.grid, image.array.dtype)
+            SimpleITK.WriteImage(written, str(beside), useCompression=True)
+        else:
+            from cohortreg.images.nifti import to_nifti
 
-def _write_by_itk(path: Path, image: Image) -> None:
-    import SimpleITK
-
-    written = to_sitk(image.array, image.grid, image.array.dtype)
-    with whole(path) as beside:
-        SimpleITK.WriteImage(written, str(beside), useCompression=True)
+            to_nifti(image.array, image.grid).to_filename(beside)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from cohortreg.files import check_whole, whole
 from cohortreg.images.grid import RAS_LPS, Grid
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import quiet_itk, to_sitk
+from cohortreg.images.nifti import to_nifti
 from cohortreg.maps import niftyreg
 from cohortreg.maps.raw import in_voxels
 from cohortreg.maps.sealed import open_nifti, read_whole, seal
@@ -93,11 +94,7 @@ def write_field(path: Path, field: Transform, pair: Pair) -> None:
     vectors = np.moveaxis(field.displacement, 0, -1)
     while vectors.ndim < 5:
         vectors = vectors[..., None, :]  # space has three axes there, and time one
-    affine = field.grid.nifti_affine
-    nifti = nibabel.Nifti1Image(vectors, affine)
-    nifti.set_sform(affine, code=1)
-    nifti.set_qform(affine, code=1)
-    nifti.header.set_xyzt_units("mm")
+    nifti = to_nifti(vectors, field.grid)
     nifti.header.set_intent("vector")
     note = {name: _described(getattr(pair, name)) for name in ("moving", "fixed")}
     content = json.dumps({"cohortreg": note}).encode()
