@@ -16,7 +16,7 @@ from cohortreg.cohort.additions import NOTHING, Before, recognised
 from cohortreg.cohort.folders import fits_a_table, shown, walked
 from cohortreg.cohort.split import new_pairs, with_splits
 from cohortreg.errors import UserError
-from cohortreg.images.dicom import ARCHIVES, TOLERANCE, Slice, headers, is_named_as_slice, is_series, stacked
+from cohortreg.images.dicom import ARCHIVES, TOLERANCE, Header, headers, is_named_as_slice, is_series, stacked
 from cohortreg.images.geometry import canonical
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
@@ -202,7 +202,7 @@ def _scans(folder: Path, path: Path) -> list[Scan]:
     return [scan]
 
 
-def _scan_of_series(path: Path, slices: Sequence[Slice]) -> Scan:
+def _scan_of_series(path: Path, slices: Sequence[Header]) -> Scan:
     """Of slices the first of which is of a DESS series."""
     # Before `stacked` would: what other series are called is nothing to be passed on.
     if len({header.tags["series"] for header in slices}) > 1:

@@ -17,6 +17,8 @@ import numpy as np
 #: What RAS millimetres are multiplied by to be LPS ones, and the other way round; in two dimensions the first two.
 RAS_LPS = np.array([-1.0, -1.0, 1.0])
 
+Numbers = Sequence[float]
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -40,13 +42,7 @@ class Grid:
         return f"{sizes[0]} voxels of {sizes[1]} mm from ({start})"
 
     @classmethod
-    def from_itk(
-        cls,
-        size: Sequence[int],
-        spacing: Sequence[float],
-        origin: Sequence[float],
-        direction: Sequence[float],
-    ) -> "Grid":
+    def from_itk(cls, size: Sequence[int], spacing: Numbers, origin: Numbers, direction: Numbers) -> "Grid":
         """The grid that ITK describes by these, in LPS. Of more axes than three, the fourth of which is time, three."""
         dim = min(len(size), 3)
         affine = np.eye(dim + 1)

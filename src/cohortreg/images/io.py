@@ -178,10 +178,9 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
         found, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
     except RuntimeError as error:  # whatever a damaged header sets off, the file cannot be used
         raise no_image(path) from error
-    if found["values"] > 1:
+    if found.pop("values") > 1:
         raise BadImage(f"{path} has several values a voxel; give one real number a voxel, of a picture grey.")
-    affine = Grid.from_itk(*(found[name] for name in ("size", "spacing", "origin", "direction"))).affine
-    return tuple(found["size"]), affine, arrays[0].T if voxels else None
+    return tuple(found["size"]), Grid.from_itk(**found).affine, arrays[0].T if voxels else None
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:

@@ -26,6 +26,12 @@ READERS = (
 )  # fmt: skip
 
 
+def itk_geometry(image: "sitk.Image | sitk.ImageFileReader") -> dict[str, tuple]:
+    """What `Grid.from_itk` takes, of SimpleITK's image or of a reader that has read a header."""
+    named = {"size": image.GetSize(), "spacing": image.GetSpacing()}
+    return named | {"origin": image.GetOrigin(), "direction": image.GetDirection()}
+
+
 def to_sitk(array: np.ndarray, grid: Grid, dtype: np.typing.DTypeLike = np.float32) -> "sitk.Image":
     """An image [*grid.shape], or vectors [dim, *grid.shape] in LPS, as SimpleITK's image of a type."""
     import SimpleITK as sitk
@@ -93,13 +99,7 @@ def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
                 check_size(file, file.stat().st_size, needed, math.prod(size), compressed=True)
                 check_voxels(file, name, needed)
             allow(4 * needed)  # ITK's, as it is and unpacked, and NumPy's
-            found = {
-                "size": size,
-                "spacing": reader.GetSpacing(),
-                "origin": reader.GetOrigin(),
-                "direction": reader.GetDirection(),
-                "values": values,
-            }
+            found = itk_geometry(reader) | {"values": values}
             return found, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
         except RuntimeError as error:
             if "allocate" in str(error) or "bad_alloc" in str(error):
@@ -120,6 +120,6 @@ def direction(path: str) -> tuple[list[list[float]], list[np.ndarray]]:
         except RuntimeError as error:
             read_through(Path(path))
             raise no_image(Path(path)) from error
-    dim = reader.GetDimension()
-    grid = Grid.from_itk(reader.GetSize(), [1.0] * dim, [0.0] * dim, reader.GetDirection())
+    unit = {"spacing": [1.0] * reader.GetDimension(), "origin": [0.0] * reader.GetDimension()}
+    grid = Grid.from_itk(**itk_geometry(reader) | unit)
     return grid.affine[:-1, :-1].tolist(), []

@@ -17,7 +17,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import check_whole, whole
 from cohortreg.images.grid import RAS_LPS, Grid
 from cohortreg.images.guarded import call
-from cohortreg.images.itk import quiet_itk, to_sitk
+from cohortreg.images.itk import itk_geometry, quiet_itk, to_sitk
 from cohortreg.images.nifti import to_nifti
 from cohortreg.maps import niftyreg
 from cohortreg.maps.raw import in_voxels
@@ -243,7 +243,7 @@ def _grid(path: Path, image: nibabel.Nifti1Image, dim: int) -> Grid:
             f"{path} has a geometry that ITK does not read, such as a shear, so that no program that applies its "
             "fields does; write it on another grid."
         ) from error
-    theirs = Grid.from_itk(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    theirs = Grid.from_itk(**itk_geometry(reader))
     theirs = Grid.from_nifti(theirs.shape[:dim], theirs.affine)
     # Mostly what the header says, to rounding errors, which would put points at an image's very edge outside of it.
     ours = Grid.from_nifti(theirs.shape, image.affine)

@@ -16,7 +16,7 @@ from torch import Tensor
 from cohortreg.errors import UserError
 from cohortreg.files import whole
 from cohortreg.images.grid import Grid
-from cohortreg.images.itk import to_sitk
+from cohortreg.images.itk import itk_geometry, to_sitk
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.maps.sealed import is_finite, read_whole, seal
 
@@ -89,9 +89,8 @@ def from_sitk(field: "sitk.Image") -> Transform:
     """SimpleITK's displacement field as a transform."""
     import SimpleITK as sitk
 
-    grid = Grid.from_itk(field.GetSize(), field.GetSpacing(), field.GetOrigin(), field.GetDirection())
     displacement = sitk.GetArrayFromImage(field).T.astype(np.float32)
-    return Transform(np.ascontiguousarray(displacement), grid)
+    return Transform(np.ascontiguousarray(displacement), Grid.from_itk(**itk_geometry(field)))
 
 
 def field_of(transform: "sitk.Transform", grid: Grid) -> Transform:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation
 
 from cohortreg.images.grid import RAS_LPS, Grid
-from cohortreg.images.itk import to_sitk
+from cohortreg.images.itk import itk_geometry, to_sitk
 
 fractions = st.lists(st.tuples(*[st.floats(-0.5, 1.5)] * 3), min_size=1, max_size=5)
 
@@ -71,7 +71,7 @@ def test_simpleitk_has_the_same_points(grid, parts):
         np.testing.assert_allclose(
             grid.indices(point), image.TransformPhysicalPointToContinuousIndex(point), atol=1e-6
         )
-    again = Grid.from_itk(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    again = Grid.from_itk(**itk_geometry(image))
     np.testing.assert_allclose(again.affine, grid.affine, atol=1e-9)
 
 
