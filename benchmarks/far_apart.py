@@ -72,7 +72,7 @@ def main() -> None:
     for moving_id, fixed_id in pairwise(last):
         moving, fixed = read(layout, moving_id), read(layout, fixed_id)
         labels = [read_label(layout.label(image_id)).array for image_id in (moving_id, fixed_id)]
-        spacing = np.linalg.norm(moving.affine[:3, :3], axis=0)
+        spacing = moving.spacing
         for degrees, farthest in CASES:
             there = moved(moving.shape, spacing, degrees, farthest, random)
             turned, searches = moving, {"searched": nullcontext()}

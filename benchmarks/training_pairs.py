@@ -21,7 +21,7 @@ from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
 from cohortreg.maps.grids import identity_map, interpolate
-from cohortreg.maps.transforms import Grid, to_physical
+from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.registry import open_method
 
 PAIRS, SEED = 10, 5
@@ -43,7 +43,7 @@ def measure(layout: Layout, method, moving: str, fixed: str, structures: dict) -
     images = [read_image(layout.image(name)) for name in (moving, fixed)]
     labels = [read_label(layout.label(name)) for name in (moving, fixed)]
     forward = method(*images).forward
-    transform = to_physical(forward, *(Grid.of(image) for image in images))
+    transform = to_physical(forward, *(image.grid for image in images))
     phi = (identity_map(images[1].shape) + forward).float()
     warped = interpolate(torch.from_numpy(images[0].array)[None, None], phi)
     target = torch.from_numpy(images[1].array)[None, None]

@@ -25,11 +25,12 @@ from torch import nn
 from cohortreg.cohort.sidecars import write_sidecar
 from cohortreg.files import whole
 from cohortreg.icon.steps import DisplacementNetwork
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import write_image
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
 from cohortreg.maps.sealed import seal
-from cohortreg.maps.transforms import Grid, Transform, check_perpendicular, to_physical
+from cohortreg.maps.transforms import Transform, check_perpendicular, to_physical
 from cohortreg.methods import shards
 from cohortreg.methods.icon import Icon
 from cohortreg.provenance import hardware

@@ -49,10 +49,11 @@ from runs import REPOSITORY, configure, difference, new_cohort, results
 from cohortreg import config as configuration
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_image, read_label, write_image
+from cohortreg.images.itk import to_sitk
 from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, read, write
-from cohortreg.maps.transforms import Grid, to_sitk
 from cohortreg.methods import registry
 
 #: What a row says: the outcome, the last words or the difference.

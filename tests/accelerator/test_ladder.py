@@ -29,9 +29,10 @@ from records import Results  # noqa: E402
 from cohortreg.evaluation.overlap import dice  # noqa: E402
 from cohortreg.evaluation.structures import structure_masks  # noqa: E402
 from cohortreg.images import geometry  # noqa: E402
+from cohortreg.images.grid import Grid  # noqa: E402
 from cohortreg.images.image import Image  # noqa: E402
 from cohortreg.maps.grids import identity_map, resize  # noqa: E402
-from cohortreg.maps.transforms import Grid, read_transform, to_physical, write_transform  # noqa: E402
+from cohortreg.maps.transforms import read_transform, to_physical, write_transform  # noqa: E402
 
 
 @pytest.fixture(scope="module")

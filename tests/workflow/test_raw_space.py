@@ -16,8 +16,8 @@ from warping import by_ants, by_niftyreg, by_simpleitk
 from cohortreg.cohort.anatomy import anatomy
 from cohortreg.cohort.dess import dess
 from cohortreg.images.io import Image, read_image, write_image
+from cohortreg.images.itk import to_sitk
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Grid, to_sitk
 from cohortreg.methods.programs import niftyreg
 
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
@@ -52,7 +52,7 @@ def knees(tmp_path_factory):
     folder = tmp_path_factory.mktemp("knees")
     for (subject, side, kind), turn in zip(KNEES, TURNS, strict=True):
         label = anatomy(1, str(subject), side, (26, 44, 48), (4.2, 3.2, 2.9))
-        scan = to_sitk(np.maximum(dess(label, 1, str(subject)).array, 0), Grid.of(label))
+        scan = to_sitk(np.maximum(dess(label, 1, str(subject)).array, 0), label.grid)
         # As a scanner would have it: other axes first, turned in space.
         scan = sitk.Cast(sitk.DICOMOrient(scan, "PIR"), sitk.sitkInt16)
         scan.SetDirection((rotation(*turn) @ np.reshape(scan.GetDirection(), (3, 3))).flatten().tolist())

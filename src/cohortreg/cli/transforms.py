@@ -339,7 +339,6 @@ def apply_command(
         return
     from cohortreg.images.io import check_image_name, read_image, read_label, write_image
     from cohortreg.maps.apply import check_axes, check_made_for, looks_like_labels, warp
-    from cohortreg.maps.transforms import Grid
 
     check_image_name(output)
     image = read_label(given) if label else read_image(given)
@@ -348,11 +347,11 @@ def apply_command(
             f"{given} looks like a label map, whose values must not be mixed; give --label if it is one, or --linear "
             "if it is an image."
         )
-    grid = Grid.of(read_image(reference)) if reference else opened.grid
+    grid = read_image(reference).grid if reference else opened.grid
     if grid is None:
         raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
     try:
-        check_axes(opened.transform, image=Grid.of(image), reference=grid)
+        check_axes(opened.transform, image=image.grid, reference=grid)
         if opened.pair is not None and not any_image:
             check_made_for(image, opened.pair)
         warped = warp(image, opened.transform, grid, nearest=bool(label), background=background)
@@ -364,7 +363,7 @@ def apply_command(
 
 def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> None:
     """Move the points of a file, and say how many lay where the transform says nothing."""
-    from cohortreg.maps.apply import mirrors, move, outside
+    from cohortreg.maps.apply import mirrors, move
     from cohortreg.maps.points import move_points
 
     if opened.transform.GetDimension() != 3:
@@ -373,7 +372,7 @@ def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> 
 
     def mover(points):
         nonlocal beyond
-        beyond += int(outside(points, opened.grid).sum()) if opened.grid else 0
+        beyond += int((~opened.grid.contains(points)).sum()) if opened.grid else 0
         return move(points, opened.transform)
 
     count = move_points(
@@ -405,12 +404,12 @@ def jacobian_command(
     from cohortreg.maps.apply import check_axes
     from cohortreg.maps.exchange import read
     from cohortreg.maps.jacobian import determinant
-    from cohortreg.maps.transforms import Grid, field_of
+    from cohortreg.maps.transforms import field_of
 
     check_image_name(output)
     _check_distinct([output], [transform, reference])
     opened = read(transform)
-    grid = Grid.of(read_image(reference)) if reference else opened.grid
+    grid = read_image(reference).grid if reference else opened.grid
     if grid is None:
         raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
     check_axes(opened.transform, reference=grid)
@@ -420,7 +419,7 @@ def jacobian_command(
     if log:
         upright = np.where(sign * values > 0, sign * values, np.nan)
         values = np.log(upright).astype(np.float32)
-    write_image(output, Image(values, np.asarray(grid.affine)))
+    write_image(output, Image(values, grid.affine))
     mirrored = (
         "; the transform mirrors, so that values are negative where it does not fold" if sign < 0 else ""
     )

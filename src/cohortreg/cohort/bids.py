@@ -12,8 +12,8 @@ from cohortreg.cohort.additions import NOTHING, Before
 from cohortreg.cohort.folders import Say, check_folder, fits_a_table, images_below, left_out, repeated, silent
 from cohortreg.cohort.split import drawn
 from cohortreg.errors import UserError
-from cohortreg.images.geometry import canonical_grid, same_geometry
-from cohortreg.images.io import Grid, read_grid
+from cohortreg.images.grid import Grid
+from cohortreg.images.io import read_grid
 
 NAME = re.compile(r"(sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)\.nii(\.gz)?")
 LABEL = "dseg"
@@ -208,14 +208,14 @@ def _grid(folder: Path, file: File, known: dict[str, Grid | None]) -> Grid | Non
     """The grid of a file; None where its header cannot be read, which preprocessing will say."""
     if file.path not in known:
         try:
-            known[file.path] = canonical_grid(read_grid(folder / file.path))
+            known[file.path] = read_grid(folder / file.path).canonical()
         except (UserError, ValueError):
             known[file.path] = None
     return known[file.path]
 
 
 def _on_grid(label: Grid | None, image: Grid | None) -> bool:
-    return label is None or image is None or same_geometry(label, image)
+    return label is None or image is None or label.matches(image)
 
 
 def _row(file: File, labels: Mapping[str, str]) -> dict[str, str]:

@@ -33,7 +33,7 @@ UNTOLD = (
 
 
 @dataclass(frozen=True)
-class Slice:
+class MiddleSlice:
     """The middle slice of an image across an axis, as preprocessing would orient it.
 
     image: uint8 [right, up], the lower percentile 0, the upper 255. label: label values [right, up], or None.
@@ -63,7 +63,7 @@ class Facts:
     labels: list[int]
     volumes: dict[str, float]
     digest: str
-    slices: list[Slice]
+    slices: list[MiddleSlice]
     small: np.ndarray | None
 
 
@@ -163,12 +163,12 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
     except BadImage as error:
         raise BadImage(f"{image_path}: {error}") from error
     counts, solid = _counts(label), image.array.ndim == 3
-    voxel = abs(float(np.linalg.det(image.affine[:-1, :-1])))
+    voxel = image.grid.voxel_volume
     return Facts(
         shape=image.shape,
         spacing=image.spacing,
         canonical_spacing=shown.spacing,
-        orientation=geometry.orientation(image),
+        orientation=image.grid.orientation,
         range=(float(image.array.min()), float(image.array.max())),
         labels=list(counts),
         volumes={
@@ -193,7 +193,7 @@ def _counts(label: Image | None) -> dict[int, int]:
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def _slice(image: Image, label: Image | None, axis: int | None) -> Slice:
+def _slice(image: Image, label: Image | None, axis: int | None) -> MiddleSlice:
     """The middle slice across an axis, None of a 2D image: the image itself.
 
     In blocks of so many voxels that no more than about `SLICE_PIXELS` are left along an axis.
@@ -211,7 +211,7 @@ def _slice(image: Image, label: Image | None, axis: int | None) -> Slice:
     if label is not None:
         labels = cut(label.array)[right // 2 :: right, up // 2 :: up]
         labels = labels[: blocks.shape[0], : blocks.shape[1]]
-    return Slice(np.rint(blocks).astype(np.uint8), labels, (width, height))
+    return MiddleSlice(np.rint(blocks).astype(np.uint8), labels, (width, height))
 
 
 Usable = Sequence[tuple[Checked, Facts]]

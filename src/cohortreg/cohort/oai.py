@@ -16,9 +16,11 @@ from cohortreg.cohort.additions import NOTHING, Before, recognised
 from cohortreg.cohort.folders import fits_a_table, shown, walked
 from cohortreg.cohort.split import new_pairs, with_splits
 from cohortreg.errors import UserError
-from cohortreg.images.dicom import ARCHIVES, TOLERANCE, Slice, headers, is_named_as_slice, is_series, stacked
-from cohortreg.images.geometry import canonical, canonical_grid, same_geometry
-from cohortreg.images.io import Grid, Image, read_grid, read_image, read_label, write_image
+from cohortreg.images.dicom import ARCHIVES, TOLERANCE, Header, headers, is_named_as_slice, is_series, stacked
+from cohortreg.images.geometry import canonical
+from cohortreg.images.grid import Grid
+from cohortreg.images.image import Image
+from cohortreg.images.io import read_grid, read_image, read_label, write_image
 
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 DESCRIPTION = re.compile(r"SAG_3D_DESS_(LEFT|RIGHT)")
@@ -200,12 +202,12 @@ def _scans(folder: Path, path: Path) -> list[Scan]:
     return [scan]
 
 
-def _scan_of_series(path: Path, slices: Sequence[Slice]) -> Scan:
+def _scan_of_series(path: Path, slices: Sequence[Header]) -> Scan:
     """Of slices the first of which is of a DESS series."""
     # Before `stacked` would: what other series are called is nothing to be passed on.
     if len({header.tags["series"] for header in slices}) > 1:
         raise UserError(f"{path} holds slices of several series; give each a folder of its own.")
-    _, affine = stacked(path, slices)
+    _, grid = stacked(path, slices)
     if len(slices) < 2:
         raise UserError(f"{path} holds one slice; copy or export the series again.")
     tags = slices[0].tags
@@ -221,7 +223,6 @@ def _scan_of_series(path: Path, slices: Sequence[Slice]) -> Scan:
             )
     if not re.fullmatch(r"\d{7}", tags["subject"]) or not _is_date(tags["date"]):
         raise UserError(f"{path} has no subject of seven digits (0010,0020) or no study date (0008,0020).")
-    grid = Grid((*slices[0].size[:2], len(slices)), affine)
     return Scan(path, tags["subject"], tags["date"], side, _barcode(tags), tags["time"], grid)
 
 
@@ -292,7 +293,7 @@ def _scan_of_label(path: Path, of_subject: dict[str, list[Scan]], series: dict[s
         raise UserError(
             f"no image of subject {subject} is of the side, date or series that {path.name} is of."
         )
-    grid = canonical_grid(read_grid(path))
+    grid = read_grid(path).canonical()
     fitting = [scan for scan in asked if _fits(grid, scan)]
     if not fitting and _lacks_pose(grid):
         if not decided:
@@ -300,7 +301,7 @@ def _scan_of_label(path: Path, of_subject: dict[str, list[Scan]], series: dict[s
                 f"{path.name} has no pose in its header, so that it may be of any visit and side; "
                 f"give them in its name, or a list {SERIES_OF_LABELS} beside it."
             )
-        fitting = [scan for scan in asked if _same_voxels(grid, canonical_grid(scan.grid))]
+        fitting = [scan for scan in asked if _same_voxels(grid, scan.grid.canonical())]
     if len(fitting) > 1:
         raise UserError(f"{path.name} fits {len(fitting)} images; add side, date or barcode to its name.")
     if not fitting:
@@ -331,7 +332,7 @@ def _asked(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan]
 
 def _fits(grid: Grid, scan: Scan) -> bool:
     """Whether a canonical grid is the scan's."""
-    return same_geometry(grid, canonical_grid(scan.grid))
+    return grid.matches(scan.grid.canonical())
 
 
 def _lacks_pose(grid: Grid) -> bool:
@@ -339,8 +340,8 @@ def _lacks_pose(grid: Grid) -> bool:
 
     Its axes are then ITK's own: to the left, posterior, superior.
     """
-    corner = grid.affine @ [grid.shape[0] - 1, grid.shape[1] - 1, 0, 1]
-    return np.allclose(corner[:3], 0) and np.allclose(grid.affine[:3, :3], np.diag(grid.spacing))
+    corner = grid.points([grid.shape[0] - 1, grid.shape[1] - 1, 0])
+    return np.allclose(corner, 0) and np.allclose(grid.affine[:3, :3], np.diag(grid.spacing))
 
 
 def _same_voxels(one: Grid, other: Grid) -> bool:
@@ -357,7 +358,7 @@ def _posed(
 ) -> dict[Scan, Path]:
     """Label maps of the scans that are kept which lie on their images, without those that cannot be brought there."""
     posed = {scan: matched[scan] for scan in kept if scan in matched}
-    unposed = [scan for scan, path in posed.items() if not _fits(canonical_grid(read_grid(path)), scan)]
+    unposed = [scan for scan, path in posed.items() if not _fits(read_grid(path).canonical(), scan)]
     with progress_bar("Poses", len(unposed)) as advance:
         for scan in unposed:
             label = posed.pop(scan)
@@ -382,7 +383,7 @@ def _write_posed(path: Path, scan: Scan, posed: Path, left_out: LeftOut) -> Path
         )
     if posed.exists():
         there = read_label(posed)
-        if not np.array_equal(there.array, label.array) or not same_geometry(there, image):
+        if not np.array_equal(there.array, label.array) or not there.grid.matches(image.grid):
             left_out.add(
                 "label", path, f"{posed} is there, is another than would be made of it, and is kept."
             )

@@ -20,7 +20,7 @@ from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.results import read_registered, registration, seals
-from cohortreg.maps.transforms import Grid, Transform, to_unit
+from cohortreg.maps.transforms import Transform, to_unit
 
 Structures = Mapping[str, Sequence[int]]
 
@@ -38,7 +38,7 @@ def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structure
     """
     forward = read_registered(layout, method, moving, fixed)
     moving_image = read_image(layout.image(moving))
-    phi = to_unit(forward, Grid(moving_image.shape, moving_image.affine))
+    phi = to_unit(forward, moving_image.grid)
     folded = int(folds(phi).item())
     error = math.nan
     had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})

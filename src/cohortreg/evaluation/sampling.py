@@ -5,12 +5,12 @@ Points are [1, dim, *any] float64 in ITK's physical space (LPS millimetres), as 
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohortreg.maps.transforms import Grid, Transform, apply_affine
+from cohortreg.images.grid import Grid
+from cohortreg.maps.transforms import Transform, apply_affine
 
 VOXELS_AT_ONCE = 2**20
 
@@ -37,7 +37,7 @@ def sample(values: Tensor, grid: Grid, points: Tensor, outside: str) -> Tensor:
     """
     dim = points.shape[1]
     size = torch.tensor(grid.shape, dtype=torch.float64).reshape(1, dim, 1)
-    voxels = apply_affine(np.linalg.inv(grid.voxel_to_lps), points.flatten(2))
+    voxels = apply_affine(grid.lps_to_voxel, points.flatten(2))
     # From -1 to 1 between the outer edges of the grid: unit coordinates do not exist on an axis of one voxel.
     sampling = ((2 * voxels + 1) / size - 1).flip(1).movedim(1, -1).float()
     sampled = F.grid_sample(

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from cohortreg.evaluation.sampling import displace, sample, slab_points, slabs
+from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.maps.transforms import Grid, Transform
+from cohortreg.maps.transforms import Transform
 
 # A voxel of which exactly half is covered belongs to the structure, whatever float32 makes of one half.
 HALF = 0.5 - 1e-4
@@ -41,12 +42,12 @@ def _warp(
 
     Points are displaced once for all structures, slab by slab, and only where any structure can arrive.
     """
-    masks = {name: crop(structure_mask(moving, values), moving.affine) for name, values in structures.items()}
+    masks = {name: crop(structure_mask(moving, values), moving.grid) for name, values in structures.items()}
     anything = structure_mask(moving, [value for values in structures.values() for value in values])
-    near = reachable(crop(anything, moving.affine)[1], transform, Grid(fixed.shape, fixed.affine))
+    near = reachable(crop(anything, moving.grid)[1], transform, fixed.grid)
     warped = {name: np.zeros(fixed.shape, dtype=bool) for name in structures}
     shape = tuple(side.stop - side.start for side in near)
-    grid = Grid(shape, shifted(fixed.affine, [side.start for side in near]))
+    grid = fixed.grid.part([side.start for side in near], shape)
     for start, stop in slabs(shape):
         points = displace(slab_points(grid, start, stop), transform)
         for name, mask in masks.items():
@@ -67,21 +68,14 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     return found[0] if found else (slice(0, 1),) * mask.ndim
 
 
-def crop(mask: np.ndarray, affine: np.ndarray) -> tuple[Tensor, Grid]:
+def crop(mask: np.ndarray, grid: Grid) -> tuple[Tensor, Grid]:
     """The box around a mask [i, j, k], as values [1, 1, *box] float32, and where that box lies.
 
     Sampled with zeros outside it equals the whole mask, at a fraction of the memory.
     """
     box = bounding_box(mask)
     values = torch.from_numpy(mask[box])[None, None].float()
-    return values, Grid(tuple(values.shape[2:]), shifted(affine, [side.start for side in box]))
-
-
-def shifted(affine: np.ndarray, start: Sequence[int]) -> np.ndarray:
-    """The affine of the part of an array that begins at index `start`."""
-    moved = np.array(affine, dtype=np.float64)
-    moved[:-1, -1] += moved[:-1, :-1] @ start
-    return moved
+    return values, grid.part([side.start for side in box], values.shape[2:])
 
 
 def reachable(target: Grid, transform: Transform, fixed: Grid) -> tuple[slice, ...]:
@@ -91,14 +85,10 @@ def reachable(target: Grid, transform: Transform, fixed: Grid) -> tuple[slice, .
     voxels lies between the field's least and greatest along each axis, so whatever reaches the target starts in
     the hull of the target's corners minus those.
     """
-    corners = np.array(list(product(*((-1, n) for n in target.shape)))) @ target.voxel_to_lps[:-1, :-1].T
+    corners = target.points(target.corners(beyond=1))
     field = transform.displacement.reshape(len(target.shape), -1)
     displacements = np.array(list(product(*zip(field.min(1), field.max(1), strict=True))))
-    starts = (corners[:, None] - displacements[None]).reshape(-1, len(target.shape)) + target.voxel_to_lps[
-        :-1, -1
-    ]
-    matrix = np.linalg.inv(fixed.voxel_to_lps)
-    indices = starts @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    indices = fixed.indices((corners[:, None] - displacements[None]).reshape(-1, len(target.shape)))
     low = np.clip(np.floor(indices.min(0)).astype(int), 0, np.array(fixed.shape) - 1)
     high = np.clip(np.ceil(indices.max(0)).astype(int) + 1, low + 1, fixed.shape)
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

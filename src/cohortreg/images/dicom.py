@@ -21,8 +21,9 @@ from cohortreg.errors import BadImage
 from cohortreg.files import files_of
 from cohortreg.images import elements
 from cohortreg.images.elements import CutShortError, Elements, looks_like_dicom, read_elements
+from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
-from cohortreg.images.itk import quiet_itk, ras_affine
+from cohortreg.images.itk import itk_geometry, quiet_itk
 from cohortreg.images.stored import check_size, no_image, read_through
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -56,8 +57,8 @@ TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
-class Slice:
-    """What the header of one file says, or of one frame of a file of several.
+class Header:
+    """What the header of one slice says: of a file, or of one frame of a file of several.
 
     file: its name, and which frame. size: columns, rows. spacing: [3] millimetres along columns, rows and the normal.
     origin: [3] millimetres in LPS. direction: [3, 3], its columns are unit vectors in LPS, the last one the normal.
@@ -107,11 +108,11 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for frames, values in _opened(path, voxels=True):
         slices += frames
         pixels += list(values)
-    order, affine = stacked(path, slices)
-    return np.stack([pixels[n] for n in order]).T, affine
+    order, grid = stacked(path, slices)
+    return np.stack([pixels[n] for n in order]).T, grid.affine
 
 
-def headers(path: Path) -> Iterator[Slice]:
+def headers(path: Path) -> Iterator[Header]:
     """The headers of the slices in an archive or a folder, each read when it is asked for, without pixels.
 
     Raises BadImage where a file is cut short.
@@ -120,8 +121,8 @@ def headers(path: Path) -> Iterator[Slice]:
         yield from frames
 
 
-def stacked(path: Path, slices: Sequence[Slice]) -> tuple[list[int], np.ndarray]:
-    """The order of the slices of one series along their normal, and its affine to RAS millimetres.
+def stacked(path: Path, slices: Sequence[Header]) -> tuple[list[int], Grid]:
+    """The order of the slices of one series along their normal, and the series' grid.
 
     path: where they are from, for messages. Raises BadImage as `read_series` does.
     """
@@ -134,10 +135,11 @@ def stacked(path: Path, slices: Sequence[Slice]) -> tuple[list[int], np.ndarray]
     order = sorted(range(len(slices)), key=lambda n: slices[n].position)
     first = slices[order[0]]
     spacing = _spacing(path, [slices[n] for n in order]) if len(slices) > 1 else first.spacing[2]
-    return order, ras_affine(first.direction, [*first.spacing[:2], spacing], first.origin)
+    size = (*first.size, len(slices))
+    return order, Grid.from_itk(size, [*first.spacing[:2], spacing], first.origin, first.direction)
 
 
-def _check_series(path: Path, slices: Sequence[Slice]) -> None:
+def _check_series(path: Path, slices: Sequence[Header]) -> None:
     """Refuse slices of several series."""
     counts = Counter((header.tags["series"], header.tags["description"]) for header in slices)
     if len({series for series, _ in counts}) > 1:
@@ -147,7 +149,7 @@ def _check_series(path: Path, slices: Sequence[Slice]) -> None:
         raise BadImage(f"{path} holds slices of several series ({named}); give each a folder of its own.")
 
 
-def _check_geometry(path: Path, slices: Sequence[Slice]) -> None:
+def _check_geometry(path: Path, slices: Sequence[Header]) -> None:
     """Refuse slices that differ in size or orientation, or that are shifted against each other within their plane."""
     first = slices[0]
     for header in slices[1:]:
@@ -167,7 +169,7 @@ def _check_geometry(path: Path, slices: Sequence[Slice]) -> None:
         )
 
 
-def _spacing(path: Path, slices: Sequence[Slice]) -> float:
+def _spacing(path: Path, slices: Sequence[Header]) -> float:
     """Millimetres between neighbours of sorted slices, which must be equal."""
     gaps = np.diff([header.position for header in slices])
     if gaps.min() < 1e-3:
@@ -193,7 +195,7 @@ def _spacing(path: Path, slices: Sequence[Slice]) -> float:
     )
 
 
-def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Slice], np.ndarray | None]]:
+def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], np.ndarray | None]]:
     """The slices of each image file, one file after the other, and their [k, j, i] if voxels are asked for."""
     images, others, series, unusable = [], [], set(), None
     with closing(_files(path)) as files:
@@ -266,11 +268,7 @@ def read(path: str, voxels: bool) -> tuple[dict, list[np.ndarray]]:
         try:
             reader.ReadImageInformation()
             there = {name: key for name, key in TAGS.items() if reader.HasMetaDataKey(key)}
-            found = {
-                "size": reader.GetSize(),
-                "spacing": reader.GetSpacing(),
-                "origin": reader.GetOrigin(),
-                "direction": reader.GetDirection(),
+            found = itk_geometry(reader) | {
                 "values": reader.GetNumberOfComponents(),
                 "tags": dict.fromkeys(TAGS, "")
                 | {name: reader.GetMetaData(key).strip("\0 ") for name, key in there.items()},
@@ -294,7 +292,7 @@ def _check_machine(path: str, error: RuntimeError) -> None:
 
 def _slices(
     path: Path, name: str, file: Path, about: Elements, voxels: bool
-) -> tuple[list[Slice], np.ndarray | None]:
+) -> tuple[list[Header], np.ndarray | None]:
     """The slices of an image file, one for each of its frames, and their [k, j, i] if voxels are asked for."""
     pixels = about.short(elements.ROWS) * about.short(elements.COLUMNS) * about.frames
     size = file.stat().st_size
@@ -315,7 +313,7 @@ def _slices(
     return slices, arrays[0]
 
 
-def _frames(path: Path, name: str, about: Elements, found: dict) -> list[Slice]:
+def _frames(path: Path, name: str, about: Elements, found: dict) -> list[Header]:
     """The slices of an image file, of which GDCM told what `read` returns."""
     *size, count = found["size"]
     places = _places(about)
@@ -329,7 +327,7 @@ def _frames(path: Path, name: str, about: Elements, found: dict) -> list[Slice]:
     else:
         names = [f"{name} (frame {n})" if count > 1 else name for n in range(1, count + 1)]
         return [
-            Slice(names[n], tuple(size), spacing, origin, direction, found["tags"])
+            Header(names[n], tuple(size), spacing, origin, direction, found["tags"])
             for n, (spacing, origin, direction) in enumerate(places)
         ]
     raise BadImage(f"{path}: {name} {why}; export the series as one file a slice.")
@@ -343,7 +341,7 @@ def _told(frame: Elements, shared: Sequence[Elements], tag: int, count: int) -> 
 
 
 def _places(about: Elements) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Spacing, origin and direction of each frame, as `Slice` has them; none where a frame is not told all of them."""
+    """Spacing, origin and direction of each frame, as `Header` has them; none where a frame is not told all of them."""
     shared, places = about.items.get(elements.SHARED, []), []
     for frame in about.items.get(elements.PER_FRAME, []):
         origin = _told(frame, shared, elements.POSITION, 3)

@@ -1,19 +1,12 @@
-"""Orientation, mirroring, resampling, padding: what changes an image's grid, with the affine kept right."""
+"""Orientation, mirroring, resampling, padding: arrays brought to another grid, which `Grid` knows."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from cohortreg.images.image import Grid, Image
+from cohortreg.images.image import Image
 
 Shape = tuple[int, ...]
-
-
-def orientation(image: Image) -> str:
-    """The anatomical directions that the array axes run to, "RAS" for instance, or "RA" in two dimensions."""
-    from nibabel.orientations import aff2axcodes
-
-    return "".join(aff2axcodes(image.affine))
 
 
 def canonical(image: Image) -> Image:
@@ -21,35 +14,22 @@ def canonical(image: Image) -> Image:
 
     No voxel changes its value or its place in space.
     """
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-
-    turn = io_orientation(image.affine)
-    array = np.ascontiguousarray(apply_orientation(image.array, turn))
-    return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
+    return _turned(image, image.grid.axes_along())
 
 
-def aligned(image: Image, reference: Image | Grid) -> Image:
+def aligned(image: Image, reference: Image) -> Image:
     """The image with its axes permuted and flipped to run as nearly as they can along those of a reference.
 
     So a label map follows its image: of two that are tilted by 45 degrees and differ by rounding, `canonical` might
     turn each to other axes. No voxel changes its value or its place in space.
     """
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-
-    turn = io_orientation(np.linalg.inv(reference.affine) @ image.affine)
-    array = np.ascontiguousarray(apply_orientation(image.array, turn))
-    return Image(array, image.affine @ inv_ornt_aff(turn, image.shape))
+    return _turned(image, image.grid.axes_along(reference.grid))
 
 
-def canonical_grid(image: Image | Grid) -> Grid:
-    """The grid of `canonical(image)`."""
-    from nibabel.orientations import inv_ornt_aff, io_orientation
+def _turned(image: Image, axes: np.ndarray) -> Image:
+    from nibabel.orientations import apply_orientation
 
-    turn = io_orientation(image.affine)
-    shape = [0] * len(image.shape)
-    for size, axis in zip(image.shape, turn[:, 0], strict=True):
-        shape[int(axis)] = size
-    return Grid(tuple(shape), image.affine @ inv_ornt_aff(turn, image.shape))
+    return Image(np.ascontiguousarray(apply_orientation(image.array, axes)), image.grid.turned(axes).affine)
 
 
 def mirrored(image: Image) -> Image:
@@ -58,24 +38,6 @@ def mirrored(image: Image) -> Image:
     The affine stays, so that a left knee comes to lie where a right knee of the same scanner position would.
     """
     return Image(np.ascontiguousarray(image.array[::-1]), image.affine)
-
-
-def mirror_matrix(image: Image) -> np.ndarray:
-    """Affine from RAS millimetres of `mirrored(image)` to those of `image`; it is its own inverse."""
-    flip = np.eye(len(image.affine))
-    flip[0, 0], flip[0, -1] = -1, image.shape[0] - 1
-    return image.affine @ flip @ np.linalg.inv(image.affine)
-
-
-def same_geometry(one: Image | Grid, other: Image | Grid, tolerance: float = 0.1) -> bool:
-    """Whether two images have one shape and their corners agree to `tolerance` of a voxel."""
-    if one.shape != other.shape:
-        return False
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in one.shape], [1], indexing="ij")).reshape(
-        len(one.affine), -1
-    )
-    distance = np.linalg.norm((one.affine - other.affine) @ corners, axis=0).max()
-    return bool(distance <= tolerance * one.spacing.min())
 
 
 def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
@@ -101,10 +63,8 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
     resample.SetOutputSpacing(factors.tolist())
     resample.SetOutputOrigin(((factors - 1) / 2).tolist())
     resample.SetInterpolator(SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear)
-    scale = np.diag([*factors, 1.0])
-    scale[:-1, -1] = (factors - 1) / 2
     new = np.ascontiguousarray(SimpleITK.GetArrayFromImage(resample.Execute(source)).T)
-    return Image(new, image.affine @ scale)
+    return Image(new, image.grid.resampled(shape).affine)
 
 
 def block_means(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
@@ -138,6 +98,4 @@ def padded(image: Image, shape: Shape, mode: str = "constant") -> Image:
     kept = image.array[tuple(slice(max(-b, 0), max(-b, 0) + n) for b, n in zip(offset, shape, strict=True))]
     inside = field_of_view(offset, image.shape, shape)
     array = np.pad(kept, [(first, n - end) for (first, end), n in zip(inside, shape, strict=True)], mode=mode)
-    shift = np.eye(len(image.affine))
-    shift[:-1, -1] = [-b for b in offset]
-    return Image(array, image.affine @ shift)
+    return Image(array, image.grid.part([-b for b in offset], shape).affine)

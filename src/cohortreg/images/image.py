@@ -1,8 +1,10 @@
-"""What an image is in memory, and where its voxels lie: no file, and no library but NumPy."""
+"""What an image is in memory: no file, and no library but NumPy."""
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from cohortreg.images.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,11 @@ class Image:
         return self.array.shape
 
     @property
-    def spacing(self) -> np.ndarray:
-        """Size of a voxel along each array axis, in millimetres, [dim]."""
-        return np.linalg.norm(self.affine[:-1, :-1], axis=0)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where an image's voxels lie, without their values: its shape, and its affine as an `Image` has it."""
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
+    def grid(self) -> Grid:
+        """Where the voxels lie, with every conversion of coordinates."""
+        return Grid(self.shape, self.affine)
 
     @property
     def spacing(self) -> np.ndarray:
-        """Size of a voxel along each array axis, in millimetres, [dim]."""
-        return np.linalg.norm(self.affine[:-1, :-1], axis=0)
+        """Size of a voxel along each array axis in millimetres, [dim]."""
+        return self.grid.spacing

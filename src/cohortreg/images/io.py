@@ -12,9 +12,10 @@ import numpy as np
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import check_whole, whole
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
+from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
-from cohortreg.images.image import Grid, Image
-from cohortreg.images.itk import LPS_TO_RAS, ras_affine
+from cohortreg.images.image import Image
+from cohortreg.images.itk import to_sitk
 from cohortreg.images.stored import cut_short, no_image
 
 WRITTEN_BY_NIBABEL, WRITTEN_BY_ITK = (".nii", ".nii.gz"), (".mha", ".nrrd")
@@ -31,7 +32,7 @@ def read_grid(path: Path | str) -> Grid:
     if len(shape) != 3:
         raise BadImage(f"{path} is not 3D; give a 3D image.")
     _check_affine(path, affine)
-    return Grid(tuple(shape), affine)
+    return Grid(shape, affine)
 
 
 def read_image(path: Path | str) -> Image:
@@ -119,35 +120,18 @@ def write_image(path: Path | str, image: Image) -> None:
 
     .nii.gz, .nii, .mha, .nrrd; raises UserError for another name.
     """
-    import nibabel
-
     path = Path(path)
     check_image_name(path)
-    if path.name.endswith(WRITTEN_BY_ITK):
-        _write_by_itk(path, image)
-        return
-    axes = [*range(len(image.affine) - 1), 3]
-    affine = np.eye(4)
-    affine[np.ix_(axes, axes)] = image.affine
-    nifti = nibabel.Nifti1Image(image.array, affine, dtype=image.array.dtype)
-    nifti.set_sform(affine, code=1)
-    nifti.set_qform(affine, code=1)
-    nifti.header.set_xyzt_units("mm")
     with whole(path) as beside:
-        nibabel.save(nifti, beside)
+        if path.name.endswith(WRITTEN_BY_ITK):
+            import SimpleITK
 
+            written = to_sitk(image.array, image.grid, image.array.dtype)
+            SimpleITK.WriteImage(written, str(beside), useCompression=True)
+        else:
+            from cohortreg.images.nifti import to_nifti
 
-def _write_by_itk(path: Path, image: Image) -> None:
-    import SimpleITK
-
-    dim = len(image.affine) - 1
-    written = SimpleITK.GetImageFromArray(np.ascontiguousarray(image.array.T))
-    matrix = LPS_TO_RAS[: dim + 1, : dim + 1] @ image.affine  # it is its own inverse
-    written.SetOrigin(matrix[:dim, dim].tolist())
-    written.SetSpacing(image.spacing.tolist())
-    written.SetDirection((matrix[:dim, :dim] / image.spacing).flatten().tolist())
-    with whole(path) as beside:
-        SimpleITK.WriteImage(written, str(beside), useCompression=True)
+            to_nifti(image.array, image.grid).to_filename(beside)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +144,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise BadImage(
             f"{path} has {size} voxels; give a 2D or 3D image (of a time series, one volume as its own file)."
         )
-    affine = _of_axes(affine, array.ndim, path)
+    _check_axial(path, affine, array.ndim)
+    affine = Grid.from_nifti(array.shape, affine).affine
     if array.dtype.kind not in "uif":
         raise BadImage(f"{path} has voxels of type {array.dtype}; give an image of one real number a voxel.")
     _check_affine(path, affine)
@@ -193,10 +178,9 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
         found, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
     except RuntimeError as error:  # whatever a damaged header sets off, the file cannot be used
         raise no_image(path) from error
-    if found["values"] > 1:
+    if found.pop("values") > 1:
         raise BadImage(f"{path} has several values a voxel; give one real number a voxel, of a picture grey.")
-    affine = ras_affine(found["direction"], found["spacing"], found["origin"])
-    return tuple(found["size"]), affine, arrays[0].T if voxels else None
+    return tuple(found["size"]), Grid.from_itk(**found).affine, arrays[0].T if voxels else None
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:
@@ -210,12 +194,10 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
         raise nifti.sheared(path)
 
 
-def _of_axes(affine: np.ndarray, dim: int, path: Path) -> np.ndarray:
-    """The affine of an array's first axes; raises BadImage where they lead out of right and anterior."""
+def _check_axial(path: Path, affine: np.ndarray, dim: int) -> None:
+    """Raise BadImage where an array's first axes lead out of right and anterior."""
     if np.abs(affine[dim:-1, :dim]).max(initial=0) > 1e-3 * np.abs(affine[:dim, :dim]).max():
         raise BadImage(
             f"{path} is a slice that is not axial, for which 2D coordinates, right and anterior, have no place; "
             "save it as PNG, TIFF or a 2D MetaImage."
         )
-    kept = [*range(dim), len(affine) - 1]
-    return affine[np.ix_(kept, kept)]

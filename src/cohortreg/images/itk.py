@@ -4,34 +4,45 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cohortreg.errors import BadImage
+from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import allow
 from cohortreg.images.headers import check_text_header, check_voxels
 from cohortreg.images.stored import check_size, no_image, read_through
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 #: ITK's readers of formats of which can be told whether a file is whole.
 READERS = (
     "MetaImageIO", "NrrdImageIO", "TIFFImageIO", "LSMImageIO", "PNGImageIO", "JPEGImageIO", "BMPImageIO",
     "JPEG2000ImageIO", "HDF5ImageIO", "MINCImageIO", "GiplImageIO", "GDCMImageIO",
 )  # fmt: skip
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its first three rows and columns are those of two dimensions
 
 
-def ras_affine(direction: Sequence[float], spacing: Sequence[float], origin: Sequence[float]) -> np.ndarray:
-    """(dim + 1, dim + 1) from voxel indices to RAS millimetres, of ITK's dim x dim, dim and dim numbers in LPS.
+def itk_geometry(image: "sitk.Image | sitk.ImageFileReader") -> dict[str, tuple]:
+    """What `Grid.from_itk` takes, of SimpleITK's image or of a reader that has read a header."""
+    named = {"size": image.GetSize(), "spacing": image.GetSpacing()}
+    return named | {"origin": image.GetOrigin(), "direction": image.GetDirection()}
 
-    dim: 2 or 3; of more axes, the fourth of which is time, the first three count.
-    """
-    whole, dim = len(spacing), min(len(spacing), 3)
-    affine = np.eye(dim + 1)
-    affine[:dim, :dim] = (np.reshape(direction, (whole, whole)) * np.asarray(spacing))[:dim, :dim]
-    affine[:dim, dim] = origin[:dim]
-    return LPS_TO_RAS[: dim + 1, : dim + 1] @ affine
+
+def to_sitk(array: np.ndarray, grid: Grid, dtype: np.typing.DTypeLike = np.float32) -> "sitk.Image":
+    """An image [*grid.shape], or vectors [dim, *grid.shape] in LPS, as SimpleITK's image of a type."""
+    import SimpleITK as sitk
+
+    is_vector = array.ndim > len(grid.shape)
+    # SimpleITK's memory runs k, j, i, and then over the components.
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T, dtype=dtype), isVector=is_vector)
+    image.SetOrigin(grid.origin)
+    image.SetSpacing(grid.spacing)
+    image.SetDirection(grid.direction.flatten())
+    return image
 
 
 @contextlib.contextmanager
@@ -88,13 +99,7 @@ def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
                 check_size(file, file.stat().st_size, needed, math.prod(size), compressed=True)
                 check_voxels(file, name, needed)
             allow(4 * needed)  # ITK's, as it is and unpacked, and NumPy's
-            found = {
-                "size": size,
-                "spacing": reader.GetSpacing(),
-                "origin": reader.GetOrigin(),
-                "direction": reader.GetDirection(),
-                "values": values,
-            }
+            found = itk_geometry(reader) | {"values": values}
             return found, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
         except RuntimeError as error:
             if "allocate" in str(error) or "bad_alloc" in str(error):
@@ -115,5 +120,6 @@ def direction(path: str) -> tuple[list[list[float]], list[np.ndarray]]:
         except RuntimeError as error:
             read_through(Path(path))
             raise no_image(Path(path)) from error
-    affine = ras_affine(reader.GetDirection(), [1.0] * reader.GetDimension(), [0.0] * reader.GetDimension())
-    return affine[:-1, :-1].tolist(), []
+    unit = {"spacing": [1.0] * reader.GetDimension(), "origin": [0.0] * reader.GetDimension()}
+    grid = Grid.from_itk(**itk_geometry(reader) | unit)
+    return grid.affine[:-1, :-1].tolist(), []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from nibabel.analyze import AnalyzeHeader
-from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+from nibabel.nifti1 import Nifti1Header, Nifti1Image, Nifti1PairHeader
 from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
@@ -20,6 +20,7 @@ from nibabel.volumeutils import apply_read_scaling
 
 from cohortreg.errors import BadImage
 from cohortreg.files import check_file
+from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
 from cohortreg.images.stored import (
     beginning,
@@ -229,6 +230,15 @@ def _qform(header: Nifti1Header) -> np.ndarray:
         if np.abs(other - affine).max() < 1e-6 * np.abs(affine[:3, :3]).max():
             return other
     return affine
+
+
+def to_nifti(array: np.ndarray, grid: Grid) -> Nifti1Image:
+    """An array on a grid as nibabel's image of the array's own type, with one geometry for every program."""
+    image = Nifti1Image(array, grid.nifti_affine, dtype=array.dtype)
+    image.set_sform(grid.nifti_affine, code=1)
+    image.set_qform(grid.nifti_affine, code=1)
+    image.header.set_xyzt_units("mm")
+    return image
 
 
 def has_right_angles(affine: np.ndarray) -> bool:

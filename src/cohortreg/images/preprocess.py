@@ -51,12 +51,12 @@ def read_labelled(
         return image, None
     label = read_label(label_path)
     straight = geometry.canonical(image)
-    if label.array.ndim != image.array.ndim or not geometry.same_geometry(
-        straight, geometry.aligned(label, straight)
+    if label.array.ndim != image.array.ndim or not straight.grid.matches(
+        geometry.aligned(label, straight).grid
     ):
         raise BadImage(
             f"{label_path} has another geometry than its image {image_path} "
-            f"({_geometry(label)}; {_geometry(image)}); resample the label onto the image."
+            f"({label.grid}; {image.grid}); resample the label onto the image."
         )
     present = set(np.unique(label.array).tolist())
     missing = [
@@ -106,13 +106,13 @@ def preprocess(
     record = {
         "source_shape": list(image.shape),
         "source_affine": image.affine.tolist(),
-        "source_orientation": geometry.orientation(image),
+        "source_orientation": image.grid.orientation,
         "mirrored": side != "" and side == settings.mirror,
         "to_source": np.eye(len(image.affine)).tolist(),
     }
     both = oriented(image, label)
     if record["mirrored"]:
-        record["to_source"] = geometry.mirror_matrix(both[0]).tolist()
+        record["to_source"] = both[0].grid.mirror.tolist()
         both = [geometry.mirrored(volume) for volume in both]
     both[0], values = normalised(both[0], settings.percentiles)
     record["percentiles"] = {f"{p:g}": v for p, v in zip(settings.percentiles, values, strict=True)}
@@ -132,10 +132,3 @@ def preprocess(
             both[1] = geometry.resampled(both[1], grid, nearest=True)
     record |= {"shape": list(both[0].shape), "affine": both[0].affine.tolist()}
     return both[0], both[1] if label is not None else None, record
-
-
-def _geometry(image: Image) -> str:
-    """Shape, voxel size and origin, for an error message."""
-    sizes = " x ".join(map(str, image.shape)), " x ".join(f"{s:.3g}" for s in image.spacing)
-    origin = ", ".join(f"{o:.1f}" for o in image.affine[:-1, -1])
-    return f"{sizes[0]} voxels of {sizes[1]} mm from ({origin})"

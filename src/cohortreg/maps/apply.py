@@ -1,14 +1,14 @@
 """A transform applied: to images and label maps, on any grid, and to points."""
 
-from itertools import product
-
 import numpy as np
 import SimpleITK as sitk
 
 from cohortreg.errors import UserError
-from cohortreg.images.io import MOST_LABEL, Image, label_type
+from cohortreg.images.grid import Grid
+from cohortreg.images.image import Image
+from cohortreg.images.io import MOST_LABEL, label_type
+from cohortreg.images.itk import to_sitk
 from cohortreg.maps.exchange import Pair
-from cohortreg.maps.transforms import Grid, itk_geometry, to_sitk
 
 
 def warp(
@@ -23,21 +23,20 @@ def warp(
     Raises UserError where it leads nowhere into the image, or where no type holds the labels and the background.
     """
     dtype = _holding(image.array.dtype, background)
-    origin, spacing, direction = itk_geometry(grid)
     resample = sitk.ResampleImageFilter()
-    resample.SetSize([int(n) for n in grid.shape])
-    resample.SetOutputOrigin(origin)
-    resample.SetOutputSpacing(spacing)
-    resample.SetOutputDirection(direction.flatten().tolist())
+    resample.SetSize(grid.shape)
+    resample.SetOutputOrigin(grid.origin)
+    resample.SetOutputSpacing(grid.spacing)
+    resample.SetOutputDirection(grid.direction.flatten())
     resample.SetTransform(transform)
     resample.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
     resample.SetDefaultPixelValue(background)
     # float32 would round labels above 2^24, which atlases have.
-    given = to_sitk(image.array, Grid.of(image), np.float64 if nearest else np.float32)
+    given = to_sitk(image.array, image.grid, np.float64 if nearest else np.float32)
     warped = sitk.GetArrayFromImage(resample.Execute(given)).T
     if (warped == background).all() and not (image.array == background).all():
         check_overlap(image, transform, grid)
-    return Image(np.ascontiguousarray(warped).astype(dtype, copy=False), np.asarray(grid.affine))
+    return Image(np.ascontiguousarray(warped).astype(dtype, copy=False), grid.affine)
 
 
 def _holding(dtype: np.dtype, background: float) -> np.dtype:
@@ -88,9 +87,8 @@ def check_axes(transform: sitk.Transform, **grids: Grid) -> None:
 def check_overlap(image: Image, transform: sitk.Transform, grid: Grid) -> None:
     """Raise UserError where no point of the grid is mapped into the image: it is not what the transform is for."""
     steps = [np.linspace(0, n - 1, min(n, 16)) for n in grid.shape]
-    points = _lps(np.array(list(product(*steps))), grid)
-    index = _voxels(move(points, transform), Grid.of(image))
-    if not ((index > -0.5) & (index < np.array(image.shape) - 0.5)).all(1).any():
+    index = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, len(steps))
+    if not image.grid.contains(move(grid.points(index), transform)).any():
         raise UserError(
             "no point of the fixed image's grid is mapped into the image: the transform was made for another one."
         )
@@ -101,9 +99,9 @@ def check_made_for(image: Image, pair: Pair, tolerance: float = 1.0) -> None:
 
     Label maps and copies of another resolution do: their outer edges agree to `tolerance` of the coarser voxels.
     """
-    grid = Grid.of(image)
-    outer = [_outer_corners(each) for each in (grid, pair.moving)]
-    voxel = max(np.linalg.norm(each.affine[:-1, :-1], axis=0).max() for each in (grid, pair.moving))
+    grid = image.grid
+    outer = [each.points(each.corners()) for each in (grid, pair.moving)]
+    voxel = max(each.spacing.max() for each in (grid, pair.moving))
     apart = np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max()
     if apart > tolerance * voxel:
         raise UserError(
@@ -125,31 +123,10 @@ def mirrors(transform: sitk.Transform, grid: Grid | None = None) -> bool:
     dim = transform.GetDimension()
     index = np.vstack([np.zeros(dim), 0.5 * np.eye(dim)])
     # From the middle half way to the border, so that a fold at one place does not decide.
-    points = _lps((np.array(grid.shape) - 1) * (index + 1) / 2, grid) if grid else index
+    points = grid.points((np.array(grid.shape) - 1) * (index + 1) / 2) if grid else index
     moved = move(points, transform)
     turned = np.linalg.det(moved[1:] - moved[0]) * np.linalg.det(points[1:] - points[0])
     return bool(turned < 0)
-
-
-def outside(points: np.ndarray, grid: Grid) -> np.ndarray:
-    """Which of the points [n, dim], LPS millimetres, lie beyond the voxels of a grid, where its field says nothing."""
-    index = _voxels(points, grid)
-    return ~((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all(1)
-
-
-def _outer_corners(grid: Grid) -> np.ndarray:
-    return _lps(np.array(list(product(*((-0.5, n - 0.5) for n in grid.shape)))), grid)
-
-
-def _lps(index: np.ndarray, grid: Grid) -> np.ndarray:
-    """Voxel indices [n, dim] in LPS millimetres."""
-    return index @ grid.voxel_to_lps[:-1, :-1].T + grid.voxel_to_lps[:-1, -1]
-
-
-def _voxels(points: np.ndarray, grid: Grid) -> np.ndarray:
-    """LPS millimetres [n, dim] in voxel indices."""
-    matrix = np.linalg.inv(grid.voxel_to_lps)
-    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
 
 
 def _described(grid: Grid) -> str:

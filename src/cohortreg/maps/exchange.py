@@ -15,20 +15,14 @@ import SimpleITK as sitk
 
 from cohortreg.errors import UserError
 from cohortreg.files import check_whole, whole
-from cohortreg.images.geometry import same_geometry
+from cohortreg.images.grid import RAS_LPS, Grid
 from cohortreg.images.guarded import call
-from cohortreg.images.itk import quiet_itk, ras_affine
+from cohortreg.images.itk import itk_geometry, quiet_itk, to_sitk
+from cohortreg.images.nifti import to_nifti
 from cohortreg.maps import niftyreg
 from cohortreg.maps.raw import in_voxels
 from cohortreg.maps.sealed import open_nifti, read_whole, seal
-from cohortreg.maps.transforms import (
-    Grid,
-    Transform,
-    check_perpendicular,
-    field_of,
-    from_sitk,
-    to_sitk,
-)
+from cohortreg.maps.transforms import Transform, check_perpendicular, field_of, from_sitk
 
 FIELDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 ITK_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
@@ -100,13 +94,7 @@ def write_field(path: Path, field: Transform, pair: Pair) -> None:
     vectors = np.moveaxis(field.displacement, 0, -1)
     while vectors.ndim < 5:
         vectors = vectors[..., None, :]  # space has three axes there, and time one
-    affine = np.eye(4)
-    dim = len(field.grid.shape)
-    affine[:dim, :dim], affine[:dim, 3] = field.grid.affine[:dim, :dim], field.grid.affine[:dim, dim]
-    nifti = nibabel.Nifti1Image(vectors, affine)
-    nifti.set_sform(affine, code=1)
-    nifti.set_qform(affine, code=1)
-    nifti.header.set_xyzt_units("mm")
+    nifti = to_nifti(vectors, field.grid)
     nifti.header.set_intent("vector")
     note = {name: _described(getattr(pair, name)) for name in ("moving", "fixed")}
     content = json.dumps({"cohortreg": note}).encode()
@@ -230,7 +218,7 @@ def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
         return niftyreg.transform_of(path, image), None
     displacement = np.moveaxis(vectors.reshape(*vectors.shape[:dim], dim), -1, 0).astype(np.float32)
     if int(image.header["intent_code"]) == _DISPLACEMENT_VECTOR:
-        displacement[:2] *= -1  # in RAS, as the standard has it
+        displacement[RAS_LPS[:dim] < 0] *= -1  # in RAS, as the standard has it
     field, pair = Transform(np.ascontiguousarray(displacement), _grid(path, image, dim)), _pair(image)
     _check_finite(path, field)
     if pair is None:
@@ -255,14 +243,11 @@ def _grid(path: Path, image: nibabel.Nifti1Image, dim: int) -> Grid:
             f"{path} has a geometry that ITK does not read, such as a shear, so that no program that applies its "
             "fields does; write it on another grid."
         ) from error
-    affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
-    kept = [*range(dim), len(affine) - 1]
-    theirs = Grid(tuple(reader.GetSize()[:dim]), affine[np.ix_(kept, kept)])
+    theirs = Grid.from_itk(**itk_geometry(reader))
+    theirs = Grid.from_nifti(theirs.shape[:dim], theirs.affine)
     # Mostly what the header says, to rounding errors, which would put points at an image's very edge outside of it.
-    ours = Grid(
-        theirs.shape, np.asarray(image.affine, dtype=np.float64)[np.ix_([*range(dim), 3], [*range(dim), 3])]
-    )
-    return ours if same_geometry(ours, theirs, tolerance=1e-3) else theirs
+    ours = Grid.from_nifti(theirs.shape, image.affine)
+    return ours if ours.matches(theirs, tolerance=1e-3) else theirs
 
 
 def _check_not_fsl(path: Path, image: nibabel.Nifti1Image) -> None:
@@ -285,15 +270,16 @@ def _check_not_positions(path: Path, field: Transform) -> None:
     Those of points grow as the coordinates do, in RAS or LPS. A displacement that does would have no inverse, or make
     the image twice as large.
     """
-    matrix = field.grid.voxel_to_lps
     dim = len(field.grid.shape)
     some = [np.arange(0, n, max(1, n // 8)) for n in field.grid.shape]
     index = np.stack(np.meshgrid(*some, indexing="ij"), -1).reshape(-1, dim)
-    points = index @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    points = field.grid.points(index)
     vectors = field.displacement[:, *index.T].T
     growth = np.linalg.lstsq(points - points.mean(0), vectors - vectors.mean(0), rcond=None)[0].T
-    ras = np.diag([-1.0, -1.0, 1.0][:dim])
-    if np.linalg.norm(growth - ras, 2) < 0.7 or np.linalg.norm(growth - np.eye(dim), 2) < 0.5:
+    if (
+        np.linalg.norm(growth - np.diag(RAS_LPS[:dim]), 2) < 0.7
+        or np.linalg.norm(growth - np.eye(dim), 2) < 0.5
+    ):
         raise UserError(
             f"{path} has vectors that look like points rather than displacements; write it as a displacement field, "
             "or, if it is one, in another format, such as .mha."
@@ -330,4 +316,4 @@ def _grid_of(described: dict) -> Grid:
 
 
 def _described(grid: Grid) -> dict:
-    return {"shape": list(grid.shape), "affine": np.asarray(grid.affine).tolist()}
+    return {"shape": list(grid.shape), "affine": grid.affine.tolist()}

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.maps.transforms import Grid, Transform
+from cohortreg.maps.transforms import Transform
 
 
 def imaged(image: Image, affine: np.ndarray) -> Image:
@@ -14,15 +15,13 @@ def imaged(image: Image, affine: np.ndarray) -> Image:
     voxel on voxel. The margin is no picture of anything: given to a tool, its edge is aligned with as if it were.
     """
     box = image.field_of_view or [[0, size] for size in image.shape]
-    moved = np.array(affine, dtype=np.float64)
-    moved[:-1, -1] += moved[:-1, :-1] @ [start for start, _ in box]
-    return Image(image.array[tuple(slice(start, stop) for start, stop in box)], moved)
+    array = image.array[tuple(slice(start, stop) for start, stop in box)]
+    return Image(array, Grid(image.shape, affine).part([start for start, _ in box], array.shape).affine)
 
 
 def continued(transform: Transform, grid: Grid) -> Transform:
     """A field on a box of a grid as a field on the whole grid: beyond the box, what it is at the box's border."""
-    corner = np.linalg.inv(grid.affine) @ transform.grid.affine[:, -1]
-    starts = np.rint(corner[:-1]).astype(int).tolist()
+    starts = np.rint(grid.indices(transform.grid.origin)).astype(int).tolist()
     sizes = zip(starts, transform.grid.shape, grid.shape, strict=True)
     margins = [(start, whole - part - start) for start, part, whole in sizes]
     return Transform(np.pad(transform.displacement, [(0, 0), *margins], mode="edge"), grid)

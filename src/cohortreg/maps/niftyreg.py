@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from cohortreg.errors import UserError
+from cohortreg.images.grid import RAS_LPS, Grid
 from cohortreg.maps.grids import identity_map
-from cohortreg.maps.transforms import Grid, Transform, apply_affine
+from cohortreg.maps.transforms import Transform, apply_affine
 
 # What NiftyReg calls DEF_FIELD and DISP_FIELD, in the header's intent_p1; its intent_name.
 DEFORMATION, DISPLACEMENT = 0, 1
@@ -30,11 +31,10 @@ def transform_of(path: Path, field: nibabel.Nifti1Image) -> Transform:
     dense = field.ndim == 5 and field.shape[3:] in ((1, 3), (1, 2)) and (dim == 3 or field.shape[2] == 1)
     if not dense or kind not in (DEFORMATION, DISPLACEMENT):
         raise UserError(f"{path}: not a dense field of NiftyReg; convert it with reg_transform -def")
-    kept = [*range(dim), 3]
-    grid = Grid(field.shape[:dim], np.asarray(field.affine, dtype=np.float64)[np.ix_(kept, kept)])
+    grid = Grid.from_nifti(field.shape[:dim], field.affine)
     values = np.asarray(field.dataobj, dtype=np.float64).reshape(*grid.shape, dim)
     vectors = torch.from_numpy(values).movedim(-1, 0)
-    to_lps = torch.tensor([-1.0, -1.0, 1.0][:dim], dtype=torch.float64).reshape(dim, *[1] * dim)
+    to_lps = torch.from_numpy(RAS_LPS[:dim]).reshape(dim, *[1] * dim)
     if kind == DEFORMATION:
         centres = apply_affine(grid.unit_to_lps, identity_map(grid.shape, dtype=torch.float64))[0]
         return Transform((to_lps * vectors - centres).float().numpy(), grid)

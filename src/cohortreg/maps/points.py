@@ -12,6 +12,7 @@ import numpy as np
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole, write_json
+from cohortreg.images.grid import RAS_LPS
 
 #: Given points [n, 3] and returning as many, both LPS millimetres.
 Mover = Callable[[np.ndarray], np.ndarray]
@@ -45,7 +46,7 @@ def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors
 
 def _in_frame(points: np.ndarray, mover: Mover, frame: str) -> np.ndarray:
     """Points of a frame, "LPS" or "RAS", moved, in the same frame."""
-    flip = np.array([-1.0, -1.0, 1.0]) if frame.upper() == "RAS" else np.ones(3)
+    flip = RAS_LPS if frame.upper() == "RAS" else np.ones(3)
     return mover(points * flip) * flip
 
 

@@ -7,12 +7,13 @@ images to the raw ones, and u the displacement field, the raw transform is x -> 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
 
-from cohortreg.maps.transforms import Grid, Transform, to_sitk
+from cohortreg.images.grid import RAS_LPS, Grid
+from cohortreg.images.itk import to_sitk
+from cohortreg.maps.transforms import Transform
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Source:
     @classmethod
     def of(cls, record: Mapping) -> "Source":
         """The source of an image, from what preprocessing recorded of it."""
-        grid = Grid(tuple(record["source_shape"]), np.array(record["source_affine"]))
+        grid = Grid(record["source_shape"], record["source_affine"])
         return cls(grid, np.array(record["to_source"]))
 
 
@@ -51,17 +52,14 @@ def covering(transform: Transform, grid: Grid) -> Transform:
 
     What is added repeats the border. ITK's displacement is zero beyond a field, from half a voxel outside of it.
     """
-    corners = np.array([[*corner, 1] for corner in product(*((-0.5, n - 0.5) for n in grid.shape))])
-    indices = corners @ (np.linalg.inv(transform.grid.affine) @ grid.affine).T
-    low, high = indices[:, :-1].min(0), indices[:, :-1].max(0)
+    indices = transform.grid.indices(grid.points(grid.corners()))
+    low, high = indices.min(0), indices.max(0)
     # A thousandth of a voxel less, or rounding errors would add a layer where both end at the same place.
     before = np.maximum(np.ceil(-0.5 - low - 1e-3), 0).astype(int)
     behind = np.maximum(np.ceil(high - np.array(transform.grid.shape) + 0.5 - 1e-3), 0).astype(int)
     padding = [(0, 0), *zip(before.tolist(), behind.tolist(), strict=True)]
     displacement = np.pad(transform.displacement, padding, mode="edge")
-    affine = np.array(transform.grid.affine, dtype=np.float64)
-    affine[:-1, -1] -= affine[:-1, :-1] @ before
-    return Transform(displacement, Grid(displacement.shape[1:], affine))
+    return Transform(displacement, transform.grid.part(-before, displacement.shape[1:]))
 
 
 def in_voxels(transform: Transform, moving: Grid) -> np.ndarray:
@@ -70,7 +68,7 @@ def in_voxels(transform: Transform, moving: Grid) -> np.ndarray:
     At each voxel index of the fixed image, the index of the matching point in the moving image less the fixed one's.
     """
     dim = len(transform.grid.shape)
-    to_moving = np.linalg.inv(moving.voxel_to_lps)
+    to_moving = moving.lps_to_voxel
     both = to_moving @ transform.grid.voxel_to_lps
     result = np.einsum("ij,j...->i...", to_moving[:dim, :dim].astype(np.float32), transform.displacement)
     index = np.meshgrid(
@@ -86,7 +84,7 @@ def in_voxels(transform: Transform, moving: Grid) -> np.ndarray:
 def _affine(matrix: np.ndarray) -> sitk.AffineTransform:
     """ITK's transform of a matrix [dim + 1, dim + 1] between points in RAS millimetres."""
     dim = len(matrix) - 1
-    flip = np.diag([-1.0, -1.0, *[1.0] * (dim - 1)])
+    flip = np.diag([*RAS_LPS[:dim], 1.0])
     lps = flip @ matrix @ flip
     affine = sitk.AffineTransform(dim)
     affine.SetMatrix(lps[:dim, :dim].flatten().tolist())

@@ -1,8 +1,8 @@
 """Displacement fields on disk: millimetres in ITK's physical space (LPS), from the fixed to the moving image.
 
-This is the only place where unit coordinates, voxels and millimetres become each other. A file holds, at every
-voxel centre x of the fixed image's grid, the vector that leads to the matching point of the moving image, so
-that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with it as it is.
+A file holds, at every voxel centre x of the fixed image's grid, the vector that leads to the matching point of the
+moving image, so that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with it as it is. Here such
+fields become those of unit coordinates, and back, by the matrices of `Grid`.
 """
 
 from dataclasses import dataclass
@@ -15,39 +15,13 @@ from torch import Tensor
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
-from cohortreg.images import image as images
-from cohortreg.images.image import Image
+from cohortreg.images.grid import Grid
+from cohortreg.images.itk import itk_geometry, to_sitk
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.maps.sealed import is_finite, read_whole, seal
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
-
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def _ras_to_lps(affine: np.ndarray) -> np.ndarray:
-    """An affine to RAS millimetres as one to LPS millimetres, or back; of two dimensions or three."""
-    return _RAS_TO_LPS[: len(affine), : len(affine)] @ affine
-
-
-class Grid(images.Grid):
-    """Where the voxels of an image lie, as `images.image.Grid` has it, in ITK's space."""
-
-    @classmethod
-    def of(cls, image: Image) -> "Grid":
-        """The grid of an image."""
-        return cls(image.shape, image.affine)
-
-    @property
-    def voxel_to_lps(self) -> np.ndarray:
-        """[dim + 1, dim + 1], voxel index to LPS millimetres."""
-        return _ras_to_lps(self.affine)
-
-    @property
-    def unit_to_lps(self) -> np.ndarray:
-        """[dim + 1, dim + 1], unit coordinates to LPS millimetres."""
-        return self.voxel_to_lps @ np.diag([*(n - 1.0 for n in self.shape), 1.0])
 
 
 @dataclass(frozen=True)
@@ -90,7 +64,7 @@ def to_unit(transform: Transform, target: Grid) -> Tensor:
     centres = identity_map(transform.grid.shape, dtype=torch.float64)
     points = apply_affine(transform.grid.unit_to_lps, centres)
     points = points + torch.from_numpy(transform.displacement)[None].double()
-    return apply_affine(np.linalg.inv(target.unit_to_lps), points)
+    return apply_affine(target.lps_to_unit, points)
 
 
 def displacement_in_unit(transform: Transform, target: Grid) -> Tensor:
@@ -111,46 +85,20 @@ def voxels_to_unit(displacement: Tensor) -> Tensor:
     return displacement * voxel_size(displacement.shape[2:], like=displacement)
 
 
-def itk_geometry(grid: Grid) -> tuple[list[float], list[float], np.ndarray]:
-    """Origin and spacing in LPS millimetres, and direction cosines [dim, dim], one column an axis: ITK's, and ANTs'."""
-    matrix = grid.voxel_to_lps
-    spacing = np.linalg.norm(matrix[:-1, :-1], axis=0)
-    return matrix[:-1, -1].tolist(), spacing.tolist(), matrix[:-1, :-1] / spacing
-
-
-def to_sitk(array: np.ndarray, grid: Grid, dtype: np.typing.DTypeLike = np.float32) -> "sitk.Image":
-    """An image [*grid.shape], or vectors [dim, *grid.shape] in LPS, as SimpleITK's image of a type."""
-    import SimpleITK as sitk
-
-    is_vector = array.ndim > len(grid.shape)
-    # SimpleITK's memory runs k, j, i, and then over the components.
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T, dtype=dtype), isVector=is_vector)
-    origin, spacing, direction = itk_geometry(grid)
-    image.SetOrigin(origin)
-    image.SetSpacing(spacing)
-    image.SetDirection(direction.flatten().tolist())
-    return image
-
-
 def from_sitk(field: "sitk.Image") -> Transform:
     """SimpleITK's displacement field as a transform."""
     import SimpleITK as sitk
 
-    dim = field.GetDimension()
-    matrix = np.eye(dim + 1)
-    matrix[:dim, :dim] = np.reshape(field.GetDirection(), (dim, dim)) * field.GetSpacing()
-    matrix[:dim, dim] = field.GetOrigin()
     displacement = sitk.GetArrayFromImage(field).T.astype(np.float32)
-    return Transform(np.ascontiguousarray(displacement), Grid(tuple(field.GetSize()), _ras_to_lps(matrix)))
+    return Transform(np.ascontiguousarray(displacement), Grid.from_itk(**itk_geometry(field)))
 
 
 def field_of(transform: "sitk.Transform", grid: Grid) -> Transform:
     """The displacement field on a grid of any map of SimpleITK's between points in LPS millimetres."""
     import SimpleITK as sitk
 
-    origin, spacing, direction = itk_geometry(grid)
     field = sitk.TransformToDisplacementField(
-        transform, sitk.sitkVectorFloat64, grid.shape, origin, spacing, direction.flatten().tolist()
+        transform, sitk.sitkVectorFloat64, grid.shape, grid.origin, grid.spacing, grid.direction.flatten()
     )
     return from_sitk(field)
 
@@ -202,9 +150,8 @@ def check_perpendicular(path: Path, grid: Grid, tolerance: float = 0.1) -> None:
 
     tolerance: of the voxel, by which the far corners may be off then.
     """
-    _, spacing, directions = itk_geometry(grid)
-    skew = np.abs(directions.T @ directions - np.eye(len(directions))).max()
-    if skew * np.linalg.norm(np.multiply(grid.shape, spacing)) > tolerance * min(spacing):
+    skew = np.abs(grid.direction.T @ grid.direction - np.eye(len(grid.shape))).max()
+    if skew * np.linalg.norm(grid.shape * grid.spacing) > tolerance * grid.spacing.min():
         raise UserError(
             f"{path} cannot be written: the axes of the fixed image are not at right angles (its affine has a shear), "
             "which ITK does not know; resample the image onto a grid without shear."

@@ -9,8 +9,9 @@ import SimpleITK as sitk
 from cohortreg.errors import UserError
 from cohortreg.files import digest
 from cohortreg.images.image import Image
+from cohortreg.images.itk import to_sitk
 from cohortreg.maps.imaged import imaged
-from cohortreg.maps.transforms import Grid, displacement_in_unit, field_of, to_sitk
+from cohortreg.maps.transforms import displacement_in_unit, field_of
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
@@ -61,10 +62,9 @@ class Affine:
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))
-        affine = self.optimise(*(to_sitk(part.array, Grid.of(part)) for part in parts))
-        grid = Grid.of(fixed)
+        affine = self.optimise(*(to_sitk(part.array, part.grid) for part in parts))
         forward, inverse = (
-            displacement_in_unit(field_of(transform, grid), grid)
+            displacement_in_unit(field_of(transform, fixed.grid), fixed.grid)
             for transform in (affine, affine.GetInverse())
         )
         return Registration(forward, inverse)

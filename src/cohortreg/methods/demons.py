@@ -8,8 +8,9 @@ import SimpleITK as sitk
 from cohortreg.errors import UserError
 from cohortreg.files import digest
 from cohortreg.images.image import Image
+from cohortreg.images.itk import to_sitk
 from cohortreg.maps.imaged import continued, imaged
-from cohortreg.maps.transforms import Grid, displacement_in_unit, field_of, to_sitk
+from cohortreg.maps.transforms import displacement_in_unit, field_of
 from cohortreg.methods.affine import Affine
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
@@ -71,7 +72,7 @@ class Demons:
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))
-        moving_image, fixed_image = (to_sitk(part.array, Grid.of(part)) for part in parts)
+        moving_image, fixed_image = (to_sitk(part.array, part.grid) for part in parts)
         affine = sitk.Transform(fixed_image.GetDimension(), sitk.sitkIdentity)
         if self.affine:
             affine = self.affine.optimise(moving_image, fixed_image)
@@ -85,11 +86,10 @@ class Demons:
         except RuntimeError as error:
             raise UserError(f"SimpleITK's demons failed: {last_line(str(error))}") from error
         # The one added last comes first.
-        found = field_of(sitk.CompositeTransform([affine, field]), Grid.of(imaged(fixed, fixed.affine)))
+        found = field_of(sitk.CompositeTransform([affine, field]), imaged(fixed, fixed.affine).grid)
         if not np.isfinite(found.displacement).all():
             raise UserError("SimpleITK's demons gave a field that is not finite; raise sigma")
-        grid = Grid.of(fixed)
-        return Registration(displacement_in_unit(continued(found, grid), grid), None)
+        return Registration(displacement_in_unit(continued(found, fixed.grid), fixed.grid), None)
 
     def _demons(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.Image:
         """Displacement field between images of one grid, resolution by resolution."""

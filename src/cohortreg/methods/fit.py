@@ -221,8 +221,7 @@ class Fit:
 def _apart(images: Tensor, boxes: Tensor, fixed: Image) -> AffineMap | None:
     """The rigid map between images that lie far apart, see `align`; None where they do not. boxes: fields of view."""
     shape = images.shape[2:]
-    spacing = np.linalg.norm(fixed.affine[: len(shape), : len(shape)], axis=0)
-    extent = [max(size - 1, 1) * float(step) for size, step in zip(shape, spacing, strict=True)]
+    extent = [max(size - 1, 1) * step for size, step in zip(shape, fixed.spacing.tolist(), strict=True)]
     return align(images, unit_bounds(boxes, shape, beyond_grid=False), extent)
 
 

@@ -11,7 +11,7 @@ from cohortreg.files import digest
 from cohortreg.images.io import Image, write_image
 from cohortreg.maps.imaged import continued, imaged
 from cohortreg.maps.niftyreg import read_niftyreg
-from cohortreg.maps.transforms import Grid, displacement_in_unit
+from cohortreg.maps.transforms import displacement_in_unit
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import niftyreg, niftyreg_missing, run
 from cohortreg.methods.registry import PAIRWISE
@@ -92,8 +92,7 @@ class _NiftyReg:
             transform = read_niftyreg(folder / "deformation.nii")
         if not np.isfinite(transform.displacement).all():
             raise UserError("NiftyReg gave a field that is not finite; raise bending")
-        grid = Grid.of(fixed)
-        return Registration(displacement_in_unit(continued(transform, grid), grid), None)
+        return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
 
     def similarity_options(self) -> list[str]:
         """What tells reg_f3d which similarity to maximise."""

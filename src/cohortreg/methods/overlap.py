@@ -12,7 +12,7 @@ from cohortreg.images.geometry import resampled
 from cohortreg.images.io import Image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import identity_map
-from cohortreg.maps.transforms import Grid, to_physical
+from cohortreg.maps.transforms import to_physical
 
 
 class LabelOverlap:
@@ -46,6 +46,6 @@ class LabelOverlap:
         phi = self.registration(moving_image, fixed_image).on_grid(fixed_image.shape[2:])
         labels = self.labels[moving], self.labels[fixed]
         displacement = phi - identity_map(phi.shape[2:], phi.device)
-        transform = to_physical(displacement, *map(Grid.of, labels))
+        transform = to_physical(displacement, *(label.grid for label in labels))
         masks = structure_masks(*labels, transform, self.structures)
         return mean_of_structures({name: dice(*both) for name, *both in masks})

@@ -15,7 +15,7 @@ from cohortreg.errors import UserError
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.icon.losses import both_imaged, unit_bounds
 from cohortreg.icon.similarities import SIMILARITIES, CorrelationWithOne
-from cohortreg.images.geometry import canonical, same_geometry
+from cohortreg.images.geometry import canonical
 from cohortreg.images.io import Image, read_label
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.layout import CARD, WEIGHTS
@@ -25,7 +25,7 @@ from cohortreg.maps.exchange import Pair
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.raw import Source, between_raw
-from cohortreg.maps.transforms import Grid, to_physical
+from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.learned import read_card
@@ -114,7 +114,7 @@ def register_images(
     found = method(moving_there, fixed_there)
     seconds = time.perf_counter() - start
     found_it()
-    grids = Grid.of(moving_there), Grid.of(fixed_there)
+    grids = moving_there.grid, fixed_there.grid
     sources = Source.of(moving_record), Source.of(fixed_record)
     forward = between_raw(to_physical(found.forward, *grids), *sources)
     inverse = None
@@ -143,7 +143,7 @@ def masked(image: Image, path: Path) -> Image:
     Raises UserError where the mask lies on another grid, or is zero everywhere.
     """
     mask = read_label(path)
-    if not same_geometry(image, mask):
+    if not image.grid.matches(mask.grid):
         raise UserError(f"{path} lies on another grid than its image; resample the mask onto the image.")
     if not mask.array.any():
         raise UserError(

@@ -20,7 +20,7 @@ from cohortreg.files import digest, digest_file, sealed, whole, write_sealed
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.results import registration, seals
-from cohortreg.maps.transforms import Grid, to_physical, write_transform
+from cohortreg.maps.transforms import to_physical, write_transform
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.programs import last_line, machine_fault
 
@@ -162,7 +162,7 @@ def _write(layout: Layout, name: str, pair: Pair) -> None:
     ids = pair.moving_id, pair.fixed_id
     # First, so that what is there with a record is what the record says, wherever this is interrupted.
     layout.registration_record(name, *ids).unlink(missing_ok=True)
-    moving, fixed = (Grid(image.array.shape, image.affine) for image in pair.images)
+    moving, fixed = (image.grid for image in pair.images)
     paths = layout.forward(name, *ids), layout.inverse(name, *ids)
     if pair.registration is None:
         for path in paths:

@@ -13,7 +13,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import digest
 from cohortreg.images.image import Image
 from cohortreg.maps.imaged import continued, imaged
-from cohortreg.maps.transforms import Grid, Transform, displacement_in_unit, itk_geometry, read_transform
+from cohortreg.maps.transforms import Transform, displacement_in_unit, read_transform
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
@@ -98,7 +98,7 @@ class Syn:
                 raise UserError(f"ANTs failed: {last_line(str(error))}") from error
         if not all(np.isfinite(transform.displacement).all() for transform in (forward, inverse)):
             raise UserError("ANTs gave a field that is not finite; lower gradient_step")
-        grid = Grid.of(fixed)
+        grid = fixed.grid
         return Registration(
             *(displacement_in_unit(continued(transform, grid), grid) for transform in (forward, inverse))
         )
@@ -129,6 +129,7 @@ class Syn:
 
     def _to_ants(self, image: Image):
         """ANTs' image, of float32."""
-        origin, spacing, direction = itk_geometry(Grid.of(image))
-        array = np.ascontiguousarray(image.array, dtype=np.float32)
-        return self.ants.from_numpy(array, origin, spacing, direction=direction)
+        array, grid = np.ascontiguousarray(image.array, dtype=np.float32), image.grid
+        return self.ants.from_numpy(
+            array, grid.origin.tolist(), grid.spacing.tolist(), direction=grid.direction
+        )

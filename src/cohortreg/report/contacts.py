@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from cohortreg.cohort.checks import Checked, Slice
+from cohortreg.cohort.checks import Checked, MiddleSlice
 from cohortreg.files import whole
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
 from cohortreg.report import style
@@ -52,7 +52,7 @@ def _slices_height(checked: Sequence[Checked]) -> float:
     return float(np.clip(np.median(heights), *HEIGHTS)) if heights else HEIGHTS[0]
 
 
-def _strip(slices: Sequence[Slice]) -> tuple[float, float]:
+def _strip(slices: Sequence[MiddleSlice]) -> tuple[float, float]:
     """Width and height of slices side by side, in millimetres."""
     return sum(part.size[0] for part in slices), max(part.size[1] for part in slices)
 
@@ -133,7 +133,7 @@ def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | No
 
 
 def _draw_slice(
-    axes: Axes, part: Slice, extent: tuple[float, float, float, float], structures: Structures
+    axes: Axes, part: MiddleSlice, extent: tuple[float, float, float, float], structures: Structures
 ) -> None:
     """A slice and the outlines of its structures. extent: left, right, bottom, top on the page, in inches."""
     grey = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "bilinear"}

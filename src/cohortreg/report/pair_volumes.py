@@ -9,11 +9,12 @@ import torch
 from cohortreg.evaluation.sampling import displace, sample, slab_points
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
 from cohortreg.images.geometry import block_means
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate, resize
 from cohortreg.maps.jacobian import volume_form
-from cohortreg.maps.transforms import Grid, Transform, to_unit
+from cohortreg.maps.transforms import Transform, to_unit
 from cohortreg.report.volumes import block_sizes, shrunk_image, shrunk_transform
 
 Structures = Mapping[str, Sequence[int]]
@@ -58,7 +59,7 @@ class Registered:
 
 def centres(image: Image) -> torch.Tensor:
     """An image's voxel centres in LPS millimetres, [1, dim, *grid]."""
-    return slab_points(Grid.of(image), 0, image.shape[0])
+    return slab_points(image.grid, 0, image.shape[0])
 
 
 def read_images(layout: Layout, moving: str, fixed: str) -> Images:
@@ -67,14 +68,14 @@ def read_images(layout: Layout, moving: str, fixed: str) -> Images:
     sizes = block_sizes(images[1].shape, images[1].spacing)
     paths = layout.label(moving), layout.label(fixed)
     labels = (read_label(paths[0]), read_label(paths[1])) if all(path.is_file() for path in paths) else None
-    return Images(*(shrunk_image(image, sizes) for image in images), sizes, Grid.of(images[0]), labels)
+    return Images(*(shrunk_image(image, sizes) for image in images), sizes, images[0].grid, labels)
 
 
 def register(images: Images, transform: Transform, structures: Structures) -> Registered:
     """Warp a pair's moving image and label by a transform, and look at how regular its map is."""
     phi = to_unit(transform, images.grid)
     small = shrunk_transform(transform, images.sizes)
-    small_phi = to_unit(small, Grid.of(images.moving))
+    small_phi = to_unit(small, images.moving.grid)
     moving = torch.from_numpy(images.moving.array)[None, None]
     points = displace(centres(images.fixed), small)
     form = volume_form(phi)[0].numpy()
@@ -95,7 +96,7 @@ def label_pixels(label: Image, points: torch.Tensor, structures: Structures) -> 
     the 0.9 KB of a mask and the 3.5 KB of sixteen steps, of a hippocampus in base64.
     """
     shares = [
-        sample(*crop(structure_mask(label, values), label.affine), points, outside="zeros")[0, 0].numpy()
+        sample(*crop(structure_mask(label, values), label.grid), points, outside="zeros")[0, 0].numpy()
         for values in structures.values()
     ]
     if not shares:

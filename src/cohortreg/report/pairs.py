@@ -18,7 +18,7 @@ from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
 from cohortreg.maps.results import read_registered
-from cohortreg.maps.transforms import Grid, Transform, apply_affine, to_unit
+from cohortreg.maps.transforms import Transform, apply_affine, to_unit
 from cohortreg.report import style
 
 # Array axes of a canonical volume run to the right, to the front and up: what a slice across each is called.
@@ -73,7 +73,7 @@ def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
     """Read a pair and warp its moving image."""
     moving_image, fixed_image = read_image(layout.image(moving)), read_image(layout.image(fixed))
     transform = read_registered(layout, method, moving, fixed)
-    phi = to_unit(transform, Grid(moving_image.shape, moving_image.affine)).float()
+    phi = to_unit(transform, moving_image.grid).float()
     warped = interpolate(torch.from_numpy(moving_image.array)[None, None], phi)[0, 0].numpy()
     last = np.array(moving_image.shape) - 1
     voxels = phi[0].numpy() * last.reshape(-1, *[1] * len(last))
@@ -131,7 +131,7 @@ def choose_slice(pair: Pair, axis: int | None, structures: Mapping[str, Sequence
         # The label has a grid of its own, so its slice is looked up in the image through physical space.
         place = (np.array(label.shape) - 1) / 2
         place[axis] = np.isin(label.array, values).sum(axis=others).argmax()
-        there = np.linalg.solve(image.affine, label.affine @ [*place, 1])
+        there = image.grid.indices(label.grid.points(place))
         index = int(np.clip(round(there[axis]), 0, image.shape[axis] - 1))
     width, height = (float(image.spacing[other] * image.shape[other]) for other in (right, up))
     return Slice(axis, index, (0, width, 0, height))
@@ -183,7 +183,7 @@ def _outline(
     """Outlines of the structures of a label at points [1, dim, up, right], where they are at least one half."""
     x, y = part.centres(*points.shape[2:])
     for name, colour in style.colours_on_grey(list(structures)).items():
-        mask = crop(structure_mask(label, structures[name]), label.affine)
+        mask = crop(structure_mask(label, structures[name]), label.grid)
         inside = sample(*mask, points, outside="zeros")[0, 0].numpy()
         if inside.min() < HALF <= inside.max():
             axes.contour(x, y, inside, levels=[HALF], colors=[colour], linewidths=1.1, linestyles=linestyles)
@@ -197,4 +197,4 @@ def _points(image: Image, part: Slice) -> torch.Tensor:
     indices = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
     if part.axis is not None:
         indices = indices.squeeze(part.axis + 2)
-    return apply_affine(Grid(image.shape, image.affine).voxel_to_lps, indices.transpose(2, 3))
+    return apply_affine(image.grid.voxel_to_lps, indices.transpose(2, 3))

@@ -10,11 +10,12 @@ import pytest
 import SimpleITK as sitk
 
 from cohortreg.files import write_json
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write
-from cohortreg.maps.transforms import Grid, Transform, write_transform
+from cohortreg.maps.transforms import Transform, write_transform
 
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
 AFFINE = np.array([[1.5, 0.2, 0, -10], [-0.3, 1.0, 0, 20], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
@@ -182,7 +183,7 @@ def test_what_is_no_transform_is_one_sentence(folder, tmp_path, transform, sente
 def test_2d_and_3d_do_not_go_together(folder, tmp_path):
     flat = Image(np.random.default_rng(0).random((9, 8), np.float32), np.diag([2.0, 2, 1]))
     write_image(tmp_path / "flat.mha", flat)
-    write(tmp_path / "flat.nii.gz", sitk.AffineTransform(2), Pair(Grid.of(flat), Grid.of(flat)))
+    write(tmp_path / "flat.nii.gz", sitk.AffineTransform(2), Pair(flat.grid, flat.grid))
     sitk.WriteTransform(sitk.AffineTransform(2), str(tmp_path / "flat.tfm"))
     (tmp_path / "p.csv").write_text("x,y,z\n1,2,3\n")
     moving, fixed, out = folder / "moving.nii.gz", folder / "fixed.nii.gz", tmp_path / "w.nii.gz"
@@ -210,7 +211,7 @@ def test_no_input_is_overwritten(folder):
 
 def test_points_go_where_simpleitk_takes_them(folder, tmp_path):
     transform = sitk.ReadTransform(str(folder / "alone.tfm"))
-    grid = Grid.of(read_image(folder / "fixed.nii.gz"))
+    grid = read_image(folder / "fixed.nii.gz").grid
     inside = (grid.voxel_to_lps @ [5, 7, 4, 1])[:3]
     pd.DataFrame([inside, inside + 500], columns=["x", "y", "z"]).to_csv(tmp_path / "in.csv", index=False)
     done = run("apply", folder / "field.nii.gz", tmp_path / "in.csv", tmp_path / "out.csv")
@@ -240,7 +241,7 @@ def test_export_goes_on_behind_a_pair_that_failed(tmp_path):
         made, _, record = preprocess(Image(random.random((8, 9, 10), np.float32), AFFINE), None, "", SETTINGS)
         write_json(layout.sidecar(image_id), record)
     layout.pairs.write_text("moving\tfixed\na\tb\na\tc\n")
-    grid = Grid.of(made)
+    grid = made.grid
     write_transform(
         layout.forward("demons", "a", "c"), Transform(np.ones((3, *grid.shape), np.float32), grid)
     )

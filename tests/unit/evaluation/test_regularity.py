@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cohortreg.evaluation.regularity import log_jacobian_std
+from cohortreg.images.grid import Grid
 from cohortreg.maps.grids import identity_map
-from cohortreg.maps.transforms import Grid, to_physical, to_unit
+from cohortreg.maps.transforms import to_physical, to_unit
 
 SHAPE = (9, 5, 6)
 

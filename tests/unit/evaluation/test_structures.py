@@ -13,8 +13,9 @@ from monai.metrics import compute_dice
 from cohortreg.evaluation import sampling
 from cohortreg.evaluation.overlap import dice
 from cohortreg.evaluation.structures import structure_masks
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_label
-from cohortreg.maps.transforms import Grid, Transform
+from cohortreg.maps.transforms import Transform
 
 CUBE = {"cube": [1]}
 LPS = np.array([-1.0, -1.0, 1.0])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from series import OBLIQUE, SAGITTAL, volume
 
 from cohortreg.errors import BadImage, UserError
-from cohortreg.images.geometry import canonical, orientation
+from cohortreg.images.geometry import canonical
 from cohortreg.images.io import Image, read_grid, read_image, read_label, write_image
 
 AFFINE = np.array([[0.0, 0, -2, 30], [-1.5, 0, 0, 20], [0, 3, 0, -10], [0, 0, 0, 1]])  # axes run P, S, L
@@ -202,7 +202,7 @@ def test_the_top_left_pixel_of_a_picture_is_the_most_anterior_and_the_most_right
     pixels[0, 0] = 200
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels), str(tmp_path / "a.png"))
     picture = read_image(tmp_path / "a.png")
-    assert orientation(picture) == "LP"
+    assert picture.grid.orientation == "LP"
     assert canonical(picture).array[-1, -1] == 200
 
 

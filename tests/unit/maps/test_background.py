@@ -11,7 +11,6 @@ from scipy.spatial import cKDTree
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image
 from cohortreg.maps.apply import looks_like_labels, warp
-from cohortreg.maps.transforms import Grid
 
 SHIFT = sitk.TranslationTransform(3, [-1.0, 0, 0])  # one voxel out of the image
 
@@ -26,7 +25,7 @@ def test_the_background_is_what_was_asked_for_or_is_refused(kind, background):
     image = Image(np.arange(1, 28, dtype=kind).reshape(3, 3, 3), np.eye(4))
     is_label = np.issubdtype(kind, np.integer)
     try:
-        warped = warp(image, SHIFT, Grid.of(image), nearest=is_label, background=background).array
+        warped = warp(image, SHIFT, image.grid, nearest=is_label, background=background).array
     except UserError as error:
         assert f"{background:g}" in str(error)
         assert abs(background) > 2**53 if float(background).is_integer() or not is_label else True
@@ -39,10 +38,10 @@ def test_the_background_is_what_was_asked_for_or_is_refused(kind, background):
 
 def test_a_label_map_keeps_its_type_where_it_can():
     image = Image(np.arange(1, 28, dtype=np.uint8).reshape(3, 3, 3), np.eye(4))
-    kept, widened = (warp(image, SHIFT, Grid.of(image), nearest=True, background=b).array for b in (9, -1))
+    kept, widened = (warp(image, SHIFT, image.grid, nearest=True, background=b).array for b in (9, -1))
     assert (kept.dtype, widened.dtype) == (np.uint8, np.int16)
     with pytest.raises(UserError, match="is not a label"):
-        warp(image, SHIFT, Grid.of(image), nearest=True, background=float("nan"))
+        warp(image, SHIFT, image.grid, nearest=True, background=float("nan"))
 
 
 def grey(shape=(40, 40, 40), levels=255):

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from cohortreg.errors import UserError
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
 from cohortreg.maps.exchange import Pair, read, write_field
-from cohortreg.maps.transforms import Grid, Transform, field_of, read_transform, write_transform
+from cohortreg.maps.transforms import Transform, field_of, read_transform, write_transform
 
 SHAPE = (9, 8, 7)
 AFFINE = np.array([[0, -1.5, 0, 7], [2.0, 0, 0, -3], [0, 0, 1.2, 20], [0, 0, 0, 1]])

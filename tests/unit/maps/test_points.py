@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohortreg.errors import UserError
+from cohortreg.images.grid import Grid
+from cohortreg.images.itk import to_sitk
 from cohortreg.maps.apply import mirrors, move
 from cohortreg.maps.points import move_points
-from cohortreg.maps.transforms import Grid, field_of, to_sitk
+from cohortreg.maps.transforms import field_of
 
 SHIFT = np.array([1.0, -2.0, 3.0])  # LPS millimetres
 

@@ -11,13 +11,15 @@ import torch
 from scipy.ndimage import map_coordinates
 from warping import by_ants, by_niftyreg, by_simpleitk
 
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_image, write_image
+from cohortreg.images.itk import to_sitk
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.maps.apply import warp
 from cohortreg.maps.exchange import Pair, read, write, write_learn2reg
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.raw import Source, between_raw, covering, in_voxels
-from cohortreg.maps.transforms import Grid, Transform, field_of, to_physical, to_sitk
+from cohortreg.maps.transforms import Transform, field_of, to_physical
 from cohortreg.methods.programs import niftyreg
 
 RESAMPLE = Settings(grid=[24, 28, 20], mirror="left", percentiles=[0, 100])
@@ -52,7 +54,7 @@ def registered(raw, sides, settings):
     records, there = [], []
     for image, side in zip(raw, sides, strict=True):
         preprocessed, _, record = preprocess(image, None, side, settings)
-        there.append(Grid.of(preprocessed))
+        there.append(preprocessed.grid)
         records.append(record)
     x = identity_map(there[1].shape, dtype=torch.float64)
     phases = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64).reshape(1, 3, 1, 1, 1)

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohortreg.errors import UserError
+from cohortreg.images.grid import Grid
+from cohortreg.images.itk import to_sitk
 from cohortreg.maps.exchange import Pair, read, write_field
 from cohortreg.maps.sealed import read_whole, seal, seal_at
-from cohortreg.maps.transforms import Grid, Transform, read_transform, to_sitk, write_transform
+from cohortreg.maps.transforms import Transform, read_transform, write_transform
 
 AFFINE = np.array([[0, -1.5, 0, 7], [2.0, 0, 0, -3], [0, 0, 1.2, 20], [0, 0, 0, 1]])
 

@@ -12,17 +12,15 @@ import torch
 
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image, write_image
+from cohortreg.images.itk import to_sitk
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.niftyreg import read_niftyreg
 from cohortreg.maps.transforms import (
-    Grid,
     displacement_in_unit,
     field_of,
     from_sitk,
-    itk_geometry,
     read_transform,
     to_physical,
-    to_sitk,
     voxels_to_unit,
 )
 from cohortreg.methods.programs import niftyreg, run
@@ -72,7 +70,7 @@ def assert_same(theirs: np.ndarray, image: Image, displacement: torch.Tensor):
 
 
 def test_simpleitk_displacement_field(image, displacement):
-    grid = Grid.of(image)
+    grid = image.grid
     transform = to_physical(displacement, grid, grid)
     field = sitk.Cast(to_sitk(transform.displacement, grid), sitk.sitkVectorFloat64)
     moving = to_sitk(image.array, grid)
@@ -85,7 +83,7 @@ def test_simpleitk_displacement_field(image, displacement):
 
 
 def test_simpleitk_affine(image):
-    grid = Grid.of(image)
+    grid = image.grid
     moving = to_sitk(image.array, grid)
     affine = sitk.AffineTransform(3)
     affine.SetCenter(moving.TransformContinuousIndexToPhysicalPoint([10.0, 20.0, 15.0]))
@@ -99,8 +97,8 @@ def test_simpleitk_affine(image):
 def test_ants_composed_transforms(image, displacement, tmp_path, inverted):
     """An affine file and a warp, forward and back: the affine map comes last, or inverted and first."""
     ants = pytest.importorskip("ants", reason="ANTsPy is not installed; make baselines installs it")
-    grid = Grid.of(image)
-    origin, spacing, direction = itk_geometry(grid)
+    grid = image.grid
+    origin, spacing, direction = grid.origin.tolist(), grid.spacing.tolist(), grid.direction
     moving = ants.from_numpy(image.array, origin, spacing, direction=direction)
     warp, affine = tmp_path / "warp.nii.gz", tmp_path / "affine.mat"
     sitk.WriteImage(to_sitk(to_physical(displacement, grid, grid).displacement, grid), str(warp))
@@ -132,7 +130,7 @@ def test_niftyreg_splines(image, tmp_path, kind):
     resample = ["-trans", "spline.nii", "-res", "warped.nii", "-inter", "1"]
     run([programs["reg_resample"], *pair, *resample], tmp_path, 60)
     run([programs["reg_transform"], "-ref", "fixed.nii", kind, "spline.nii", "field.nii"], tmp_path, 60)
-    found = displacement_in_unit(read_niftyreg(tmp_path / "field.nii"), Grid.of(image))
+    found = displacement_in_unit(read_niftyreg(tmp_path / "field.nii"), image.grid)
     assert_same(nibabel.load(tmp_path / "warped.nii").get_fdata(), image, found)
     with pytest.raises(UserError, match=r"spline\.nii: not a dense field of NiftyReg"):
         read_niftyreg(tmp_path / "spline.nii")

@@ -6,10 +6,10 @@ import SimpleITK as sitk
 import torch
 
 from cohortreg.errors import UserError
+from cohortreg.images.grid import Grid
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import determinant
 from cohortreg.maps.transforms import (
-    Grid,
     Transform,
     apply_affine,
     read_transform,

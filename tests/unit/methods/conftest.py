@@ -12,7 +12,7 @@ from cohortreg.evaluation.overlap import dice, mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.images.io import Image
 from cohortreg.maps.grids import identity_map
-from cohortreg.maps.transforms import Grid, to_physical
+from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.interface import Registration
 from cohortreg.paper.data import read_fives
 
@@ -48,7 +48,7 @@ class Subjects:
 
     def dice(self, forward: torch.Tensor) -> float:
         """Mean Dice of both structures after registration."""
-        transform = to_physical(forward, Grid.of(self.moving), Grid.of(self.fixed))
+        transform = to_physical(forward, self.moving.grid, self.fixed.grid)
         structures = {"anterior": [1], "posterior": [2]}
         masks = structure_masks(*self.labels, transform, structures)
         return mean_of_structures({name: dice(warped, fixed) for name, warped, fixed in masks})

@@ -18,7 +18,7 @@ from cohortreg.learning.data import pack, validation_pairs
 from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.fields import DisplacementField
-from cohortreg.maps.transforms import Grid, to_physical
+from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.icon import Icon
 from cohortreg.methods.learned import train_stage
 from cohortreg.methods.overlap import LabelOverlap
@@ -150,7 +150,7 @@ def test_a_training_ends_with_the_dice_that_its_network_has_in_the_tables(tmp_pa
         labels = [read_label(layout.label(image_id)) for image_id in ids]
         field = method(*(Image(read(image_id)[0], np.eye(4)) for image_id in ids)).forward
         for means, displacement in ((registered, field), (before, 0 * field)):
-            transform = to_physical(displacement, *map(Grid.of, labels))
+            transform = to_physical(displacement, *(label.grid for label in labels))
             masks = structure_masks(*labels, transform, STRUCTURES)
             means.append(mean_of_structures({name: dice(*both) for name, *both in masks}))
     assert history["validation_dice"].iloc[-1] == pytest.approx(np.mean(registered), abs=1e-6)

@@ -9,9 +9,10 @@ import pytest
 
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Grid, Transform, write_transform
+from cohortreg.maps.transforms import Transform, write_transform
 from cohortreg.methods import shards
 from cohortreg.methods.identity import Identity
 from cohortreg.methods.interface import Registration

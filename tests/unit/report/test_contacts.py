@@ -3,7 +3,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from cohortreg.cohort.checks import Checked, Facts, Slice
+from cohortreg.cohort.checks import Checked, Facts, MiddleSlice
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
 from cohortreg.report import style
 from cohortreg.report.contacts import COLOURS, draw_sheets
@@ -15,7 +15,7 @@ EVIL = "a$b$_{" + "long" * 40
 def checked(name: str, found: tuple[str, ...] = (), label: bool = True, bad: bool = False) -> Checked:
     values = np.zeros((12, 10), np.uint8)
     values[3:8, 3:7] = 2
-    part = Slice(40 * values, values if label else None, (24.0, 30.0))
+    part = MiddleSlice(40 * values, values if label else None, (24.0, 30.0))
     facts = Facts((12, 12, 10), np.ones(3), np.ones(3), "RAS", (0, 1), [], {}, "", [part] * 3, np.zeros(1))
     return Checked(name, "left", None if bad else facts, list(found))
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image as Picture
 
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image
 from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
-from cohortreg.maps.transforms import Grid, Transform
+from cohortreg.maps.transforms import Transform
 from cohortreg.report import style
 from cohortreg.report.charts import CURVES, dice_figure, join_stages, training_figure
 from cohortreg.report.figures import draw, rank, shown_pairs
@@ -109,7 +110,7 @@ def test_a_2d_pair_is_one_row_that_stands_as_viewers_show_it():
     fine = affine @ np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])
     image, label = Image(array, affine), Image(mask, fine)
     phi = np.stack(np.meshgrid(np.arange(10.0), np.arange(12.0), indexing="ij"))
-    transform = Transform(np.zeros((2, 10, 12), np.float32), Grid.of(image))
+    transform = Transform(np.zeros((2, 10, 12), np.float32), image.grid)
     pair = Pair(image, image, array, phi, array > 2, transform, (label, label))
     figure = pair_figure(pair, {"corner": [1]}, "a pair")
     assert len(figure.axes) == 4
@@ -126,7 +127,7 @@ def test_slices_of_a_volume_have_right_and_front_at_the_left_as_the_pages_have()
     shape, affine = (4, 6, 8), np.diag([1.0, 2.0, 3.0, 1.0])
     image = Image(np.zeros(shape, np.float32), affine)
     phi = np.stack(np.meshgrid(*[np.arange(float(n)) for n in shape], indexing="ij"))
-    transform = Transform(np.zeros((3, *shape), np.float32), Grid.of(image))
+    transform = Transform(np.zeros((3, *shape), np.float32), image.grid)
     figure = pair_figure(Pair(image, image, image.array, phi, image.array > 0, transform, None), {}, "a pair")
     sides = [axes.get_xlim() for axes in figure.axes[::4]]
     assert sides == [(12, 0), (4, 0), (4, 0)]  # front, then twice right, in millimetres

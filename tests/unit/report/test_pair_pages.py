@@ -17,9 +17,10 @@ from PIL import Image as Picture
 from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import write_json
+from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.layout import Layout, ReportLayout
-from cohortreg.maps.transforms import Grid, Transform, read_transform, write_transform
+from cohortreg.maps.transforms import Transform, read_transform, write_transform
 from cohortreg.report import pair_pages, volumes
 from cohortreg.report.page import templates
 from cohortreg.report.pair_pages import choose_pairs, show_image, show_pair, write_pair_pages
@@ -145,8 +146,8 @@ def test_the_coarse_map_is_exact_to_its_steps(tmp_path):
     # In millimetres along the array axes; LPS has the first two the other way round.
     along = np.stack([0.5 + 0.1 * index[1], -1 + 0.2 * index[2], 0.05 * index[0]])
     lps = along * np.array([-1, -1, 1]).reshape(3, 1, 1, 1)
-    images = Images(image, image, (1, 1, 1), Grid.of(image), None)
-    found = register(images, Transform(lps.astype(np.float32), Grid.of(image)), {})
+    images = Images(image, image, (1, 1, 1), image.grid, None)
+    found = register(images, Transform(lps.astype(np.float32), image.grid), {})
     assert found.displacement.shape == (3, 3, 5, 2)  # ends, and at most APART voxels between
     assert all(n <= (m - 1) * APART + 1 for n, m in zip(shape, found.displacement.shape[1:], strict=True))
     coarse = [np.linspace(0, n - 1, m) for n, m in zip(shape, found.displacement.shape[1:], strict=True)]
@@ -336,10 +337,10 @@ def test_a_large_volume_becomes_blocks_whose_map_is_that_of_their_centres(monkey
         small.array[0, 0, 0], image.array[tuple(slice(n) for n in sizes)].mean(), rtol=1e-5
     )
     np.testing.assert_allclose(small.affine[:3, 3], (np.array(sizes) - 1) / 2 * spacing)
-    images = Images(small, small, sizes, Grid.of(image), None)
+    images = Images(small, small, sizes, image.grid, None)
     shift = np.zeros((3, *shape), np.float32)
     shift[2] = 3.0 * sizes[2]  # one voxel of the page
-    found = register(images, Transform(shift, Grid.of(image)), {})
+    found = register(images, Transform(shift, image.grid), {})
     np.testing.assert_allclose(found.warped[:, :, :-1], small.array[:, :, 1:], atol=1e-4)
     np.testing.assert_allclose(found.displacement[2], 3.0 * sizes[2], atol=1e-5)
     assert found.folded.shape == small.shape and not found.folded.any()
