@@ -369,7 +369,7 @@ def together(bench: Bench) -> dict:
     alone = weights_of(module)
     given = {"folder": str(bench.work / "a"), "stage": stage, "seed": bench.seed, "device": bench.device.type}
     with socket.socket() as free:
-        free.bind(("localhost", 0))
+        free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = []
     for rank in range(2):
@@ -379,9 +379,11 @@ def together(bench: Bench) -> dict:
             "GROUP_RANK": rank,
             "LOCAL_RANK": 0,
             "WORLD_SIZE": 2,
-            "MASTER_ADDR": "localhost",
+            "MASTER_ADDR": "127.0.0.1",
         }
         variables |= {"MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "ladder", "OMP_NUM_THREADS": 1}
+        if sys.platform == "linux":  # where there is no network, the machine's name leads nowhere
+            variables["GLOO_SOCKET_IFNAME"] = "lo"
         environment = os.environ | {name: str(value) for name, value in variables.items()}
         command = [sys.executable, __file__, json.dumps(given | {"output": str(_fresh(bench))})]
         processes.append(subprocess.Popen(command, env=environment))

@@ -40,6 +40,10 @@ SEARCH, COMPILED = "cuDNN's search", "compiled"
 GOALS = {"registration": 0.4, "training": 0.5}
 
 
+#: Repetitions at most, and seconds of them in all beyond which there are fewer.
+MOST, LONG = 9, 4
+
+
 @dataclass(frozen=True)
 class Work:
     """One piece of work.
@@ -213,9 +217,13 @@ def _options(work: Work) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
+def repetitions(bench: Bench, seconds: float) -> int:
+    """How often something is repeated that takes so many seconds: three times at least, unless small."""
+    return 1 if bench.small else max(3, min(MOST, round(LONG / seconds)))
+
+
 def beside(bench: Bench, work: Work) -> dict:
     """Seconds and memory of a piece of work, ours and the package's in turn, and its share of the device's rates."""
-    repetitions = 1 if bench.small else 7
     with _options(work):
         lying = allocated(bench.device)
         ours = our_work(bench, work)
@@ -225,7 +233,8 @@ def beside(bench: Bench, work: Work) -> dict:
         # The arithmetic of compiled code cannot be counted; it is that of the same work without.
         counts = counted(ours) if work.option != COMPILED else {}
         if work.theirs is None:
-            seconds = timed(ours, bench.device, repetitions)
+            seconds = timed(ours, bench.device, 1, 0)
+            seconds += timed(ours, bench.device, repetitions(bench, seconds[0]) - 1, 0)
             return _row(bench, work, summary(seconds), own, counts)
         forget(bench.device)
         lying = allocated(bench.device)
@@ -234,9 +243,12 @@ def beside(bench: Bench, work: Work) -> dict:
         with memory(bench.device, lying) as package:
             theirs()
         apart = {} if work.stage else {"voxels_apart": voxels_apart(ours(), theirs())}
-        turns = [
-            [*timed(ours, bench.device, 1, 0), *timed(theirs, bench.device, 1, 0)] for _ in range(repetitions)
-        ]
+
+        def turn() -> list[float]:
+            return [*timed(ours, bench.device, 1, 0), *timed(theirs, bench.device, 1, 0)]
+
+        turns = [turn()]
+        turns += [turn() for _ in range(repetitions(bench, sum(turns[0])) - 1)]
     own_seconds, package_seconds = zip(*turns, strict=True)
     row = _row(bench, work, summary(list(own_seconds)), own, counts)
     ratio = statistics.median(own_seconds) / statistics.median(package_seconds)

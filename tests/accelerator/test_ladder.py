@@ -23,7 +23,7 @@ sys.path[:0] = [str(LADDER), str(LADDER.parent)]
 from d_disk import write_by_nibabel  # noqa: E402
 from data import dice_at_labels, dice_on_grid  # noqa: E402
 from f_knees import resampled  # noqa: E402
-from ladder import PARTS  # noqa: E402
+from ladder import PARTS, _share  # noqa: E402
 from records import Results  # noqa: E402
 
 from cohortreg.evaluation.overlap import dice  # noqa: E402
@@ -116,43 +116,77 @@ def test_every_part_runs_from_the_folder_alone_and_a_killed_run_goes_on(packed, 
 
 PART = '''"""A part with one measurement of each kind."""
 import os, signal, time
+import bench as measuring
 from bench import Measurement
+
+measuring.PATIENCE = 1
 
 
 def measurements(bench):
     yield Measurement("works", lambda: {"value": 1.5, "rows": [{"x": 1}, {"x": 2, "y": 3}]})
     yield Measurement("dies", lambda: os.kill(os.getpid(), signal.SIGKILL))
     yield Measurement("fails", lambda: 1 / 0)
+    yield Measurement("hangs", lambda: time.sleep(1000), 1)
     yield Measurement("works too", lambda: {"value": 2})
-    yield Measurement("hangs", lambda: time.sleep(1000))
+    yield Measurement("does not look at the clock", lambda: time.sleep(1000), watched=False)
 '''
+FAILED = {
+    "dies": "its process ended with -9",
+    "fails": "ZeroDivisionError",
+    "hangs": "did not end in time",
+    "does not look at the clock": "did not end in time",
+}
 
 
-def test_a_run_ends_in_time_and_without_what_dies_fails_or_hangs(tmp_path):
+@pytest.fixture
+def ladder(tmp_path) -> Path:
+    """A copy of the ladder whose first part is the one above, and a packed folder without images."""
     copied = tmp_path / "copy" / "benchmarks" / "accelerator"
     shutil.copytree(LADDER, copied, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "copy" / "src").symlink_to(REPOSITORY / "src")
     (copied / "a_works.py").write_text(PART)
-    packed, output, archive = tmp_path / "packed", tmp_path / "output", tmp_path / "all.tar.gz"
-    (packed / "wheels").mkdir(parents=True)
-    (packed / "about.json").write_text('{"commit": "c0ffee", "code": "other"}')
-    (tmp_path / "output-work" / "site").mkdir(parents=True)
-    (tmp_path / "output-work" / "site" / "whole").touch()
-    given = [*command(copied, packed, output, 45, "a"), "--archive", str(archive)]
+    (tmp_path / "packed" / "wheels").mkdir(parents=True)
+    (tmp_path / "packed" / "about.json").write_text('{"commit": "c0ffee", "code": "other"}')
+    return copied
+
+
+def test_a_run_ends_in_time_and_without_what_dies_fails_or_hangs(ladder, tmp_path):
+    output, archive = tmp_path / "output", tmp_path / "all.tar.gz"
+    given = [*command(ladder, tmp_path / "packed", output, 50, "a"), "--archive", str(archive)]
     # No git there, and a limit within which it has to end.
     run = subprocess.run(
-        given, timeout=45, stdout=subprocess.DEVNULL, cwd=tmp_path, env=os.environ | {"GIT_DIR": "/"}
+        given, timeout=50, stdout=subprocess.DEVNULL, cwd=tmp_path, env=os.environ | {"GIT_DIR": "/"}
     )
     assert run.returncode == 3
     there = measured(output)
     assert {key: each["value"] for (_, key), each in there.items()} == {"works": 1.5, "works too": 2}
     content = json.loads((output / "a.json").read_text("utf-8"))
-    assert set(content["failures"]) == {"dies", "fails"} and not content["complete"]
-    assert "ZeroDivisionError" in content["failures"]["fails"]["reason"]
+    assert set(content["failures"]) == set(FAILED) and not content["complete"] and not content["left"]
+    for key, why in FAILED.items():
+        assert why in content["failures"][key]["reason"], key
+        assert sum(f"{key}: failed" in line for line in (output / "log.txt").open()) == 1, "tried again"
     assert {each["commit"] for each in content["runs"]} == {"c0ffee-changed-since-packed"}
     assert (output / "a-rows.csv").read_text("utf-8") == "measurement,x,y\nworks,1,\nworks,2,3\n"
     with tarfile.open(archive) as tar:
-        assert tar.extractfile("a.json").read() == (output / "a.json").read_bytes()
+        assert set(json.load(tar.extractfile("a.json"))["measurements"]) == {"works", "works too"}
+
+
+def test_a_run_without_a_gpu_says_so_and_measures_nothing(ladder, tmp_path):
+    for device in ("auto", "cuda"):
+        given = command(ladder, tmp_path / "packed", tmp_path / "output", 100, "abc")
+        given[given.index("--size") + 1], given[given.index("--device") + 1] = "full", device
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        run = subprocess.run(given, env=environment, capture_output=True, text=True)
+        assert run.returncode == 1
+        assert "finds no GPU" in run.stderr and "Traceback" not in run.stderr
+        assert not measured(tmp_path / "output")
+
+
+def test_what_has_the_rest_of_the_time_leaves_the_shares_of_those_after_it():
+    parts = [part for part in PARTS]
+    assert _share("a", parts, 500) == 60 and _share("a", parts, 30) == 30
+    assert _share("f", parts[5:], 300) == 240 == _share("g", parts[6:], 300)
+    assert _share("f", parts[5:], 40) < 0 and _share("h", parts[7:], 40) == 40
 
 
 def test_what_is_known_is_not_measured_again_and_sizes_do_not_mix(tmp_path):
@@ -165,8 +199,10 @@ def test_what_is_known_is_not_measured_again_and_sizes_do_not_mix(tmp_path):
     second = Results(output, "b", "full", known)
     second.begin({"device": "another"}, "a question?")
     assert second.has("fast") and not second.has("slow") and not second.has("new")
+    second.left = ["slow", "new"]
     second.add("slow", {"value": 4}, 1.0)
     written = json.loads((output / "b.json").read_text("utf-8"))
+    assert written["left"] == ["new"] and not written["complete"]
     assert [each["device"] for each in written["runs"]] == ["one", "another"]
     assert {key: (each["run"], each["value"]) for key, each in written["measurements"].items()} == {
         "fast": (0, 1),
