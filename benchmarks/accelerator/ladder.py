@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import records
+import unfinished
 from records import Clock, OutOfTime, Results
 
 from cohortreg.errors import UserError
@@ -61,12 +62,20 @@ def climb(given: argparse.Namespace) -> bool:
     for part in open_parts:
         records.forget_failures(given.output, part)
     records.log(given.output, f"parts {' '.join(open_parts) or 'none'}, {clock.left():.0f} s")
-    waiting = list(open_parts)
+    for folder in filter(None, [given.packed / "unfinished", given.unfinished]):
+        for training in unfinished.read(folder, given.work):
+            records.log(given.output, f"{training}: goes on from {folder}")
+    waiting, too_large = list(open_parts), []
     for shared in (True, False):
         for part in list(waiting):
             limit = _share(part, waiting, clock.left()) if shared else clock.left()
-            if limit >= ENDING and not _run(given, part, min(clock.end, time.time() + limit)):
+            if limit < ENDING:
+                continue
+            if not _run(given, part, min(clock.end, time.time() + limit)):
                 waiting.remove(part)
+            too_large = unfinished.write(given.work, given.unfinished) if given.unfinished else []
+    for training in too_large:
+        records.log(given.output, f"{training}: too large to be kept in {given.unfinished}")
     open_parts = [part for part in open_parts if not _complete(given, part)]
     records.log(
         given.output, f"ends with {clock.left() + MARGIN:.0f} s left; open: {' '.join(open_parts) or 'none'}"

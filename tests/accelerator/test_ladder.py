@@ -1,6 +1,7 @@
 """The ladder of measurements for GPU machines: rehearsed, killed, out of time; what stands in for SimpleITK there."""
 
 import csv
+import itertools
 import json
 import os
 import random
@@ -20,11 +21,14 @@ from projects import REPOSITORY
 LADDER = REPOSITORY / "benchmarks" / "accelerator"
 sys.path[:0] = [str(LADDER), str(LADDER.parent)]
 
+import e_hippocampi  # noqa: E402
+import unfinished  # noqa: E402
+from bench import Bench  # noqa: E402
 from d_disk import write_by_nibabel  # noqa: E402
 from data import dice_at_labels, dice_on_grid  # noqa: E402
 from f_knees import resampled  # noqa: E402
 from ladder import PARTS, _share  # noqa: E402
-from records import Results  # noqa: E402
+from records import Clock, OutOfTime, Results  # noqa: E402
 
 from cohortreg.evaluation.overlap import dice  # noqa: E402
 from cohortreg.evaluation.structures import structure_masks  # noqa: E402
@@ -180,6 +184,72 @@ def test_a_run_without_a_gpu_says_so_and_measures_nothing(ladder, tmp_path):
         assert run.returncode == 1
         assert "finds no GPU" in run.stderr and "Traceback" not in run.stderr
         assert not measured(tmp_path / "output")
+
+
+def _curve(packed: Path, folder: Path, results: Path, asked: float = np.inf) -> dict:
+    """The dual-stream network of part e, small, until the clock was asked so often."""
+    times = itertools.count()
+    clock = Clock(0)
+    clock.left = lambda: asked - next(times)
+    kept = Results(results, "e", "small", None)
+    kept.begin({}, "?")
+    bench = Bench(torch.device("cpu"), True, 1, packed, folder, kept, clock)
+    try:
+        return e_hippocampi.curve(bench, "dual", 4)
+    except OutOfTime:
+        return {}
+
+
+def test_a_training_that_was_cut_off_goes_on_elsewhere_from_few_small_files(packed, tmp_path):
+    at_once = _curve(packed, tmp_path / "one", tmp_path / "one-results")
+    results = tmp_path / "results"
+    for first, following, steps in (("first", "second", 5), ("second", "third", 6)):
+        assert not _curve(packed, tmp_path / first, results, steps)
+        assert unfinished.write(tmp_path / first, tmp_path / "carried") == []
+        assert len(unfinished.read(tmp_path / "carried", tmp_path / following)) == 1
+    in_three = _curve(packed, tmp_path / "third", results)
+
+    def told(found: dict) -> list[dict]:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in found["curve"]]
+
+    assert told(in_three) == told(at_once)
+    assert unfinished.write(tmp_path / "third", tmp_path / "carried") == []
+    assert unfinished.read(tmp_path / "carried", tmp_path / "fourth") == []
+
+
+def test_unfinished_trainings_are_kept_as_far_as_they_fit_and_read_whole_or_not_at_all(tmp_path):
+    work, carried = tmp_path / "work", tmp_path / "carried"
+    cell = "g/cells/triangles_circles/unet/64-table1/checkpoints/abc"
+    sizes = {
+        "trained/one/stage-1.safetensors": 10,
+        "trained/one/checkpoints-2/step-00000002.safetensors": 5,
+        "trained/one/checkpoints-2/step-00000010.safetensors": 17_000_000,
+        "trained/one/checkpoints-2/.host.1.step-00000011.safetensors": 3,
+        f"{cell}/step-00000050.safetensors": 200,
+        "trained/large/stage-1.safetensors": 8_000_000,
+        "g/triangles_circles.npy": 9,
+    }
+    for name, size in sizes.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(np.random.default_rng(size).bytes(size))
+    assert unfinished.write(work, carried, 20_000_000) == ["trained/one"]
+    assert unfinished.write(work, carried, 24_000_000) == ["trained/one"]
+    shutil.rmtree(work / "trained" / "large")
+    assert unfinished.write(work, carried) == []
+    assert len(list(carried.glob("*.part"))) == 2 and max(p.stat().st_size for p in carried.iterdir()) < 16e6
+    there = tmp_path / "there" / cell / "step-00000060.safetensors"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"further")
+    assert unfinished.read(carried, tmp_path / "there") == ["trained/one"]
+    found = {str(p.relative_to(tmp_path / "there")) for p in (tmp_path / "there").rglob("*") if p.is_file()}
+    kept = {"trained/one/stage-1.safetensors", "trained/one/checkpoints-2/step-00000010.safetensors"}
+    assert found == kept | {f"{cell}/step-00000060.safetensors"}
+    assert all((tmp_path / "there" / name).read_bytes() == (work / name).read_bytes() for name in kept)
+    piece = next(carried.glob("*.part"))
+    piece.write_bytes(piece.read_bytes()[:-1] + b"?")
+    assert unfinished.read(carried, tmp_path / "elsewhere") == []
+    piece.unlink()
+    assert unfinished.read(carried, tmp_path / "elsewhere") == []
 
 
 def test_what_has_the_rest_of_the_time_leaves_the_shares_of_those_after_it():
