@@ -81,14 +81,14 @@ def measurements(bench: Bench) -> Iterator[Measurement]:
         yield Measurement(
             f"golden tensors, TF32 {'on' if allowed else 'off'}", partial(golden, bench, allowed), 3
         )
-    yield Measurement("operations beside the processor", partial(operations, bench), 5)
+    yield Measurement("operations beside the processor", partial(operations, bench), 15)
     for architecture in NETWORKS:
         for precision in PRECISIONS:
             key = f"training {architecture} {precision}"
             yield Measurement(key, partial(short_training, bench, architecture, precision), 3)
     for architecture in NETWORKS:
         yield Measurement(f"resumed {architecture}", partial(resumed, bench, architecture), 4)
-    yield Measurement("two processes on one device", partial(together, bench), 20)
+    yield Measurement("two processes on one device", partial(together, bench), 30)
 
 
 def automatic(bench: Bench) -> dict:
