@@ -104,9 +104,13 @@ def works(small: bool) -> Iterator[tuple[Work, float]]:
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
     # Of every run, since no two machines are the same.
-    yield Measurement(f"rates in run {len(bench.results.runs)}", partial(rates, bench.device, bench.small), 4)
+    yield Measurement(_rates_key(bench), partial(rates, bench.device, bench.small), 4)
     for work, seconds in works(bench.small):
         yield Measurement(work.name, partial(beside, bench, work), seconds)
+
+
+def _rates_key(bench: Bench) -> str:
+    return f"rates in the run of {bench.run}"
 
 
 def grid_of(bench: Bench) -> tuple[int, ...]:
@@ -266,10 +270,10 @@ def voxels_apart(one: torch.Tensor, other: torch.Tensor) -> float:
 def _row(bench: Bench, work: Work, seconds: dict, own: dict, counts: dict) -> dict:
     """What was measured, and which share of the device's rates it is."""
     row = {"pairs": work.pairs, "precision": work.precision, **seconds, **own, **counts}
-    found = [v for k, v in bench.results.measurements.items() if k.startswith("rates")]
-    if counts and found:
+    found = bench.results.measurements.get(_rates_key(bench), {})
+    if counts and "copy_gb_s" in found:
         tf32_convolutions = bench.cuda and not work.exact
         rate = "bfloat16" if work.precision == "bf16-mixed" else "tf32" if tf32_convolutions else "float32"
-        row["share_of_rate"] = counts["teraflop"] / seconds["median_s"] / found[-1][f"{rate}_tflop_s"]
-        row["traffic_of_copy"] = counts["traffic_gb"] / seconds["median_s"] / found[-1]["copy_gb_s"]
+        row["share_of_rate"] = counts["teraflop"] / seconds["median_s"] / found[f"{rate}_tflop_s"]
+        row["traffic_of_copy"] = counts["traffic_gb"] / seconds["median_s"] / found["copy_gb_s"]
     return row

@@ -37,7 +37,7 @@ class Bench:
     """What a part is given.
 
     small: a rehearsal, in seconds on a processor. packed: the folder that `pack` made. work: for what may be thrown
-    away: images as trainings read them, checkpoints.
+    away: images as trainings read them, checkpoints. run: when it began.
     """
 
     device: torch.device
@@ -47,6 +47,7 @@ class Bench:
     work: Path
     results: Results
     clock: Clock
+    run: str
 
     @property
     def cuda(self) -> bool:

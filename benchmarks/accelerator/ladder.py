@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
 import records
@@ -133,7 +134,7 @@ def _run(given: argparse.Namespace, part: str, end: float) -> bool:
 def _started(given: argparse.Namespace, part: str, end: float) -> subprocess.Popen:
     command = [sys.executable, str(FOLDER / "ladder.py"), part, "--end", repr(end)]
     command += ["--parent", str(os.getpid())]
-    for name in ("output", "packed", "work", "size", "device", "seed"):
+    for name in ("started", "output", "packed", "work", "size", "device", "seed"):
         command += [f"--{name}", str(getattr(given, name))]
     if given.archive:
         command += ["--archive", str(given.archive)]
@@ -180,7 +181,8 @@ def measure(given: argparse.Namespace) -> None:
         sys.exit(NO_DEVICE)
     kept = Results(given.output, given.part, given.size, KNOWN, given.archive)
     clock = Clock(given.end - ENDING)
-    bench = Bench(device, given.size == "small", given.seed, given.packed, given.work, kept, clock)
+    began = f"{datetime.fromtimestamp(given.started, UTC):%Y-%m-%d %H:%M:%S}"
+    bench = Bench(device, given.size == "small", given.seed, given.packed, given.work, kept, clock, began)
     kept.begin(facts(device, given.seed, given.packed), part.__doc__.splitlines()[0])
     try:
         every = list(part.measurements(bench))
@@ -224,7 +226,8 @@ def main() -> None:
     """A part's own process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=list(PARTS))
-    parser.add_argument("--end", type=float, required=True)
+    for name in ("started", "end"):
+        parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--parent", type=int)
     for name in ("output", "packed", "work", "archive"):
         parser.add_argument(f"--{name}", type=Path)

@@ -193,7 +193,7 @@ def _curve(packed: Path, folder: Path, results: Path, asked: float = np.inf) -> 
     clock.left = lambda: asked - next(times)
     kept = Results(results, "e", "small", None)
     kept.begin({}, "?")
-    bench = Bench(torch.device("cpu"), True, 1, packed, folder, kept, clock)
+    bench = Bench(torch.device("cpu"), True, 1, packed, folder, kept, clock, "now")
     try:
         return e_hippocampi.curve(bench, "dual", 4)
     except OutOfTime:
