@@ -373,6 +373,7 @@ def together(bench: Bench) -> dict:
     train(module, images, stage, bench.seed, make_fabric(bench.device.type, "32-true"), _fresh(bench), 100)
     alone = weights_of(module)
     given = {"folder": str(bench.work / "a"), "stage": stage, "seed": bench.seed, "device": bench.device.type}
+    given["parent"] = os.getpid()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -417,7 +418,7 @@ def _one_of_two(given: dict) -> None:
     from lightning_fabric.plugins.environments import TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
-    end_with_parent()
+    end_with_parent(given["parent"])
     # NCCL refuses two processes on one device.
     strategy = DDPStrategy(process_group_backend="gloo")
     options = {"accelerator": given["device"], "devices": 1, "num_nodes": 2, "strategy": strategy}

@@ -87,7 +87,7 @@ class _Knees:
         percentiles, seed = self.configuration["preprocess"]["percentiles"], self.configuration["seed"]
         # Not forked: what a forked process inherits of PyTorch's threads may never wake up.
         fresh, count = multiprocessing.get_context("spawn"), min(os.cpu_count(), max(len(missing), 1))
-        with ProcessPoolExecutor(count, fresh, end_with_parent) as processes:
+        with ProcessPoolExecutor(count, fresh, end_with_parent, (os.getpid(),)) as processes:
             made = [
                 processes.submit(
                     make_knee, self._label(i), np.array(affines[i]), self.coarser, self.grid, seed, percentiles,

@@ -211,14 +211,14 @@ def measure(given: argparse.Namespace) -> None:
         forget(device)
 
 
-def end_with_parent(parent: int | None = None) -> None:
+def end_with_parent(parent: int) -> None:
     """Let the system end this process where the one that started it ends; Linux alone can.
 
-    parent: its number; where it ended before this was called, so does this process.
+    parent: its number. Where it ended before this was called, as while modules were loaded, this process ends here.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if parent is not None and os.getppid() != parent:
+        if os.getppid() != parent:
             os._exit(1)
 
 
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("part", choices=list(PARTS))
     for name in ("started", "end"):
         parser.add_argument(f"--{name}", type=float, required=True)
-    parser.add_argument("--parent", type=int)
+    parser.add_argument("--parent", type=int, required=True)
     for name in ("output", "packed", "work", "archive"):
         parser.add_argument(f"--{name}", type=Path)
     for name in ("size", "device"):

@@ -257,6 +257,31 @@ def test_unfinished_trainings_are_kept_as_far_as_they_fit_and_read_whole_or_not_
     assert unfinished.read(carried, tmp_path / "elsewhere") == []
 
 
+def test_a_process_ends_with_the_one_that_started_it_even_before_it_is_ready(tmp_path):
+    """As those of part g, which load PyTorch first."""
+    child = f"import sys, time; sys.path[:0] = {sys.path!r}; open(sys.argv[2], 'w').close(); time.sleep(1)\n"
+    child += "from ladder import end_with_parent; end_with_parent(int(sys.argv[1])); open(sys.argv[3], 'w').close()"
+    parent = "import os, subprocess, sys, time; "
+    parent += "subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid()), *sys.argv[2:]]); time.sleep(60)"
+    for killed in (True, False):
+        begun, ready = tmp_path / f"begun-{killed}", tmp_path / f"ready-{killed}"
+        process = subprocess.Popen([sys.executable, "-c", parent, child, str(begun), str(ready)])
+        while not begun.exists():
+            time.sleep(0.05)
+        if killed:
+            process.kill()
+            process.wait()
+            time.sleep(6)
+            assert not ready.exists()
+        else:
+            deadline = time.monotonic() + 60
+            while not ready.exists() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert ready.exists()
+            process.kill()
+            process.wait()
+
+
 def test_what_has_the_rest_of_the_time_leaves_the_shares_of_those_after_it():
     parts = [part for part in PARTS]
     assert _share("a", parts, 500) == 60 and _share("a", parts, 30) == 30
