@@ -45,7 +45,7 @@ test-browser: .venv/installed-test
 	$(BIN)/python -m pytest -rs tests/browser
 
 test-accelerator: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/accelerator
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/accelerator --numprocesses 2 --dist loadgroup
 
 # Those that take longest first.
 APART := tests/slurm tests/browser tests/comparison tests/accelerator tests/__pycache__

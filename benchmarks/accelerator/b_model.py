@@ -40,6 +40,10 @@ SEARCH, COMPILED = "cuDNN's search", "compiled"
 GOALS = {"registration": 0.4, "training": 0.5}
 
 
+#: Repetitions at most, and seconds of them in all beyond which there are fewer.
+MOST, LONG = 9, 4
+
+
 @dataclass(frozen=True)
 class Work:
     """One piece of work.
@@ -100,9 +104,13 @@ def works(small: bool) -> Iterator[tuple[Work, float]]:
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
     # Of every run, since no two machines are the same.
-    yield Measurement(f"rates in run {len(bench.results.runs)}", partial(rates, bench.device, bench.small), 4)
+    yield Measurement(_rates_key(bench), partial(rates, bench.device, bench.small), 4)
     for work, seconds in works(bench.small):
         yield Measurement(work.name, partial(beside, bench, work), seconds)
+
+
+def _rates_key(bench: Bench) -> str:
+    return f"rates in the run of {bench.run}"
 
 
 def grid_of(bench: Bench) -> tuple[int, ...]:
@@ -213,9 +221,13 @@ def _options(work: Work) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
+def repetitions(bench: Bench, seconds: float) -> int:
+    """How often something is repeated that takes so many seconds: three times at least, unless small."""
+    return 1 if bench.small else max(3, min(MOST, round(LONG / seconds)))
+
+
 def beside(bench: Bench, work: Work) -> dict:
     """Seconds and memory of a piece of work, ours and the package's in turn, and its share of the device's rates."""
-    repetitions = 1 if bench.small else 7
     with _options(work):
         lying = allocated(bench.device)
         ours = our_work(bench, work)
@@ -225,7 +237,8 @@ def beside(bench: Bench, work: Work) -> dict:
         # The arithmetic of compiled code cannot be counted; it is that of the same work without.
         counts = counted(ours) if work.option != COMPILED else {}
         if work.theirs is None:
-            seconds = timed(ours, bench.device, repetitions)
+            seconds = timed(ours, bench.device, 1, 0)
+            seconds += timed(ours, bench.device, repetitions(bench, seconds[0]) - 1, 0)
             return _row(bench, work, summary(seconds), own, counts)
         forget(bench.device)
         lying = allocated(bench.device)
@@ -234,9 +247,12 @@ def beside(bench: Bench, work: Work) -> dict:
         with memory(bench.device, lying) as package:
             theirs()
         apart = {} if work.stage else {"voxels_apart": voxels_apart(ours(), theirs())}
-        turns = [
-            [*timed(ours, bench.device, 1, 0), *timed(theirs, bench.device, 1, 0)] for _ in range(repetitions)
-        ]
+
+        def turn() -> list[float]:
+            return [*timed(ours, bench.device, 1, 0), *timed(theirs, bench.device, 1, 0)]
+
+        turns = [turn()]
+        turns += [turn() for _ in range(repetitions(bench, sum(turns[0])) - 1)]
     own_seconds, package_seconds = zip(*turns, strict=True)
     row = _row(bench, work, summary(list(own_seconds)), own, counts)
     ratio = statistics.median(own_seconds) / statistics.median(package_seconds)
@@ -254,10 +270,10 @@ def voxels_apart(one: torch.Tensor, other: torch.Tensor) -> float:
 def _row(bench: Bench, work: Work, seconds: dict, own: dict, counts: dict) -> dict:
     """What was measured, and which share of the device's rates it is."""
     row = {"pairs": work.pairs, "precision": work.precision, **seconds, **own, **counts}
-    found = [v for k, v in bench.results.measurements.items() if k.startswith("rates")]
-    if counts and found:
+    found = bench.results.measurements.get(_rates_key(bench), {})
+    if counts and "copy_gb_s" in found:
         tf32_convolutions = bench.cuda and not work.exact
         rate = "bfloat16" if work.precision == "bf16-mixed" else "tf32" if tf32_convolutions else "float32"
-        row["share_of_rate"] = counts["teraflop"] / seconds["median_s"] / found[-1][f"{rate}_tflop_s"]
-        row["traffic_of_copy"] = counts["traffic_gb"] / seconds["median_s"] / found[-1]["copy_gb_s"]
+        row["share_of_rate"] = counts["teraflop"] / seconds["median_s"] / found[f"{rate}_tflop_s"]
+        row["traffic_of_copy"] = counts["traffic_gb"] / seconds["median_s"] / found["copy_gb_s"]
     return row

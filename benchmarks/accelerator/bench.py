@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = ("src/cohortreg", "benchmarks/accelerator", "benchmarks/icon_speed.py")
 ABOUT = "about.json"
 GIB = 2**30
+#: Seconds that a measurement may take beyond three times what is expected, before it is ended.
+PATIENCE = 30
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Bench:
     """What a part is given.
 
     small: a rehearsal, in seconds on a processor. packed: the folder that `pack` made. work: for what may be thrown
-    away: images as trainings read them, checkpoints.
+    away: images as trainings read them, checkpoints. run: when it began.
     """
 
     device: torch.device
@@ -45,6 +47,7 @@ class Bench:
     work: Path
     results: Results
     clock: Clock
+    run: str
 
     @property
     def cuda(self) -> bool:
@@ -56,12 +59,19 @@ class Measurement:
     """Something to measure.
 
     key: its name in the results. work: measures it and returns values by name. expected: seconds that it takes at full
-    size; it is left for the next run where less time is left.
+    size; it is left for the next run where less time is left. watched: whether it may be ended where it takes many
+    times as long; else it ends by the clock itself.
     """
 
     key: str
     work: Callable[[], dict]
-    expected: float = field(default=2, compare=False)
+    expected: float = 2
+    watched: bool = True
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds after which it is taken for one that never ends; None where the part's clock ends it."""
+        return PATIENCE + 3 * self.expected if self.watched else None
 
 
 def code_digest(root: Path = REPOSITORY) -> str:
@@ -155,6 +165,15 @@ def memory(device: torch.device, before: int = 0) -> Iterator[dict]:
 def allocated(device: torch.device) -> int:
     """Bytes that tensors take on the device now; 0 on a processor."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def works_still(device: torch.device) -> bool:
+    """Whether the device does anything more in this process: after some errors every call fails."""
+    try:
+        synchronise(device)
+        return bool(torch.ones(1, device=device).item())
+    except RuntimeError:
+        return False
 
 
 def forget(device: torch.device) -> None:

@@ -34,7 +34,7 @@ def measurements(bench: Bench) -> Iterator[Measurement]:
             yield Measurement(f"{name}, {count} at once", partial(together, bench, name, count), 5)
     for name, count in on_processor.items():
         work = partial(beside_processor, bench, name, count)
-        yield Measurement(f"{name} beside the processor", work, 15 if name == "hippocampi" else 40)
+        yield Measurement(f"{name} beside the processor", work, 20 if name == "hippocampi" else 40)
 
 
 def _cohort(bench: Bench, name: str) -> Cohort:

@@ -12,8 +12,8 @@ import lzma
 import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ PAIRS, POINTS = 20, 40
 
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
-    yield Measurement("icon", partial(curve, bench), 20)
+    yield Measurement("icon", partial(curve, bench), 20, watched=False)
 
 
 def curve(bench: Bench) -> dict:
@@ -53,6 +53,7 @@ def curve(bench: Bench) -> dict:
             stage |= {"training_steps": 2, "batch_size": 4}
     cohort.make()
     images = cohort.packed("train")
+    cohort.load()
     plan = Plan("icon", model, training, 2 if bench.small else POINTS, keep="last")
     return trained(bench, plan, images, None, cohort.measured)
 
@@ -86,7 +87,7 @@ class _Knees:
         percentiles, seed = self.configuration["preprocess"]["percentiles"], self.configuration["seed"]
         # Not forked: what a forked process inherits of PyTorch's threads may never wake up.
         fresh, count = multiprocessing.get_context("spawn"), min(os.cpu_count(), max(len(missing), 1))
-        with ProcessPoolExecutor(count, fresh, end_with_parent) as processes:
+        with ProcessPoolExecutor(count, fresh, end_with_parent, (os.getpid(),)) as processes:
             made = [
                 processes.submit(
                     make_knee, self._label(i), np.array(affines[i]), self.coarser, self.grid, seed, percentiles,
@@ -111,9 +112,14 @@ class _Knees:
             pack(self.ids[split], lambda i: (np.load(self._path(i)).astype(np.float32), whole), *paths)
         return TrainingImages(*paths, self.bench.device)
 
-    @cache  # noqa: B019 (there is one as long as the part runs)
-    def on_device(self, image_id: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """An image [1, 1, *grid] and its label map, on the device, where they stay: to read them takes a while."""
+    def load(self) -> None:
+        """Put the test images [1, 1, *grid] and their label maps onto the device, where they stay."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            self.on_device = dict(
+                zip(self.ids["test"], threads.map(self._load, self.ids["test"]), strict=True)
+            )
+
+    def _load(self, image_id: str) -> tuple[torch.Tensor, torch.Tensor]:
         image, label = np.load(self._path(image_id)), read_label(self._label(image_id), self.coarser)
         images = torch.from_numpy(image).to(self.bench.device).float()[None, None]
         return images, torch.from_numpy(label).to(self.bench.device)
@@ -122,7 +128,7 @@ class _Knees:
         """Mean Dice and folds of the test pairs."""
         dice, folded, device = [], [], self.bench.device
         for moving, fixed in self.pairs:
-            images, labels = zip(self.on_device(moving), self.on_device(fixed), strict=True)
+            images, labels = zip(self.on_device[moving], self.on_device[fixed], strict=True)
             phi = registration(*images).on_grid(self.grid)
             displacement = phi - identity_map(self.grid, device)
             dice.append(dice_at_labels(displacement, *labels, self.configuration["structures"]))

@@ -45,7 +45,7 @@ ENDING = 4
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
     """All cells are one measurement to the ladder, since they run together; each is written when it is done."""
-    yield Measurement("cells", partial(cells, bench), 20)
+    yield Measurement("cells", partial(cells, bench), 20, watched=False)
 
 
 def preset(bench: Bench) -> dict:
@@ -116,7 +116,11 @@ def _in_process(bench: Bench, layout: PaperLayout, chosen: dict, cell: Cell) -> 
     if bench.clock.left() < ENDING:
         return None
     given = {"root": str(layout.root), "cell": list(cell), "settings": chosen, "seed": bench.seed}
-    command = [sys.executable, __file__, json.dumps(given | {"device": bench.device.type})]
+    command = [
+        sys.executable,
+        __file__,
+        json.dumps(given | {"device": bench.device.type, "parent": os.getpid()}),
+    ]
     process = subprocess.Popen(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
     )
@@ -135,7 +139,7 @@ def _one_cell(given: dict) -> None:
     """A cell's own process."""
     from ladder import end_with_parent
 
-    end_with_parent()
+    end_with_parent(given["parent"])
     use_processor(1)
     fabric = make_fabric(given["device"], given["settings"]["precision"])
     layout, cell = PaperLayout(Path(given["root"])), Cell(*given["cell"])

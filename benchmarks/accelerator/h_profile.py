@@ -43,7 +43,8 @@ def profiled(bench: Bench, work: Work) -> dict:
 
 def _kernels(bench: Bench, profiler: profile) -> Iterator[dict]:
     for event in profiler.key_averages():
-        if bench.cuda and event.device_type != torch.autograd.DeviceType.CUDA:
+        # Of a span that has a name, such as an optimizer's step, the kernels have rows of their own.
+        if bench.cuda and (event.device_type != torch.autograd.DeviceType.CUDA or event.is_user_annotation):
             continue
         microseconds = event.self_device_time_total if bench.cuda else event.self_cpu_time_total
         if microseconds > 0:

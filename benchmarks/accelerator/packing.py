@@ -36,7 +36,7 @@ PEER = "icon_registration==1.1.9"
 #: What they have, of which the rehearsal's environment has what is here. PyYAML comes with Lightning.
 THERE = (
     *("torch", "numpy", "scipy", "pandas", "safetensors", "matplotlib", "seaborn", "pytest", "hypothesis", "typer"),
-    *("rich", "pyyaml", "pip"),
+    *("rich", "pyyaml"),
 )  # fmt: skip
 PYTHON = "3.12"
 MOST_MB = 60
@@ -84,7 +84,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _wheels(folder: Path) -> None:
-    """Download the wheels that are not there yet, for the GPU machine's Python."""
+    """Download the wheels that are not there yet, of plain Python, for the GPU machine's version of it."""
     versions = dict(
         line.split("==")
         for line in (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
@@ -97,8 +97,9 @@ def _wheels(folder: Path) -> None:
     if not missing:
         return
     shutil.rmtree(folder, ignore_errors=True)
+    # For any platform, or there is none: `run` unpacks them, which is all that plain Python needs.
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    pip += ["--python-version", PYTHON, "--platform", "manylinux2014_x86_64", "--dest", str(folder)]
+    pip += ["--python-version", PYTHON, "--platform", "any", "--dest", str(folder)]
     subprocess.run([*pip, *wanted], check=True)
 
 

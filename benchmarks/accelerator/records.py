@@ -32,6 +32,37 @@ def log(folder: Path, line: str) -> None:
     print(line, flush=True)
 
 
+def attempt_path(folder: Path, part: str) -> Path:
+    """Where a part's process says what it measures, for whoever finds that it died over it or hangs."""
+    return folder / f".{part}-attempt"
+
+
+def write_attempt(folder: Path, part: str, key: str, limit: float | None) -> None:
+    """Say what is being measured. limit: seconds that it may take; None where it ends by the part's clock."""
+    write_json(attempt_path(folder, part), {"key": key} | ({"until": time.time() + limit} if limit else {}))
+
+
+def read_attempt(path: Path) -> dict:
+    """What is being measured, `key`, and the time by which it has to be, `until`; empty where nothing is."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def fail(folder: Path, part: str, size: str, key: str, reason: str) -> None:
+    """Keep why a part's process could not measure something, where it did not say so itself."""
+    content = read(folder, part) or {"part": part, "size": size, "measurements": {}, "failures": {}}
+    if key not in content["failures"]:
+        content["failures"][key] = {"run": len(content.get("runs", [])) - 1, "reason": reason}
+        content |= {"left": [each for each in content.get("left", []) if each != key], "complete": False}
+        write_json(folder / f"{part}.json", content)
+        log(folder, f"{part} {key}: failed: {_last_line(reason)}")
+
+
+def forget_failures(folder: Path, part: str) -> None:
+    """What failed in an earlier run is tried again."""
+    if content := read(folder, part):
+        write_json(folder / f"{part}.json", content | {"failures": {}})
+
+
 class Results:
     """The results of a part in a folder, beside those that another folder has already.
 
@@ -48,17 +79,23 @@ class Results:
             raise UserError(
                 f"{folder}: holds results of size {own['size']}, and these are of size {size}; choose another folder."
             )
-        taken = own or earlier
+        taken = own if own.get("runs") else earlier
         self.runs: list[dict] = taken.get("runs", [])
         self.measurements: dict[str, dict] = taken.get("measurements", {})
-        # What failed is tried again by another run.
-        self.failures: dict[str, dict] = {}
-        self.complete = False
+        #: Of this run; another one tries again.
+        self.failures: dict[str, dict] = own.get("failures", {})
+        #: What is to be measured yet, by name; None where it is not known.
+        self.left: list[str] | None = None
 
     def begin(self, facts: Mapping, question: str) -> None:
         """Note what this run runs on. question: that the part answers."""
         self.question, self.started = question, time.perf_counter()
         self.runs.append(dict(facts))
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to measure, and nothing failed."""
+        return self.left == [] and not self.failures
 
     def has(self, key: str) -> bool:
         """Whether something was measured to its end."""
@@ -72,8 +109,7 @@ class Results:
             "seconds": round(seconds, 3),
             **values,
         }
-        self.failures.pop(key, None)
-        self.write()
+        self._ended(key if done else None)
         rows = [value for value in values.values() if isinstance(value, list) and value and not done]
         told = {**values, **(rows[-1][-1] if rows else {})}
         told = {name: _short(value) for name, value in told.items() if not isinstance(value, list | dict)}
@@ -82,12 +118,13 @@ class Results:
     def fail(self, key: str, reason: str) -> None:
         """Keep why something could not be measured, and write everything."""
         self.failures[key] = {"run": len(self.runs) - 1, "reason": reason}
-        self.write()
-        log(self.folder, f"{self.part} {key}: failed: {reason.strip().splitlines()[-1]}")
+        self._ended(key)
+        log(self.folder, f"{self.part} {key}: failed: {_last_line(reason)}")
 
-    def attempt(self, key: str) -> None:
-        """Leave a note of what is being measured, for whoever finds that this process died over it."""
-        write_text(self.folder / f".{self.part}-attempt", key)
+    def _ended(self, key: str | None) -> None:
+        if self.left and key in self.left:
+            self.left.remove(key)
+        self.write()
 
     def write(self) -> None:
         """Write the part's files and the archive."""
@@ -99,6 +136,7 @@ class Results:
                 "question": self.question,
                 "size": self.size,
                 "complete": self.complete,
+                "left": self.left,
                 "runs": self.runs,
                 "measurements": self.measurements,
                 "failures": self.failures,
@@ -121,6 +159,10 @@ class Results:
                         {"measurement": key, **row} for row in rows
                     )
         return tables
+
+
+def _last_line(reason: str) -> str:
+    return reason.strip().splitlines()[-1]
 
 
 def _short(value: object) -> object:

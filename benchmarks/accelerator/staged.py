@@ -88,6 +88,8 @@ class _Stage:
         self.number, self.curve, self.seconds, self.measure = len(stages), curve, seconds, measure
         self.weights = folder / f"stage-{self.number}.safetensors"
         self.model, self.begun = plan.model | {"stages": stages}, False
+        #: Seconds that measuring took at most; so many are kept for it.
+        self.longest = 0.0
 
     def build(self, grid: Sequence[int]) -> nn.Module:
         """The stage's objective, with the weights of the stages before it."""
@@ -124,7 +126,7 @@ class _Stage:
 
         state = train(
             objective, images, stage, seed + self.number, fabric, folder, training["checkpoint_every"], progress,
-            lambda: self.bench.clock.left() < 0, training.get("accumulate", 1), measured,
+            lambda: self.bench.clock.left() < self.longest, training.get("accumulate", 1), measured,
         )  # fmt: skip
         if state.step < steps:
             raise OutOfTime
@@ -138,11 +140,13 @@ class _Stage:
 
     def _measure(self, objective, fabric, state: TrainingState, elapsed: float, kept: bool = False) -> None:
         """Add a row to the curve, and write it. kept: of the weights that the stage ends with."""
+        started = time.perf_counter()
         objective.eval()
         registration = full_resolution(objective.registration, self.stages)
         with torch.no_grad(), fabric.autocast():
             found = self.measure(registration)
         objective.train()
+        self.longest = max(self.longest, time.perf_counter() - started)
         row = {"stage": self.number, "step": state.step, "kept": kept}
         row["seconds"] = self.seconds + sum(1 / each[-1] for each in state.history)
         recent = state.history[-20:]

@@ -1,6 +1,7 @@
 """The ladder of measurements for GPU machines: rehearsed, killed, out of time; what stands in for SimpleITK there."""
 
 import csv
+import itertools
 import json
 import os
 import random
@@ -20,11 +21,14 @@ from projects import REPOSITORY
 LADDER = REPOSITORY / "benchmarks" / "accelerator"
 sys.path[:0] = [str(LADDER), str(LADDER.parent)]
 
+import e_hippocampi  # noqa: E402
+import unfinished  # noqa: E402
+from bench import Bench  # noqa: E402
 from d_disk import write_by_nibabel  # noqa: E402
 from data import dice_at_labels, dice_on_grid  # noqa: E402
 from f_knees import resampled  # noqa: E402
-from ladder import PARTS  # noqa: E402
-from records import Results  # noqa: E402
+from ladder import PARTS, _share  # noqa: E402
+from records import Clock, OutOfTime, Results  # noqa: E402
 
 from cohortreg.evaluation.overlap import dice  # noqa: E402
 from cohortreg.evaluation.structures import structure_masks  # noqa: E402
@@ -33,6 +37,9 @@ from cohortreg.images.grid import Grid  # noqa: E402
 from cohortreg.images.image import Image  # noqa: E402
 from cohortreg.maps.grids import identity_map, resize  # noqa: E402
 from cohortreg.maps.transforms import read_transform, to_physical, write_transform  # noqa: E402
+
+#: What needs the packed folder, which is made once.
+ONE_AFTER_THE_OTHER = pytest.mark.xdist_group("packed")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,7 @@ def lines(output: Path) -> int:
     return len(log.read_text("utf-8").splitlines()) if log.is_file() else 0
 
 
+@ONE_AFTER_THE_OTHER
 def test_every_part_runs_from_the_folder_alone_and_a_killed_run_goes_on(packed, tmp_path):
     output, moments, before = tmp_path / "output", random.Random(1), {}
     for kill in range(3):
@@ -116,43 +124,169 @@ def test_every_part_runs_from_the_folder_alone_and_a_killed_run_goes_on(packed, 
 
 PART = '''"""A part with one measurement of each kind."""
 import os, signal, time
+import bench as measuring
 from bench import Measurement
+
+measuring.PATIENCE = 1
 
 
 def measurements(bench):
     yield Measurement("works", lambda: {"value": 1.5, "rows": [{"x": 1}, {"x": 2, "y": 3}]})
     yield Measurement("dies", lambda: os.kill(os.getpid(), signal.SIGKILL))
     yield Measurement("fails", lambda: 1 / 0)
+    yield Measurement("hangs", lambda: time.sleep(1000), 1)
     yield Measurement("works too", lambda: {"value": 2})
-    yield Measurement("hangs", lambda: time.sleep(1000))
+    yield Measurement("does not look at the clock", lambda: time.sleep(1000), watched=False)
 '''
+FAILED = {
+    "dies": "its process ended with -9",
+    "fails": "ZeroDivisionError",
+    "hangs": "did not end in time",
+    "does not look at the clock": "did not end in time",
+}
 
 
-def test_a_run_ends_in_time_and_without_what_dies_fails_or_hangs(tmp_path):
+@pytest.fixture
+def ladder(tmp_path) -> Path:
+    """A copy of the ladder whose first part is the one above, and a packed folder without images."""
     copied = tmp_path / "copy" / "benchmarks" / "accelerator"
     shutil.copytree(LADDER, copied, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "copy" / "src").symlink_to(REPOSITORY / "src")
     (copied / "a_works.py").write_text(PART)
-    packed, output, archive = tmp_path / "packed", tmp_path / "output", tmp_path / "all.tar.gz"
-    (packed / "wheels").mkdir(parents=True)
-    (packed / "about.json").write_text('{"commit": "c0ffee", "code": "other"}')
-    (tmp_path / "output-work" / "site").mkdir(parents=True)
-    (tmp_path / "output-work" / "site" / "whole").touch()
-    given = [*command(copied, packed, output, 45, "a"), "--archive", str(archive)]
+    (tmp_path / "packed" / "wheels").mkdir(parents=True)
+    (tmp_path / "packed" / "about.json").write_text('{"commit": "c0ffee", "code": "other"}')
+    return copied
+
+
+def test_a_run_ends_in_time_and_without_what_dies_fails_or_hangs(ladder, tmp_path):
+    output, archive = tmp_path / "output", tmp_path / "all.tar.gz"
+    given = [*command(ladder, tmp_path / "packed", output, 50, "a"), "--archive", str(archive)]
     # No git there, and a limit within which it has to end.
     run = subprocess.run(
-        given, timeout=45, stdout=subprocess.DEVNULL, cwd=tmp_path, env=os.environ | {"GIT_DIR": "/"}
+        given, timeout=50, stdout=subprocess.DEVNULL, cwd=tmp_path, env=os.environ | {"GIT_DIR": "/"}
     )
     assert run.returncode == 3
     there = measured(output)
     assert {key: each["value"] for (_, key), each in there.items()} == {"works": 1.5, "works too": 2}
     content = json.loads((output / "a.json").read_text("utf-8"))
-    assert set(content["failures"]) == {"dies", "fails"} and not content["complete"]
-    assert "ZeroDivisionError" in content["failures"]["fails"]["reason"]
+    assert set(content["failures"]) == set(FAILED) and not content["complete"] and not content["left"]
+    for key, why in FAILED.items():
+        assert why in content["failures"][key]["reason"], key
+        assert sum(f"{key}: failed" in line for line in (output / "log.txt").open()) == 1, "tried again"
     assert {each["commit"] for each in content["runs"]} == {"c0ffee-changed-since-packed"}
     assert (output / "a-rows.csv").read_text("utf-8") == "measurement,x,y\nworks,1,\nworks,2,3\n"
     with tarfile.open(archive) as tar:
-        assert tar.extractfile("a.json").read() == (output / "a.json").read_bytes()
+        assert set(json.load(tar.extractfile("a.json"))["measurements"]) == {"works", "works too"}
+
+
+def test_a_run_without_a_gpu_says_so_and_measures_nothing(ladder, tmp_path):
+    for device in ("auto", "cuda"):
+        given = command(ladder, tmp_path / "packed", tmp_path / "output", 100, "abc")
+        given[given.index("--size") + 1], given[given.index("--device") + 1] = "full", device
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        run = subprocess.run(given, env=environment, capture_output=True, text=True)
+        assert run.returncode == 1
+        assert "finds no GPU" in run.stderr and "Traceback" not in run.stderr
+        assert not measured(tmp_path / "output")
+
+
+def _curve(packed: Path, folder: Path, results: Path, asked: float = np.inf) -> dict:
+    """The dual-stream network of part e, small, until the clock was asked so often."""
+    times = itertools.count()
+    clock = Clock(0)
+    clock.left = lambda: asked - next(times)
+    kept = Results(results, "e", "small", None)
+    kept.begin({}, "?")
+    bench = Bench(torch.device("cpu"), True, 1, packed, folder, kept, clock, "now")
+    try:
+        return e_hippocampi.curve(bench, "dual", 4)
+    except OutOfTime:
+        return {}
+
+
+@ONE_AFTER_THE_OTHER
+def test_a_training_that_was_cut_off_goes_on_elsewhere_from_few_small_files(packed, tmp_path):
+    at_once = _curve(packed, tmp_path / "one", tmp_path / "one-results")
+    results = tmp_path / "results"
+    for first, following, steps in (("first", "second", 5), ("second", "third", 6)):
+        assert not _curve(packed, tmp_path / first, results, steps)
+        assert unfinished.write(tmp_path / first, tmp_path / "carried") == []
+        assert len(unfinished.read(tmp_path / "carried", tmp_path / following)) == 1
+    in_three = _curve(packed, tmp_path / "third", results)
+
+    def told(found: dict) -> list[dict]:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in found["curve"]]
+
+    assert told(in_three) == told(at_once)
+    assert unfinished.write(tmp_path / "third", tmp_path / "carried") == []
+    assert unfinished.read(tmp_path / "carried", tmp_path / "fourth") == []
+
+
+def test_unfinished_trainings_are_kept_as_far_as_they_fit_and_read_whole_or_not_at_all(tmp_path):
+    work, carried = tmp_path / "work", tmp_path / "carried"
+    cell = "g/cells/triangles_circles/unet/64-table1/checkpoints/abc"
+    sizes = {
+        "trained/one/stage-1.safetensors": 10,
+        "trained/one/checkpoints-2/step-00000002.safetensors": 5,
+        "trained/one/checkpoints-2/step-00000010.safetensors": 17_000_000,
+        "trained/one/checkpoints-2/.host.1.step-00000011.safetensors": 3,
+        f"{cell}/step-00000050.safetensors": 200,
+        "trained/large/stage-1.safetensors": 8_000_000,
+        "g/triangles_circles.npy": 9,
+    }
+    for name, size in sizes.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(np.random.default_rng(size).bytes(size))
+    assert unfinished.write(work, carried, 20_000_000) == ["trained/one"]
+    assert unfinished.write(work, carried, 24_000_000) == ["trained/one"]
+    shutil.rmtree(work / "trained" / "large")
+    assert unfinished.write(work, carried) == []
+    assert len(list(carried.glob("*.part"))) == 2 and max(p.stat().st_size for p in carried.iterdir()) < 16e6
+    there = tmp_path / "there" / cell / "step-00000060.safetensors"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"further")
+    assert unfinished.read(carried, tmp_path / "there") == ["trained/one"]
+    found = {str(p.relative_to(tmp_path / "there")) for p in (tmp_path / "there").rglob("*") if p.is_file()}
+    kept = {"trained/one/stage-1.safetensors", "trained/one/checkpoints-2/step-00000010.safetensors"}
+    assert found == kept | {f"{cell}/step-00000060.safetensors"}
+    assert all((tmp_path / "there" / name).read_bytes() == (work / name).read_bytes() for name in kept)
+    piece = next(carried.glob("*.part"))
+    piece.write_bytes(piece.read_bytes()[:-1] + b"?")
+    assert unfinished.read(carried, tmp_path / "elsewhere") == []
+    piece.unlink()
+    assert unfinished.read(carried, tmp_path / "elsewhere") == []
+
+
+def test_a_process_ends_with_the_one_that_started_it_even_before_it_is_ready(tmp_path):
+    """As those of part g, which load PyTorch first."""
+    child = f"import sys, time; sys.path[:0] = {sys.path!r}; open(sys.argv[2], 'w').close(); time.sleep(1)\n"
+    child += "from ladder import end_with_parent; end_with_parent(int(sys.argv[1])); open(sys.argv[3], 'w').close()"
+    parent = "import os, subprocess, sys, time; "
+    parent += "subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid()), *sys.argv[2:]]); time.sleep(60)"
+    for killed in (True, False):
+        begun, ready = tmp_path / f"begun-{killed}", tmp_path / f"ready-{killed}"
+        process = subprocess.Popen([sys.executable, "-c", parent, child, str(begun), str(ready)])
+        while not begun.exists():
+            time.sleep(0.05)
+        if killed:
+            process.kill()
+            process.wait()
+            time.sleep(6)
+            assert not ready.exists()
+        else:
+            deadline = time.monotonic() + 60
+            while not ready.exists() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert ready.exists()
+            process.kill()
+            process.wait()
+
+
+def test_what_has_the_rest_of_the_time_leaves_the_shares_of_those_after_it():
+    parts = [part for part in PARTS]
+    assert _share("a", parts, 500) == 60 and _share("a", parts, 30) == 30
+    assert _share("f", parts[5:], 300) == 240 == _share("g", parts[6:], 300)
+    assert _share("f", parts[5:], 40) < 0 and _share("h", parts[7:], 40) == 40
 
 
 def test_what_is_known_is_not_measured_again_and_sizes_do_not_mix(tmp_path):
@@ -165,8 +299,10 @@ def test_what_is_known_is_not_measured_again_and_sizes_do_not_mix(tmp_path):
     second = Results(output, "b", "full", known)
     second.begin({"device": "another"}, "a question?")
     assert second.has("fast") and not second.has("slow") and not second.has("new")
+    second.left = ["slow", "new"]
     second.add("slow", {"value": 4}, 1.0)
     written = json.loads((output / "b.json").read_text("utf-8"))
+    assert written["left"] == ["new"] and not written["complete"]
     assert [each["device"] for each in written["runs"]] == ["one", "another"]
     assert {key: (each["run"], each["value"]) for key, each in written["measurements"].items()} == {
         "fast": (0, 1),

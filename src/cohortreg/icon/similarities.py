@@ -5,7 +5,9 @@ tensor. Voxels of weight 0 do not count: there, at least one of the images was n
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from types import ModuleType
 from typing import Protocol
 
@@ -82,12 +84,21 @@ def kernels_for(*volumes: Tensor) -> ModuleType | None:
         for each in volumes
     ):
         return None
+    return _compiled()
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    """The module `compiled`; None, with a warning unless Numba is simply missing, where Numba cannot be imported."""
     try:
-        from cohortreg.icon import compiled  # seconds to import
-    except ModuleNotFoundError as error:
-        if error.name != "numba":
-            raise
+        import numba  # noqa: F401
+    except ModuleNotFoundError:
         return None
+    except ImportError as error:  # it refuses versions of NumPy that it does not know
+        warnings.warn(f"fit takes several times as long as it could: {error}", stacklevel=2)
+        return None
+    from cohortreg.icon import compiled  # seconds to import
+
     return compiled
 
 

@@ -49,6 +49,10 @@ def _digest(content: Sequence[object]) -> str:
     return digest(json.dumps(content))
 
 
+#: Images that are copied to a device at a time.
+AT_ONCE = 16
+
+
 class TrainingImages:
     """The packed images, on the device where they fit and are read often.
 
@@ -70,7 +74,7 @@ class TrainingImages:
         self._on_device = None
         on_gpu = device.type == "cuda" and not seldom
         if on_gpu and self._array.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
-            self._on_device = torch.from_numpy(np.array(self._array)).to(device)
+            self._on_device = copied(self._array, device)
 
     @cached_property
     def sha256(self) -> str:
@@ -94,6 +98,14 @@ class TrainingImages:
     def field_of_view(self, rows: np.ndarray) -> Tensor:
         """The first voxels that were imaged and those after the last, [len(rows), 2, dim]."""
         return torch.from_numpy(self._fields_of_view[rows]).to(self.device)
+
+
+def copied(array: np.ndarray, device: torch.device) -> Tensor:
+    """A float16 array on a device, copied a few images at a time: a job has less memory of its own than its device."""
+    there = torch.empty(array.shape, dtype=torch.float16, device=device)
+    for start in range(0, len(array), AT_ONCE):
+        there[start : start + AT_ONCE] = torch.from_numpy(np.array(array[start : start + AT_ONCE]))
+    return there
 
 
 _AGAIN = "delete it, and the images are packed again"

@@ -1,9 +1,10 @@
 """The compiled loss is that of autograd, with the same gradient, wherever it serves."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon import compiled
+from cohortreg.icon import compiled, similarities
 from cohortreg.icon.compiled import Banded, CompiledLoss
 from cohortreg.icon.fit import FieldsLoss, Imaged, Level, fit, lacking
 from cohortreg.icon.losses import sample_points, unit_bounds
@@ -156,11 +157,22 @@ def test_without_numba_it_is_slower_and_as_good(generator, monkeypatch):
     still = lacking(pair, torch.zeros(2, 3, *SHAPE), level, similarity)
     fast = lacks()
     monkeypatch.setitem(sys.modules, "numba", None)
-    for name in ("compiled", "kernels"):
-        monkeypatch.delitem(sys.modules, f"cohortreg.icon.{name}")
-        monkeypatch.delattr(f"cohortreg.icon.{name}")
+    monkeypatch.setattr(similarities, "_compiled", cache(similarities._compiled.__wrapped__))
     assert kernels_for(pair) is None
     assert lacks() == pytest.approx(fast, rel=0.05) and fast < 0.9 * still
+
+
+def test_a_numba_that_refuses_this_numpy_is_as_none_and_said_once(tmp_path):
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 2.4 or less')")
+    does = "import torch; from cohortreg.icon.similarities import kernels_for as k; x = torch.zeros(2, 1, 4, 4, 4); "
+    does += "assert k(x) is None and k(x) is None"
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = subprocess.run(
+        [sys.executable, "-c", does], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("Numba needs NumPy 2.4 or less") == 1
 
 
 def test_loops_are_compiled_where_nothing_can_be_written():
