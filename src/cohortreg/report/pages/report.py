@@ -287,7 +287,7 @@ def _cell(row: Mapping, measure: Measure) -> dict:
 def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict:
     """The table of means by structure: its measures, its structures, its rows, each with a cell a measure of each."""
     measures = [measure for measure in MEASURES if measure.by_structure]
-    unions = [measure for measure in measures if UNION in measure.parts(structures)]
+    unions = [measure for measure in measures if f"{measure.of(UNION)}_mean" in summary]
     columns = [(measure, measure.of(name)) for name in structures for measure in measures]
     columns += [(measure, measure.of(UNION)) for measure in unions]
     table = [
