@@ -6,7 +6,8 @@
 # make test-browser the report in Debian's Chromium, which it installs where it may
 # make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
 # make docs        the documentation as a site in build/docs; a warning is an error
-# make lint        formatting and lint, of Python and of the workflow
+# make generated   what pages and captions say of measures and figures, from the objects that define them
+# make lint        formatting and lint, of Python, of the workflow and of the report's scripts
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
 # make constraints the versions installed now, as those that everyone gets
@@ -16,7 +17,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test-accelerator test docs lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test-accelerator test docs generated lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -61,11 +62,15 @@ docs: .venv/installed-docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
 	@echo "The documentation: build/docs/index.html"
 
+generated: .venv/installed
+	$(BIN)/python docs/generate.py
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/oxlint src
 
 format: .venv/installed-test
 	$(BIN)/ruff check --fix .

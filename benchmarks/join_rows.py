@@ -14,14 +14,14 @@ from pathlib import Path
 import pandas as pd
 
 from cohortreg import config as configuration
-from cohortreg.evaluation import table2
 from cohortreg.evaluation.csv_files import read_table, write_table
 from cohortreg.evaluation.sets import main_set
 from cohortreg.evaluation.tables import summarise
 from cohortreg.files import write_text
 from cohortreg.methods.registry import similarity_of
 from cohortreg.provenance import git_commit
-from cohortreg.report import charts, style, tradeoffs
+from cohortreg.report import table2
+from cohortreg.report.figures import charts, style, tradeoffs
 
 REPOSITORY = Path(__file__).parents[1]
 

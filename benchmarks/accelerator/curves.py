@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from cohortreg.files import whole
-from cohortreg.report import style
+from cohortreg.report.figures import style
 
 SETS = {"test_dice": ("test", "-"), "validation_dice": ("validation", "--")}
 

@@ -6,11 +6,6 @@ The workflow's rules and the package's commands both use it, so that they cannot
 from dataclasses import dataclass
 from pathlib import Path
 
-FIGURES = (
-    *("pairs-best", "pairs-median", "pairs-worst"),
-    *("dice", "folds", "dice-folds", "dice-time"),
-    "training",
-)
 FIGURE_SUFFIXES = ("png", "svg")
 
 # A model, trained here or imported, is a folder with these two.

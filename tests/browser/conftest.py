@@ -19,9 +19,11 @@ from cohortreg.evaluation.csv_files import write_table
 from cohortreg.evaluation.sets import gather_sets
 from cohortreg.evaluation.tables import summarise, summarise_sets
 from cohortreg.files import write_json, write_text
-from cohortreg.layout import FIGURES, Layout
-from cohortreg.report import style
-from cohortreg.report.page import write_report
+from cohortreg.layout import Layout
+from cohortreg.report.comparison import read_comparison
+from cohortreg.report.figures import style
+from cohortreg.report.figures.registry import FIGURES
+from cohortreg.report.pages.report import write_report
 
 SWITCHES = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -198,7 +200,7 @@ def make_report(
     structures = {"core": [1], "outer_rim": [2]}
     report = {"reference": methods[0], "published": None, "note": None, "pages": 0}
     config = {"cohort": "made-up", "methods": list(methods), "models": {}, "structures": structures}
-    write_report(layout, config | {"report": report})
+    write_report(read_comparison(layout, config | {"report": report}))
     return layout
 
 

@@ -1,14 +1,20 @@
-"""docs/adding.md: its edits, made in a copy of the package, and a step of training with what they add."""
+"""docs/adding.md: its edits, made in a copy of the package, which is then run with what they add."""
 
+import html
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from pages import Block, blocks
 from projects import REPOSITORY
+
+from cohortreg.evaluation.csv_files import read_table
+from cohortreg.layout import Layout
 
 ADDING = blocks(REPOSITORY / "docs" / "adding.md")
 
@@ -37,6 +43,19 @@ for step in range(8):
     lowered.append(terms.similarity.item())
 assert lowered[-1] < lowered[0], lowered
 print(type(registration.network).__name__, lowered[0])
+"""
+
+
+REPORTED = """
+import sys
+from cohorts import make_results
+from cohortreg.report.comparison import read_comparison
+from cohortreg.report.figures.draw import draw
+from cohortreg.report.pages.report import write_report
+
+layout, config = make_results(sys.argv[1])
+draw(read_comparison(layout, config))
+write_report(read_comparison(layout, config))
 """
 
 
@@ -78,14 +97,27 @@ def tried(package, configuration: Block) -> str:
     """What training with the page's configuration printed."""
     overlay = package.parent / "overlay.yaml"
     overlay.write_text(configuration.text)
+    return run(package, TRIED, REPOSITORY / "config" / "config.yaml", overlay)
+
+
+def run(package, code: str, *arguments) -> str:
+    """What Python printed that ran code with the copy of the package."""
+    paths = os.pathsep.join([str(package.parent), str(REPOSITORY / "tests")])
     done = subprocess.run(
-        [sys.executable, "-c", TRIED, REPOSITORY / "config" / "config.yaml", overlay],
-        env=os.environ | {"PYTHONPATH": str(package.parent)},
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def reported(package) -> Layout:
+    """The results of a tiny cohort, evaluated, drawn and reported by the copy of the package."""
+    layout = Layout(package.parent / "results")
+    run(package, REPORTED, layout.root)
+    return layout
 
 
 def test_a_similarity(package):
@@ -106,3 +138,39 @@ def test_a_network(package):
     insert(package / "config.py", keys, "NETWORK_KEYS = ", after=True)
     allow(package, schema)
     assert tried(package, configuration).startswith("Dilated ")
+
+
+def test_a_measure(package):
+    (entry,) = part("## A measure", "## A figure")
+    entry = replace(entry, text=f"{entry.text.rstrip()},\n")
+    insert(package / "evaluation" / "measures.py", entry, r"\)\n\nBY_KEY = ")
+    layout = reported(package)
+    pairs, methods = read_table(layout.pairs_table), read_table(layout.methods_table).set_index("method")
+    # The tiny cohort's structures all have one size, and identity moves nothing.
+    still = pairs[pairs["method"] == "identity"]
+    for column in ("volume_error_mean", "volume_error_core", "volume_error_outer_rim"):
+        assert still[column].tolist() == [0, 0, 0]
+        assert pairs.loc[pairs["method"] == "icon-3step", column].max() > 0
+    assert methods.loc["identity", "volume_error_mean"] == 0
+    for path in (layout.methods_markdown, layout.report.index, layout.report.pair("a", "b")):
+        text = html.unescape(path.read_text("utf-8"))
+        assert "Volume error" in text and "difference between the volumes" in text, path
+    described = re.search(
+        r'id="table-data">(.*?)</script>', layout.report.index.read_text("utf-8"), re.DOTALL
+    )
+    columns = {column["key"]: column for column in json.loads(described[1])["columns"]}
+    assert columns["volume_error_mean"]["higherIsBetter"] is False
+    assert '"volume_error_mean": [' in layout.report.rows(0).read_text("utf-8")
+
+
+def test_a_figure(package):
+    function, entry = part("## A figure")
+    (package / "report" / "figures" / "distances.py").write_text(function.text)
+    registry = package / "report" / "figures" / "registry.py"
+    insert(registry, entry, "FIGURES = ", after=True)
+    layout = reported(package)
+    for suffix in ("png", "svg"):
+        assert layout.figure("hd95", suffix).stat().st_size > 0
+    page = layout.report.index.read_text("utf-8")
+    assert page.count('src="figures/hd95.svg"') == 1 and "<h3>Distance by method</h3>" in page
+    assert page.count("95 % Hausdorff distance in millimetres, mean over the structures. Box: ") == 1

@@ -13,9 +13,10 @@ from projects import CONFIGURATION, REPOSITORY, Project
 from cohortreg.evaluation.overlap import dice
 from cohortreg.files import read_json
 from cohortreg.images.io import read_image
-from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
+from cohortreg.layout import FIGURE_SUFFIXES, Layout
 from cohortreg.paper.data import read_fives
-from cohortreg.report.pairs import read_pair
+from cohortreg.report.figures.pairs import read_pair
+from cohortreg.report.figures.registry import FIGURES
 
 METHODS = ["identity", "affine", "demons", "icon-3step"]
 TRAINING, TESTED = 4, 3

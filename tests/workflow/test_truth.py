@@ -11,7 +11,8 @@ import pytest
 import yaml
 from projects import Project
 
-from cohortreg.layout import FIGURES, Layout
+from cohortreg.layout import Layout
+from cohortreg.report.figures.registry import FIGURES
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_run_that_ends_without_what_it_was_asked_for_is_an_error(copied, tmp_p
     """As Snakemake itself ended once in a hundred kills; here a table goes while it works on something else."""
     modules = tmp_path_factory.mktemp("modules")
     (modules / "sitecustomize.py").write_text(DELETING)
-    Layout(copied.results).figure(FIGURES[0]).unlink()
+    Layout(copied.results).figure(next(iter(FIGURES))).unlink()
     run = replace(copied, modules=modules).snakemake(*asked)
     assert run.returncode != 0, run.stdout
     sentence = (

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from cohortreg.files import read_json
-from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
+from cohortreg.layout import FIGURE_SUFFIXES, Layout
+from cohortreg.report.figures.registry import FIGURES
 
 TIMES = {"time_s", "time_s_mean", "time_s_mean_low", "time_s_mean_high"}
 

@@ -13,7 +13,7 @@ from cohortreg.cohort.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training
 from cohortreg.errors import UserError
 from cohortreg.files import digest, read_json, read_kept
-from cohortreg.layout import CARD, FIGURES, WEIGHTS, Layout
+from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.methods import registry
 from cohortreg.places import (
     check_places,
@@ -22,6 +22,7 @@ from cohortreg.places import (
     refuse_results_of_others,
     require_root,
 )
+from cohortreg.report.figures.registry import FIGURES
 
 
 wildcard_constraints:
@@ -98,10 +99,6 @@ HISTORIES = [
     for model, last in dict(sorted(TRAINED.values())).items()
     for stage in range(1, last + 1)
 ]
-
-# Where `snakemake --report` shows a figure.
-CATEGORIES = {"training": "Training"}
-CATEGORIES |= dict.fromkeys(("dice", "folds", "dice-folds", "dice-time"), "Comparison")
 
 
 def one_of(names):

@@ -57,7 +57,7 @@ rule tables:
 
 rule figures:
     input:
-        settings=asked_of("figures", layout.figure(FIGURES[0]), "methods", "models", "structures"),
+        settings=asked_of("figures", layout.figure(next(iter(FIGURES))), "methods", "models", "structures"),
         tables=rules.tables.output,
         histories=HISTORIES,
     output:
@@ -65,10 +65,10 @@ rule figures:
             report(
                 layout.figure(name),
                 caption=f"../report/{name}.rst",
-                category=CATEGORIES.get(name, "Registration"),
+                category=figure.category,
                 labels={"what": name, "as": "figure"},
             )
-            for name in FIGURES
+            for name, figure in FIGURES.items()
         ],
         [layout.figure(name, "svg") for name in FIGURES],
     log:

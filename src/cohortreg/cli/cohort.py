@@ -436,7 +436,7 @@ def check_command(
     from cohortreg.config import expand_root
     from cohortreg.files import check_writable
     from cohortreg.layout import CheckLayout
-    from cohortreg.report.contacts import draw_sheets
+    from cohortreg.report.figures.contacts import draw_sheets
 
     given, layout, rows = (
         parsed(settings, "preprocess", "structures"),

@@ -9,7 +9,7 @@ import typer
 from cohortreg.cli import app
 from cohortreg.cli.options import Results, parsed
 from cohortreg.cli.progress import progress_bar
-from cohortreg.layout import FIGURES, Layout
+from cohortreg.layout import Layout
 
 Shards = Annotated[int, typer.Option(min=1, help="How many shards of pairs there are.")]
 
@@ -45,8 +45,8 @@ def tables_command(
     shards: Shards = 1,
 ) -> None:
     """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv, .md and .tex, and sets.csv."""
-    from cohortreg.evaluation.tables import refuse_failed_rows, write_tables
     from cohortreg.methods.registry import similarity_of
+    from cohortreg.report.tables import refuse_failed_rows, write_tables
 
     layout = Layout(results)
     given = parsed(settings, "methods", "models", "pretrained", "method_settings", "report", "seed")
@@ -76,11 +76,13 @@ def figures_command(
     ],
 ) -> None:
     """Draw every figure, as PNG and as SVG."""
-    from cohortreg.report.figures import draw
+    from cohortreg.report.comparison import read_comparison
+    from cohortreg.report.figures.draw import draw
+    from cohortreg.report.figures.registry import FIGURES
 
     layout, given = Layout(results), parsed(settings, "methods", "models", "structures")
-    draw(layout, given["methods"], given["models"], given["structures"])
-    typer.echo(f"{len(FIGURES)} figures in {layout.figure(FIGURES[0]).parent}.")
+    draw(read_comparison(layout, given))
+    typer.echo(f"{len(FIGURES)} figures in {layout.figure(next(iter(FIGURES))).parent}.")
 
 
 @app.command("report")
@@ -90,13 +92,15 @@ def report_command(
 ) -> None:
     """Write the folder report/, whose index.html a browser opens from disk; it needs nothing beside it."""
     from cohortreg.config import schema
-    from cohortreg.report.page import write_report
-    from cohortreg.report.pair_pages import choose_pairs
+    from cohortreg.report.comparison import read_comparison
+    from cohortreg.report.pages.pairs import choose_pairs
+    from cohortreg.report.pages.report import write_report
 
     layout = Layout(results)
     given = parsed(settings, *schema()["properties"], left_out={"type": "array", "items": {"type": "string"}})
     config = json.loads(json.dumps(given))  # plain dictionaries, which YAML can show
     left_out = config.pop("left_out", [])
-    with progress_bar("Pages of pairs", len(choose_pairs(layout, config))) as advance:
-        write_report(layout, config, left_out, advance)
+    comparison = read_comparison(layout, config)
+    with progress_bar("Pages of pairs", len(choose_pairs(comparison))) as advance:
+        write_report(comparison, left_out, advance)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.index.resolve()}")

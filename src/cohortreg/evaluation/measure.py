@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,49 +11,47 @@ import cohortreg
 from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
-from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
-from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
-from cohortreg.evaluation.regularity import log_jacobian_std
+from cohortreg.evaluation.measures import MEASURES, UNION, Maps, columns
+from cohortreg.evaluation.overlap import mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import digest, digest_file, read_kept, sealed, write_sealed
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
-from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.results import read_registered, registration, seals
 from cohortreg.maps.transforms import Transform, to_unit
 
 Structures = Mapping[str, Sequence[int]]
-
-#: All structures together as one, which has a Dice of its own where there are several; no structure has this name.
-UNION = "union"
+PAIR = ("method", "moving", "fixed")
 
 
 def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> dict:
-    """Everything that is measured on the transforms of one registered pair.
+    """Compute every measure of `MEASURES` on the transforms of one registered pair.
 
-    Returns dice_mean and dice_{structure} (0 to 1), where there are several structures dice_union of all as one, which
-    is no part of the mean, hd95_mean and hd95_{structure} (millimetres), all NaN without labels; folds (voxels of the
-    preprocessed grid with a negative volume form) and their percentage; log_jacobian_std; and
-    inverse_consistency_voxels (NaN without an inverse).
+    Returns:
+        Column of the table of pairs -> value; NaN where there is nothing to measure, such as Dice without labels.
     """
-    forward = read_registered(layout, method, moving, fixed)
-    moving_image = read_image(layout.image(moving))
-    phi = to_unit(forward, moving_image.grid)
-    folded = int(folds(phi).item())
-    error = math.nan
-    had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})
-    if had_inverse or layout.inverse(method, moving, fixed).exists():
-        inverse = read_registered(layout, method, moving, fixed, "inverse")
-        error = inverse_consistency_error(phi, to_unit(inverse, forward.grid))
     for image in (moving, fixed):
         _require_label(layout, image)
-    return {
-        **_overlaps(layout.label(moving), layout.label(fixed), forward, structures),
-        "folds": folded,
-        "folds_percent": 100 * folded / fold_sites(phi.shape[2:]),
-        "log_jacobian_std": log_jacobian_std(phi),
-        "inverse_consistency_voxels": error,
+    forward = read_registered(layout, method, moving, fixed)
+    maps = _maps(layout, method, moving, fixed, forward)
+    of_maps = {
+        measure.column: measure.compute(maps)
+        for measure in MEASURES
+        if measure.compute and not measure.by_structure
     }
+    del maps  # large, as labels are
+    return of_maps | _of_structures(layout.label(moving), layout.label(fixed), forward, structures)
+
+
+def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transform) -> Maps:
+    """Read a pair's maps. Raises UserError where an inverse was registered and is gone."""
+    image = read_image(layout.image(moving))
+    phi = to_unit(forward, image.grid)
+    had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})
+    if not (had_inverse or layout.inverse(method, moving, fixed).exists()):
+        return Maps(phi, None)
+    inverse = read_registered(layout, method, moving, fixed, "inverse")
+    return Maps(phi, to_unit(inverse, forward.grid))
 
 
 def _require_label(layout: Layout, image: str) -> None:
@@ -66,23 +64,25 @@ def _require_label(layout: Layout, image: str) -> None:
         raise UserError(f"{path} is missing; {again}.")
 
 
-def _overlaps(moving: Path, fixed: Path, transform: Transform, structures: Structures) -> dict[str, float]:
-    """Dice and 95 % Hausdorff distance of every structure and their means, of the labels at two paths; Dice of all
-    structures as one."""
+def _of_structures(
+    moving: Path, fixed: Path, transform: Transform, structures: Structures
+) -> dict[str, float]:
+    """Compute the measures by structure, of the labels at two paths; NaN where one is missing."""
+    measures = [measure for measure in MEASURES if measure.by_structure]
+    values = {column: math.nan for measure in measures for column in measure.columns(structures)}
+    if not (moving.exists() and fixed.exists()):
+        return values
     masked = dict(structures)
     if len(structures) > 1:
-        masked[UNION] = [value for values in structures.values() for value in values]
-    overlap, distance = dict.fromkeys(masked, math.nan), dict.fromkeys(structures, math.nan)
-    if moving.exists() and fixed.exists():
-        fixed_label = read_label(fixed)
-        for name, *masks in structure_masks(read_label(moving), fixed_label, transform, masked):
-            overlap[name] = dice(*masks)
-            if name in distance:
-                distance[name] = hausdorff95(*masks, fixed_label.spacing)
-    measures = {"dice_mean": mean_of_structures({name: overlap[name] for name in structures})}
-    measures |= {f"dice_{name}": value for name, value in overlap.items()}
-    measures["hd95_mean"] = mean_of_structures(distance)
-    return measures | {f"hd95_{name}": value for name, value in distance.items()}
+        masked[UNION] = [value for several in structures.values() for value in several]
+    fixed_label = read_label(fixed)
+    for name, *masks in structure_masks(read_label(moving), fixed_label, transform, masked):
+        for measure in measures:
+            if name in measure.parts(structures):
+                values[measure.of(name)] = measure.compute(*masks, fixed_label.spacing)
+    for measure in measures:
+        values[measure.column] = mean_of_structures({name: values[measure.of(name)] for name in structures})
+    return values
 
 
 def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
@@ -124,20 +124,8 @@ def evaluate_shard(
         progress()
     path = layout.evaluated_shard(method, shard)
     with sealed(path):
-        write_table(path, pd.DataFrame(rows, columns=columns(structures)))
+        write_table(path, pd.DataFrame(rows, columns=[*PAIR, *columns(structures), "failure"]))
     return measured
-
-
-def columns(structures: Iterable[str]) -> list[str]:
-    """Columns of a shard's table of pairs, in order. Raises UserError where a structure is called as another column."""
-    names = ["mean", *structures]
-    for name in names[1:]:
-        if name in ("mean", UNION):
-            raise UserError(f"a structure is called {name}, as a column of the tables is; rename it.")
-    overlaps = [f"dice_{name}" for name in [*names, *([UNION] if len(names) > 2 else [])]]
-    distances = [f"hd95_{name}" for name in names]
-    regularity = ["folds", "folds_percent", "log_jacobian_std", "inverse_consistency_voxels"]
-    return ["method", "moving", "fixed", *overlaps, *distances, *regularity, "time_s", "failure"]
 
 
 def _measures(
@@ -171,7 +159,8 @@ def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structu
     transforms = [layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)]
     files = [*([record] if record.exists() else transforms), layout.sidecar(moving), layout.sidecar(fixed)]
     contents = [digest_file(path) if path.exists() else "" for path in files]
-    return digest(cohortreg.__version__, json.dumps(dict(structures)), *columns(structures), *contents)
+    named = [*PAIR, *columns(structures), "failure"]
+    return digest(cohortreg.__version__, json.dumps(dict(structures)), *named, *contents)
 
 
 def _without_nan(row: dict) -> dict:

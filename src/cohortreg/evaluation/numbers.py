@@ -43,11 +43,6 @@ def percent(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 1 else f"{value:.2f}"
 
 
-def folds(number: float, share: float) -> str:
-    """A mean count of folds and the percentage of voxels that they are."""
-    return MISSING if math.isnan(number) else f"{count(number)} ({percent(share)} %)"
-
-
 def distance(value: float) -> str:
     """A distance in voxels or millimetres, with two decimals."""
     return MISSING if math.isnan(value) else f"{value:.2f}"

@@ -7,12 +7,6 @@ import pandas as pd
 from cohortreg.cohort.tables import PUBLISHED
 
 MAIN, AS_PUBLISHED, UNSEEN = "main", "as published", "unseen subjects"
-WHAT = {
-    MAIN: "those of the other tables and the figures",
-    AS_PUBLISHED: "the published list with its repeats and images with themselves, each as often as it stands there",
-    UNSEEN: "the main ones without a subject that a model of this configuration was trained on",
-}
-OTHER = "those of this name in the table of pairs"
 
 
 def main_set(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -42,13 +36,3 @@ def gather_sets(
         sets[UNSEEN] = unseen
     others = sorted(set(asked["set"]) - {"", PUBLISHED})
     return sets | {name: measured[measured["set"] == name] for name in others}
-
-
-def sets_in_words(sets: pd.DataFrame) -> str:
-    """What each set of the table of sets is, with its number of pairs."""
-    counts = (sets["pairs"] + sets["failed"]).groupby(sets["set"], sort=False).max()
-    named = (
-        f"{name}, {int(pairs):,} pair{'' if pairs == 1 else 's'}, {WHAT.get(name, OTHER)}"
-        for name, pairs in counts.items()
-    )
-    return f"Sets of pairs: {'; '.join(named)}."

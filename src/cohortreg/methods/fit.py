@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError, UserError
-from cohortreg.evaluation.names import in_turn, similarity_in_words
 from cohortreg.files import digest
 from cohortreg.icon.alignment import align
 from cohortreg.icon.fit import Level, fit, lacking
 from cohortreg.icon.losses import unit_bounds
 from cohortreg.icon.similarities import similarity_to
+from cohortreg.icon.words import in_turn, similarity_in_words
 from cohortreg.images.image import Image
 from cohortreg.learning.devices import Device
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cohortreg.evaluation.names import similarity_in_words
 from cohortreg.files import digest_file, write_json
 from cohortreg.icon.losses import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.similarities import SIMILARITIES, WITHIN_GRID
 from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
 from cohortreg.icon.steps import DisplacementNetwork
+from cohortreg.icon.words import similarity_in_words
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device

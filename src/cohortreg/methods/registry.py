@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from cohortreg.config import FITTED, OPTIMISED, complete, is_icon, trained_methods
 from cohortreg.errors import UserError
-from cohortreg.evaluation.names import in_turn
 from cohortreg.files import read_json
+from cohortreg.icon.words import in_turn
 from cohortreg.layout import CARD, Layout
 from cohortreg.methods.programs import niftyreg_missing
 

@@ -19,7 +19,7 @@ from cohortreg.paper import matching
 from cohortreg.paper.cells import SWAPS
 from cohortreg.paper.direct import NOISE, optimise_maps
 from cohortreg.paper.plan import DATASETS, FIGURE3, FIGURE5, FIGURE6, NETWORKS, Cell, Run, figure_cells
-from cohortreg.report import style
+from cohortreg.report.figures import style
 
 ON_GRID, OFF_GRID = "#0072b2", "#d55e00"
 PAIRS = 2  # shown in Figure 5

@@ -10,7 +10,7 @@ from cohortreg.errors import UserError
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings
 from cohortreg.layout import CheckLayout, Layout
-from cohortreg.report.contacts import draw_sheets
+from cohortreg.report.figures.contacts import draw_sheets
 
 SETTINGS = Settings((6, 6, 6), mirror="left")
 STRUCTURES = {"bone": [1], "both": [1, 2]}

@@ -11,7 +11,7 @@ import torch
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table
-from cohortreg.evaluation.measure import columns, evaluate_shard, measure_pair, registered_pairs
+from cohortreg.evaluation.measure import evaluate_shard, measure_pair, registered_pairs
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
@@ -250,12 +250,6 @@ def test_a_shards_table_that_was_edited_is_refused_where_it_is_read(layout):
     path.write_text(path.read_text().replace("shift,a,b,", "shift,a,b,9", 1))
     with pytest.raises(UserError, match=r"0\.csv is cut short or damaged \(its checksum does not match\)"):
         read_table(path)
-
-
-@pytest.mark.parametrize("name", ["mean", "union"])
-def test_a_structure_with_the_name_of_another_column_is_refused(name):
-    with pytest.raises(UserError, match=f"a structure is called {name}"):
-        columns(["core", name])
 
 
 def test_a_label_that_is_gone_is_not_one_that_never_was(layout):

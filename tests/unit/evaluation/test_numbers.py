@@ -23,8 +23,6 @@ from cohortreg.evaluation import numbers
         (numbers.percent(0.0004), "< 0.001"),
         (numbers.percent(0.0116), "0.012"),
         (numbers.percent(3.456), "3.46"),
-        (numbers.folds(118.4, 0.0411), "118.4 (0.041 %)"),
-        (numbers.folds(math.nan, math.nan), "–"),
         (numbers.dice_interval(0.678, 0.6877), "[67.80, 68.77]"),
         (numbers.dice_interval(math.nan, math.nan), ""),
         (numbers.p_value(0.0004), "< 0.001"),

@@ -4,6 +4,7 @@ import pytest
 from cohorts import make_results
 
 from cohortreg.layout import Layout
+from cohortreg.report.comparison import read_comparison
 
 
 @pytest.fixture(scope="session")
@@ -15,39 +16,39 @@ def results(tmp_path_factory) -> tuple[Layout, dict]:
 @pytest.fixture(scope="session")
 def drawn(results) -> tuple[Layout, dict]:
     """The same with its figures."""
-    from cohortreg.report.figures import draw
+    from cohortreg.report.figures.draw import draw
 
     layout, config = results
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(read_comparison(layout, config))
     return layout, config
 
 
 @pytest.fixture(scope="session")
 def failing(tmp_path_factory) -> tuple[Layout, dict]:
     """A cohort on which affine failed for one pair and the main method for all, with its figures."""
-    from cohortreg.report.figures import draw
+    from cohortreg.report.figures.draw import draw
 
     failures = {"affine": ["", "<exit 1>", ""], "icon-3step": ["out of memory"] * 3}
     layout, config = make_results(tmp_path_factory.mktemp("failing"), failures=failures)
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(read_comparison(layout, config))
     return layout, config
 
 
 @pytest.fixture(scope="session")
 def with_sets(tmp_path_factory) -> tuple[Layout, dict]:
     """A cohort whose second pair is a set of its own, with its figures."""
-    from cohortreg.report.figures import draw
+    from cohortreg.report.figures.draw import draw
 
     layout, config = make_results(tmp_path_factory.mktemp("sets"), models=False, sets=("", "years", ""))
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(read_comparison(layout, config))
     return layout, config
 
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory) -> tuple[Layout, dict]:
     """A cohort without labels and without a trained model, with its figures."""
-    from cohortreg.report.figures import draw
+    from cohortreg.report.figures.draw import draw
 
     layout, config = make_results(tmp_path_factory.mktemp("bare"), labels=False, models=False)
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(read_comparison(layout, config))
     return layout, config

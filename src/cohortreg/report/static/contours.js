@@ -77,9 +77,13 @@ cohortreg.contours = (function () {
       const weights = new Array(n).fill(0);
       const add = (index, weight) => {
         if (n === 1) weights[0] += weight;
-        else if (index < 0) add(0, 2 * weight), add(1, -weight);
-        else if (index >= n) add(n - 1, 2 * weight), add(n - 2, -weight);
-        else weights[index] += weight;
+        else if (index < 0) {
+          add(0, 2 * weight);
+          add(1, -weight);
+        } else if (index >= n) {
+          add(n - 1, 2 * weight);
+          add(n - 2, -weight);
+        } else weights[index] += weight;
       };
       add(base - 1, (-t + 2 * t * t - t * t * t) / 2);
       add(base, (2 - 5 * t * t + 3 * t * t * t) / 2);

@@ -24,7 +24,7 @@ cohortreg.ratings = (function () {
     try {
       ratings = new Map(Object.entries(JSON.parse(localStorage.getItem(key) || "{}")));
       kept = true;
-    } catch (error) {
+    } catch {
       kept = false; // A browser may forbid it; then ratings last as long as the page.
     }
   }
@@ -33,7 +33,7 @@ cohortreg.ratings = (function () {
     try {
       localStorage.setItem(key, JSON.stringify(Object.fromEntries(ratings)));
       kept = true;
-    } catch (error) {
+    } catch {
       kept = false;
     }
   }

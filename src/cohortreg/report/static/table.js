@@ -289,7 +289,7 @@ cohortreg.Table = class {
     for (const column of this.columns) {
       const head = cohortreg.element("th", { scope: "col", "data-key": column.key });
       const button = cohortreg.element("button", { type: "button" }, column.title);
-      if (column.full !== column.title) button.title = column.full;
+      if (column.definition) button.title = `${column.full}: ${column.definition}`;
       button.addEventListener("click", () => this.sortBy(column));
       head.className = this.isNumber(column) ? "number" : column.kind;
       head.append(button);
@@ -311,9 +311,9 @@ cohortreg.Table = class {
     table.style.minWidth = `${shown.reduce((sum, column) => sum + this.data.widths[column.key], 0)}ch`;
   }
 
-  sortBy({ key, kind }) {
+  sortBy({ key, kind, higherIsBetter = false }) {
     const again = this.view.sort === key;
-    this.view.ascending = again ? !this.view.ascending : kind === "text" || kind === "dice";
+    this.view.ascending = again ? !this.view.ascending : kind === "text" || higherIsBetter;
     this.view.sort = key;
     this.changed();
   }

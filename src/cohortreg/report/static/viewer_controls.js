@@ -98,7 +98,7 @@ cohortreg.controls = (function () {
     const chosen = { mode: state.mode, plane: state.planes[state.mode] };
     for (const box of tools.querySelectorAll("input[type=radio]")) box.checked = box.value === chosen[box.name];
     for (const name of ["outlines", "grid", "folds", "cross", "smooth"]) tools.elements[name].checked = state[name];
-    for (const choice of byId("panels").querySelectorAll("input")) choice.checked = state.panels.includes(choice.value);
+    for (const input of byId("panels").querySelectorAll("input")) input.checked = state.panels.includes(input.value);
     byId("blend").value = 100 * state.blend;
     byId("brightest").value = 100 * state.brightest;
     byId("white").textContent = `${Math.round(100 * state.brightest)} %`;

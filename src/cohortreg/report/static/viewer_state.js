@@ -81,9 +81,9 @@ cohortreg.viewer = (function () {
   // Keep what is chosen for the next pair.
   function keep() {
     try {
-      const { position, ...kept } = state;
-      sessionStorage.setItem(SETTINGS, JSON.stringify(kept));
-    } catch (error) {
+      const { position, ...settings } = state;
+      sessionStorage.setItem(SETTINGS, JSON.stringify(settings));
+    } catch {
       // Then each page begins anew.
     }
   }
@@ -91,7 +91,7 @@ cohortreg.viewer = (function () {
   function kept() {
     try {
       return JSON.parse(sessionStorage.getItem(SETTINGS)) || {};
-    } catch (error) {
+    } catch {
       return {};
     }
   }

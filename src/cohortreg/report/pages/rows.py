@@ -5,62 +5,36 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
+from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
 from cohortreg.files import write_text
 from cohortreg.layout import ReportLayout
 
 PART = 5000  # rows
 NARROWEST, WIDEST, RATING, PADDING = 6, 28, 13, 3  # characters
 TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set", "failure": "Failure"}
-#: Measures and, of static/numbers.js, how each is written; those of the structures come behind the mean.
-MEASURES = {
-    "dice_mean": ("Dice [%]", "dice"),
-    "folds": ("Folds", "count"),
-    "folds_percent": ("Folds [%]", "percent"),
-    "hd95_mean": ("HD95 [mm]", "distance"),
-    "log_jacobian_std": ("SD of log |J|", "spread"),
-    "inverse_consistency_voxels": ("Inverse error [voxels]", "distance"),
-    "time_s": ("Time [s]", "seconds"),
-}
-
-
-def worst_first(pairs: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """The methods in their order and of each its pairs from the worst to the best, those that failed last.
-
-    As `cohortreg.report.figures.rank`, which does it for one method: by mean Dice; without labels by folds, then by the
-    inverse consistency error.
-    """
-    by = (
-        ["dice_mean"] if pairs["dice_mean"].notna().any() else ["folds_percent", "inverse_consistency_voxels"]
-    )
-    order = pairs["method"].map({method: place for place, method in enumerate(methods)})
-    ascending = [True, *[by == ["dice_mean"]] * len(by), True, True]
-    return (
-        pairs.assign(order=order)
-        .sort_values(["order", *by, "moving", "fixed"], ascending=ascending, ignore_index=True)
-        .drop(columns="order")
-    )
 
 
 def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict]:
-    """The columns that have anything to show, in their order: key, title, what it is in full, kind.
+    """The columns that have anything to show, in their order: key, title, what it is in full, kind; of a measure also
+    its definition and which end is good.
 
     kind: text, rating, or a format of static/numbers.js.
     """
     shown = [_text(key) for key in ("method", "moving", "fixed")]
     if pairs["set"].ne("").any():
         shown.append(_text("set"))
-    for key, (title, kind) in MEASURES.items():
-        shown.append({"key": key, "title": title, "full": title, "kind": kind})
-        if key == "dice_mean":
-            shown += _structures(structures)
-    shown = [column for column in shown if column["kind"] == "text" or _has_values(pairs, column["key"])]
+    for measure in MEASURES:
+        measured = [_number(measure, measure.column, measure.title, measure.title)]
+        if measure is DICE:  # the others' by structure would be too many, and are in tables/pairs.csv
+            measured += _structures(measure, structures)
+        shown += [column for column in measured if _has_values(pairs, column["key"])]
     shown.append({"key": "rating", "title": "Rating", "full": "Rating", "kind": "rating"})
     return [*shown, _text("failure")] if pairs["failure"].ne("").any() else shown
 
 
 def missing_measures(pairs: pd.DataFrame) -> list[str]:
     """The titles of the measures that no pair has."""
-    return [title for key, (title, _) in MEASURES.items() if not _has_values(pairs, key)]
+    return [measure.title for measure in MEASURES if not _has_values(pairs, measure.column)]
 
 
 def widths(pairs: pd.DataFrame, shown: Sequence[Mapping]) -> dict[str, int]:
@@ -97,14 +71,19 @@ def _text(key: str) -> dict[str, str]:
     return {"key": key, "title": TEXTS[key], "full": TEXTS[key], "kind": "text"}
 
 
-def _structures(structures: Sequence[str]) -> list[dict]:
-    named = {name: name.replace("_", " ") for name in structures}
-    named["union"] = "together"
-    full = named | {"union": "all structures together"}
-    return [
-        {"key": f"dice_{name}", "title": f"Dice {words}", "full": f"Dice of {full[name]} [%]", "kind": "dice"}
-        for name, words in named.items()
-    ]
+def _number(measure: Measure, key: str, title: str, full: str) -> dict:
+    said = {"title": title, "full": full, "kind": measure.write.__name__, "definition": measure.definition}
+    return {"key": key, **said, "higherIsBetter": measure.higher_is_better}
+
+
+def _structures(measure: Measure, structures: Sequence[str]) -> list[dict]:
+    found = []
+    for name in (*structures, UNION):
+        words = name.replace("_", " ")
+        whole = "the union of all structures" if name == UNION else words
+        full = f"{measure.name} of {whole} [{measure.unit}]"
+        found.append(_number(measure, measure.of(name), f"{measure.name} {words}", full))
+    return found
 
 
 def _has_values(pairs: pd.DataFrame, key: str) -> bool:

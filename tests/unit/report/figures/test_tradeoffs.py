@@ -8,8 +8,8 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Annotation, Text
 
-from cohortreg.report import style
-from cohortreg.report.tradeoffs import dice_against_folds, dice_against_time
+from cohortreg.report.figures import style
+from cohortreg.report.figures.tradeoffs import dice_against_folds, dice_against_time
 
 
 def summary(rows: int = 15) -> pd.DataFrame:

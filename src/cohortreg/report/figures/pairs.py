@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cohortreg.cohort.sidecars import read_sidecar
+from cohortreg.evaluation import numbers
+from cohortreg.evaluation.measures import BY_KEY, DICE
+from cohortreg.evaluation.ranking import labelled
 from cohortreg.evaluation.sampling import displace, sample
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
 from cohortreg.images.io import Image, read_image, read_label
@@ -19,13 +23,19 @@ from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
 from cohortreg.maps.results import read_registered
 from cohortreg.maps.transforms import Transform, apply_affine, to_unit
-from cohortreg.report import style
+from cohortreg.report.comparison import Comparison
+from cohortreg.report.figures import style
+from cohortreg.report.table2 import value
 
 # Array axes of a canonical volume run to the right, to the front and up: what a slice across each is called.
 PLANES = {0: "sagittal", 1: "coronal", 2: "axial"}
 GRID_LINES = 24  # along the longer side of a slice
 FINER = 3  # points a voxel along each axis at which labels are drawn
 GRID_COLOURS = ("#0072b2", "#d55e00")
+
+
+NAME = 32  # letters of an id in a title
+NONE = "Registration by {} failed for every pair, so there is none to show."
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,34 @@ def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
     return Pair(
         moving_image, fixed_image, warped, voxels, folded(phi)[0].numpy(), transform, labels, mirrored
     )
+
+
+def draw(place: str, comparison: Comparison) -> Figure:
+    """Draw the best, median or worst pair of the main method, or say why there is nothing to see."""
+    if not comparison.shown:
+        return style.message(NONE.format(comparison.main_method))
+    row, layout = comparison.shown[place], comparison.layout
+    method, moving, fixed = (style.short(row[key], NAME) for key in ("method", "moving", "fixed"))
+    if not layout.forward(row["method"], row["moving"], row["fixed"]).is_file():
+        return style.message(f"The transform of {moving} to {fixed} was deleted.")
+    title = f"{place.capitalize()} pair of {method}: {moving} to {fixed}"
+    pair = read_pair(layout, row["method"], row["moving"], row["fixed"])
+    measured = f"{DICE.title} {value(DICE, row)}, folds {value(BY_KEY['folds'], row)}"
+    return pair_figure(pair, comparison.structures, f"{title}\n{measured}")
+
+
+def about(place: str, comparison: Comparison) -> str | None:
+    """Which pair it is, and what was measured on it; None where every pair failed."""
+    if not comparison.shown:
+        return None
+    row = comparison.shown[place]
+    measured = f"{DICE.name} {value(DICE, row)} %, " if labelled(comparison.pairs) else ""
+    measured += f"folds in {numbers.percent(row['folds_percent'])} % of voxels"
+    return f"{row['moving']} (moving) to {row['fixed']} (fixed) by {row['method']}: {measured}."
+
+
+draw_best, draw_median, draw_worst = (partial(draw, place) for place in ("best", "median", "worst"))
+about_best, about_median, about_worst = (partial(about, place) for place in ("best", "median", "worst"))
 
 
 def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str) -> Figure:

@@ -1,6 +1,5 @@
 """Which pairs are shown, and that every figure is there whatever the cohort has."""
 
-import math
 import shutil
 from xml.etree import ElementTree
 
@@ -11,57 +10,14 @@ from PIL import Image as Picture
 
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image
-from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout
+from cohortreg.layout import FIGURE_SUFFIXES, Layout
 from cohortreg.maps.transforms import Transform
-from cohortreg.report import style
-from cohortreg.report.charts import CURVES, dice_figure, join_stages, training_figure
-from cohortreg.report.figures import draw, rank, shown_pairs
-from cohortreg.report.pairs import Pair, choose_slice, pair_figure, read_pair
-
-
-def table(rows) -> pd.DataFrame:
-    columns = ["method", "moving", "fixed", "dice_mean", "folds_percent", "inverse_consistency_voxels"]
-    return pd.DataFrame(rows, columns=columns).assign(failure="")
-
-
-def test_pairs_are_ranked_by_dice_of_the_method():
-    pairs = table(
-        [
-            ["m", "a", "b", 0.5, 0, 0],
-            ["m", "a", "c", 0.9, 3, 0],
-            ["m", "a", "d", math.nan, 0, 0],
-            ["m", "b", "c", 0.7, 0, 0],
-            ["m", "b", "d", 0.6, 0, 0],
-            ["other", "x", "y", 1.0, 0, 0],
-        ]
-    )
-    assert rank(pairs, "m")["fixed"].tolist() == ["c", "c", "d", "b"]
-    shown = shown_pairs(pairs, "m")
-    assert {name: row["dice_mean"] for name, row in shown.items()} == {
-        "best": 0.9,
-        "median": 0.7,
-        "worst": 0.5,
-    }
-
-
-def test_without_labels_pairs_are_ranked_by_folds_then_inverse_consistency():
-    nan = math.nan
-    pairs = table([["m", "a", "b", nan, 2, 0], ["m", "b", "c", nan, 1, 0.5], ["m", "c", "d", nan, 1, 0.1]])
-    assert rank(pairs, "m")["moving"].tolist() == ["c", "b", "a"]
-
-
-def test_a_single_pair_is_best_median_and_worst():
-    shown = shown_pairs(table([["m", "a", "b", 0.5, 0, 0]]), "m")
-    assert [row["moving"] for row in shown.values()] == ["a", "a", "a"]
-
-
-def test_failed_pairs_are_not_shown():
-    pairs = table([["m", "a", "b", 0.5, 0, 0], ["m", "b", "c", math.nan, math.nan, math.nan]])
-    pairs["failure"] = ["", "exit 1"]
-    assert rank(pairs, "m")["moving"].tolist() == ["a"]
-    without_labels = pairs.assign(dice_mean=math.nan)
-    assert rank(without_labels, "m")["moving"].tolist() == ["a"]
-    assert shown_pairs(pairs.assign(failure="exit 1"), "m") == {}
+from cohortreg.report.comparison import read_comparison
+from cohortreg.report.figures import style
+from cohortreg.report.figures.charts import CURVES, dice_figure, join_stages, training_figure
+from cohortreg.report.figures.draw import draw
+from cohortreg.report.figures.pairs import Pair, choose_slice, pair_figure, read_pair
+from cohortreg.report.figures.registry import FIGURES
 
 
 @pytest.mark.parametrize("cohort", ["drawn", "bare", "failing"])
@@ -75,7 +31,7 @@ def test_every_figure_is_there_as_png_and_svg(cohort, request):
             # More than one colour: something was drawn.
             assert len(picture.convert("L").getcolors()) > 10
         assert ElementTree.parse(layout.figure(name, "svg")).getroot().tag.endswith("svg")
-    found = sorted(path.name for path in layout.figure(FIGURES[0]).parent.iterdir())
+    found = sorted(path.name for path in layout.figure(next(iter(FIGURES))).parent.iterdir())
     assert found == sorted(f"{name}.{suffix}" for name in FIGURES for suffix in FIGURE_SUFFIXES)
 
 
@@ -206,7 +162,7 @@ def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
         shutil.rmtree(path)
     before = {path.name: path.read_bytes() for path in layout.root.glob("figures/*.png")}
     config = drawn[1]
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(read_comparison(layout, config))
     changed = {name for name, old in before.items() if (layout.root / "figures" / name).read_bytes() != old}
     assert changed == {"pairs-best.png", "pairs-median.png", "pairs-worst.png"}
 

@@ -1,6 +1,6 @@
 """What the names of methods stand for."""
 
-from cohortreg.evaluation.names import description, in_turn, main_method, similarity_in_words
+from cohortreg.report.names import description, main_method
 
 MODELS = {
     "icon": {
@@ -26,13 +26,6 @@ def test_the_last_trained_method_is_the_main_one():
     assert main_method(["identity", "affine"], {}) == "affine"
     assert main_method(["identity", "fit", "demons"], {}) == "fit"
     assert main_method(["fit", "icon-2step"], MODELS) == "icon-2step"
-
-
-def test_similarities_in_words():
-    words = [similarity_in_words(name) for name in ("mse", "squared_lncc", "mse_interpolated")]
-    assert words == ["MSE", "squared LNCC", "MSE, interpolated points"]
-    assert in_turn(words[:2]) == "MSE, then squared LNCC"
-    assert in_turn(["", "MSE"]) == in_turn(["MSE", "MSE"]) == "MSE"
 
 
 def test_a_model_that_is_not_of_icon_has_its_name_alone():

@@ -9,12 +9,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cohortreg.report import style
-from cohortreg.report.labels import place
+from cohortreg.report.comparison import Comparison
+from cohortreg.report.figures import style
+from cohortreg.report.figures.labels import place
+from cohortreg.report.table2 import hardware_in_words
 
 # Points: the size of a marker, and how far at least a name is from its centre.
 MARKER, GAP = 4, 4
 NAME = 24  # letters
+
+
+def draw_dice_against_folds(comparison: Comparison) -> Figure:
+    """Draw Dice against folds of the main set's means."""
+    return dice_against_folds(comparison.methods)
+
+
+def draw_dice_against_time(comparison: Comparison) -> Figure:
+    """Draw Dice against time of the main set's means."""
+    return dice_against_time(comparison.methods)
+
+
+def about_time(comparison: Comparison) -> str:
+    """On what the times were measured; empty where that is unknown."""
+    machines = hardware_in_words(comparison.methods)
+    return f"Time on {machines}." if machines else ""
 
 
 def dice_against_folds(summary: pd.DataFrame) -> Figure:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from cohortreg.cohort.checks import Checked, MiddleSlice
 from cohortreg.files import whole
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
-from cohortreg.report import style
+from cohortreg.report.figures import style
 
 Structures = Mapping[str, Sequence[int]]
 COLOURS = {"ok": style.MUTED, "warning": "#de8f05", "bad": "#c1272d"}

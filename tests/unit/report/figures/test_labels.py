@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cohortreg.report.labels import overlap, place
+from cohortreg.report.figures.labels import overlap, place
 
 AREA = np.array([0, 0, 100, 100.0])
 NOTHING = np.empty((0, 4))

@@ -15,7 +15,7 @@ from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate, resize
 from cohortreg.maps.jacobian import volume_form
 from cohortreg.maps.transforms import Transform, to_unit
-from cohortreg.report.volumes import block_sizes, shrunk_image, shrunk_transform
+from cohortreg.report.pages.volumes import block_sizes, shrunk_image, shrunk_transform
 
 Structures = Mapping[str, Sequence[int]]
 DRAWN = 255  # structures, which a picture's byte can tell apart

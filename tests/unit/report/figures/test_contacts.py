@@ -5,8 +5,8 @@ from matplotlib.colors import to_rgb
 
 from cohortreg.cohort.checks import Checked, Facts, MiddleSlice
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
-from cohortreg.report import style
-from cohortreg.report.contacts import COLOURS, draw_sheets
+from cohortreg.report.figures import style
+from cohortreg.report.figures.contacts import COLOURS, draw_sheets
 
 STRUCTURES = {"bone": [1, 2]}
 EVIL = "a$b$_{" + "long" * 40

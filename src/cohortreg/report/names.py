@@ -1,23 +1,11 @@
 """Methods in words: what was trained for each, and how the paper's Table 2 would call it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from cohortreg.config import FITTED, OPTIMISED, is_icon, trained_methods
 
 #: What is done for each pair to what a method learnt, by how the row's name ends.
 FOR_EACH_PAIR = {OPTIMISED: "; optimised for each pair", FITTED: "; refined by fit"}
-#: Similarities whose name in words is more than their name in capitals.
-SIMILARITIES = {"squared_lncc": "squared LNCC", "mse_interpolated": "MSE, interpolated points"}
-
-
-def similarity_in_words(similarity: str) -> str:
-    """A similarity of the configuration as the tables show it."""
-    return SIMILARITIES.get(similarity, similarity.upper())
-
-
-def in_turn(similarities: Iterable[str]) -> str:
-    """Similarities in words that are maximised one after the other, each but once; empty ones are none."""
-    return ", then ".join(dict.fromkeys(filter(None, similarities)))
 
 
 def main_method(methods: Sequence[str], models: Mapping[str, dict]) -> str:

@@ -11,18 +11,18 @@ import pandas as pd
 from jinja2 import Environment
 
 from cohortreg.errors import UserError
-from cohortreg.evaluation import numbers
-from cohortreg.evaluation.csv_files import read_table
-from cohortreg.evaluation.names import main_method
-from cohortreg.evaluation.sets import main_set
+from cohortreg.evaluation.measures import DICE, MEASURES
+from cohortreg.evaluation.ranking import best_first
 from cohortreg.files import read_json, write_text
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout, ReportLayout
 from cohortreg.maps.results import read_registered
-from cohortreg.report import style
-from cohortreg.report.figures import rank, shown_pairs
-from cohortreg.report.pair_picture import difference_colours, draw_picture
-from cohortreg.report.pair_volumes import (
+from cohortreg.report import table2
+from cohortreg.report.comparison import Comparison
+from cohortreg.report.figures import style
+from cohortreg.report.figures.pairs import is_mirrored
+from cohortreg.report.names import main_method
+from cohortreg.report.pages.pair_volumes import (
     DRAWN,
     JACOBIAN,
     Images,
@@ -32,8 +32,8 @@ from cohortreg.report.pair_volumes import (
     read_images,
     register,
 )
-from cohortreg.report.pairs import is_mirrored
-from cohortreg.report.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
+from cohortreg.report.pages.picture import difference_colours, draw_picture
+from cohortreg.report.pages.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
 
 # Measured on 12 registrations of hippocampi (48 x 64 x 48 voxels), bytes of base64. At these qualities of WebP a warped
 # image takes so many bytes a voxel, and is off by 1.3 %, 2.0 % and 2.7 % of the range (root mean square); the best is
@@ -48,18 +48,18 @@ STEP = 0.1
 PICTURE_QUALITY = 40
 
 
-def choose_pairs(layout: Layout, config: Mapping) -> list[tuple[str, str]]:
+def choose_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     """Moving and fixed of each pair of the main set that gets a page, the worst by the main method first.
 
     As many as `report.pages` says, always with the best and the median; pairs that the main method has no rank for,
     since it failed or they have no labels, come last.
     """
-    wanted = config["report"]["pages"]
-    if not wanted or not layout.pairs_table.is_file():
+    wanted = comparison.config["report"]["pages"]
+    if not wanted:
         return []
-    pairs, method = main_set(read_table(layout.pairs_table)), main_method(config["methods"], config["models"])
-    ranked = [_ids(row) for row in rank(pairs, method)[::-1].itertuples()]
-    kept = {_ids(row) for row in shown_pairs(pairs, method).values()}
+    pairs, method = comparison.main_pairs, comparison.main_method
+    ranked = [_ids(row) for row in best_first(pairs, method)[::-1].itertuples()]
+    kept = {_ids(row) for row in comparison.shown.values()}
     for pair in ranked:
         if len(kept) >= wanted:
             break
@@ -76,26 +76,23 @@ def _ids(row) -> tuple[str, str]:
 
 def write_pair_pages(
     folder: Path,
-    layout: Layout,
-    config: Mapping,
+    comparison: Comparison,
     environment: Environment,
     advance: Callable[[], None] = lambda: None,
 ) -> list[tuple[str, str]]:
     """Write a page for each pair of `choose_pairs`, and the script of what it shows.
 
-    folder: of the report, which is there already and not yet under its final name. config: of the configuration
-    methods, models, structures, report. environment: has the report's templates; pages extend `base.html.j2`.
-    advance: called after each page.
+    folder: of the report, which is there already and not yet under its final name. environment: has the report's
+    templates; pages extend `base.html.j2`. advance: called after each page.
 
     Images are written once each, however many pages show them.
 
     Returns moving and fixed of each page written, in the order in which pages lead from one to the next. What a page
     cannot show, such as a transform that was deleted, it names.
     """
-    report, chosen = ReportLayout(folder), choose_pairs(layout, config)
-    rows = {
-        ids: rows for ids, rows in read_table(layout.pairs_table).groupby(["moving", "fixed"], sort=False)
-    }
+    layout, config = comparison.layout, comparison.config
+    report, chosen = ReportLayout(folder), choose_pairs(comparison)
+    rows = dict(iter(comparison.pairs.groupby(["moving", "fixed"], sort=False)))
     template, cohort = (
         environment.get_template("pair.html.j2"),
         read_json(layout.cohort, "`cohortreg cohort`"),
@@ -105,6 +102,7 @@ def write_pair_pages(
         shown = show_pair(layout, config, rows[moving, fixed], pages=len(chosen))
         picture, images = shown.pop("picture"), (moving, fixed) if shown["start"] else ()
         content = {
+            "definitions": {one.name: one.definition for one in MEASURES if one.title in shown["columns"]},
             **{"previous": _link(chosen, place - 1), "next": _link(chosen, place + 1)},
             **{"place": place + 1, "places": len(chosen), "picture": picture},
             **{"root": "../../", "cohort": cohort, "script": quote(f"{fixed}.js", safe="")},
@@ -206,18 +204,15 @@ def _sentence(error: UserError, layout: Layout) -> str:
 
 
 def _columns(rows: pd.DataFrame, structures: Mapping) -> dict[str, Callable[[Mapping], str]]:
-    """Heading -> how a row of the table of pairs fills it: overlap where there is any, regularity and time."""
-    overlap = {"Dice [%]": lambda row: numbers.dice(row["dice_mean"])}
-    for name in structures:
-        overlap[name.replace("_", " ")] = lambda row, name=name: numbers.dice(row[f"dice_{name}"])
-    overlap["HD95 [mm]"] = lambda row: numbers.distance(row["hd95_mean"])
-    others = {
-        "Folds": lambda row: numbers.folds(row["folds"], row["folds_percent"]),
-        "SD of log |J|": lambda row: numbers.spread(row["log_jacobian_std"]),
-        "Inverse error [voxels]": lambda row: numbers.distance(row["inverse_consistency_voxels"]),
-        "Time [s]": lambda row: numbers.seconds(row["time_s"]),
-    }
-    return overlap | others if rows["dice_mean"].notna().any() else others
+    """Heading -> how a row of the table of pairs fills it; without labels none of the measures by structure."""
+    columns = {}
+    for measure in MEASURES:
+        if measure.beside or (measure.by_structure and rows[measure.column].isna().all()):
+            continue
+        columns[measure.title] = lambda row, measure=measure: table2.value(measure, row)
+        for name in structures if measure is DICE else ():
+            columns[name.replace("_", " ")] = lambda row, name=name: DICE.write(row[DICE.of(name)])
+    return columns
 
 
 def _measures(row: Mapping, columns: Mapping[str, Callable[[Mapping], str]]) -> dict:
@@ -226,7 +221,7 @@ def _measures(row: Mapping, columns: Mapping[str, Callable[[Mapping], str]]) -> 
     return {
         "name": row["method"],
         "cells": [cell(row) for cell in columns.values()],
-        "dice": numbers.dice(row["dice_mean"]),
+        "dice": DICE.write(row[DICE.column]),
         "folds": None if math.isnan(folds) else int(folds),
         "absent": f"Registration failed: {row['failure']}" if row["failure"] else "",
         "volumes": None,

@@ -1,18 +1,21 @@
 """The methods in the form of Table 2 of Greer et al. 2021, and what else was measured, as Markdown and as LaTeX."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from cohortreg.evaluation import names, numbers
-from cohortreg.evaluation.sets import sets_in_words
+from cohortreg.evaluation import numbers
+from cohortreg.evaluation.measures import BY_KEY, DICE, MEASURES, UNION, Measure
+from cohortreg.evaluation.sets import AS_PUBLISHED, MAIN, UNSEEN
+from cohortreg.report import names
 
 SIMILARITY = "L<sub>sim</sub>"
 PUBLISHED = "published"
-SPREAD = "SD log\\|J\\|"
+#: The headings that LaTeX sets as formulas.
 LATEX_HEADS = {
     SIMILARITY: r"$\mathcal{L}_{\mathrm{sim}}$",
-    SPREAD: r"SD $\log|J|$",
+    "SD of log |J|": r"SD of $\log|J|$",
     "p": "$p$",
 }
 #: Heads and rows of a table, in words.
@@ -28,6 +31,12 @@ LATEX_CHARACTERS = {
     "|": "$|$",
     "–": "--",
 }
+SETS = {
+    MAIN: "those of the other tables and the figures",
+    AS_PUBLISHED: "the published list with its repeats and images with themselves, each as often as it stands there",
+    UNSEEN: "the main ones without a subject that a model of this configuration was trained on",
+}
+OTHER_SET = "those of this name in the table of pairs"
 
 
 def markdown(
@@ -45,7 +54,9 @@ def markdown(
     lines = []
     for texts, (heads, rows) in blocks(summary, models, reference, sets):
         aligned = ["---"] * texts + ["---:"] * (len(heads) - texts)
-        rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+        heads, *rows = [
+            [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)
+        ]
         lines += [*(f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)), ""]
     return "\n".join([*lines, *notes(summary, reference, note, sets)]) + "\n"
 
@@ -82,34 +93,28 @@ def cells(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> 
     columns: list[Column] = [
         ("Method", lambda row: names.description(row["method"], models)),
         (SIMILARITY, lambda row: row["similarity"] or numbers.MISSING),
-        ("Dice [95 %]", lambda row: f"{numbers.dice(row['dice_mean'])} {dice_interval(row)}".rstrip()),
-        (PUBLISHED, lambda row: numbers.dice(row["dice_published"])),
-        ("Folds", lambda row: numbers.folds(row["folds_mean"], row["folds_percent_mean"])),
-        (PUBLISHED, lambda row: numbers.exact(row["folds_published"])),
-        ("Time [s]", lambda row: numbers.seconds(row["time_s_mean"])),
-        (PUBLISHED, lambda row: numbers.seconds(row["time_s_published"])),
-        ("p", lambda row: p_value(row, reference)),
     ]
-    if "dice_published" not in summary:
-        columns = [column for column in columns if column[0] != PUBLISHED]
-    return _filled(columns, summary)
+    for measure in (measure for measure in MEASURES if measure.headline):
+        head = f"{measure.name} [95 %]" if measure is DICE else measure.title
+        columns.append((head, lambda row, measure=measure: mean(measure, row)))
+        if f"{measure.key}_published" in summary:
+            columns.append((PUBLISHED, lambda row, measure=measure: published(measure, row)))
+    return _filled([*columns, ("p", lambda row: p_value(row, reference))], summary)
 
 
 def details(summary: pd.DataFrame) -> Cells:
-    """What else was measured: overlap by structure, distance, spread of the Jacobian, inverse error."""
-    measured = [column for column in summary if column.startswith("dice_") and column.endswith("_mean")]
+    """What else was measured: Dice by structure, and the measures that the paper's table does not have."""
     columns: list[Column] = [("Method", lambda row: row["method"])]
-    for measure in measured:
-        if measure != "dice_mean":
-            structure = measure.removeprefix("dice_").removesuffix("_mean")
-            columns.append((f"Dice {structure}", lambda row, measure=measure: numbers.dice(row[measure])))
+    for column in summary:
+        if column != DICE.mean and column.startswith(DICE.of("")) and column.endswith("_mean"):
+            structure = column.removeprefix(DICE.of("")).removesuffix("_mean")
+            columns.append((f"{DICE.name} {structure}", lambda row, column=column: DICE.write(row[column])))
     columns += [
-        ("HD95 [mm]", lambda row: numbers.distance(row["hd95_mean"])),
-        (SPREAD, lambda row: numbers.spread(row["log_jacobian_std_mean"])),
-        ("Inverse error [voxels]", lambda row: numbers.distance(row["inverse_consistency_voxels_mean"])),
-        ("Pairs", lambda row: numbers.count(row["pairs"])),
+        (measure.title, lambda row, measure=measure: mean(measure, row))
+        for measure in MEASURES
+        if not (measure.headline or measure.beside)
     ]
-    return _filled(columns, summary)
+    return _filled([*columns, ("Pairs", lambda row: numbers.count(row["pairs"]))], summary)
 
 
 def only_main(sets: pd.DataFrame | None) -> bool:
@@ -118,19 +123,23 @@ def only_main(sets: pd.DataFrame | None) -> bool:
 
 
 def by_set(sets: pd.DataFrame) -> Cells:
-    """Dice and folds of every method over each set of pairs."""
+    """The measures of every method over each set of pairs."""
     names_of_sets = sets["set"].unique()
+    measures = [measure for measure in MEASURES if measure.by_set and not measure.beside]
     heads = ["Method"]
     for name in names_of_sets:
-        heads += [f"Dice {name} [95 %]", f"Folds {name}"]
+        heads += [
+            f"{measure.name} {name}{' [95 %]' if measure is DICE else _unit(measure)}" for measure in measures
+        ]
     rows = []
     for method, own in sets.groupby("method", sort=False):
-        row = [method]
-        for each in own.set_index("set").loc[names_of_sets].to_dict("records"):
-            row.append(f"{numbers.dice(each['dice_mean'])} {dice_interval(each)}".rstrip())
-            row.append(numbers.folds(each["folds_mean"], each["folds_percent_mean"]))
-        rows.append(row)
+        of_sets = own.set_index("set").loc[names_of_sets].to_dict("records")
+        rows.append([method, *(mean(measure, each) for each in of_sets for measure in measures)])
     return heads, rows
+
+
+def _unit(measure: Measure) -> str:
+    return f" [{measure.unit}]" if measure.unit else ""
 
 
 def _filled(columns: list[Column], summary: pd.DataFrame) -> Cells:
@@ -138,14 +147,56 @@ def _filled(columns: list[Column], summary: pd.DataFrame) -> Cells:
     return [head for head, _ in columns], rows
 
 
+def value(measure: Measure, row: Mapping, means: bool = False) -> str:
+    """A measure in a row of the table of pairs, with the one beside it in brackets: 118 (0.041 %).
+
+    means: the row has means, as the tables of methods and of sets have.
+    """
+    at = (lambda one: row[one.mean]) if means else (lambda one: row[one.column])
+    text = measure.write(at(measure))
+    for other in MEASURES:
+        if other.beside == measure.key and not math.isnan(at(measure)):
+            text += f" ({other.write(at(other))} {other.unit})"
+    return text
+
+
+def mean(measure: Measure, row: Mapping) -> str:
+    """A measure's mean in a row of the table of methods or of sets; that of Dice with its interval."""
+    text = value(measure, row, means=True)
+    return f"{text} {dice_interval(row)}".rstrip() if measure is DICE else text
+
+
+def published(measure: Measure, row: Mapping) -> str:
+    """A measure's published result; a mean count has the digits that it was published with."""
+    write = numbers.exact if measure.write is numbers.count else measure.write
+    return write(row.get(f"{measure.key}_published", math.nan))
+
+
 def dice_interval(row: Mapping) -> str:
     """The interval of a row's mean Dice."""
-    return numbers.dice_interval(row["dice_mean_low"], row["dice_mean_high"])
+    return numbers.dice_interval(row[f"{DICE.mean}_low"], row[f"{DICE.mean}_high"])
 
 
 def p_value(row: Mapping, reference: str) -> str:
     """What the test of a row says."""
     return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
+
+
+def definitions(summary: pd.DataFrame, reference: str) -> dict[str, str]:
+    """What each column of the tables of methods is: name -> definition."""
+    found = {measure.name: measure.definition for measure in MEASURES if not measure.beside}
+    for other in MEASURES:
+        if other.beside:
+            found[BY_KEY[other.beside].name] += f", with the {other.definition}"
+    found[DICE.name] += ", with the 95 % bootstrap confidence interval of the mean over the pairs"
+    if machines := hardware_in_words(summary):
+        found[BY_KEY["time_s"].name] += f", on {machines}"
+    found["p"] = (
+        f"two-sided Wilcoxon signed-rank test of the pairs' Dice against {reference}, Holm-corrected over the rows"
+    )
+    if DICE.of(f"{UNION}_mean") in summary:
+        found[f"{DICE.name} {UNION}"] = "Dice of all structures together as one, not part of the mean"
+    return found
 
 
 def notes(
@@ -155,26 +206,25 @@ def notes(
     pairs = int((summary["pairs"] + summary["failed"]).max())
     sentences = [
         f"Means over {pairs:,} pairs.",
-        "Dice in percent, over the structures, with its 95 % bootstrap interval.",
-        "Folds: voxels with a negative volume form, and percent of all.",
-        f"p: two-sided Wilcoxon signed-rank test of the pairs' Dice against {reference}, Holm-corrected over the rows.",
+        *(f"{name}: {text}." for name, text in definitions(summary, reference).items()),
     ]
+    if f"{DICE.key}_published" in summary:
+        sentences.append("Published times are of other hardware.")
     if not only_main(sets):
         sentences.append(sets_in_words(sets))
-    if "dice_union_mean" in summary:
-        sentences.append("Dice union: of all structures together as one, no part of the mean.")
-    if machines := hardware_in_words(summary):
-        sentences.append(f"Time: registering a pair, without reading and writing, on {machines}.")
-    if "dice_published" in summary:
-        sentences.append("Published times are of other hardware.")
-    sentences.append(
-        "HD95: 95 % Hausdorff distance, mean of the structures; SD log|J|: standard deviation of the logarithm of the "
-        "Jacobian determinant, over voxels that are not folded; inverse error: how far from its start a voxel ends "
-        "that goes there by one map and back by the other."
-    )
     if failed := failures_in_words(summary):
         sentences.append(f"Failed and left out: {failed}.")
     return [*filter(None, [note]), *sentences]
+
+
+def sets_in_words(sets: pd.DataFrame) -> str:
+    """What each set of the table of sets is, with its number of pairs."""
+    counts = (sets["pairs"] + sets["failed"]).groupby(sets["set"], sort=False).max()
+    named = (
+        f"{name}, {int(pairs):,} pair{'' if pairs == 1 else 's'}, {SETS.get(name, OTHER_SET)}"
+        for name, pairs in counts.items()
+    )
+    return f"Sets of pairs: {'; '.join(named)}."
 
 
 def hardware_in_words(summary: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image as Picture
 
-from cohortreg.report.volumes import tiled, to_bytes
+from cohortreg.report.pages.volumes import tiled, to_bytes
 
 SIDE = 150  # pixels of the longest side of a slice
 GAP = 4

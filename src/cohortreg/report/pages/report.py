@@ -18,14 +18,17 @@ import cohortreg
 from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.config import FITTED, is_icon, trained_methods
 from cohortreg.errors import UserError
-from cohortreg.evaluation import names, numbers, table2
-from cohortreg.evaluation.csv_files import read_table
-from cohortreg.evaluation.sets import main_set, sets_in_words
+from cohortreg.evaluation import numbers
+from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
+from cohortreg.evaluation.ranking import labelled, ranked_by, worst_first
 from cohortreg.files import digest_file, read_json, renewed_folder, write_text
-from cohortreg.layout import FIGURE_SUFFIXES, FIGURES, Layout, ReportLayout
-from cohortreg.report import rows
-from cohortreg.report.figures import shown_pairs
-from cohortreg.report.pair_pages import page_address, write_pair_pages
+from cohortreg.icon.words import similarity_in_words
+from cohortreg.layout import FIGURE_SUFFIXES, Layout, ReportLayout
+from cohortreg.report import names, table2
+from cohortreg.report.comparison import Comparison
+from cohortreg.report.figures.registry import FIGURES
+from cohortreg.report.pages import rows
+from cohortreg.report.pages.pairs import page_address, write_pair_pages
 
 PAIRS_WITHOUT_SCRIPTS = 100
 FAILURES_AT_MOST = 50
@@ -37,56 +40,43 @@ ENLARGED = 1.3  # text of 8 points becomes as large as the page's small text
 
 
 def write_report(
-    layout: Layout,
-    config: Mapping,
-    left_out: Sequence[str] = (),
-    advance: Callable[[], None] = lambda: None,
+    comparison: Comparison, left_out: Sequence[str] = (), advance: Callable[[], None] = lambda: None
 ) -> None:
     """Write the files of the report from the tables, figures and model cards, all of them or none.
 
     What else lies in the folder, such as ratings that a browser saved there, stays as it is.
 
-    config: of the configuration at least methods, models, structures, report; all of it is shown. left_out: a sentence
-    for each row whose software is missing. advance: called after each page of a pair. Raises UserError where a table or
-    the cohort's summary is missing.
+    comparison: its configuration is shown. left_out: a sentence for each row whose software is missing. advance: called
+    after each page of a pair. Raises UserError where the cohort's summary is missing.
     """
-    _require(layout)
+    layout = comparison.layout
+    for path in (layout.cohort, layout.excluded):
+        if not path.is_file():
+            raise UserError(f"{path} is missing; run `cohortreg cohort` again before the report.")
     environment = templates()
     with renewed_folder(layout.report.root, layout.report.manifest) as folder:
         report = ReportLayout(folder)
         _copy_static(report)
         _copy_figures(layout, report)
-        pages = write_pair_pages(folder, layout, config, environment, advance)
-        content = _content(layout, config, report) | {"left_out": left_out, "root": ""}
-        content |= _pairs(layout, config, report, pages)
+        pages = write_pair_pages(folder, comparison, environment, advance)
+        content = _content(comparison, report) | {"left_out": left_out, "root": ""}
+        content |= _pairs(comparison, report, pages)
         write_text(report.index, environment.get_template("index.html.j2").render(content))
-
-
-def _require(layout: Layout) -> None:
-    """Refuse what cannot be shown at all; a figure or a model's card that is missing is told on the page."""
-    made = {layout.cohort: "cohort", layout.excluded: "cohort"}
-    made |= dict.fromkeys((layout.pairs_table, layout.methods_table, layout.sets_table), "tables")
-    for path, command in made.items():
-        if not path.is_file():
-            raise UserError(f"{path} is missing; run `cohortreg {command}` again before the report.")
 
 
 def templates() -> Environment:
     """The report's templates, and filters that write numbers as the tables do."""
     environment = Environment(
-        loader=PackageLoader("cohortreg", "report"),
+        loader=PackageLoader("cohortreg", "report/pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    writers = {
-        name: getattr(numbers, name)
-        for name in ("dice", "distance", "spread", "seconds", "duration", "count", "percent")
-    }
     environment.globals |= {"policy": content_security_policy(), "tell_broken": Markup(TELL_BROKEN)}
-    environment.globals["number"] = lambda kind, value: writers[kind](value)
-    environment.filters |= writers | {
+    environment.globals["number"] = lambda kind, value: getattr(numbers, kind)(value)
+    environment.filters |= {
+        "duration": numbers.duration,
         "plain": lambda value: "" if math.isnan(value) else repr(float(value)),
         "number_of": lambda count, what: f"{count:,} {what}" + ("" if count == 1 else "s"),
         "words": lambda name: name.replace("_", " "),
@@ -127,50 +117,52 @@ def _copy_figures(layout: Layout, report: ReportLayout) -> None:
                 shutil.copyfile(layout.figure(name, suffix), report.figure(name, suffix))
 
 
-def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
+def _content(comparison: Comparison, report: ReportLayout) -> dict:
     """What the template shows of the cohort as a whole."""
+    layout, config, summary = comparison.layout, comparison.config, comparison.methods
     for path in (layout.cohort, layout.excluded):
         digest_file(path)  # notes it as what the report comes from
-    pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
-    method = names.main_method(config["methods"], config["models"])
-    main, sets = main_set(pairs), read_table(layout.sets_table)
+    pairs, sets, method = comparison.pairs, comparison.sets, comparison.main_method
     failures = pairs[pairs["failure"] != ""]
     excluded = read_text_table(layout.excluded, ["kind", "id", "reason"], "`cohortreg cohort`")
-    shown, labelled = shown_pairs(main, method), _labelled(pairs)
+    has_labels, reference = labelled(pairs), config["report"]["reference"]
     return {
         "cohort": read_json(layout.cohort, "`cohortreg cohort`"),
-        "main_pairs": int(main["method"].eq(method).sum()),
+        "main_pairs": int(comparison.main_pairs["method"].eq(method).sum()),
         "method": method,
-        "structures": list(config["structures"]) if labelled else [],
-        "labelled": labelled,
-        "summary": sentences(summary, method, config["report"]["reference"]),
+        "structures": list(comparison.structures) if has_labels else [],
+        "labelled": has_labels,
+        "summary": sentences(summary, method, reference),
         "best": best_rows(summary, method, _learned(config)),
         "excluded": excluded.to_dict("records"),
+        "heads": [
+            *(measure.title for measure in _headline(True)),
+            "p",
+            *(one.title for one in _headline(False)),
+        ],
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
-        "reference": config["report"]["reference"],
+        "definitions": table2.definitions(summary, reference),
+        "by_structure": _by_structure(summary, list(comparison.structures)) if has_labels else None,
         "published": config["report"]["published"],
         "note": config["report"]["note"],
         "sets": None if table2.only_main(sets) else table2.by_set(sets),
-        "sets_in_words": sets_in_words(sets),
-        "union": "dice_union_mean" in summary,
-        "hardware": table2.hardware_in_words(summary),
+        "sets_in_words": table2.sets_in_words(sets),
         "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
         "all_failures": len(failures),
-        "figures": _figures(report, shown),
-        "ranked": bool(shown),
+        "figures": _figures(comparison, report),
         "models": _models(layout, config["models"]),
         "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
         "version": cohortreg.__version__,
     }
 
 
-def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequence[tuple[str, str]]) -> dict:
+def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[str, str]]) -> dict:
     """Write the rows of the table of pairs, and what the template shows of it."""
-    pairs = rows.worst_first(read_table(layout.pairs_table), config["methods"])
-    method = names.main_method(config["methods"], config["models"])
-    columns = rows.columns(pairs, list(config["structures"]))
-    labelled = _labelled(pairs)
+    config, method = comparison.config, comparison.main_method
+    pairs = worst_first(comparison.pairs, config["methods"])
+    columns = rows.columns(pairs, list(comparison.structures))
     own = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
+    ranked = ranked_by(pairs)[0]
     return {
         "table": {
             "columns": columns,
@@ -180,8 +172,8 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
             "methods": list(config["methods"]),
             "sets": sorted(set(pairs["set"])) if pairs["set"].any() else [],
             "method": method,
-            "sort": "dice_mean" if labelled else "folds_percent",
-            "ascending": labelled,
+            "sort": ranked.column,
+            "ascending": ranked.higher_is_better,
         },
         "pages": len(pages),
         "absent": rows.missing_measures(pairs),
@@ -199,11 +191,6 @@ def _page(row: Mapping, pages: Sequence[tuple[str, str]]) -> str:
     """Address of the page of a row's pair, as the index has it; empty where it has none."""
     ids = row["moving"], row["fixed"]
     return f"pairs/{page_address(*ids)}" if ids in pages else ""
-
-
-def _labelled(pairs: pd.DataFrame) -> bool:
-    """Whether the cohort has labels, as the table of pairs tells: any Dice, or no pair that could have one."""
-    return bool(pairs["dice_mean"].notna().any() or pairs["failure"].ne("").all())
 
 
 def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
@@ -265,42 +252,77 @@ def _learned(config: Mapping) -> set[str]:
     return {*trained_methods(config["models"]), *imported, *(name + FITTED for name in imported)}
 
 
+def _headline(headline: bool) -> list[Measure]:
+    """The measures of the paper's table, or the others; without those that share a cell."""
+    return [measure for measure in MEASURES if measure.headline == headline and not measure.beside]
+
+
 def _in_words(row: Mapping, config: Mapping) -> dict:
-    """A row of the table of methods, and what of it the template does not word itself."""
+    """A row of the table of methods: what it is of, and its cells."""
+    p = {"value": row["p_value"], "text": table2.p_value(row, config["report"]["reference"]), "below": []}
     return {
         **row,
         "steps": names.steps_in_words(row["method"], config["models"]),
         "similarity": row["similarity"] or numbers.MISSING,
-        "interval": table2.dice_interval(row),
-        "folds_percent": numbers.percent(row["folds_percent_mean"]) + " %" if row["pairs"] else "",
-        "p": table2.p_value(row, config["report"]["reference"]),
-        "published": _published(row),
+        "cells": [
+            *(_cell(row, one) for one in _headline(True)),
+            p,
+            *(_cell(row, one) for one in _headline(False)),
+        ],
     }
 
 
-def _published(row: Mapping) -> dict[str, str]:
-    """The published results beside a row, empty where there is none."""
-    writers = {"dice": numbers.dice, "folds": numbers.exact, "time_s": numbers.seconds}
-    values = {measure: row.get(f"{measure}_published", math.nan) for measure in writers}
+def _cell(row: Mapping, measure: Measure) -> dict:
+    """A measure's mean in a row of the table of methods, and in small letters below it what belongs to it."""
+    below = [table2.dice_interval(row)] if measure is DICE else []
+    if row["pairs"]:
+        beside = (other for other in MEASURES if other.beside == measure.key)
+        below += [f"{other.write(row[other.mean])} {other.unit}" for other in beside]
+    if not math.isnan(row.get(f"{measure.key}_published", math.nan)):
+        below.append(f"published {table2.published(measure, row)}")
+    value = row[measure.mean]
+    return {"value": value, "text": measure.write(value), "below": [*filter(None, below)]}
+
+
+def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict:
+    """The table of means by structure: its measures, its structures, its rows, each with a cell a measure of each."""
+    measures = [measure for measure in MEASURES if measure.by_structure]
+    unions = [measure for measure in measures if f"{measure.of(UNION)}_mean" in summary]
+    columns = [(measure, measure.of(name)) for name in structures for measure in measures]
+    columns += [(measure, measure.of(UNION)) for measure in unions]
+    table = [
+        {
+            "method": row["method"],
+            "cells": [measure.write(row[f"{column}_mean"]) for measure, column in columns],
+        }
+        for row in summary.to_dict("records")
+    ]
+    titles = [measure.title for measure in measures]
     return {
-        measure: "" if math.isnan(value) else writers[measure](value) for measure, value in values.items()
+        "measures": titles,
+        "unions": [one.title for one in unions],
+        "structures": structures,
+        "rows": table,
     }
 
 
-def _figures(report: ReportLayout, shown: Mapping[str, pd.Series]) -> dict[str, dict]:
-    """Name -> where the page finds the figure, empty if nowhere, and its files; for a pair's figure also its row of the
-    table of pairs."""
-    return {
-        name: _figure(report, name) | dict(shown.get(name.removeprefix("pairs-"), {})) for name in FIGURES
-    }
+def _figures(comparison: Comparison, report: ReportLayout) -> list[dict]:
+    """What the page has of each figure that it shows, in their order."""
+    said = {name: figure.said(comparison) for name, figure in FIGURES.items()}
+    return [
+        {"name": name, "figure": figure, "about": said[name], **_files(report, name, figure.pixels)}
+        for name, figure in FIGURES.items()
+        if said[name] is not None
+    ]
 
 
-def _figure(report: ReportLayout, name: str) -> dict:
-    """Sharp at any size as SVG, unless that would make the page slow; of images, PNG."""
+def _files(report: ReportLayout, name: str, pixels: bool) -> dict:
+    """The files of a figure, and the one that the page shows: SVG, which is sharp at any size, unless that would make
+    the page slow; of images, PNG."""
     paths = [path for suffix in FIGURE_SUFFIXES if (path := report.figure(name, suffix)).is_file()]
     files = {path.suffix: str(path.relative_to(report.root)) for path in paths}
     svg = report.figure(name, "svg")
-    small = svg.is_file() and svg.stat().st_size <= DRAWN_SVG and not name.startswith("pairs-")
+    small = svg.is_file() and svg.stat().st_size <= DRAWN_SVG and not pixels
     source = files.get(".svg" if small else ".png", "")
     return {
         "source": source or next(iter(files.values()), ""),
@@ -333,7 +355,7 @@ def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
                 card = read_json(path)
                 settings = card["stages"][-1]
                 resolution = names.resolution(settings["downsample"]) if is_icon(card) else ""
-                similarity = names.similarity_in_words(card["similarity"]) if is_icon(card) else ""
+                similarity = similarity_in_words(card["similarity"]) if is_icon(card) else ""
                 more = {"row": rows.get((name, stage), ""), "settings": settings, "resolution": resolution}
                 more["last"] = stage == len(model["stages"])
                 cards.append(card | more | {"similarity": similarity})

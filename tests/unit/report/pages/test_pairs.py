@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from urllib.parse import unquote
@@ -21,11 +22,13 @@ from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.layout import Layout, ReportLayout
 from cohortreg.maps.transforms import Transform, read_transform, write_transform
-from cohortreg.report import pair_pages, volumes
-from cohortreg.report.page import templates
-from cohortreg.report.pair_pages import choose_pairs, show_image, show_pair, write_pair_pages
-from cohortreg.report.pair_volumes import APART, Images, centres, label_pixels, register
-from cohortreg.report.pairs import pair_figure, read_pair
+from cohortreg.report.comparison import read_comparison
+from cohortreg.report.figures.pairs import pair_figure, read_pair
+from cohortreg.report.pages import pairs as pair_pages
+from cohortreg.report.pages import volumes
+from cohortreg.report.pages.pair_volumes import APART, Images, centres, label_pixels, register
+from cohortreg.report.pages.pairs import choose_pairs, show_image, show_pair, write_pair_pages
+from cohortreg.report.pages.report import templates
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
 
@@ -71,7 +74,9 @@ def written(results, tmp_path_factory) -> tuple[Layout, dict, ReportLayout, list
     layout, config = results
     report = ReportLayout(tmp_path_factory.mktemp("report"))
     steps = []
-    pages = write_pair_pages(report.root, layout, config, templates(), lambda: steps.append(1))
+    pages = write_pair_pages(
+        report.root, read_comparison(layout, config), templates(), lambda: steps.append(1)
+    )
     assert len(steps) == len(pages) == 3
     return layout, config, report, pages
 
@@ -240,7 +245,7 @@ def test_without_the_images_a_page_has_the_measures(results, tmp_path):
     shutil.copytree(results[0].root, layout.root)
     layout.image("a").unlink()
     report = ReportLayout(tmp_path / "report")
-    write_pair_pages(report.root, layout, results[1], templates())
+    write_pair_pages(report.root, read_comparison(layout, results[1]), templates())
     page = script(report, "a", "b")
     assert page["start"] is None and "images/a.nii.gz: no such file" in page["absent"]
     assert "nothing to look at" in report.pair("a", "b").read_text("utf-8")
@@ -250,20 +255,20 @@ def test_without_the_images_a_page_has_the_measures(results, tmp_path):
 
 def test_failed_registrations_are_named_and_their_pairs_come_last(failing, tmp_path):
     layout, config = failing
-    assert len(choose_pairs(layout, config)) == 3  # of each the main method failed
+    assert len(choose_pairs(read_comparison(layout, config))) == 3  # of each the main method failed
     page = show_pair(layout, config, rows_of(layout, "b", EVIL), pages=1)
     assert method_of(page, "affine")["absent"] == "Registration failed: <exit 1>"
     assert method_of(page, "icon-3step")["volumes"] is None
     assert method_of(page, "affine")["folds"] is None
     report = ReportLayout(tmp_path)
-    write_pair_pages(report.root, layout, config, templates())
+    write_pair_pages(report.root, read_comparison(layout, config), templates())
     assert "&lt;exit 1&gt;" in report.pair("b", EVIL).read_text("utf-8")
 
 
 def test_without_labels_there_are_images_and_no_dice(bare, tmp_path):
     layout, config = bare
     report = ReportLayout(tmp_path)
-    pages = write_pair_pages(report.root, layout, config, templates())
+    pages = write_pair_pages(report.root, read_comparison(layout, config), templates())
     page = script(report, *pages[0])
     assert not page["labelled"] and image_of(report, pages[0][0])["label"] is None
     assert "label" not in page["methods"][0]["volumes"]
@@ -271,17 +276,14 @@ def test_without_labels_there_are_images_and_no_dice(bare, tmp_path):
     assert page["start"] == [5, 6, 4]
 
 
-def test_as_many_pages_as_are_asked_for_always_with_best_and_median(results, tmp_path):
-    layout, config = results
-    many = Layout(tmp_path)
-    table = pd.read_csv(layout.pairs_table, keep_default_na=False, na_values=[""])
-    one = table[table["method"] == config["methods"][-1]].iloc[:1]
-    rows = [one.assign(moving=f"m{n:02}", fixed="f", dice_mean=n / 20) for n in range(20)]
-    many.pairs_table.parent.mkdir(parents=True)
-    pd.concat(rows).to_csv(many.pairs_table, index=False)
+def test_as_many_pages_as_are_asked_for_always_with_best_and_median(results):
+    comparison = read_comparison(*results)
+    one = comparison.pairs[comparison.pairs["method"] == comparison.main_method].iloc[:1]
+    pairs = pd.concat(one.assign(moving=f"m{n:02}", fixed="f", dice_mean=n / 20) for n in range(20))
 
     def chosen(pages: int) -> list[str]:
-        return [moving for moving, _ in choose_pairs(many, config | {"report": {"pages": pages}})]
+        config = comparison.config | {"report": {"pages": pages}}
+        return [moving for moving, _ in choose_pairs(replace(comparison, pairs=pairs, config=config))]
 
     assert chosen(0) == []
     assert chosen(5) == ["m00", "m01", "m02", "m10", "m19"]
@@ -368,7 +370,7 @@ def test_an_image_that_was_mirrored_is_said_to_be(results, tmp_path):
     shutil.copytree(layout.root, copy.root)
     write_json(copy.sidecar("b"), {"mirrored": True})
     write_json(copy.sidecar("a"), {"mirrored": False})
-    write_pair_pages(tmp_path, copy, config, templates())
+    write_pair_pages(tmp_path, read_comparison(copy, config), templates())
     report = ReportLayout(tmp_path)
     assert script(report, "a", "b")["mirrored"] == ["fixed"]
     assert script(report, "b", EVIL)["mirrored"] == ["moving"]

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from cohortreg.evaluation.csv_files import read_table
 from cohortreg.layout import Layout
-from cohortreg.report import style
+from cohortreg.report.comparison import Comparison
+from cohortreg.report.figures import style
 
 # Column of history.csv -> how its panel is labelled, and whether its axis is logarithmic. Mutual information, which is
 # maximised, has losses below zero.
@@ -30,6 +31,21 @@ PANELS_ACROSS = 3
 DOTS = {"markersize": 3, "markeredgecolor": "white"}  # of what was measured on validation pairs
 
 
+def draw_dice(comparison: Comparison) -> Figure:
+    """Draw Dice of the main set by method and structure."""
+    return dice_figure(comparison.main_pairs, list(comparison.structures))
+
+
+def draw_folds(comparison: Comparison) -> Figure:
+    """Draw folds of the main set by method."""
+    return folds_figure(comparison.main_pairs)
+
+
+def draw_training(comparison: Comparison) -> Figure:
+    """Draw the training curves of the configuration's models."""
+    return training_figure(read_histories(comparison.layout, comparison.config["models"]))
+
+
 def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
     """Dice by method, a panel a structure; pairs is the table of pairs."""
     measured = [name for name in structures if pairs[f"dice_{name}"].notna().any()]
@@ -42,7 +58,7 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
     figure, grid = plt.subplots(
         rows,
         across,
-        figsize=(style.COLUMN if len(columns) == 1 else style.PAGE, rows * _height(methods)),
+        figsize=(style.COLUMN if len(columns) == 1 else style.PAGE, rows * height(methods)),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -51,7 +67,7 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
         if name is None:
             axes.set_axis_off()
             continue
-        _boxes(axes, pairs.assign(percent=100 * pairs[f"dice_{name}"]), "percent", methods)
+        boxes(axes, pairs.assign(percent=100 * pairs[f"dice_{name}"]), "percent", methods)
         axes.set_title(style.short(name.replace("_", " "), NAME))
         axes.xaxis.set_tick_params(labelbottom=True)
     label = "Dice [%]"
@@ -64,8 +80,8 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
 def folds_figure(pairs: pd.DataFrame) -> Figure:
     """Folds in percent of voxels by method; pairs is the table of pairs."""
     methods = list(pairs["method"].unique())
-    figure, axes = plt.subplots(figsize=(style.COLUMN, _height(methods)))
-    _boxes(axes, pairs, "folds_percent", methods)
+    figure, axes = plt.subplots(figsize=(style.COLUMN, height(methods)))
+    boxes(axes, pairs, "folds_percent", methods)
     axes.set_xscale("symlog", linthresh=0.001, linscale=0.5)
     axes.set_xlim(-0.0001, max(0.1, 2 * pairs["folds_percent"].max()))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -73,12 +89,12 @@ def folds_figure(pairs: pd.DataFrame) -> Figure:
     return figure
 
 
-def _height(methods: Sequence[str]) -> float:
+def height(methods: Sequence[str]) -> float:
     """Inches of a panel in which every method has a line."""
     return 0.7 + 0.19 * len(methods)
 
 
-def _boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
+def boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
     """A box over the pairs for each method, the first on top, and behind it the pairs as dots; where they are too many
     to be told apart, only those beyond the whiskers."""
     for place, (method, colour) in enumerate(style.colours(methods).items()):

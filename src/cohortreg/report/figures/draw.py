@@ -1,0 +1,12 @@
+"""Draws every figure of a cohort."""
+
+from cohortreg.report.comparison import Comparison
+from cohortreg.report.figures import style
+from cohortreg.report.figures.registry import FIGURES
+
+
+def draw(comparison: Comparison) -> None:
+    """Write every figure of `FIGURES` as PNG and SVG, of the main set, from the tables, transforms and histories."""
+    style.apply()
+    for name, figure in FIGURES.items():
+        style.save(figure.drawn(comparison), comparison.layout, name)
