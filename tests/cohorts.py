@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 
 from cohortreg.cohort.tables import write_table
+from cohortreg.digests import digest
 from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
-from cohortreg.files import digest, write_json
+from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
 from cohortreg.layout import Layout

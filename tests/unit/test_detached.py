@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cohortreg.detached import MOST, referred
+from cohortreg.digests import digest_file
 from cohortreg.errors import BadImage
-from cohortreg.files import digest_file, files_of
+from cohortreg.inputs import files_of
 
 VOXELS = np.random.default_rng(1).integers(0, 99, (4, 5, 6), np.uint8)
 METAIMAGE = "NDims = 3\nDimSize = 6 5 4\nElementType = MET_UCHAR\nElementDataFile = "

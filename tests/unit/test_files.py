@@ -3,15 +3,12 @@
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from cohortreg import files
-from cohortreg.errors import BadImage, UserError
+from cohortreg.errors import UserError
 from cohortreg.files import (
     check_seal,
-    digest_file,
     read_json,
     read_kept,
     renewed_folder,
@@ -21,6 +18,7 @@ from cohortreg.files import (
     write_sealed,
     write_text,
 )
+from cohortreg.provenance import Provenance
 
 
 def renew(place, **pages):
@@ -35,20 +33,19 @@ def texts(place):
     return {str(path.relative_to(place)): path.read_text() for path in place.rglob("*") if path.is_file()}
 
 
-def test_a_folder_has_what_was_written_last_and_what_is_somebodys_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "written", [])
+def test_a_folder_has_what_was_written_last_and_what_is_somebodys_own(tmp_path):
     place = tmp_path / "below" / "report"
     renew(place, one="1", both="1")
     for mine in ("qc.tsv", "pages/mine", "other/mine"):
         write_text(place / mine, "mine")
-    files.written.clear()
-    renew(place, two="2", both="2")
+    with Provenance() as provenance:
+        renew(place, two="2", both="2")
     found = texts(place)
     del found["files.json"]
     mine = {"qc.tsv": "mine", "pages/mine": "mine", "other/mine": "mine"}
     assert found == {"pages/two": "2", "pages/both": "2"} | mine
     assert list(place.parent.iterdir()) == [place]
-    assert files.written == [place]
+    assert provenance.outputs == {place}
 
 
 def test_of_one_that_fails_nothing_is_left_and_the_one_before_stays(tmp_path):
@@ -104,51 +101,6 @@ def test_a_folder_that_may_not_be_written_to(tmp_path):
     tmp_path.chmod(0o500)
     refused(tmp_path / "below" / "out.tsv", "is not writable")
     tmp_path.chmod(0o700)
-
-
-def test_the_digest_of_what_is_no_plain_file_is_refused_at_once(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "round").symlink_to("round")
-    for path, match in (
-        (tmp_path / "pipe", "pipe is a named pipe and not a file; name a file"),
-        (tmp_path / "round", "cannot be opened: Too many levels of symbolic links"),
-        (tmp_path / ("a" * 300), "cannot be opened: File name too long"),
-        (Path("/dev/zero"), "is a device and not a file"),
-        (tmp_path / "none", "none: no such file; correct the path"),
-        (tmp_path / "pipe" / "a", "no such file"),
-        (tmp_path / "a\0b", "is not a valid file name"),
-    ):
-        with pytest.raises(BadImage, match=match):
-            digest_file(path)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everywhere")
-def test_the_digest_of_what_may_not_be_read_is_refused(tmp_path):
-    (tmp_path / "a").write_text("text")
-    (tmp_path / "a").chmod(0)
-    with pytest.raises(BadImage, match="cannot be opened: Permission denied"):
-        digest_file(tmp_path / "a")
-
-
-def test_a_folder_counts_by_its_plain_files_whatever_their_names(tmp_path):
-    before = digest_file(tmp_path)
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "round").symlink_to("round")
-    (tmp_path / "lost").symlink_to("nowhere")
-    assert digest_file(tmp_path) == before
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")).write_bytes(b"1")
-    assert digest_file(tmp_path) != before
-
-
-def test_what_was_read_names_every_file_of_an_image(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "read", {})
-    (tmp_path / "a.mhd").write_text("ElementDataFile = a.raw\n")
-    (tmp_path / "a.raw").write_bytes(b"12")
-    both = digest_file(tmp_path / "a.mhd")
-    # Of `printf 12 | sha256sum`.
-    voxels = "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918"
-    assert files.read == {tmp_path / "a.mhd": both, tmp_path / "a.raw": voxels}
-    assert digest_file(tmp_path / "a.raw") == voxels
 
 
 @pytest.mark.parametrize("name", ["x" * 248 + ".nii.gz", "ü" * 124 + ".nii.gz", "👩" * 62 + ".nii.gz"])

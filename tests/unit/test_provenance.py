@@ -1,13 +1,13 @@
-"""What results say of where they come from."""
+"""What a command reads and writes, and the hardware it runs on."""
 
 import os
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cohortreg.errors import UserError
-from cohortreg.files import write_json
-from cohortreg.provenance import FOLDER, Command, hardware, history
+from cohortreg.digests import digest_file
+from cohortreg.files import write_text
+from cohortreg.provenance import Provenance, hardware, running
 
 
 @pytest.mark.parametrize(
@@ -18,56 +18,43 @@ def test_hardware_says_how_many_of_the_cores_were_used(monkeypatch, threads, use
     assert hardware("cpu", threads).endswith(f", {used}")
 
 
-def test_what_a_command_wrote_is_known_before_it_ends(tmp_path):
-    """It may be killed. There is one record of it, of all that it wrote, when it ends."""
-    roots = []
-    with Command(["register", "results/tiny"]).recorded(roots, every=0.05):
-        write_json(tmp_path / "first.json", {})
-        roots.append(tmp_path)
-        patience = time.monotonic() + 30
-        while not list(tmp_path.glob(f"{FOLDER}/*.json")):
-            assert time.monotonic() < patience
-            time.sleep(0.01)
-        write_json(tmp_path / "last.json", {})
-    assert len(list(tmp_path.glob(f"{FOLDER}/*.json"))) == 1
-    for name in ("first.json", "last.json"):
-        ((_, record),) = history(tmp_path / name)
-        assert record["command"] == "cohortreg register results/tiny"
-        assert record["outputs"] == ["first.json", "last.json"]
+def test_an_image_that_is_read_is_all_of_its_files(tmp_path):
+    (tmp_path / "a.mhd").write_text("ElementDataFile = a.raw\n")
+    (tmp_path / "a.raw").write_bytes(b"12")
+    with Provenance() as provenance:
+        both = running().reads(tmp_path / "a.mhd")
+    # Of `printf 12 | sha256sum`.
+    voxels = "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918"
+    assert provenance.inputs == {tmp_path / "a.mhd": both, tmp_path / "a.raw": voxels}
+    assert (digest_file(tmp_path / "a.mhd"), digest_file(tmp_path / "a.raw")) == (both, voxels)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        (["register-shard", "results/tiny"], "register-shard"),
-        (["import", "bids", "folder"], "import-bids"),
-        (["apply", "A_to_B.nii.gz"], "apply"),
-        (["--help"], ""),
-    ],
-)
-def test_a_record_is_named_after_its_command(arguments, name):
-    assert Command(arguments).name == name
+def test_hashing_reads_nothing_on_behalf_of_a_command(tmp_path):
+    (tmp_path / "a").write_text("a")
+    with Provenance() as provenance:
+        digest_file(tmp_path / "a")
+    assert provenance.inputs == {}
 
 
-def test_what_a_killed_command_left_does_not_end_what_others_say(tmp_path):
-    with Command(["register", "results/tiny"]).recorded([tmp_path], every=60):
-        write_json(tmp_path / "first.json", {})
-    (tmp_path / FOLDER / ".host.1.20260101T000000-register-host-1.json").write_text('{"outp')
-    ((_, record),) = history(tmp_path)
-    assert record["outputs"] == ["first.json"]
+def test_a_file_whose_digest_is_known_is_not_read(tmp_path):
+    with Provenance() as provenance:
+        assert running().reads(tmp_path / "none", "0f") == "0f"
+    assert provenance.inputs == {tmp_path / "none": "0f"}
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"outputs": 5, "inputs": {}, "command": "", "software": {}}']
-)
-def test_a_damaged_record_is_named(tmp_path, content):
-    (tmp_path / FOLDER).mkdir()
-    (tmp_path / FOLDER / "20260101T000000-x-host-1.json").write_text(content)
-    with pytest.raises(UserError, match=r"20260101T000000-x-host-1.json .*; delete it"):
-        list(history(tmp_path))
+def test_the_threads_of_a_command_share_its_provenance(tmp_path):
+    with Provenance() as provenance, ThreadPoolExecutor(1) as thread:
+        thread.submit(write_text, tmp_path / "a", "a").result()
+        assert thread.submit(running).result() is provenance
+    assert provenance.outputs == {tmp_path / "a"}
 
 
-def test_a_results_folder_with_a_long_name_has_a_record(tmp_path):
-    with Command(["register", "x" * 240]).recorded([tmp_path], every=60):
-        write_json(tmp_path / "first.json", {})
-    assert len(list(history(tmp_path))) == 1
+def test_each_command_has_its_own(tmp_path):
+    with Provenance() as first:
+        write_text(tmp_path / "a", "a")
+        with Provenance() as second:
+            write_text(tmp_path / "b", "b")
+        write_text(tmp_path / "c", "c")
+    write_text(tmp_path / "d", "d")
+    assert first.outputs == {tmp_path / "a", tmp_path / "c"}
+    assert second.outputs == {tmp_path / "b"}

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import cohortreg
-from cohortreg.files import digest_file
+from cohortreg.digests import digest_file
 from cohortreg.provenance import git_commit
 
 

@@ -12,7 +12,8 @@ from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
 from cohortreg.cohort.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training
 from cohortreg.errors import UserError
-from cohortreg.files import digest, read_json, read_kept
+from cohortreg.digests import digest
+from cohortreg.files import read_json, read_kept
 from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.methods import registry
 from cohortreg.places import (

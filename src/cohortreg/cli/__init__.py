@@ -26,7 +26,7 @@ def main() -> None:
     _let_threads_sleep()
     from cohortreg.cli import commands  # noqa: F401  (registers every command)
     from cohortreg.cli.options import given_results, spelled_out
-    from cohortreg.provenance import Command
+    from cohortreg.records import Command
 
     for stream in (sys.stdout, sys.stderr):
         # A terminal may not have every letter that a name has; what was said of the work must not end it.

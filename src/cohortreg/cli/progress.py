@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from cohortreg import files
+from cohortreg.provenance import running
 
 SECONDS_BETWEEN_LINES = 30
 
@@ -48,6 +48,6 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
 
 def new_and_kept(records: Iterable[Path]) -> str:
     """How many results this command made and how many it found, of which these are the records: "1 new, 12 kept"."""
-    records, written = list(records), set(files.written)
+    records, written = list(records), running().outputs
     new = sum(path in written for path in records)
     return f"{new} new, {len(records) - new} kept"

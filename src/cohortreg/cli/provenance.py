@@ -22,7 +22,7 @@ def provenance_command(
     ] = False,
 ) -> None:
     """Print the commands that a result comes from, with settings, seed, inputs, versions, commit and hardware."""
-    from cohortreg.provenance import history
+    from cohortreg.records import history
 
     shown = Counter()
     for made, record in history(result):

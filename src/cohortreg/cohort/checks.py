@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from cohortreg.cohort import sides
+from cohortreg.digests import digest
 from cohortreg.errors import BadImage
-from cohortreg.files import digest, digest_file
 from cohortreg.images import geometry
 from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised
 from cohortreg.images.preprocess import Settings, check_axes, oriented, read_labelled
 from cohortreg.places import require_root
+from cohortreg.provenance import running
 
 Structures = Mapping[str, Sequence[int]]
 DIRECTIONS = ("from left to right", "from back to front", "from bottom to top")
@@ -152,7 +153,7 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
     image_path, label_path = root / row["image"], root / row["label"] if row["label"] else None
     image, label = read_labelled(image_path, label_path, structures)
     for path in filter(None, (image_path, label_path)):
-        digest_file(path)  # notes it as what the check is of
+        running().reads(path)
     both = oriented(image, label)
     if row["side"] and row["side"] == settings.mirror:
         both = [geometry.mirrored(volume) for volume in both]

@@ -12,9 +12,11 @@ from cohortreg.cohort.anatomy import anatomy
 from cohortreg.cohort.dess import dess
 from cohortreg.cohort.split import drawn
 from cohortreg.config import expand_root
+from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
-from cohortreg.files import digest_file, read_json, write_json
+from cohortreg.files import read_json, write_json
 from cohortreg.images.io import Image, read_label, write_image
+from cohortreg.provenance import running
 
 
 def phantom_tables(
@@ -114,7 +116,7 @@ def _make(row: Mapping[str, str], output: Path, settings: Mapping, seed: int) ->
         label_map = label()
         write_image(label_path, label_map)
         write_image(image_path, dess(label_map, seed, row["image_id"]))
-    digests = {"image_made": digest_file(image_path), "label_made": digest_file(label_path)}
+    digests = {"image_made": running().reads(image_path), "label_made": running().reads(label_path)}
     if record != made_from | digests:
         write_json(note, made_from | digests)
     return {row["image"]: digests["image_made"], row["label"]: digests["label_made"]}
@@ -127,7 +129,7 @@ def _anatomy(row: Mapping[str, str], settings: Mapping, seed: int) -> tuple[dict
         path = expand_root(settings["labels"]) / Path(row["label"]).name
         if not path.is_file():
             raise UserError(f"{path} does not exist; correct phantom.labels, or set $COHORTREG_DATA.")
-        return made_from | {"label_sha256": digest_file(path)}, partial(read_label, path)
+        return made_from | {"label_sha256": running().reads(path)}, partial(read_label, path)
     if not row["side"]:
         raise UserError(f"image '{row['image_id']}' needs a side to be made; fill it in.")
     grid, spacing = list(settings["grid"]), list(settings["spacing"])

@@ -19,12 +19,15 @@ from cohortreg.cohort.tables import (
     write_table,
 )
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
+from cohortreg.digests import digest
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import check_whole, digest, digest_file, write_json
+from cohortreg.files import write_json
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
+from cohortreg.inputs import check_whole
 from cohortreg.layout import Layout
 from cohortreg.places import require_root
+from cohortreg.provenance import running
 
 INDEX = ["image_id", "status", "reason", "sidecar", "digest", "row"]
 #: What other commands look up in a sidecar, beside what the image was made from.
@@ -114,7 +117,7 @@ def _preprocess_row(
 
 def _sha256(path: Path | None) -> str:
     """SHA-256 of a file or a folder of slices; "" of what is not there."""
-    return digest_file(path) if path is not None and path.exists() else ""
+    return running().reads(path) if path is not None and path.exists() else ""
 
 
 def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:
@@ -159,7 +162,7 @@ def merge_cohort(
     images = read_images(images_path)
     pairs = read_pairs(pairs_path, images)
     for path in (images_path, pairs_path):
-        digest_file(path)  # notes it as what the cohort comes from
+        running().reads(path)
     index = _index(layout, images, shards["images"])
     reasons = {image_id: reason for image_id, status, reason, *_ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
@@ -260,7 +263,7 @@ def _index(layout: Layout, images: pd.DataFrame, shards: int) -> list[list[str]]
     for shard in sorted({shard_of(image_id, shards=shards) for image_id in images["image_id"]}):
         path = layout.image_shard(shard)
         rows = read_table(path, INDEX, f"`cohortreg preprocess` for shard {shard}")[INDEX].values.tolist()
-        digest_file(path)
+        running().reads(path)
         index += [row for row in rows if row[0] in ids]
     unknown = ids - {row[0] for row in index}
     if unknown:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cohortreg.cohort.tables import read_ratings
-from cohortreg.files import digest_file
+from cohortreg.provenance import running
 
 NAMED = 5  # pairs in a warning
 
@@ -24,7 +24,7 @@ def rated_out(
     if path is None:
         return {}, []
     ratings = read_ratings(path)
-    digest_file(path)  # notes it as what the cohort comes from
+    running().reads(path)
     known = set(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
     reasons, unknown = {}, []
     for moving, fixed, rating, note in ratings.itertuples(index=False, name=None):

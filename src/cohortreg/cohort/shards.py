@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from cohortreg.cohort.tables import read_table
+from cohortreg.digests import digest
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest, files_of
+from cohortreg.inputs import files_of
 from cohortreg.layout import Layout
 
 

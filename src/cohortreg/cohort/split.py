@@ -8,8 +8,8 @@ import pandas as pd
 
 from cohortreg.cohort.additions import NOTHING, Before, recognised
 from cohortreg.cohort.tables import with_sets
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import digest
 
 
 def generator(seed: int, *identifiers: str) -> np.random.Generator:

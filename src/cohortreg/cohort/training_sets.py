@@ -15,9 +15,11 @@ import pandas as pd
 
 from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import write_table
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, read_json, read_kept, whole, write_json
+from cohortreg.files import read_json, read_kept, whole, write_json
 from cohortreg.layout import Layout
+from cohortreg.provenance import running
 
 #: What `retrain` may be, and with what a training then starts: as a new model's does, or with the last weights.
 RETRAIN = ("scratch", "last")
@@ -146,7 +148,7 @@ def check_packed(layout: Layout, training_set: str, image_ids: Sequence[str]) ->
 def check_start(layout: Layout, model: str, start: str | None) -> None:
     """Raise UserError where the weights that a training starts with are not those put aside. start: their digest."""
     kept = _start_weights(layout, model)
-    if start is not None and digest(*map(digest_file, kept)) != start:
+    if start is not None and digest(*map(running().reads, kept)) != start:
         raise UserError(
             f"{layout.start_weights(model, 1).parent}: not the weights that were put aside for this training; "
             "restore them, or --config retrain=scratch trains without them"
@@ -194,7 +196,7 @@ def _keep_weights(layout: Layout, model: str) -> str | None:
     for path in stages:
         with whole(layout.start_weights(model, path.parent.name.removeprefix("stage-"))) as beside:
             shutil.copyfile(path, beside)
-    return digest(*map(digest_file, stages)) if stages else None
+    return digest(*map(running().reads, stages)) if stages else None
 
 
 def training_of(layout: Layout, model: str) -> dict:

@@ -7,7 +7,8 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from cohortreg.errors import UserError
-from cohortreg.files import check_seal, damaged, digest_file, whole
+from cohortreg.files import check_seal, damaged, whole
+from cohortreg.provenance import running
 
 IDS = ("method", "moving", "fixed", "set")
 TEXT = dict.fromkeys((*IDS, "similarity", "hardware", "failure"), str)
@@ -47,7 +48,7 @@ def read_table(
         raise UserError(
             f"{path} has no column {missing[0]}, as if from an earlier version; delete it and run {command} again."
         )
-    digest_file(path)  # notes it as what a result comes from
+    running().reads(path)
     return table.fillna({column: "" for column in texts if column in table})
 
 

@@ -9,16 +9,18 @@ import pandas as pd
 
 import cohortreg
 from cohortreg.cohort.sidecars import read_sidecar
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
 from cohortreg.evaluation.measures import MEASURES, UNION, Maps, columns
 from cohortreg.evaluation.overlap import mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.files import digest, digest_file, read_kept, sealed, write_sealed
+from cohortreg.files import read_kept, sealed, write_sealed
 from cohortreg.images.io import read_image, read_label
 from cohortreg.layout import Layout
 from cohortreg.maps.results import read_registered, registration, seals
 from cohortreg.maps.transforms import Transform, to_unit
+from cohortreg.provenance import running
 
 Structures = Mapping[str, Sequence[int]]
 PAIR = ("method", "moving", "fixed")
@@ -158,7 +160,7 @@ def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structu
     record = layout.registration_record(method, moving, fixed)
     transforms = [layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)]
     files = [*([record] if record.exists() else transforms), layout.sidecar(moving), layout.sidecar(fixed)]
-    contents = [digest_file(path) if path.exists() else "" for path in files]
+    contents = [running().reads(path) if path.exists() else "" for path in files]
     named = [*PAIR, *columns(structures), "failure"]
     return digest(cohortreg.__version__, json.dumps(dict(structures)), *named, *contents)
 

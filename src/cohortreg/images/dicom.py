@@ -18,13 +18,13 @@ from typing import IO
 import numpy as np
 
 from cohortreg.errors import BadImage
-from cohortreg.files import files_of
 from cohortreg.images import elements
 from cohortreg.images.elements import CutShortError, Elements, looks_like_dicom, read_elements
 from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import itk_geometry, quiet_itk
 from cohortreg.images.stored import check_size, no_image, read_through
+from cohortreg.inputs import files_of
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 GZIP, BLOCK = b"\x1f\x8b", 512

@@ -30,7 +30,7 @@ import numpy as np
 
 from cohortreg import errors
 from cohortreg.errors import BadImage
-from cohortreg.files import files_of
+from cohortreg.inputs import files_of
 
 #: Seconds of processor time for any file, and more for each MB; waiting for a disk or for other processes is none.
 SECONDS, SECONDS_PER_MB = 60, 1

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cohortreg.errors import BadImage
-from cohortreg.files import check_file
 from cohortreg.images.stored import check_size, content, cut_short, inflated, no_image
+from cohortreg.inputs import check_file
 
 #: A text header is not longer.
 MOST_HEADER = 2**20

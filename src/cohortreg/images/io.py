@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import check_whole, whole
+from cohortreg.files import whole
 from cohortreg.images.dicom import is_dicom_file, is_series, read_series
 from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
 from cohortreg.images.image import Image
 from cohortreg.images.itk import to_sitk
 from cohortreg.images.stored import cut_short, no_image
+from cohortreg.inputs import check_whole
 
 WRITTEN_BY_NIBABEL, WRITTEN_BY_ITK = (".nii", ".nii.gz"), (".mha", ".nrrd")
 MOST_LABEL = 2**53

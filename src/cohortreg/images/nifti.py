@@ -19,7 +19,6 @@ from nibabel.spm99analyze import Spm99AnalyzeHeader
 from nibabel.volumeutils import apply_read_scaling
 
 from cohortreg.errors import BadImage
-from cohortreg.files import check_file
 from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
 from cohortreg.images.stored import (
@@ -30,6 +29,7 @@ from cohortreg.images.stored import (
     is_gzipped,
     no_image,
 )
+from cohortreg.inputs import check_file
 
 SINGLE, PAIR = (".nii", ".nii.gz"), (".hdr", ".img", ".hdr.gz", ".img.gz")
 MAGIC = {

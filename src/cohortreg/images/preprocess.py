@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cohortreg.digests import digest
 from cohortreg.errors import BadImage
-from cohortreg.files import digest
 from cohortreg.images import geometry
 from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cohortreg import files
+from cohortreg.digests import digest, digest_file
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, read_json, whole, write_json
+from cohortreg.files import read_json, whole, write_json
+from cohortreg.provenance import running
 
 
 def pack(
@@ -67,7 +68,7 @@ class TrainingImages:
         self.path, self.device = Path(array_path), device
         index = _read_index(index_path)
         self.ids, self.recorded = index["images"], index["sha256"]
-        files.read[self.path] = self.recorded
+        running().reads(self.path, self.recorded)
         self._fields_of_view = np.array(index["fields_of_view"]).swapaxes(1, 2)
         self._array = _open_array(self.path, (len(self.ids), *index["grid"]))
         self.grid = self._array.shape[1:]
@@ -79,7 +80,7 @@ class TrainingImages:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the array as it lies on the disk now: it is read once, at 1 to 2 GB a second."""
-        return digest_file(self.path)
+        return running().reads(self.path)
 
     def verify(self) -> None:
         """Raise UserError where the array is not the one that was written any more."""

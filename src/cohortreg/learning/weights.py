@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import digest, whole
+from cohortreg.files import whole
 
 #: Under which a file keeps the digest of all else that it holds.
 DIGEST = "sha256"

@@ -14,11 +14,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from cohortreg.errors import UserError
-from cohortreg.files import check_whole, whole
+from cohortreg.files import whole
 from cohortreg.images.grid import RAS_LPS, Grid
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import itk_geometry, quiet_itk, to_sitk
 from cohortreg.images.nifti import to_nifti
+from cohortreg.inputs import check_whole
 from cohortreg.maps import niftyreg
 from cohortreg.maps.raw import in_voxels
 from cohortreg.maps.sealed import open_nifti, read_whole, seal

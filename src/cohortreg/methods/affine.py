@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import SimpleITK as sitk
 
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import digest
 from cohortreg.images.image import Image
 from cohortreg.images.itk import to_sitk
 from cohortreg.maps.imaged import imaged

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
-from cohortreg.files import digest
 from cohortreg.icon.alignment import align
 from cohortreg.icon.fit import Level, fit, lacking
 from cohortreg.icon.losses import unit_bounds

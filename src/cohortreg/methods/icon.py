@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cohortreg.files import digest_file, write_json
+from cohortreg.files import write_json
 from cohortreg.icon.losses import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.similarities import SIMILARITIES, WITHIN_GRID
@@ -19,6 +19,7 @@ from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.learned import Learned
 from cohortreg.methods.registry import LEARNED
+from cohortreg.provenance import running
 
 
 class Icon(Learned):
@@ -101,5 +102,5 @@ def import_weights(
     }
     if axes != CANONICAL:
         card["axes"] = axes
-    origin = {"source": path.name, "source_sha256": digest_file(path), "weights_sha256": saved}
+    origin = {"source": path.name, "source_sha256": running().reads(path), "weights_sha256": saved}
     write_json(folder / CARD, card | settings | origin)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from cohortreg.config import complete
+from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
-from cohortreg.files import digest, digest_file, whole, write_json
+from cohortreg.files import whole, write_json
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.images.image import Image
 from cohortreg.layout import CARD, WEIGHTS, Layout
@@ -28,7 +29,7 @@ from cohortreg.maps.grids import identity_map
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.overlap import LabelOverlap
-from cohortreg.provenance import git_commit, hardware, software
+from cohortreg.provenance import git_commit, hardware, running, software
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ class Learned:
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
         fitted = json.dumps(optimisation, sort_keys=True)
         turned = [self.card["axes"]] if "axes" in self.card else []
-        self.version = digest(self.release, digest_file(path), device.precision, fitted, *turned)
+        self.version = digest(self.release, running().reads(path), device.precision, fitted, *turned)
         self.similarity = self.similarity_in_words(self.card)
         # A model that we did not train may have learnt from other axes than ours.
         self.axes = Axes(self.card["axes"]) if "axes" in self.card else None
@@ -208,7 +209,7 @@ def train_stage(
         recompute_activations(objective)
     registration = method.on_full_grid(objective.registration, model)
     validation = _validation(layout, training, settings["training"], seed, fabric, registration)
-    before = digest_file(layout.weights(name, stage - 1)) if stage > 1 else ""
+    before = running().reads(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
         json.dumps([model, precision, seed], sort_keys=True),
         images.recorded,

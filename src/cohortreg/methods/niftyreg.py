@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import digest
 from cohortreg.images.io import Image, write_image
 from cohortreg.maps.imaged import continued, imaged
 from cohortreg.maps.niftyreg import read_niftyreg

@@ -15,14 +15,16 @@ import torch
 from cohortreg.cohort.shards import still_asked
 from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import digest, digest_file, sealed, whole, write_sealed
+from cohortreg.files import sealed, whole, write_sealed
 from cohortreg.images.io import Image, read_image
 from cohortreg.layout import Layout
 from cohortreg.maps.results import registration, seals
 from cohortreg.maps.transforms import to_physical, write_transform
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.programs import last_line, machine_fault
+from cohortreg.provenance import running
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -35,7 +37,7 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
     pairs = read_table(path, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
-    digest_file(path)  # notes it as what the results come from
+    running().reads(path)
     return still_asked(layout, pairs)
 
 
@@ -72,7 +74,7 @@ def register_shard(
 
     Raises UserError where what a pair is made from cannot be read, and whatever `machine_fault` knows for one.
     """
-    digest_once = cache(digest_file)
+    digest_once = cache(running().reads)
 
     def read(ids: tuple[str, str]) -> Pair:
         """A pair with its images, or with its record alone where its transforms are up to date."""

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import digest
 from cohortreg.images.image import Image
 from cohortreg.maps.imaged import continued, imaged
 from cohortreg.maps.transforms import Transform, displacement_in_unit, read_transform

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
-from cohortreg.files import digest
 from cohortreg.icon.similarities import MultiKernelCorrelation
 from cohortreg.icon.steps import halve
 from cohortreg.images.image import Image

@@ -10,7 +10,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from cohortreg.files import digest, whole, write_json
+from cohortreg.digests import digest
+from cohortreg.files import whole, write_json
 from cohortreg.icon.losses import LossTerms, icon_loss, sample_points
 from cohortreg.icon.stages import build_network
 from cohortreg.icon.steps import DisplacementNetwork

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
-from cohortreg.files import digest_file, read_json
+from cohortreg.files import read_json
 from cohortreg.layout import PaperLayout
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
@@ -19,6 +19,7 @@ from cohortreg.paper import matching
 from cohortreg.paper.cells import SWAPS
 from cohortreg.paper.direct import NOISE, optimise_maps
 from cohortreg.paper.plan import DATASETS, FIGURE3, FIGURE5, FIGURE6, NETWORKS, Cell, Run, figure_cells
+from cohortreg.provenance import running
 from cohortreg.report.figures import style
 
 ON_GRID, OFF_GRID = "#0072b2", "#d55e00"
@@ -62,7 +63,7 @@ def finish(figure: Figure, title: str, footer: str) -> Figure:
 
 def _examples(layout: PaperLayout, cell: Cell) -> Mapping[str, np.ndarray]:
     """A cell's held-out pairs as it registered them."""
-    digest_file(layout.examples(*cell))  # notes it as what the figure comes from
+    running().reads(layout.examples(*cell))
     return np.load(layout.examples(*cell), allow_pickle=False)
 
 

@@ -7,9 +7,10 @@ import pandas as pd
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import write_table
-from cohortreg.files import digest_file, read_json, write_text
+from cohortreg.files import read_json, write_text
 from cohortreg.layout import PaperLayout
 from cohortreg.paper.plan import DATASETS, NETWORKS, Cell, Run, table1_cells
+from cohortreg.provenance import running
 
 MEASURES = ("dice", "folds")
 # What the Dice of these networks is held to on MNIST.
@@ -20,7 +21,7 @@ def gather(layout: PaperLayout, cells: Sequence[Cell], published: Path) -> pd.Da
     """A row a cell: what was measured, what was published, and the first less the second."""
     paths = [layout.measured(*cell) for cell in cells]
     for path in paths:
-        digest_file(path)  # notes it as what the table comes from
+        running().reads(path)
     cells = [read_json(path) for path in paths]
     table = pd.DataFrame(cells).drop(columns="variant")
     beside = read_published(published)

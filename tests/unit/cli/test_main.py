@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cohortreg.files import write_json
-from cohortreg.provenance import FOLDER
+from cohortreg.records import FOLDER
 
 RECORD = {
     "command": "cohortreg register – 👩 א", "started": "now", "seconds": 1, "hardware": "abacus", "git_commit": "",

@@ -19,8 +19,9 @@ from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard
 from cohortreg.cohort.shards import row_digest, rows_made, shard_of, still_asked
 from cohortreg.cohort.tables import read_images, read_pairs, read_table, write_table
 from cohortreg.cohort.training_sets import image_digest
+from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
-from cohortreg.files import digest_file, read_json
+from cohortreg.files import read_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings
 from cohortreg.layout import Layout

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from objects import BIG, DEFLATED, EXPLICIT, IMPLICIT, Written, write_frames, write_report, write_slice
 from series import OBLIQUE, SAGITTAL, packed, volume, write_series
 
+from cohortreg.digests import digest_file
 from cohortreg.errors import BadImage, UserError
-from cohortreg.files import digest_file
 from cohortreg.images.elements import CutShortError, read_elements
 from cohortreg.images.io import read_image, read_label
 

@@ -21,9 +21,10 @@ from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
 from cohortreg.evaluation.ranking import labelled, ranked_by, worst_first
-from cohortreg.files import digest_file, read_json, renewed_folder, write_text
+from cohortreg.files import read_json, renewed_folder, write_text
 from cohortreg.icon.words import similarity_in_words
 from cohortreg.layout import FIGURE_SUFFIXES, Layout, ReportLayout
+from cohortreg.provenance import running
 from cohortreg.report import names, table2
 from cohortreg.report.comparison import Comparison
 from cohortreg.report.figures.registry import FIGURES
@@ -121,7 +122,7 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict:
     """What the template shows of the cohort as a whole."""
     layout, config, summary = comparison.layout, comparison.config, comparison.methods
     for path in (layout.cohort, layout.excluded):
-        digest_file(path)  # notes it as what the report comes from
+        running().reads(path)
     pairs, sets, method = comparison.pairs, comparison.sets, comparison.main_method
     failures = pairs[pairs["failure"] != ""]
     excluded = read_text_table(layout.excluded, ["kind", "id", "reason"], "`cohortreg cohort`")
