@@ -148,6 +148,7 @@ def our_work(name: str, grid: tuple[int, ...], device: str):
 
     from cohortreg.icon.losses import StageObjective
     from cohortreg.learning.devices import use_processor
+    from cohortreg.maps.batch import Batch
     from cohortreg.methods.icon import for_registration
 
     work = WORKS[name]
@@ -171,7 +172,7 @@ def our_work(name: str, grid: tuple[int, ...], device: str):
     generator = torch.Generator().manual_seed(2)
 
     def step():
-        similarity, inverse_consistency, folds = module(*pairs, whole, whole, generator)
+        similarity, inverse_consistency, folds = module(Batch(*pairs, whole, whole, generator))
         loss = similarity + 100 * inverse_consistency
         optimizer.zero_grad()
         fabric.backward(loss)

@@ -30,6 +30,7 @@ from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.stages import build_registration
 from cohortreg.learning.devices import use_processor
 from cohortreg.learning.weights import digest_of
+from cohortreg.maps.batch import Batch
 use_processor(os.cpu_count())
 torch.manual_seed(0)
 network = {{"architecture": "unet", "down": [2, 16, 32, 64], "up": [16, 32, 64]}}
@@ -40,7 +41,7 @@ images = torch.rand(2, 2, 1, 24, 24, 24)
 seen = torch.tensor([[[0] * 3, [24] * 3]] * 2)
 started = time.perf_counter()
 for step in range({STEPS}):
-    terms = objective(*images, seen, seen, torch.Generator().manual_seed(step))
+    terms = objective(Batch(*images, seen, seen, torch.Generator().manual_seed(step)))
     optimizer.zero_grad()
     (terms.similarity + terms.inverse_consistency).backward()
     optimizer.step()

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cohortreg import config as configuration
 from cohortreg.icon import losses
 from cohortreg.icon.networks import recompute_activations
+from cohortreg.maps.batch import Batch
 from cohortreg.methods.icon import Icon
 from cohortreg.provenance import git_commit, software
 
@@ -64,7 +65,7 @@ def step(model: dict, grid: list[int], pairs: int, precision: str, recompute: bo
                 if again:
                     tracker.reset_mod_stats()
                 with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-                    terms = objective(*images, whole, whole, torch.Generator())
+                    terms = objective(Batch(*images, whole, whole, torch.Generator()))
                 optimizer.zero_grad()
                 (terms.similarity + terms.inverse_consistency).backward()
                 optimizer.step()

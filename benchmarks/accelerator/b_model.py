@@ -28,6 +28,7 @@ from cohortreg.icon.networks import recompute_activations
 from cohortreg.icon.stages import full_resolution
 from cohortreg.icon.steps import DisplacementNetwork, halve
 from cohortreg.learning.fabric import make_fabric
+from cohortreg.maps.batch import Batch
 from cohortreg.methods.icon import for_registration
 
 GRID, SMALL_GRID = (80, 192, 192), (16, 32, 32)
@@ -155,7 +156,7 @@ def _our_step(fabric, objective: StageObjective, moving: torch.Tensor, fixed: to
     generator = torch.Generator().manual_seed(2)
 
     def step() -> float:
-        similarity, inverse_consistency, _ = module(moving, fixed, whole, whole, generator)
+        similarity, inverse_consistency, _ = module(Batch(moving, fixed, whole, whole, generator))
         loss = similarity + 100 * inverse_consistency
         optimizer.zero_grad()
         fabric.backward(loss)

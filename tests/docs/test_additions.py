@@ -25,6 +25,7 @@ from cohortreg import config
 from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration
+from cohortreg.maps.batch import Batch
 
 model = config.load(*sys.argv[1:])["models"]["icon"]
 stages = [{"steps": 1, "downsample": 1}]
@@ -36,7 +37,7 @@ views = torch.tensor([[[0, 0, 0], [12, 12, 12]]] * 2)
 optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
 lowered = []
 for step in range(8):
-    terms = objective(*images.split(2), views, views, torch.Generator().manual_seed(step))
+    terms = objective(Batch(*images.split(2), views, views, torch.Generator().manual_seed(step)))
     (terms.similarity + terms.inverse_consistency).backward()
     optimizer.step()
     optimizer.zero_grad()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cohortreg.icon.similarities import Similarity, mean_squared_error
 from cohortreg.icon.steps import halve
+from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import Map
 from cohortreg.maps.grids import identity_map, interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
@@ -209,22 +210,14 @@ class StageObjective(nn.Module):
             module.eval()
         return self
 
-    def forward(
-        self,
-        images_a: Tensor,
-        images_b: Tensor,
-        field_of_view_a: Tensor,
-        field_of_view_b: Tensor,
-        generator: torch.Generator,
-        done: float = 1,
-    ) -> LossTerms:
+    def forward(self, batch: Batch) -> LossTerms:
+        images_a, images_b = batch.moving, batch.fixed
         for _ in range(self.halvings):
             images_a, images_b = halve(images_a), halve(images_b)
         shape = images_a.shape[2:]
-        points = sample_points(shape, self.stride, generator, images_a)
-        noise = white_noise(points, shape, self.noise, generator)
-        fields_of_view = torch.cat([field_of_view_a, field_of_view_b])
-        bounds = unit_bounds(fields_of_view, shape, 2**self.halvings, self.beyond_grid)
+        points = sample_points(shape, self.stride, batch.generator, images_a)
+        noise = white_noise(points, shape, self.noise, batch.generator)
+        bounds = unit_bounds(batch.views(), shape, 2**self.halvings, self.beyond_grid)
         return icon_loss(
             self.registration, images_a, images_b, points, self.similarity, bounds, self.regularity, noise
         )

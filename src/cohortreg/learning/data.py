@@ -13,6 +13,7 @@ from torch import Tensor
 from cohortreg.digests import digest, digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, whole, write_json
+from cohortreg.maps.batch import Batch
 from cohortreg.provenance import running
 
 
@@ -99,6 +100,13 @@ class TrainingImages:
     def field_of_view(self, rows: np.ndarray) -> Tensor:
         """The first voxels that were imaged and those after the last, [len(rows), 2, dim]."""
         return torch.from_numpy(self._fields_of_view[rows]).to(self.device)
+
+    def pairs(
+        self, moving: np.ndarray, fixed: np.ndarray, generator: torch.Generator, done: float = 1.0
+    ) -> Batch:
+        """The pairs of these rows; generator and done as in `Batch`."""
+        views = self.field_of_view(moving), self.field_of_view(fixed)
+        return Batch(self.batch(moving), self.batch(fixed), *views, generator, done)
 
 
 def copied(array: np.ndarray, device: torch.device) -> Tensor:

@@ -16,6 +16,7 @@ from cohortreg.learning import checkpoints, weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
 from cohortreg.learning.validation import Validation
+from cohortreg.maps.batch import Batch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,23 +25,15 @@ HISTORY = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight
 
 
 class Objective(Protocol):
-    """A module of images_a, images_b [batch, 1, *grid], the field of view of each [batch, 2, dim] in voxels, a
-    generator for what is random in the loss, and the part of the stage's training steps that is done, 0 to 1.
+    """A module that computes the loss terms of a batch of pairs."""
 
-    Returns scalars: similarity, inverse_consistency (any regularity that the weight multiplies), and folds, the
-    mean number of folds of a map.
-    """
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the loss terms of a batch.
 
-    def __call__(
-        self,
-        images_a: Tensor,
-        images_b: Tensor,
-        field_of_view_a: Tensor,
-        field_of_view_b: Tensor,
-        generator: torch.Generator,
-        done: float = 1,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss terms of a batch of pairs."""
+        Returns:
+            Scalars: similarity, inverse_consistency (any regularity that the weight multiplies), and folds, the mean
+            number of folds of a map.
+        """
 
 
 def learning_rate(settings: dict, step: int) -> float:
@@ -191,12 +184,7 @@ def training_step(
         with nullcontext() if last else fabric.no_backward_sync(module):
             try:
                 terms = module(
-                    images.batch(here_a),
-                    images.batch(here_b),
-                    images.field_of_view(here_a),
-                    images.field_of_view(here_b),
-                    generator,
-                    state.step / settings["training_steps"],
+                    images.pairs(here_a, here_b, generator, state.step / settings["training_steps"])
                 )
             except NotFiniteError:
                 terms = torch.full((3,), torch.nan, device=fabric.device)

@@ -78,11 +78,9 @@ class Validation:
             for number, rows in enumerate(self.pairs):
                 a, b = (np.array([row]) for row in rows)
                 generator = torch.Generator().manual_seed(self.seed + number)
-                batch = [
-                    each(row) for each in (self.images.batch, self.images.field_of_view) for row in (a, b)
-                ]
+                batch = self.images.pairs(a, b, generator)
                 with fabric.autocast():
-                    similarity, inverse_consistency, _ = objective(*batch, generator)
+                    similarity, inverse_consistency, _ = objective(batch)
                 sums += torch.stack([similarity, inverse_consistency]).double().cpu()
         except NotFiniteError:
             return None

@@ -19,6 +19,7 @@ from cohortreg.icon.losses import (
 from cohortreg.icon.networks import UNet
 from cohortreg.icon.similarities import MultiKernelCorrelation, normalised_cross_correlation
 from cohortreg.icon.steps import TwoSteps
+from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField, Map
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
@@ -130,11 +131,6 @@ class VelocitySteps(nn.Module):
         return phi, spent
 
 
-def both_directions(images_a: Tensor, images_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Moving and fixed images, [A; B] and [B; A], as in `icon.losses`."""
-    return torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
-
-
 class AffineObjective(nn.Module):
     """NCC, inverse consistency, and a departure from the identity, whose weight falls to exp(-5) of it over the stage.
 
@@ -146,19 +142,19 @@ class AffineObjective(nn.Module):
         self.registration = registration
         self.settings = settings
 
-    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator, done=1) -> LossTerms:
-        moving, fixed = both_directions(images_a, images_b)
+    def forward(self, batch: Batch) -> LossTerms:
+        moving, fixed = batch.both_directions()
         phi = self.registration(moving, fixed)
         on_grid = phi.on_grid(moving.shape[2:])
-        bounds = unit_bounds(torch.cat([field_of_view_a, field_of_view_b]), moving.shape[2:])
+        bounds = unit_bounds(batch.views(), moving.shape[2:])
         weight = both_imaged(on_grid, bounds, swap(bounds))
         similarity = 2 * normalised_cross_correlation(interpolate(moving, on_grid), fixed, weight)
         dim = phi.matrix.shape[1]
         departure = (
             2 * (phi.matrix - torch.eye(dim, dim + 1, device=moving.device)).square().sum((1, 2)).mean()
         )
-        decay = math.exp(-5 * done)
-        points = sample_points(moving.shape[2:], 4, generator, moving)
+        decay = math.exp(-5 * batch.done)
+        points = sample_points(moving.shape[2:], 4, batch.generator, moving)
         regularity = self.settings["affine_departure"] * decay * departure + self.settings[
             "affine_symmetry"
         ] * inverse_consistency(phi, points)
@@ -179,8 +175,8 @@ class VelocityObjective(nn.Module):
         self.registration.first.eval()
         return self
 
-    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator, done=1) -> LossTerms:
-        moving, fixed = both_directions(images_a, images_b)
+    def forward(self, batch: Batch) -> LossTerms:
+        moving, fixed = batch.both_directions()
         shape = moving.shape[2:]
         affine = self.registration.first(moving, fixed)
         warped = interpolate(moving, affine.on_grid(shape))
@@ -188,10 +184,10 @@ class VelocityObjective(nn.Module):
         phi = Composition(affine, velocity)
         on_grid = phi.on_grid(shape)
         similarity = MultiKernelCorrelation(shape, self.settings["windows"], self.settings["window_weights"])
-        bounds = unit_bounds(torch.cat([field_of_view_a, field_of_view_b]), shape)
+        bounds = unit_bounds(batch.views(), shape)
         weight = both_imaged(on_grid, bounds, swap(bounds))
         similarity = 2 * similarity(interpolate(moving, on_grid), fixed, weight)
-        points = sample_points(shape, 2, generator, moving)
+        points = sample_points(shape, 2, batch.generator, moving)
         regularity = self.settings["momentum_weight"] * 2 * spent.mean() + self.settings[
             "symmetry"
         ] * inverse_consistency(phi, points)

@@ -25,6 +25,7 @@ from cohortreg.learning.devices import Device, precision_on
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
 from cohortreg.maps.axes import Axes
+from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Registration
@@ -142,7 +143,9 @@ class Learned:
         for step in range(self.optimisation["steps"]):
             generator = torch.Generator().manual_seed(step)
             with self.device.autocast():
-                similarity, regularity, _ = objective(*pair.split(1), *field_of_view.split(1), generator)
+                similarity, regularity, _ = objective(
+                    Batch(*pair.split(1), *field_of_view.split(1), generator)
+                )
             loss = similarity + self.card["final_weight"] * regularity
             if not loss.isfinite():
                 raise NotFiniteError(

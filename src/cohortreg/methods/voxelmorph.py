@@ -10,6 +10,7 @@ from cohortreg.errors import UserError
 from cohortreg.icon.losses import LossTerms, both_imaged, unit_bounds
 from cohortreg.icon.similarities import mean_squared_error
 from cohortreg.icon.steps import TwoSteps
+from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
@@ -51,20 +52,20 @@ class VoxelMorphObjective(nn.Module):
             self.registration.first.eval()
         return self
 
-    def forward(self, images_a, images_b, field_of_view_a, field_of_view_b, generator, done=1) -> LossTerms:
-        shape, moving, affine, step = images_a.shape[2:], images_a, None, self.registration
+    def forward(self, batch: Batch) -> LossTerms:
+        shape, moving, affine, step = batch.fixed.shape[2:], batch.moving, None, self.registration
         if isinstance(self.registration, TwoSteps):
-            affine, step = self.registration.first(images_a, images_b), self.registration.second
-            moving = interpolate(images_a, affine.on_grid(shape))
-        phi = step(moving, images_b)
+            affine, step = self.registration.first(moving, batch.fixed), self.registration.second
+            moving = interpolate(moving, affine.on_grid(shape))
+        phi = step(moving, batch.fixed)
         on_grid = phi.on_grid(shape)
         total = on_grid if affine is None else affine(on_grid)
-        bounds = (unit_bounds(field, shape) for field in (field_of_view_a, field_of_view_b))
+        bounds = (unit_bounds(field, shape) for field in (batch.moving_view, batch.fixed_view))
         weight = both_imaged(total, *bounds)
         voxels = phi.displacement / voxel_size(shape, phi.displacement)
         differences = [torch.diff(voxels, dim=axis).square().mean() for axis in range(2, voxels.dim())]
         return LossTerms(
-            mean_squared_error(interpolate(moving, on_grid), images_b, weight),
+            mean_squared_error(interpolate(moving, on_grid), batch.fixed, weight),
             sum(differences) / len(differences),
             folds(total).float().mean(),
         )

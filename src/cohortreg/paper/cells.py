@@ -20,6 +20,7 @@ from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
 from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import train
+from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.paper.plan import Cell
@@ -41,20 +42,12 @@ class Pairs(nn.Module):
         self.registration = registration
         self.off_grid = off_grid
 
-    def forward(
-        self,
-        images_a: Tensor,
-        images_b: Tensor,
-        field_of_view_a: Tensor,
-        field_of_view_b: Tensor,
-        generator: torch.Generator,
-        done: float = 1,
-    ) -> LossTerms:
-        shape = images_a.shape[2:]
-        points = identity_map(shape, images_a.device)
+    def forward(self, batch: Batch) -> LossTerms:
+        shape = batch.moving.shape[2:]
+        points = identity_map(shape, batch.moving.device)
         if self.off_grid:
-            points = sample_points(shape, 1, generator, images_a)
-        return icon_loss(self.registration, images_a, images_b, points)
+            points = sample_points(shape, 1, batch.generator, batch.moving)
+        return icon_loss(self.registration, batch.moving, batch.fixed, points)
 
 
 def swap_pixels(network: nn.Module) -> None:

@@ -19,6 +19,7 @@ from cohortreg.icon.losses import (
 )
 from cohortreg.icon.stages import build_registration, inherit
 from cohortreg.icon.steps import HalfResolution
+from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map
 
@@ -95,7 +96,7 @@ def test_points_beyond_the_grid_count_or_not_by_hand(beyond_grid, expected):
     images_a[:, :, 3] = 6
     whole = torch.tensor([[[0, 0], [4, 4]]])
     objective = StageObjective(Shift(1 / 3, 0.0), None, 1, beyond_grid=beyond_grid)
-    terms = objective(images_a, images_b, whole, whole, torch.Generator().manual_seed(0))
+    terms = objective(Batch(images_a, images_b, whole, whole, torch.Generator().manual_seed(0)))
     assert terms.similarity.item() == pytest.approx(expected)
 
 
@@ -191,7 +192,7 @@ def test_a_stage_trains_its_own_steps_and_freezes_those_before():
     states = {name: tensor.clone() for name, tensor in before.state_dict().items()}
     images = torch.rand(2, 2, 1, 16, 16)
     whole = torch.tensor([[[0, 0], [16, 16]]]).repeat(2, 1, 1)
-    similarity, consistency, _ = objective(*images, whole, whole, torch.Generator().manual_seed(0))
+    similarity, consistency, _ = objective(Batch(*images, whole, whole, torch.Generator().manual_seed(0)))
     (similarity + consistency).backward()
     for name, tensor in before.state_dict().items():  # batch statistics included
         assert torch.equal(tensor, states[name]), name

@@ -9,6 +9,7 @@ from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.networks import ARCHITECTURES, DualStream, UNet, local_correlation, recompute_activations
 from cohortreg.icon.stages import build_registration
 from cohortreg.icon.steps import DisplacementNetwork
+from cohortreg.maps.batch import Batch
 
 
 @pytest.mark.parametrize("grid, coarse", [((16, 24), (8, 12)), ((12, 15, 9), (6, 8, 5))])
@@ -133,7 +134,7 @@ def test_maps_that_are_computed_again_give_the_same_loss_and_gradients():
             recompute_activations(objective)
         images = torch.rand(2, 2, 1, *grid)
         seen = torch.tensor([[[0, 0, 0], grid]] * 2)
-        terms = objective(*images, seen, seen, torch.Generator().manual_seed(1))
+        terms = objective(Batch(*images, seen, seen, torch.Generator().manual_seed(1)))
         (terms.similarity + 10 * terms.inverse_consistency).backward()
         trained = [p.grad for p in objective.parameters() if p.requires_grad]
         found.append([*terms[:2], *trained, *objective.buffers()])

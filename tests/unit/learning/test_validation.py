@@ -100,8 +100,7 @@ def test_every_measurement_is_the_loss_of_the_same_pairs_under_the_stage_s_weigh
     assert again[1:] == [similarity, consistency, loss] and module.training
     assert loss == pytest.approx(similarity + 5 * consistency) and consistency > 0
     rows = [np.array(each) for each in validation_pairs(3, 1)]
-    batch = [each(row) for each in (validation_images.batch, validation_images.field_of_view) for row in rows]
-    expected = module.eval()(*batch, torch.Generator()).similarity.item()
+    expected = module.eval()(validation_images.pairs(*rows, torch.Generator())).similarity.item()
     assert similarity == pytest.approx(expected, rel=1e-5)
 
 

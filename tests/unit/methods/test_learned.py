@@ -176,9 +176,8 @@ def test_the_departure_from_the_identity_costs_less_from_step_to_step(layout):
     objective = stage_objective(Avsm, layout, "avsm", model, GRID, 1).train()
     torch.nn.init.normal_(objective.registration.network.last.bias, std=0.05)
     rows = np.array([0, 1]), np.array([2, 3])
-    batch = [images.batch(row) for row in rows] + [images.field_of_view(row) for row in rows]
     start, half, end = (
-        objective(*batch, torch.Generator().manual_seed(0), done).inverse_consistency.item()
+        objective(images.pairs(*rows, torch.Generator().manual_seed(0), done)).inverse_consistency.item()
         for done in (0, 0.5, 1)
     )
     # What does not fall is the inverse consistency of the same maps.

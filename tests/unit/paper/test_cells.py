@@ -9,6 +9,7 @@ from torch import nn
 from cohortreg.files import read_json
 from cohortreg.icon.networks import MLP
 from cohortreg.icon.steps import DisplacementNetwork
+from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
 from cohortreg.paper.cells import SWAPS, Pairs, foreground_dice, run_cell, swap_pixels
@@ -73,7 +74,7 @@ def _train(objective: nn.Module, images: torch.Tensor) -> None:
     whole = torch.tensor([[[0, 0], [28, 28]]])
     for _ in range(200):
         optimizer.zero_grad()
-        objective(images, images, whole, whole, generator).inverse_consistency.backward()
+        objective(Batch(images, images, whole, whole, generator)).inverse_consistency.backward()
         optimizer.step()
 
 
