@@ -28,7 +28,7 @@ from cohortreg.learning.devices import Device, use_processor
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.transforms import Transform, to_physical
-from cohortreg.methods.registry import open_method
+from cohortreg.methods.registry import open_row
 from cohortreg.provenance import hardware
 
 
@@ -63,9 +63,7 @@ def main() -> None:
     layout, device = Layout(given.results), Device("cpu", "32-true")
     images = read_table(layout.images, ["image_id", "split"], "`cohortreg cohort`")
     last = images.loc[images["split"] == "train", "image_id"].tolist()[-given.images :][::-1]
-    methods = {
-        name: open_method(name, layout, {}, 1, 1, device) for name in given.method or ["fit", "demons"]
-    }
+    methods = {name: open_row(name, layout, {}, 1, 1, device) for name in given.method or ["fit", "demons"]}
     rows = []
     for moving_id, fixed_id in pairwise(last):
         moving, fixed = read(layout, moving_id), read(layout, fixed_id)

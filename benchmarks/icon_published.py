@@ -14,7 +14,8 @@ from icon_speed import DOCS, circumstances, identity, images, import_peer, insta
 
 from cohortreg.images.io import Image
 from cohortreg.learning.devices import Device
-from cohortreg.methods.icon import Icon, import_weights
+from cohortreg.methods.icon import import_weights
+from cohortreg.methods.trained import Trained
 
 ALLOWED = 1e-3  # voxels, on average
 
@@ -56,7 +57,7 @@ def compare(name: str, folder: Path) -> dict:
     phi_ba = theirs.regis_net(fixed[None], moving[None])(theirs.identity_map)
 
     import_weights(folder / "weights.pth", folder / "model", list(grid))
-    method = Icon(folder / "model", Device("cpu", "32-true"))
+    method = Trained(folder / "model", Device("cpu", "32-true"))
     ours = method(*(Image(image[0].numpy(), torch.eye(4).numpy()) for image in (moving, fixed)))
     in_voxels = torch.tensor(grid).reshape(1, -1, 1, 1, 1) - 1
 

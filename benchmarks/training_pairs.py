@@ -22,7 +22,7 @@ from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.transforms import to_physical
-from cohortreg.methods.registry import open_method
+from cohortreg.methods.registry import open_row
 
 PAIRS, SEED = 10, 5
 DEFAULTS = Path(__file__).parents[1] / "config" / "config.yaml"
@@ -58,7 +58,7 @@ def main(results: str, config: str, output: str, *methods: str) -> None:
     settings = configuration.load(DEFAULTS, Path(config))
     images = read_images(layout.images)
     device = Device("cpu", settings["training"]["precision"])
-    opened = {name: open_method(name, layout, {}, settings["seed"], 1, device) for name in methods}
+    opened = {name: open_row(name, layout, {}, settings["seed"], 1, device) for name in methods}
     rows = []
     for split in ("train", "test"):
         for moving, fixed in draw(images[images["split"] == split], random):

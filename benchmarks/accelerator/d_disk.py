@@ -33,6 +33,7 @@ from cohortreg.maps.sealed import seal
 from cohortreg.maps.transforms import Transform, check_perpendicular, to_physical
 from cohortreg.methods import shards
 from cohortreg.methods.icon import Icon
+from cohortreg.methods.trained import Trained
 from cohortreg.provenance import hardware
 
 #: Each cohort's configuration, and how many pairs are registered.
@@ -40,14 +41,14 @@ COHORTS = {"hippocampi": ("hippocampus", 200), "knees": ("oai-anatomy-full", 12)
 GOAL = 1.2
 
 
-class Trained(Icon):
+class InMemory(Trained):
     """A registration as a method, without the folder that its card and weights would lie in."""
 
     def __init__(self, registration: nn.Module, model: dict, grid: tuple[int, ...], device: Device):
         self.card, self.grid, self.device = model, grid, device
         self.axes, self.optimisation = None, None
         self.version, self.similarity = "measured", model["similarity"]
-        self.prepared = self.ready(registration, model, device)
+        self.prepared = Icon.ready(registration, model, device)
 
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
@@ -78,7 +79,7 @@ def job(bench: Bench, name: str) -> dict:
         cohort = cohort.coarser(4)
     pairs = np.concatenate([cohort.pairs, cohort.pairs[:, ::-1]])[: 6 if bench.small else COHORTS[name][1]]
     device = Device(bench.device.type, "auto")
-    method = Trained(moving_registration(model, cohort.grid, bench.seed), model, cohort.grid, device)
+    method = InMemory(moving_registration(model, cohort.grid, bench.seed), model, cohort.grid, device)
     layout = Layout(bench.work / "d" / name)
     shutil.rmtree(layout.root, ignore_errors=True)
     _to_disk(cohort, layout, pairs)
@@ -112,7 +113,7 @@ def _to_disk(cohort: Cohort, layout: Layout, pairs: np.ndarray) -> None:
 
 
 @torch.inference_mode()
-def _on_device(bench: Bench, method: Trained, cohort: Cohort, pairs: np.ndarray) -> float:
+def _on_device(bench: Bench, method: InMemory, cohort: Cohort, pairs: np.ndarray) -> float:
     """Seconds that the device takes for all pairs, both directions, whose images are there."""
     rows = sorted(set(pairs.flatten().tolist()))
     images = torch.from_numpy(cohort.images[rows]).to(bench.device).float()[:, None]

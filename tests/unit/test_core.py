@@ -19,7 +19,7 @@ FOLDERS = ("icon", "learning")
 MODULES = (
     *("maps.axes", "maps.fields", "maps.grids", "maps.jacobian", "maps.separable", "maps.transforms", "maps.velocity"),
     *("evaluation.inverse_consistency", "evaluation.overlap", "evaluation.regularity", "evaluation.structures"),
-    *("methods.fit", "methods.icon", "methods.identity", "methods.learned", "methods.registry"),
+    *("methods.fit", "methods.icon", "methods.identity", "methods.recipes", "methods.registry", "methods.trained"),
     *("paper.cells", "paper.data", "paper.direct", "paper.plan"),
     *("images.geometry", "images.image", "images.intensity", "images.io", "config"),
 )  # fmt: skip

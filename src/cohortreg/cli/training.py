@@ -69,7 +69,7 @@ def train_command(
     from cohortreg.config import check_model, part_of_schema, schema
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
-    from cohortreg.methods.learned import train_stage
+    from cohortreg.methods.recipes import train_stage
     from cohortreg.methods.registry import method_class, method_of
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
@@ -140,7 +140,7 @@ def register_shard_command(
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
     from cohortreg.config import part_of_schema, schema
     from cohortreg.layout import Layout
-    from cohortreg.methods.registry import PAIRWISE, accelerated, open_method
+    from cohortreg.methods.registry import PAIRWISE, accelerated, open_row
     from cohortreg.methods.shards import pairs_of, register_shard
     from cohortreg.provenance import hardware
 
@@ -161,7 +161,7 @@ def register_shard_command(
         precision = "32-true" if method in PAIRWISE else given["training"]["precision"]
         device = Device(given["training"]["accelerator"], precision)
         warn_of_precision(device.device, device.precision)
-    opened = open_method(method, layout, given, seed, threads, device)
+    opened = open_row(method, layout, given, seed, threads, device)
     machine = hardware(device.device.type if device else "cpu", threads)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
         register_shard(layout, method, opened, pairs, shard, machine, advance)

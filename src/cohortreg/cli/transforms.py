@@ -158,7 +158,7 @@ def register_command(
     from cohortreg.cli.training import use_processor, warn_of_precision
     from cohortreg.images.io import read_image
     from cohortreg.learning.devices import Device
-    from cohortreg.methods.pair import masked, open_model, optimisation_of, register_images
+    from cohortreg.methods.pair import masked, open_named, optimisation_of, register_images
     from cohortreg.methods.registry import PAIRWISE
 
     paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed}
@@ -174,7 +174,7 @@ def register_command(
     device = Device(accelerator, precision.value)
     if model not in PAIRWISE:
         warn_of_precision(device.device, device.precision)
-    opened, preprocessing = open_model(
+    opened, preprocessing = open_named(
         model,
         images[1],
         parsed(settings),

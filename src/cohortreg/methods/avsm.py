@@ -24,8 +24,7 @@ from cohortreg.maps.fields import AffineMap, Composition, DisplacementField, Map
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.velocity import MultiGaussian, flow
-from cohortreg.methods.learned import Learned
-from cohortreg.methods.registry import LEARNED
+from cohortreg.methods.recipes import Recipe
 from cohortreg.methods.vsvf import VELOCITY_SETTINGS, check_velocity, energy
 
 _CHANNELS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1}}
@@ -194,10 +193,9 @@ class VelocityObjective(nn.Module):
         return LossTerms(similarity, regularity, folds(on_grid).float().mean())
 
 
-class Avsm(Learned):
+class Avsm(Recipe):
     """The first stage learns the affine map, the second the momenta; either one applies its network again and again."""
 
-    release = LEARNED["avsm"].release
     settings = (
         AFFINE_SETTINGS
         | VELOCITY_SETTINGS

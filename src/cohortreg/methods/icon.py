@@ -17,15 +17,12 @@ from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import CANONICAL, Axes
-from cohortreg.methods.learned import Learned
-from cohortreg.methods.registry import LEARNED
+from cohortreg.methods.recipes import Recipe
 from cohortreg.provenance import running
 
 
-class Icon(Learned):
+class Icon(Recipe):
     """Networks whose steps compose, from coarse to fine; each stage freezes what came before it (section 4.5)."""
-
-    release = LEARNED["icon"].release
 
     @staticmethod
     def similarity_in_words(model: dict) -> str:

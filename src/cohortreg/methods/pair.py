@@ -1,7 +1,8 @@
 """Registration of two raw images, without tables and without a workflow."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,10 +27,10 @@ from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.raw import Source, between_raw
 from cohortreg.maps.transforms import to_physical
+from cohortreg.methods.cards import read_card
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method, Registration
-from cohortreg.methods.learned import read_card
-from cohortreg.methods.registry import PAIRWISE, method_class, method_of, open_pairwise, refined
+from cohortreg.methods.registry import PAIRWISE, open_method
 
 
 @dataclass(frozen=True)
@@ -152,10 +153,10 @@ def masked(image: Image, path: Path) -> Image:
     return replace(image, array=np.where(mask.array != 0, image.array, image.array.min()))
 
 
-def open_model(
+def open_named(
     model: str,
     fixed: Image,
-    method_settings: Mapping,
+    given: Mapping,
     seed: int,
     threads: int,
     device: Device,
@@ -168,43 +169,57 @@ def open_model(
 
     model: the name of a method that needs no training; the folder of a trained or imported model, or its weights in
     that folder; or a file of published weights, for which `grid` and `axes` are those of `import_weights`. grid: for a
-    method without a model the voxels that images are brought to, by default the fixed image's own. optimisation: of
-    networks, see `Learned`. fit: the method's maps are refined by fit, which `method_settings` are then of.
+    method without a model the voxels that images are brought to, by default the fixed image's own. The rest as for
+    `open_method`.
 
-    Raises UserError where the name is none of these, the grid is no grid, or fit has nothing to start from.
+    Raises UserError where the name is none of these, the grid is no grid, or the method cannot do what is asked.
     """
     if fit:
         _check_start(model, optimisation)
-        method, preprocessing = open_model(model, fixed, {}, seed, threads, device, grid, axes)
-        deforms = model not in PAIRWISE or PAIRWISE[model].deforms
-        return refined(method, method_settings, "--settings", seed, threads, device, deforms), preprocessing
     if grid and min(grid) < 2:
         raise UserError(f"--grid {' '.join(map(str, grid))}: give 2 voxels or more along each axis.")
-    if model in PAIRWISE:
-        if optimisation:
-            raise UserError(
-                f"{model} has no networks that could be optimised for a pair; leave --io-iterations out."
-            )
-        entry = PAIRWISE[model]
-        if missing := entry.missing(method_settings):
-            raise UserError(f"{model}: {missing}")
-        method = open_pairwise(model, method_settings, "--settings", seed, threads, device)
-        return method, Settings(grid=grid or list(canonical(fixed).shape))
+    with _source(model, grid, axes) as source:
+        if source in PAIRWISE:
+            if optimisation:
+                raise UserError(
+                    f"{model} has no networks that could be optimised for a pair; leave --io-iterations out."
+                )
+            if missing := PAIRWISE[source].missing({} if fit else given):
+                raise UserError(f"{model}: {missing}")
+            preprocessing = {"grid": grid or list(canonical(fixed).shape)}
+        else:
+            card = read_card(source)
+            if optimisation and not is_icon(card):
+                raise UserError(
+                    f"{source}: only networks of ICON are optimised for a pair; leave --io-iterations out."
+                )
+            # A model of an earlier version does not say it.
+            preprocessing = card.get("preprocess") or {"grid": card["grid"]}
+        method = open_method(source, given, "--settings", seed, threads, device, optimisation, fit)
+    return method, Settings(**preprocessing)
+
+
+@contextmanager
+def _source(model: str, grid: list[int] | None, axes: str) -> Iterator[str | Path]:
+    """What `open_method` opens for a name; the folder of published weights is there until the block ends."""
     path = Path(model)
-    if not path.exists():
+    if model in PAIRWISE:
+        yield model
+    elif not path.exists():
         raise UserError(
             f"{model}: no such method and no such file; give a model's folder, its weights, or one of "
             f"{', '.join(PAIRWISE)}."
         )
-    if path.is_file() and (path.parent / CARD).is_file() and path.name == WEIGHTS:
-        path = path.parent
-    if path.is_dir():
-        return _opened(path, device, optimisation)
-    if grid is None:
+    elif path.is_dir():
+        yield path
+    elif path.name == WEIGHTS and (path.parent / CARD).is_file():
+        yield path.parent
+    elif grid is None:
         raise UserError(f"{model}: published weights do not say which images they are for; give --grid.")
-    with TemporaryDirectory() as folder:
-        import_weights(path, Path(folder), grid, axes)
-        return _opened(Path(folder), device, optimisation)
+    else:
+        with TemporaryDirectory() as folder:
+            import_weights(path, Path(folder), grid, axes)
+            yield Path(folder)
 
 
 def _check_start(model: str, optimisation: Mapping | None) -> None:
@@ -219,19 +234,6 @@ def _check_start(model: str, optimisation: Mapping | None) -> None:
         raise UserError(
             f"{model} has no inverse, and fit starts from the maps of both directions; leave --fit out."
         )
-
-
-def _opened(folder: Path, device: Device, optimisation: Mapping | None) -> tuple[Method, Settings]:
-    card = read_card(folder)
-    if optimisation and not is_icon(card):
-        raise UserError(
-            f"{folder}: only networks of ICON are optimised for a pair; leave --io-iterations out."
-        )
-    method = method_class(method_of(card))(folder, device, optimisation)
-    settings = card.get("preprocess") or {
-        "grid": card["grid"]
-    }  # a model of an earlier version does not say it
-    return method, Settings(**settings)
 
 
 def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> dict | None:

@@ -209,56 +209,75 @@ def _missing_of(folder: Path) -> str | None:
     return LEARNED[method].missing({}) if method in list(LEARNED) else None
 
 
-def open_method(
+def open_row(
     row: str, layout: Layout, settings: Mapping, seed: int, threads: int, device: "Device | None" = None
 ) -> "Method":
-    """The method of a row, ready to register.
+    """The method of a row of the tables, ready to register.
 
     settings: `method_settings` of a method without training, or of the fit that refines the row's maps; of others
-    `model`, the folder of the imported model or of the trained stage that the row stands for, and `optimisation`, see
-    `Learned`. Without `model`, the stage is looked for among the trained ones. device: that networks run on, and fit.
+    `model`, the folder of the imported model or of the trained stage that the row stands for, and `optimisation`.
+    Without `model`, the stage is looked for among the trained ones. The rest as for `open_method`.
     """
-    given = settings.get("method_settings", {})
+    given, name = settings.get("method_settings", {}), row.removesuffix(FITTED)
     if row in PAIRWISE:
-        return open_pairwise(row, given, f"method_settings.{row}", seed, threads, device)
-    if row.endswith(FITTED) and (before := row.removesuffix(FITTED)) not in PAIRWISE:
-        method = open_method(before, layout, settings, seed, threads, device)
-        return refined(method, given, "method_settings.fit", seed, threads, device)
-    from cohortreg.methods.cards import read_card
-
-    named = settings.get("model")
-    folder = Path(named) if named else _trained_folder(layout, row.removesuffix(OPTIMISED))
-    if folder is None:
+        return open_method(row, given, f"method_settings.{row}", seed, threads, device)
+    folder = settings.get("model") or _trained_folder(layout, name.removesuffix(OPTIMISED))
+    if folder is None or name in PAIRWISE:
         known = ", ".join(PAIRWISE)
         raise UserError(
             f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )
-    return method_class(method_of(read_card(folder)))(folder, device, settings.get("optimisation"))
+    return open_method(
+        Path(folder),
+        given,
+        "method_settings.fit",
+        seed,
+        threads,
+        device,
+        settings.get("optimisation"),
+        row.endswith(FITTED),
+    )
 
 
-def open_pairwise(
-    name: str, given: Mapping, where: str, seed: int, threads: int, device: "Device | None"
-) -> "Method":
-    """A method that needs no training, ready to register. given: its settings, which are of that place, in words."""
-    method = method_class(name)
-    where_it_runs = [device] if PAIRWISE[name].accelerated else []
-    return method(complete(method.settings, given, where), seed, threads, *where_it_runs)
-
-
-def refined(
-    method: "Method",
+def open_method(
+    source: str | Path,
     given: Mapping,
     where: str,
     seed: int,
     threads: int,
-    device: "Device | None",
-    deforms: bool = True,
+    device: "Device | None" = None,
+    optimisation: Mapping | None = None,
+    fit: bool = False,
 ) -> "Method":
-    """A method whose maps fit refines. given: fit's settings. deforms: see `Entry`; where not, fit begins coarse."""
-    from cohortreg.methods.fit import Fit, Refined, finer_levels, levels
+    """Open a method, ready to register.
 
-    settings = complete(Fit.settings, given, where)
-    return Refined(method, Fit(settings, seed, threads, device, finer_levels if deforms else levels))
+    Args:
+        source: The name of a method that needs no training, or the folder of a trained or imported model.
+        given: Settings of the method without training, or of the fit that refines the maps.
+        where: The place of these settings, in words.
+        seed: What is random in a method follows from it.
+        threads: Of the processor.
+        device: That networks run on, and fit.
+        optimisation: Of a model's networks for each pair, see `Trained`.
+        fit: Whether fit refines the method's maps; where these are affine at most, it begins coarse.
+
+    Raises:
+        UserError: Where a setting is not the method's own, or there is no model that can be opened.
+    """
+    if fit:
+        from cohortreg.methods.fit import Fit, Refined, finer_levels, levels
+
+        method = open_method(source, {}, where, seed, threads, device, optimisation)
+        deforms = source not in PAIRWISE or PAIRWISE[source].deforms
+        settings = complete(Fit.settings, given, where)
+        return Refined(method, Fit(settings, seed, threads, device, finer_levels if deforms else levels))
+    if source in PAIRWISE:
+        chosen = method_class(source)
+        where_it_runs = [device] if PAIRWISE[source].accelerated else []
+        return chosen(complete(chosen.settings, given, where), seed, threads, *where_it_runs)
+    from cohortreg.methods.trained import Trained
+
+    return Trained(Path(source), device, optimisation)
 
 
 def _trained_folder(layout: Layout, row: str) -> Path | None:

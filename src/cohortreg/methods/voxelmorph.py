@@ -16,8 +16,7 @@ from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.transforms import voxels_to_unit
 from cohortreg.methods.avsm import AFFINE_SETTINGS, AffineObjective, affine_steps
-from cohortreg.methods.learned import Learned
-from cohortreg.methods.registry import LEARNED
+from cohortreg.methods.recipes import Recipe
 
 
 class VoxelMorphStep(nn.Module):
@@ -71,13 +70,12 @@ class VoxelMorphObjective(nn.Module):
         )
 
 
-class VoxelMorph(Learned):
+class VoxelMorph(Recipe):
     """One stage, whose weight is that of the gradient penalty; with affine pre-registration, a stage for it before.
 
     The affine network is AVSM's.
     """
 
-    release = LEARNED["voxelmorph"].release
     settings = AFFINE_SETTINGS | {
         "affine": {
             "type": "boolean",

@@ -12,7 +12,8 @@ from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.stages import build_registration
 from cohortreg.images.io import Image
 from cohortreg.learning.devices import Device
-from cohortreg.methods.icon import Icon, import_weights
+from cohortreg.methods.icon import import_weights
+from cohortreg.methods.trained import Trained
 
 GRID = [80, 192, 192]
 KEYS = {"icon": "oai_knees_icon_state_dict", "gradicon": "oai_knees_gradicon_state_dict"}
@@ -69,7 +70,7 @@ def test_an_imported_file_registers(tmp_path, which, suffix):
     tensors["identity_map"] = torch.zeros(1, 3, 4, 4, 4)
     save_file(tensors, file) if suffix == ".safetensors" else torch.save(tensors, file)
     import_weights(file, tmp_path / "knees", [32, 32, 32])
-    method = Icon(tmp_path / "knees", Device("cpu", "32-true"))
+    method = Trained(tmp_path / "knees", Device("cpu", "32-true"))
     images = [Image(torch.rand(32, 32, 32).numpy(), torch.eye(4).numpy()) for _ in range(2)]
     registration = method(*images)
     assert registration.forward.shape == (1, 3, 32, 32, 32)

@@ -18,8 +18,8 @@ from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.methods.cards import read_card
-from cohortreg.methods.icon import Icon
-from cohortreg.methods.registry import check, open_method, similarity_of
+from cohortreg.methods.registry import check, open_row, similarity_of
+from cohortreg.methods.trained import Trained
 
 CONFIG = Path(__file__).parents[3] / "config" / "config.yaml"
 GRID = [24, 48, 48]
@@ -158,8 +158,8 @@ def test_a_card_with_a_part_missing_or_of_another_kind_opens_or_is_refused(tmp_p
         lambda: read_card(folder),
         lambda: check(configured(folder)),
         lambda: similarity_of("knees", {}, {"knees": str(folder)}, {}),
-        lambda: Icon(folder, device, {"steps": 1, "learning_rate": 1e-3}),
-        lambda: open_method("knees", None, {"model": str(folder)}, 1, 1, device),
+        lambda: Trained(folder, device, {"steps": 1, "learning_rate": 1e-3}),
+        lambda: open_row("knees", None, {"model": str(folder)}, 1, 1, device),
     ):
         try:
             use()
@@ -171,7 +171,7 @@ def test_weights_of_another_model_are_not_taken_for_the_cards(folder):
     registration, _ = build_registration(MODEL["network"], MODEL["stages"], GRID)
     weights.save(folder / WEIGHTS, registration.state_dict())
     with pytest.raises(UserError, match=r"not the weights that model\.json beside them is of"):
-        Icon(folder, Device("cpu", "32-true"))
+        Trained(folder, Device("cpu", "32-true"))
 
 
 LOOKED_AT = """

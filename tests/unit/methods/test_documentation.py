@@ -11,7 +11,7 @@ import torch
 
 from cohortreg.images.io import Image
 from cohortreg.layout import Layout
-from cohortreg.methods.registry import LEARNED, PAIRWISE, Entry, method_class, open_method
+from cohortreg.methods.registry import LEARNED, PAIRWISE, Entry, method_class, open_row
 
 PAGE = (Path(__file__).parents[3] / "docs" / "methods.md").read_text("utf-8")
 
@@ -41,7 +41,7 @@ def test_the_example_of_a_new_method_works(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     entry = eval(f"{{{code[1]}}}", {"Entry": Entry})
     monkeypatch.setitem(PAIRWISE, "centre", entry["centre"])
-    method = open_method("centre", Layout(tmp_path), {}, 1, 1)
+    method = open_row("centre", Layout(tmp_path), {}, 1, 1)
     i, j, k = np.indices((20, 21, 22))
     moving, fixed = (
         Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4))

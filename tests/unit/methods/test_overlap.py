@@ -20,9 +20,9 @@ from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.icon import Icon
-from cohortreg.methods.learned import train_stage
 from cohortreg.methods.overlap import LabelOverlap
-from cohortreg.methods.registry import open_method
+from cohortreg.methods.recipes import train_stage
+from cohortreg.methods.registry import open_row
 
 GRID = (8, 8, 8)
 STRUCTURES = {"box": [1, 2], "rod": [3]}
@@ -143,7 +143,7 @@ def test_a_training_ends_with_the_dice_that_its_network_has_in_the_tables(tmp_pa
     history = pd.read_csv(layout.history("icon", 1))
     assert history["step"][history["validation_dice"].notna()].tolist() == [4, 8]
 
-    method = open_method("icon-1step", layout, {}, 1, 1, Device("cpu", "32-true"))
+    method = open_row("icon-1step", layout, {}, 1, 1, Device("cpu", "32-true"))
     registered, before = [], []
     for rows in zip(*validation_pairs(3, 1), strict=True):
         ids = [list(corners)[row] for row in rows]

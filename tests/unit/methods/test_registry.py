@@ -22,7 +22,7 @@ from cohortreg.methods.registry import (
     check,
     method_class,
     missing,
-    open_method,
+    open_row,
     package,
 )
 
@@ -168,11 +168,11 @@ def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configurati
         write_json(layout.model_card("icon", stage), card | {"grid": [4, 5, 6]})
     given = {"model": str(layout.stage("icon", 1))}
     device = Device("cpu", "32-true")
-    opened = open_method("icon-3step", layout, given, 1, 1, device)
+    opened = open_row("icon-3step", layout, given, 1, 1, device)
     assert [stage["steps"] for stage in opened.card["stages"]] == [3]
-    refined = open_method("icon-3step-fit", layout, given, 1, 1, device)
+    refined = open_row("icon-3step-fit", layout, given, 1, 1, device)
     assert [stage["steps"] for stage in refined.method.card["stages"]] == [3]
-    found = open_method("icon-3step-fit", layout, {}, 1, 1, device)  # the last of both
+    found = open_row("icon-3step-fit", layout, {}, 1, 1, device)  # the last of both
     assert [stage["steps"] for stage in found.method.card["stages"]] == [2, 1]
 
 
@@ -189,7 +189,7 @@ def test_a_refined_row_is_another_with_other_weights_or_settings_of_fit(tmp_path
         weights.save(tmp_path / WEIGHTS, build_registration(network, stages, (8, 8, 8))[0].state_dict())
         for steps in (1, 2):
             given = {"model": str(tmp_path), "method_settings": {"steps": steps}}
-            opened = open_method("knees-fit", Layout(tmp_path), given, 1, 1, Device("cpu", "32-true"))
+            opened = open_row("knees-fit", Layout(tmp_path), given, 1, 1, Device("cpu", "32-true"))
             versions |= {opened.version, opened.method.version, opened.fit.version}
     assert len(versions) == 4 + 2 + 2
 
@@ -212,11 +212,11 @@ def test_a_row_is_of_the_releases_of_all_methods_in_it(row, model, found):
 def test_the_version_of_a_method_changes_with_its_release(monkeypatch):
     """Or the workflow would plan the row again, and its shards would keep what they have."""
     for name in ("affine", "fit", "demons", "vsvf-opt"):
-        before = open_method(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
+        before = open_row(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
         for used in (name, *PAIRWISE[name].uses):
             with monkeypatch.context() as patch:
                 patch.setitem(PAIRWISE, used, replace(PAIRWISE[used], release="newer"))
-                newer = open_method(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
+                newer = open_row(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
             assert newer.version != before.version, (name, used)
 
 
@@ -234,7 +234,7 @@ QUICK = {
 def test_the_registry_says_what_maps_a_method_gives(flat, name):
     if sentence := PAIRWISE[name].missing({}):
         pytest.skip(sentence)
-    opened = open_method(name, None, {"method_settings": QUICK.get(name, {})}, 1, 1)
+    opened = open_row(name, None, {"method_settings": QUICK.get(name, {})}, 1, 1)
     found = opened(flat.moving, flat.fixed)
     assert (found.inverse is not None) == PAIRWISE[name].inverse
     curved = max(found.forward.diff(n=2, dim=axis).abs().max() for axis in (2, 3)) > 1e-5
@@ -252,4 +252,4 @@ def test_a_model_that_no_row_uses_is_said(demo):
 def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
     for name in ("demons9", "affine-fit"):
         with pytest.raises(UserError, match=f"{name}: no such method; there are identity, affine"):
-            open_method(name, Layout(tmp_path), {}, 1, 1, Device("cpu", "32-true"))
+            open_row(name, Layout(tmp_path), {}, 1, 1, Device("cpu", "32-true"))

@@ -20,8 +20,8 @@ from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.avsm import AffineSteps, Avsm, VelocitySteps
-from cohortreg.methods.learned import stage_objective, train_stage
-from cohortreg.methods.registry import method_class, open_method
+from cohortreg.methods.recipes import stage_objective, train_stage
+from cohortreg.methods.registry import method_class, open_row
 
 GRID = (16, 16, 16)
 STAGE = {
@@ -101,7 +101,7 @@ def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
     with torch.no_grad():
         assert (start(pair, pair.flip(0)).on_grid(GRID) - identity_map(GRID)).abs().max() < 1e-4
     train(layout, name, model)
-    opened = open_method(name, layout, {}, 1, 1, Device("cpu", "32-true"))
+    opened = open_row(name, layout, {}, 1, 1, Device("cpu", "32-true"))
     histories = [pd.read_csv(layout.history(name, stage)) for stage in range(1, len(model["stages"]) + 1)]
     learnt = [
         history["similarity"].iloc[-30:].mean() / history["similarity"].iloc[:10].mean()
@@ -126,7 +126,7 @@ def test_it_learns_from_2d_images(name, layout, tmp_path):
     model = MODELS[name] | {"stages": [stage | {"training_steps": 5} for stage in MODELS[name]["stages"]]}
     train(layout, name, model)
     affine = np.diag([-1.0, -1, 1])
-    registration = open_method(name, layout, {}, 1, 1, Device("cpu", "32-true"))(
+    registration = open_row(name, layout, {}, 1, 1, Device("cpu", "32-true"))(
         *(Image(shape, affine) for shape in shapes[:2])
     )
     assert registration.forward.shape == registration.inverse.shape == (1, 2, 16, 12)

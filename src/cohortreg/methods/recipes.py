@@ -1,35 +1,28 @@
-"""Methods that learn: training of a stage, and registration with what was trained."""
+"""How models are trained: the recipe of each method that learns, and the training of one of its stages."""
 
 import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cohortreg.config import complete
 from cohortreg.digests import digest
-from cohortreg.errors import NotFiniteError, UserError
+from cohortreg.errors import UserError
 from cohortreg.files import whole, write_json
 from cohortreg.icon.networks import recompute_activations
-from cohortreg.images.image import Image
-from cohortreg.layout import CARD, WEIGHTS, Layout
+from cohortreg.layout import Layout
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import Device, precision_on
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
-from cohortreg.maps.axes import Axes
-from cohortreg.maps.batch import Batch
-from cohortreg.maps.grids import identity_map
-from cohortreg.methods.cards import read_card
-from cohortreg.methods.interface import Registration
 from cohortreg.methods.overlap import LabelOverlap
+from cohortreg.methods.trained import weights_of
 from cohortreg.provenance import git_commit, hardware, running, software
 
 if TYPE_CHECKING:
@@ -37,22 +30,16 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-class Learned:
-    """Registration by a trained model: both directions of a pair in one batch.
+class Recipe:
+    """How a model is trained: what its registration is built of, and what each stage of its training minimises.
 
-    A method that learns says here how its registration is built and what its training minimises. A registration is
-    a module that takes a moving and a fixed image [batch, 1, *grid] and returns a map, see `icon.steps`. `model` is
-    the model's part of the configuration, or its card; of its `stages` the last is the one that is meant.
-
-    folder: has the model's weights.safetensors and model.json. optimisation: None, or steps and learning_rate of
-    Adam by which the networks are fitted to each pair first, under the loss of their last stage, or of another
-    similarity.
+    A registration is a module that takes a moving and a fixed image [batch, 1, *grid] and returns a map, see
+    `icon.steps`. `model` is the model's part of the configuration, or its card; of its `stages` the last is the one
+    that is meant. What comes of it is a `methods.trained.Trained`.
     """
 
     #: Schema of `models.{name}.settings`, as a method's own settings in `methods.interface`.
     settings: ClassVar[dict[str, dict]] = {}
-    #: Changes when the results of the same weights would, see `registry.Entry`.
-    release = ""
 
     @classmethod
     def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
@@ -91,93 +78,9 @@ class Learned:
         """A trained registration of images on the cohort's grid, on its device, in evaluation mode."""
         return device.to_device(registration.eval().requires_grad_(False))
 
-    def __init__(self, folder: Path, device: Device, optimisation: dict | None = None):
-        path = folder / WEIGHTS
-        self.card = read_card(folder, optimisation is not None)
-        self.registration, _ = self.build(self.card, self.card["grid"])
-        weights.load_into(self.registration, _weights_of(self.card, path), path)
-        self.registration = device.to_device(self.registration.eval().requires_grad_(False))
-        fitted = json.dumps(optimisation, sort_keys=True)
-        turned = [self.card["axes"]] if "axes" in self.card else []
-        self.version = digest(self.release, running().reads(path), device.precision, fitted, *turned)
-        self.similarity = self.similarity_in_words(self.card)
-        # A model that we did not train may have learnt from other axes than ours.
-        self.axes = Axes(self.card["axes"]) if "axes" in self.card else None
-        self.grid = self.axes.ours(self.card["grid"]) if self.axes else tuple(self.card["grid"])
-        self.device = device
-        self.optimisation = optimisation
-        self.prepared = self.ready(self.registration, self.card, device) if optimisation is None else None
-
-    def __call__(self, moving: Image, fixed: Image) -> Registration:
-        pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
-        if self.axes:
-            pair = self.axes.to_model(pair)
-        grid = pair.shape[2:]
-        registration = self.prepared
-        if self.optimisation is not None:
-            seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
-            if self.axes:
-                seen = [self.axes.boxes_to_model(boxes, self.grid) for boxes in seen]
-            fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT)
-            registration = self.ready(fitted, self.card, self.device)
-        with torch.inference_mode():
-            phi = registration(pair, pair.flip(0)).on_grid(grid)
-        displacement = (phi - identity_map(grid, phi.device)).cpu()
-        if self.axes:
-            displacement = self.axes.from_model(displacement)
-        if not displacement.isfinite().all():
-            raise UserError("the networks' displacement field is not finite")
-        return Registration(displacement[:1], displacement[1:])
-
-    def _fitted(self, pair: Tensor, field_of_view: Tensor) -> nn.Module:
-        """A copy of the registration whose networks, all of them, were trained on this pair alone.
-
-        pair: [2, 1, *grid]. field_of_view: of each, [2, 2, dim], see `TrainingImages`.
-
-        Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
-        """
-        registration = copy.deepcopy(self.registration).requires_grad_(True)
-        asked = {key: value for key, value in self.optimisation.items() if key == "similarity"}
-        objective = self.objective(registration, None, self.card | asked).eval()
-        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
-        for step in range(self.optimisation["steps"]):
-            generator = torch.Generator().manual_seed(step)
-            with self.device.autocast():
-                similarity, regularity, _ = objective(
-                    Batch(*pair.split(1), *field_of_view.split(1), generator)
-                )
-            loss = similarity + self.card["final_weight"] * regularity
-            if not loss.isfinite():
-                raise NotFiniteError(
-                    f"instance optimisation diverged at step {step + 1}; give it a smaller learning rate"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            try:
-                optimizer.step()
-            except RuntimeError as error:
-                if "overflow" not in str(error):  # of Adam's step, whose size is no float32 any more
-                    raise
-                raise NotFiniteError(
-                    "instance optimisation diverged; give it a smaller learning rate"
-                ) from None
-        if not weights.finite(registration.state_dict().values()):
-            raise NotFiniteError("instance optimisation diverged; give it a smaller learning rate")
-        return registration
-
-    def _tensor(self, image: Image) -> Tensor:
-        if image.array.shape != self.grid:
-            raise UserError(
-                f"an image of {image.array.shape} voxels does not fit a model of {self.grid}; "
-                "preprocess it to the model's grid"
-            )
-        if not np.isfinite(image.array).all():
-            raise UserError("an image has NaN or infinite values; preprocess it again")
-        return self.device.to_device(torch.from_numpy(image.array)[None])
-
 
 def train_stage(
-    method: type[Learned],
+    recipe: type[Recipe],
     layout: Layout,
     name: str,
     stage: int,
@@ -207,10 +110,10 @@ def train_stage(
         check_start(layout, name, training["start"])
     fabric.barrier()
     precision = precision_on(fabric.device, settings["training"]["precision"])
-    objective = stage_objective(method, layout, name, model, images.grid, seed, training["start"] is not None)
+    objective = stage_objective(recipe, layout, name, model, images.grid, seed, training["start"] is not None)
     if settings["training"].get("recompute_activations", False):
         recompute_activations(objective)
-    registration = method.on_full_grid(objective.registration, model)
+    registration = recipe.on_full_grid(objective.registration, model)
     validation = _validation(layout, training, settings["training"], seed, fabric, registration)
     before = running().reads(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
@@ -319,7 +222,7 @@ def _validated(validation: Validation, state: TrainingState, history: "pd.DataFr
 
 
 def stage_objective(
-    method: type[Learned],
+    recipe: type[Recipe],
     layout: Layout,
     name: str,
     model: dict,
@@ -334,18 +237,18 @@ def stage_objective(
     stage = len(model["stages"])
     with torch.random.fork_rng():
         torch.manual_seed(seed + stage)
-        registration, before = method.build(model, grid)
+        registration, before = recipe.build(model, grid)
     if before is not None:
         path = layout.weights(name, stage - 1)
-        weights.load_into(before, _weights_of(None, path), path)
-        method.inherit(registration, before)
+        weights.load_into(before, weights_of(None, path), path)
+        recipe.inherit(registration, before)
     path = layout.start_weights(name, stage)
     if goes_on and path.is_file():
         earlier = copy.deepcopy(before.state_dict()) if before is not None else {}
         weights.load_into(registration, weights.load(path)[0], path)
         if before is not None:
             before.load_state_dict(earlier)
-    return method.objective(registration, before, model)
+    return recipe.objective(registration, before, model)
 
 
 def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
@@ -359,19 +262,3 @@ def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
         "git_commit": git_commit(),
         "software": software(),
     }
-
-
-def _weights_of(card: dict | None, path: Path) -> dict[str, Tensor]:
-    """The tensors of a model's weights. card: the model's, or None to read the one beside them, if there is one.
-
-    Raises UserError where they are not those that the card is of; one of an earlier version does not say.
-    """
-    tensors, _ = weights.load(path)
-    if card is None:
-        card = read_card(path.parent) if (path.parent / CARD).is_file() else {}
-    recorded = card.get("weights_sha256")
-    if recorded is not None and recorded != weights.digest_of(tensors):
-        raise UserError(
-            f"{path}: not the weights that {CARD} beside them is of; train or import the model again"
-        )
-    return tensors

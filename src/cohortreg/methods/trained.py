@@ -1,0 +1,138 @@
+"""Registration by a trained model."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cohortreg.digests import digest
+from cohortreg.errors import NotFiniteError, UserError
+from cohortreg.images.image import Image
+from cohortreg.layout import CARD, WEIGHTS
+from cohortreg.learning import weights
+from cohortreg.learning.devices import Device
+from cohortreg.maps.axes import Axes
+from cohortreg.maps.batch import Batch
+from cohortreg.maps.grids import identity_map
+from cohortreg.methods.cards import read_card
+from cohortreg.methods.interface import Registration
+from cohortreg.methods.registry import LEARNED, method_class, method_of
+from cohortreg.provenance import running
+
+
+class Trained:
+    """A model's weights and its card: registers both directions of a pair in one batch.
+
+    folder: has the model's weights.safetensors and model.json. optimisation: None, or steps and learning_rate of
+    Adam by which the networks are fitted to each pair first, under the loss of their last stage, or of another
+    similarity.
+    """
+
+    def __init__(self, folder: Path, device: Device, optimisation: dict | None = None):
+        path = folder / WEIGHTS
+        self.card = read_card(folder, optimisation is not None)
+        method = method_of(self.card)
+        self.recipe = method_class(method)
+        self.registration, _ = self.recipe.build(self.card, self.card["grid"])
+        weights.load_into(self.registration, weights_of(self.card, path), path)
+        self.registration = device.to_device(self.registration.eval().requires_grad_(False))
+        fitted = json.dumps(optimisation, sort_keys=True)
+        turned = [self.card["axes"]] if "axes" in self.card else []
+        self.version = digest(
+            LEARNED[method].release, running().reads(path), device.precision, fitted, *turned
+        )
+        self.similarity = self.recipe.similarity_in_words(self.card)
+        # A model that we did not train may have learnt from other axes than ours.
+        self.axes = Axes(self.card["axes"]) if "axes" in self.card else None
+        self.grid = self.axes.ours(self.card["grid"]) if self.axes else tuple(self.card["grid"])
+        self.device = device
+        self.optimisation = optimisation
+        self.prepared = (
+            self.recipe.ready(self.registration, self.card, device) if optimisation is None else None
+        )
+
+    def __call__(self, moving: Image, fixed: Image) -> Registration:
+        pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
+        if self.axes:
+            pair = self.axes.to_model(pair)
+        grid = pair.shape[2:]
+        registration = self.prepared
+        if self.optimisation is not None:
+            seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
+            if self.axes:
+                seen = [self.axes.boxes_to_model(boxes, self.grid) for boxes in seen]
+            fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT)
+            registration = self.recipe.ready(fitted, self.card, self.device)
+        with torch.inference_mode():
+            phi = registration(pair, pair.flip(0)).on_grid(grid)
+        displacement = (phi - identity_map(grid, phi.device)).cpu()
+        if self.axes:
+            displacement = self.axes.from_model(displacement)
+        if not displacement.isfinite().all():
+            raise UserError("the networks' displacement field is not finite")
+        return Registration(displacement[:1], displacement[1:])
+
+    def _fitted(self, pair: Tensor, field_of_view: Tensor) -> nn.Module:
+        """A copy of the registration whose networks, all of them, were trained on this pair alone.
+
+        pair: [2, 1, *grid]. field_of_view: of each, [2, 2, dim], see `TrainingImages`.
+
+        Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
+        """
+        registration = copy.deepcopy(self.registration).requires_grad_(True)
+        asked = {key: value for key, value in self.optimisation.items() if key == "similarity"}
+        objective = self.recipe.objective(registration, None, self.card | asked).eval()
+        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
+        for step in range(self.optimisation["steps"]):
+            generator = torch.Generator().manual_seed(step)
+            with self.device.autocast():
+                similarity, regularity, _ = objective(
+                    Batch(*pair.split(1), *field_of_view.split(1), generator)
+                )
+            loss = similarity + self.card["final_weight"] * regularity
+            if not loss.isfinite():
+                raise NotFiniteError(
+                    f"instance optimisation diverged at step {step + 1}; give it a smaller learning rate"
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            try:
+                optimizer.step()
+            except RuntimeError as error:
+                if "overflow" not in str(error):  # of Adam's step, whose size is no float32 any more
+                    raise
+                raise NotFiniteError(
+                    "instance optimisation diverged; give it a smaller learning rate"
+                ) from None
+        if not weights.finite(registration.state_dict().values()):
+            raise NotFiniteError("instance optimisation diverged; give it a smaller learning rate")
+        return registration
+
+    def _tensor(self, image: Image) -> Tensor:
+        if image.array.shape != self.grid:
+            raise UserError(
+                f"an image of {image.array.shape} voxels does not fit a model of {self.grid}; "
+                "preprocess it to the model's grid"
+            )
+        if not np.isfinite(image.array).all():
+            raise UserError("an image has NaN or infinite values; preprocess it again")
+        return self.device.to_device(torch.from_numpy(image.array)[None])
+
+
+def weights_of(card: dict | None, path: Path) -> dict[str, Tensor]:
+    """The tensors of a model's weights. card: the model's, or None to read the one beside them, if there is one.
+
+    Raises UserError where they are not those that the card is of; one of an earlier version does not say.
+    """
+    tensors, _ = weights.load(path)
+    if card is None:
+        card = read_card(path.parent) if (path.parent / CARD).is_file() else {}
+    recorded = card.get("weights_sha256")
+    if recorded is not None and recorded != weights.digest_of(tensors):
+        raise UserError(
+            f"{path}: not the weights that {CARD} beside them is of; train or import the model again"
+        )
+    return tensors
