@@ -227,16 +227,9 @@ def open_row(
         raise UserError(
             f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )
-    return open_method(
-        Path(folder),
-        given,
-        "method_settings.fit",
-        seed,
-        threads,
-        device,
-        settings.get("optimisation"),
-        row.endswith(FITTED),
-    )
+    fit, optimisation = row.endswith(FITTED), settings.get("optimisation")
+    where = "method_settings.fit"
+    return open_method(Path(folder), given, where, seed, threads, device, optimisation, fit)
 
 
 def open_method(
