@@ -1,5 +1,6 @@
 """Records of commands below a folder of results: what made the files in it."""
 
+import os
 import re
 import shlex
 import socket
@@ -9,12 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from os import getpid
 from pathlib import Path
 
-from cohortreg import files
 from cohortreg.errors import UserError
-from cohortreg.files import write_json
+from cohortreg.files import damaged, read_json, write_json
 from cohortreg.provenance import Provenance, git_commit, hardware, software
 
 #: Below a folder of results, a record for each command that wrote into it.
@@ -72,7 +71,7 @@ class Command:
         torch = sys.modules.get("torch")
         on_accelerator = torch is not None and torch.cuda.is_initialized()
         when = self.started.strftime("%Y%m%dT%H%M%S")
-        name = f"{when}-{self.name}-{socket.gethostname()}-{getpid()}.json"
+        name = f"{when}-{self.name}-{socket.gethostname()}-{os.getpid()}.json"
         write_json(
             root / FOLDER / name,
             {
@@ -128,10 +127,10 @@ def _records(root: Path) -> list[Path]:
 
 def _record(path: Path) -> dict:
     """A record; raises UserError where it is damaged."""
-    record = files.read_json(path)
+    record = read_json(path)
     for key, kind in KINDS.items():
         if not isinstance(record[key], kind):
-            raise UserError(files.damaged(path, f"its {key} are none"))
+            raise UserError(damaged(path, f"its {key} are none"))
     return record
 
 
