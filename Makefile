@@ -2,6 +2,7 @@
 # make baselines   ANTs, NiftyReg and VoxelMorph into .venv, for their rows of a comparison
 # make comparison  every row on the demo's knees, with few iterations, to see that it runs
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
+# make test-workflow whole runs of the workflow, many times: cohorts that grow, kills, full disks
 # make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
 # make test-browser the report in Debian's Chromium, which it installs where it may
 # make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
@@ -17,7 +18,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test-accelerator test docs generated lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test test-workflow test-comparison test-slurm test-browser test-accelerator docs generated lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -51,10 +52,16 @@ test-accelerator: .venv/installed-test
 # Those that take longest first.
 APART := tests/slurm tests/browser tests/comparison tests/accelerator tests/__pycache__
 TESTS := tests/workflow $(filter-out tests/workflow $(APART),$(patsubst %/,%,$(wildcard tests/*/)))
+REPEATED := $(patsubst %,tests/workflow/test_%.py,growth kills full_disk truth foreign_files memory)
 
 # Each test gets one thread; two run at a time.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS) --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) $(TESTS) $(addprefix --ignore=,$(REPEATED))
+
+test-workflow: .venv/installed-test
+	$(PYTEST) $(REPEATED)
 
 # From nothing each time: what a page leaves behind that is gone would still be found.
 docs: .venv/installed-docs

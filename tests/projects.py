@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import forkserver
 import nibabel
 import numpy as np
 import yaml
@@ -82,12 +83,15 @@ def write_cohort(folder: Path, training: int, tested: int) -> None:
 class Project:
     """A folder with the workflow's defaults and a tiny cohort.
 
-    options: where Snakemake runs its jobs. modules: a folder of modules that every command finds.
+    options: where Snakemake runs its jobs. snakefile: None for the one in this folder. modules: a folder of modules
+    that every command finds. forked: Snakemake and its jobs are started by the fork server, see `forkserver.py`.
     """
 
     folder: Path
     options: tuple[str, ...] = ("--cores", "2")
+    snakefile: Path | None = REPOSITORY / "workflow" / "Snakefile"
     modules: Path | None = None
+    forked: bool = True
 
     @property
     def results(self) -> Path:
@@ -95,19 +99,23 @@ class Project:
         return self.folder / "results" / "tiny"
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run the repository's workflow in this folder to its end; output and errors in `stdout`."""
+        """Run the workflow in this folder to its end; output and errors in `stdout`."""
         with self.started(*arguments) as running:
             output, _ = running.communicate()
         return subprocess.CompletedProcess(running.args, running.returncode, output)
 
     def started(self, *arguments: str) -> subprocess.Popen:
         """The same, just started."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "workflow" / "Snakefile"]
+        # Python reads sitecustomize of `modules` when it starts, and a forked process does not start it.
+        forked = self.forked and not self.modules
+        program = forkserver.forked("snakemake") if forked else [sys.executable, "-m", "snakemake"]
+        snakefile = ["--snakefile", self.snakefile] if self.snakefile else []
         paths = [str(path) for path in (self.modules, REPOSITORY / "src") if path]
+        environment = {"PYTHONPATH": os.pathsep.join(paths)}
         return subprocess.Popen(
-            [*command, "--configfile", "tiny.yaml", *self.options, *arguments],
+            [*program, *snakefile, "--configfile", "tiny.yaml", *self.options, *arguments],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=os.environ | environment | (forkserver.environment() if forked else {}),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -99,6 +99,14 @@ class Page:
         )
         element.click()
 
+    def saved(self) -> Path:
+        """The file of ratings, once the browser has written all of it: it is there before its text is."""
+        path = self.downloads / "qc.tsv"
+        self.wait(
+            lambda: path.is_file() and path.stat().st_size > 0 and [*self.downloads.iterdir()] == [path]
+        )
+        return path
+
     def messages(self) -> list[str]:
         """Errors and warnings in the console since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]

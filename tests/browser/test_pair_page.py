@@ -225,9 +225,7 @@ def test_a_rating_and_its_note_outlast_a_reload_and_are_saved(pair):
     assert pair.find("input[name=rating][value=doubtful]").is_selected()
     assert pair.find("#note").get_attribute("value") == "bad good nose"
     pair.press(pair.find("#save"))
-    path = pair.downloads / "qc.tsv"
-    pair.wait(path.is_file)
-    row = read_ratings(path).iloc[0]
+    row = read_ratings(pair.saved()).iloc[0]
     form = pair.find("#rating")
     assert [row["moving"], row["fixed"]] == [
         form.get_attribute(f"data-{name}") for name in ("moving", "fixed")

@@ -18,9 +18,7 @@ def rate(page, row: int, rating: str) -> tuple[str, str]:
 def saved(page) -> Path:
     """The file that the page's button saves."""
     page.press(page.part("save"))
-    path = page.downloads / "qc.tsv"
-    page.wait(path.is_file)
-    return path
+    return page.saved()
 
 
 def shown(page) -> list[str]:

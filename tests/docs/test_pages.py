@@ -42,8 +42,9 @@ def test_every_message_under_troubleshooting_is_one_that_the_package_says(messag
     assert any(pattern.search(text) for text in said)
 
 
-def test_there_are_messages():
+def test_there_are_messages_and_names():
     assert len(MESSAGES) > 30
+    assert sum(len(NAMED.findall(page.read_text("utf-8"))) for page in PAGES) > 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

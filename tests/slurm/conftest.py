@@ -29,7 +29,7 @@ def cluster(tmp_path_factory, request):
 @pytest.fixture
 def project(cluster, tmp_path) -> Project:
     """The tiny cohort, whose jobs run on the cluster."""
-    return Project(new_project(tmp_path).folder, PROFILE)
+    return Project(new_project(tmp_path).folder, PROFILE, forked=False)
 
 
 @pytest.fixture
@@ -42,4 +42,4 @@ def demo(cluster, tmp_path) -> Project:
     for stage in models["icon"]["stages"]:
         stage["training_steps"] = 4
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"cohort": "tiny", "models": models}))
-    return Project(tmp_path, PROFILE)
+    return Project(tmp_path, PROFILE, forked=False)

@@ -1,5 +1,7 @@
 """A training on two nodes: one slurmd each, both on this machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import yaml
 from projects import REPOSITORY, Project, new_project
@@ -33,7 +35,7 @@ def test_two_nodes_train_the_weights_of_one(project, cluster, tmp_path_factory):
     folder = tmp_path_factory.mktemp("profile")
     (folder / "config.yaml").write_text(yaml.safe_dump(profile))
     options = (f"--profile={folder}", *project.options[1:])
-    two = without_batch_normalisation(Project(project.folder, options), 2)
+    two = without_batch_normalisation(replace(project, options=options), 2)
 
     for run in (one.snakemake(WEIGHTS), two.snakemake(WEIGHTS)):
         assert run.returncode == 0, run.stdout

@@ -44,10 +44,9 @@ def jobs(project, target: str = "tables", *arguments: str) -> Counter:
 
 def records(project) -> dict:
     """When each pair was registered by each method."""
-    return {
-        path.relative_to(project.results): path.stat().st_mtime_ns
-        for path in project.results.glob("transforms/*/records/*/*.json")
-    }
+    paths = list(project.results.glob("transforms/*/records/*/*.json"))
+    assert paths
+    return {path.relative_to(project.results): path.stat().st_mtime_ns for path in paths}
 
 
 def add(project, table: str, *rows: tuple[str, ...], at: int | None = None) -> None:

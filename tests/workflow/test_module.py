@@ -1,10 +1,9 @@
 """The workflow as a module of another one, and as Snakedeploy makes it; Snakemake's own views."""
 
-import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,22 +36,6 @@ use rule * from cohortreg
 """
 
 
-@dataclass(frozen=True)
-class Module(Project):
-    """A project whose own Snakefile takes the repository's as a module."""
-
-    def started(self, *arguments: str) -> subprocess.Popen:
-        """As of a project, but for the Snakefile, which Snakemake finds by itself."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", *self.options, *arguments],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-
 def page_snakefile() -> str:
     """The Snakefile of docs/module.md."""
     text = (REPOSITORY / "docs" / "module.md").read_text("utf-8")
@@ -60,12 +43,13 @@ def page_snakefile() -> str:
     return re.sub(r"github\(.*?\)", '"{snakefile}"', found)
 
 
-def new_module(folder: Path, snakefile: str) -> Module:
-    new_project(folder)
+def new_module(folder: Path, snakefile: str) -> Project:
+    """A project whose own Snakefile takes the repository's as a module, and which Snakemake finds by itself."""
+    project = new_project(folder)
     (folder / "workflow").mkdir()
     path = REPOSITORY / "workflow" / "Snakefile"
     (folder / "workflow" / "Snakefile").write_text(snakefile.replace("{snakefile}", str(path)))
-    return Module(folder)
+    return replace(project, snakefile=None)
 
 
 def test_a_module_runs_from_raw_images_to_the_report_and_then_has_nothing_to_do(tmp_path):

@@ -2,12 +2,12 @@
 
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+from forkserver import forked
 from projects import REPOSITORY, Project
 from series import packed, volume, write_series
 
@@ -16,7 +16,7 @@ from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.images.preprocess import read_labelled
 from cohortreg.methods import registry
 
-COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+COMMAND = forked()
 CONFIGURATION = REPOSITORY / "config" / "oai.yaml"
 
 # Of the published test list: its first pair, as `SUBJECT, date, side, barcode`, and a scan of its second.

@@ -1,10 +1,10 @@
 """Where a result of a finished run comes from."""
 
 import subprocess
-import sys
 
 import pytest
 import yaml
+from forkserver import forked
 
 import cohortreg
 from cohortreg.digests import digest_file
@@ -12,7 +12,7 @@ from cohortreg.provenance import git_commit
 
 
 def provenance(project, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from cohortreg.cli import main; main()", "provenance", *arguments]
+    command = [*forked(), "provenance", *arguments]
     return subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
 
 

@@ -1,7 +1,6 @@
 """From DICOM, MetaImage and NIfTI files of left and right knees to transforms that other programs apply to them."""
 
 import subprocess
-import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 import yaml
+from forkserver import forked
 from projects import REPOSITORY, Project
 from series import packed, rotation, write_series
 from warping import by_ants, by_niftyreg, by_simpleitk
@@ -20,7 +20,7 @@ from cohortreg.images.itk import to_sitk
 from cohortreg.layout import Layout
 from cohortreg.methods.programs import niftyreg
 
-COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+COMMAND = forked()
 KNEES = [
     (9000001, "left", "folder"),
     (9000002, "right", "archive"),

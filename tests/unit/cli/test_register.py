@@ -3,11 +3,11 @@
 import json
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from forkserver import forked
 from typer.main import get_command
 
 from cohortreg.cli import app
@@ -21,7 +21,7 @@ from cohortreg.layout import Layout
 from cohortreg.learning.data import pack
 from cohortreg.methods.registry import PAIRWISE
 
-COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+COMMAND = forked()
 GRID, SPACING = (20, 32, 36), (5.5, 4.4, 3.9)
 STAGE = {
     "steps": 1,

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from forkserver import COMMAND, forked
 
 from cohortreg.cli.training import progress_in_words
 from cohortreg.files import write_json
@@ -22,7 +23,6 @@ from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import pack
 
-COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
 STAGE = {
     "steps": 1,
     "downsample": 1,
@@ -80,9 +80,9 @@ def validated(layout: Layout) -> Layout:
     return layout
 
 
-def command(layout, settings=SETTINGS):
+def command(layout, settings=SETTINGS, program=None):
     options = ["--model", "icon", "--stage", "1", "--settings", json.dumps(settings), "--threads", "1"]
-    return [*COMMAND, "train", str(layout.root), *options]
+    return [*(program or forked()), "train", str(layout.root), *options]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
@@ -91,8 +91,10 @@ def test_a_training_that_was_ended_and_started_again_ends_with_the_same_weights(
     whole, ended = packed(tmp_path / "whole"), packed(tmp_path / "ended")
     subprocess.run(command(whole), check=True, capture_output=True)
 
-    process = subprocess.Popen(command(ended), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
+    process = subprocess.Popen(
+        command(ended, program=COMMAND), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 300
     while not list(ended.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.005)
@@ -308,14 +310,14 @@ def test_processes_that_are_asked_to_end_stop_at_the_same_step(tmp_path, everyon
     """Slurm signals all of them, and torchrun signals its own once more."""
     layout = packed(tmp_path)
     model = SETTINGS["model"] | {"network": CONV_ONLY, "stages": [STAGE | {"batch_size": 2}]}
-    line = command(layout, {"model": model, "training": SETTINGS["training"] | {"devices": 2}})
+    line = command(layout, {"model": model, "training": SETTINGS["training"] | {"devices": 2}}, COMMAND)
     with subprocess.Popen([*together(2), *line], stderr=subprocess.PIPE, text=True) as process:
         while not list(layout.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
             assert process.poll() is None
             time.sleep(0.005)
         for each in processes_of(layout) if everyone else [process.pid]:
             os.kill(each, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     stopped = re.findall(r"stage 1 was stopped after step (\d+); the same command continues from there", said)
     assert len(stopped) == 1, said
     *_, last = sorted(layout.checkpoints("icon", 1).glob("*/step-*.safetensors"))

@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+from forkserver import forked
 
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
@@ -17,7 +17,7 @@ from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write
 from cohortreg.maps.transforms import Transform, write_transform
 
-COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
+COMMAND = forked()
 AFFINE = np.array([[1.5, 0.2, 0, -10], [-0.3, 1.0, 0, 20], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
 AFFINE[:3, 0] *= 1.5 / np.linalg.norm(AFFINE[:3, 0])
 AFFINE[:3, 1] = [0.3 / 1.5, 1.0, 0]  # at a right angle to the first

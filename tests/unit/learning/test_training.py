@@ -155,6 +155,7 @@ def test_weight_does_not_rise_from_more_than_it_is(weight):
 
 def test_loss_is_similarity_plus_weighted_inverse_consistency(images, tmp_path):
     _, state = run(images, tmp_path, scale=1.0)
+    assert len(state.history) == SETTINGS["training_steps"]
     for row in state.history:
         terms = dict(zip(HISTORY, row, strict=True))
         total = terms["similarity"] + terms["weight"] * terms["inverse_consistency"]

@@ -43,7 +43,7 @@ def test_gaussians_by_hand():
 def test_far_from_the_ends_a_constant_stays_what_it_is(spacing):
     found = gaussians(41, spacing, 2.5, torch.ones(1, dtype=torch.float64)).sum(1)
     assert torch.allclose(found[15:-15], torch.ones(1, dtype=torch.float64), atol=2e-3)
-    assert torch.equal(found, found.flip(0)) or torch.allclose(found, found.flip(0))
+    assert torch.allclose(found, found.flip(0))
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 9, 12])

@@ -38,8 +38,14 @@ LAST = STAGE | {"steps": 1, "training_steps": 150, "learning_rate": 3e-3, "weigh
 MODELS = {
     "avsm": {
         "method": "avsm",
-        "settings": {"affine_channels": [8, 16], "down": [2, 8, 16, 32], "up": [8, 16], "flow_steps": 4},
-        "stages": [STAGE, STAGE],
+        "settings": {
+            "affine_channels": [8, 16],
+            "down": [2, 8, 16, 32],
+            "up": [8, 16],
+            "flow_steps": 4,
+            "symmetry": 1,  # at so few steps the default's 500 would keep the maps where they start
+        },
+        "stages": [STAGE, STAGE | {"training_steps": 80}],
     },
     "voxelmorph": {
         "method": "voxelmorph",
@@ -91,6 +97,11 @@ def train(layout: Layout, name: str, model: dict, precision: str = "32-true") ->
         train_stage(method, layout, name, stage, settings, 1, cpu(precision))
 
 
+def shortened(model: dict) -> dict:
+    """The model, trained for five steps in each stage."""
+    return model | {"stages": [stage | {"training_steps": 5} for stage in model["stages"]]}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
     pytest.importorskip("voxelmorph" if "voxelmorph" in name else "torch")
@@ -107,7 +118,7 @@ def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
         history["similarity"].iloc[-30:].mean() / history["similarity"].iloc[:10].mean()
         for history in histories
     ]
-    assert min(learnt) < 0.9
+    assert max(learnt) < 0.9
     there, back = (opened(*(Image(arrays[n], np.eye(4)) for n in pair)) for pair in [(0, 1), (1, 0)])
     assert there.forward.abs().max() > 0.01
     torch.testing.assert_close(there.inverse, back.forward, atol=1e-5, rtol=0)
@@ -123,8 +134,7 @@ def test_it_learns_from_2d_images(name, layout, tmp_path):
         layout.packed("set"),
         layout.packed_index("set"),
     )
-    model = MODELS[name] | {"stages": [stage | {"training_steps": 5} for stage in MODELS[name]["stages"]]}
-    train(layout, name, model)
+    train(layout, name, shortened(MODELS[name]))
     affine = np.diag([-1.0, -1, 1])
     registration = open_row(name, layout, {}, 1, 1, Device("cpu", "32-true"))(
         *(Image(shape, affine) for shape in shapes[:2])
@@ -134,7 +144,7 @@ def test_it_learns_from_2d_images(name, layout, tmp_path):
 
 
 def test_a_later_stage_leaves_the_affine_network_as_it_was(layout):
-    train(layout, "avsm", MODELS["avsm"])
+    train(layout, "avsm", shortened(MODELS["avsm"]))
     first, _ = weights.load(layout.weights("avsm", 1))
     second, _ = weights.load(layout.weights("avsm", 2))
     assert len(second) > len(first)
@@ -143,7 +153,7 @@ def test_a_later_stage_leaves_the_affine_network_as_it_was(layout):
 
 
 def test_training_in_mixed_precision_stays_finite(layout):
-    train(layout, "avsm", MODELS["avsm"], "bf16-mixed")
+    train(layout, "avsm", shortened(MODELS["avsm"]), "bf16-mixed")
     tensors, _ = weights.load(layout.weights("avsm", 2))
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
@@ -187,12 +197,15 @@ def test_the_departure_from_the_identity_costs_less_from_step_to_step(layout):
 def test_the_energy_of_the_steps_adds_up():
     settings = {name: part["default"] for name, part in Avsm.settings.items()}
     steps = VelocitySteps(GRID, settings | {"down": [2, 4, 8, 8], "up": [4, 8], "flow_steps": 2}, 2).eval()
-    images = torch.rand(2, 1, 1, *GRID, generator=torch.Generator().manual_seed(0))
-    _, nothing = steps.with_energy(*images)
-    assert nothing == 0
+    moving, fixed = torch.rand(2, 1, 1, *GRID, generator=torch.Generator().manual_seed(0))
+    assert steps.with_energy(moving, fixed)[1] == 0
     torch.nn.init.normal_(steps.network.last.weight, std=0.02)
-    _, spent = steps.with_energy(*images)
-    assert spent > 0
+    _, both = steps.with_energy(moving, fixed)
+    steps.steps = 1
+    phi, first = steps.with_energy(moving, fixed)
+    _, second = steps.with_energy(interpolate(moving, phi.on_grid(GRID)), fixed)
+    assert first > 0 and second > 0
+    torch.testing.assert_close(both, first + second)
 
 
 def test_voxelmorphs_displacement_is_in_voxels_as_the_packages_own_warping_takes_it(arrays):
