@@ -5,13 +5,13 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cohortreg.config import complete
+from cohortreg.config import Model, Optimisation, Training
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.files import digest, digest_file, whole, write_json
 from cohortreg.icon.networks import recompute_activations
@@ -25,7 +25,7 @@ from cohortreg.learning.training import HISTORY, train
 from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map
-from cohortreg.methods.cards import read_card
+from cohortreg.methods.cards import Card, read_card
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.overlap import LabelOverlap
 from cohortreg.provenance import git_commit, hardware, software
@@ -47,26 +47,16 @@ class Learned:
     similarity.
     """
 
-    #: Schema of `models.{name}.settings`, as a method's own settings in `methods.interface`.
-    settings: ClassVar[dict[str, dict]] = {}
     #: Changes when the results of the same weights would, see `registry.Entry`.
     release = ""
 
-    @classmethod
-    def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
-        """Raise UserError where a model's `settings` or `stages` are none that it can be built and trained from.
-
-        where: the model's place, in words. Called before anything runs.
-        """
-        complete(cls.settings, model.get("settings", {}), f"{where}.settings")
-
     @staticmethod
-    def similarity_in_words(model: dict) -> str:
+    def similarity_in_words(model: Model | Card) -> str:
         """The similarity that training maximises, as the tables show it."""
         raise NotImplementedError
 
     @staticmethod
-    def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+    def build(model: Model | Card, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
         """The registration up to the last stage, and the stages before it, inside of it, which it freezes."""
         raise NotImplementedError
 
@@ -75,33 +65,33 @@ class Learned:
         """Start what the last stage adds from what was learnt before it; where nothing can be, nothing."""
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
+    def objective(registration: nn.Module, before: nn.Module | None, model: Model | Card) -> nn.Module:
         """What training of the last stage minimises, see `learning.training.Objective`."""
         raise NotImplementedError
 
     @staticmethod
-    def on_full_grid(registration: nn.Module, model: dict) -> nn.Module:
+    def on_full_grid(registration: nn.Module, model: Model | Card) -> nn.Module:
         """A registration that is trained at its last stage's resolution, of images on the cohort's grid."""
         return registration
 
     @staticmethod
-    def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
+    def ready(registration: nn.Module, model: Model | Card, device: Device) -> nn.Module:
         """A trained registration of images on the cohort's grid, on its device, in evaluation mode."""
         return device.to_device(registration.eval().requires_grad_(False))
 
-    def __init__(self, folder: Path, device: Device, optimisation: dict | None = None):
+    def __init__(self, folder: Path, device: Device, optimisation: Optimisation | None = None):
         path = folder / WEIGHTS
         self.card = read_card(folder, optimisation is not None)
-        self.registration, _ = self.build(self.card, self.card["grid"])
+        self.registration, _ = self.build(self.card, self.card.grid)
         weights.load_into(self.registration, _weights_of(self.card, path), path)
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
-        fitted = json.dumps(optimisation, sort_keys=True)
-        turned = [self.card["axes"]] if "axes" in self.card else []
+        fitted = json.dumps(optimisation and optimisation.plain(), sort_keys=True)
+        turned = [self.card.axes] if self.card.axes else []
         self.version = digest(self.release, digest_file(path), device.precision, fitted, *turned)
         self.similarity = self.similarity_in_words(self.card)
         # A model that we did not train may have learnt from other axes than ours.
-        self.axes = Axes(self.card["axes"]) if "axes" in self.card else None
-        self.grid = self.axes.ours(self.card["grid"]) if self.axes else tuple(self.card["grid"])
+        self.axes = Axes(self.card.axes) if self.card.axes else None
+        self.grid = self.axes.ours(self.card.grid) if self.axes else tuple(self.card.grid)
         self.device = device
         self.optimisation = optimisation
         self.prepared = self.ready(self.registration, self.card, device) if optimisation is None else None
@@ -135,14 +125,15 @@ class Learned:
         Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
         """
         registration = copy.deepcopy(self.registration).requires_grad_(True)
-        asked = {key: value for key, value in self.optimisation.items() if key == "similarity"}
-        objective = self.objective(registration, None, self.card | asked).eval()
-        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
-        for step in range(self.optimisation["steps"]):
+        similarity = getattr(self.optimisation, "similarity", None) or self.card.similarity
+        card = self.card.model_copy(update={"similarity": similarity})
+        objective = self.objective(registration, None, card).eval()
+        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation.learning_rate)
+        for step in range(self.optimisation.steps):
             generator = torch.Generator().manual_seed(step)
             with self.device.autocast():
                 similarity, regularity, _ = objective(*pair.split(1), *field_of_view.split(1), generator)
-            loss = similarity + self.card["final_weight"] * regularity
+            loss = similarity + self.card.final_weight * regularity
             if not loss.isfinite():
                 raise NotFiniteError(
                     f"instance optimisation diverged at step {step + 1}; give it a smaller learning rate"
@@ -177,7 +168,8 @@ def train_stage(
     layout: Layout,
     name: str,
     stage: int,
-    settings: dict,
+    model: Model,
+    settings: Training,
     seed: int,
     fabric: "Fabric",
     progress: Callable[[TrainingState], None] = lambda state: None,
@@ -185,7 +177,7 @@ def train_stage(
 ) -> None:
     """Train a stage of a model and write its weights, history and card.
 
-    settings: `model` and `training` of the configuration. A training that was stopped goes on from its last
+    settings: the section `training` of the configuration. A training that was stopped goes on from its last
     checkpoint, as long as settings, seed, images and earlier stages are the same. Of several processes that train
     together, the first writes.
 
@@ -196,21 +188,21 @@ def train_stage(
 
     from cohortreg.cohort.training_sets import check_start, training_of
 
-    model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
+    model = model.up_to(stage)
     training = training_of(layout, name)
     images = _packed(layout, training["training_set"], fabric)
     if fabric.is_global_zero:  # once for all that train together
         check_start(layout, name, training["start"])
     fabric.barrier()
-    precision = precision_on(fabric.device, settings["training"]["precision"])
+    precision = precision_on(fabric.device, settings.precision)
     objective = stage_objective(method, layout, name, model, images.grid, seed, training["start"] is not None)
-    if settings["training"].get("recompute_activations", False):
+    if settings.recompute_activations:
         recompute_activations(objective)
     registration = method.on_full_grid(objective.registration, model)
-    validation = _validation(layout, training, settings["training"], seed, fabric, registration)
+    validation = _validation(layout, training, settings, seed, fabric, registration)
     before = digest_file(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
-        json.dumps([model, precision, seed], sort_keys=True),
+        json.dumps([model.plain(), precision, seed], sort_keys=True),
         images.recorded,
         before,
         training["start"] or "",
@@ -220,19 +212,19 @@ def train_stage(
     state = train(
         objective,
         images,
-        model["stages"][-1],
+        model.stages[-1],
         seed + stage,
         fabric,
         layout.checkpoints(name, stage) / made_from[:16],
-        settings["training"]["checkpoint_every"],
+        settings.checkpoint_every,
         progress,
         stop,
-        settings["training"].get("accumulate", 1),
+        settings.accumulate,
         validation,
     )
     if not fabric.is_global_zero:
         return
-    if state.step < model["stages"][-1]["training_steps"]:
+    if state.step < model.stages[-1].training_steps:
         raise UserError(
             f"training of {name} stage {stage} was stopped after step {state.step}; "
             "the same command continues from there"
@@ -247,10 +239,10 @@ def train_stage(
     card = {
         "model": name,
         "stage": stage,
-        "steps": sum(each["steps"] for each in model["stages"]),
-        **model,
+        "steps": model.steps,
+        **model.plain(),
         "weights_sha256": saved,
-        "training": settings["training"] | {"precision": precision},
+        "training": settings.model_dump(exclude_unset=True) | {"precision": precision},
         "seed": seed,
         "training_set": training["training_set"],
         "preprocess": training.get("preprocess"),
@@ -279,7 +271,7 @@ def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = Fal
 def _validation(
     layout: Layout,
     training: Mapping,
-    settings: Mapping,
+    settings: Training,
     seed: int,
     fabric: "Fabric",
     registration: nn.Module,
@@ -291,8 +283,7 @@ def _validation(
     if training.get("validation_set") is None:
         return None
     images = _packed(layout, training["validation_set"], fabric, seldom=True)
-    every = settings.get("validate_every", settings["checkpoint_every"])
-    validation = Validation(images, seed, every, settings.get("keep", "best"))
+    validation = Validation(images, seed, settings.validate_every, settings.keep)
     if fabric.is_global_zero:  # which measures
         seen = {row for pair in validation.pairs for row in pair}
         ids = [image_id if row in seen else None for row, image_id in enumerate(images.ids)]
@@ -318,7 +309,7 @@ def stage_objective(
     method: type[Learned],
     layout: Layout,
     name: str,
-    model: dict,
+    model: Model | Card,
     grid: Sequence[int],
     seed: int,
     goes_on: bool = False,
@@ -327,7 +318,7 @@ def stage_objective(
 
     goes_on: start with the stage's weights of an earlier training, where there are any.
     """
-    stage = len(model["stages"])
+    stage = len(model.stages)
     with torch.random.fork_rng():
         torch.manual_seed(seed + stage)
         registration, before = method.build(model, grid)
@@ -357,15 +348,15 @@ def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
     }
 
 
-def _weights_of(card: dict | None, path: Path) -> dict[str, Tensor]:
+def _weights_of(card: Card | None, path: Path) -> dict[str, Tensor]:
     """The tensors of a model's weights. card: the model's, or None to read the one beside them, if there is one.
 
     Raises UserError where they are not those that the card is of; one of an earlier version does not say.
     """
     tensors, _ = weights.load(path)
     if card is None:
-        card = read_card(path.parent) if (path.parent / CARD).is_file() else {}
-    recorded = card.get("weights_sha256")
+        card = read_card(path.parent) if (path.parent / CARD).is_file() else None
+    recorded = card and card.weights_sha256
     if recorded is not None and recorded != weights.digest_of(tensors):
         raise UserError(
             f"{path}: not the weights that {CARD} beside them is of; train or import the model again"

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
-from cohortreg.config import is_icon
+from cohortreg.config import Optimisation
 from cohortreg.errors import UserError
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.icon.losses import both_imaged, unit_bounds
@@ -29,7 +30,15 @@ from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.learned import read_card
-from cohortreg.methods.registry import PAIRWISE, method_class, method_of, open_pairwise, refined
+from cohortreg.methods.registry import PAIRWISE, method_class, open_pairwise, read_settings, refined
+
+
+class PairOptimisation(Optimisation):
+    """Instance optimisation, which may be under another similarity than the training was."""
+
+    sparse = ("similarity",)
+
+    similarity: Literal[tuple(SIMILARITIES)] | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,7 @@ def open_model(
     device: Device,
     grid: list[int] | None = None,
     axes: str = CANONICAL,
-    optimisation: Mapping | None = None,
+    optimisation: Optimisation | None = None,
     fit: bool = False,
 ) -> tuple[Method, Settings]:
     """A method for two images, and how they have to be preprocessed for it.
@@ -176,8 +185,9 @@ def open_model(
     if fit:
         _check_start(model, optimisation)
         method, preprocessing = open_model(model, fixed, {}, seed, threads, device, grid, axes)
+        fit_settings = read_settings("fit", method_settings, "", "--settings")
         deforms = model not in PAIRWISE or PAIRWISE[model].deforms
-        return refined(method, method_settings, "--settings", seed, threads, device, deforms), preprocessing
+        return refined(method, fit_settings, seed, threads, device, deforms), preprocessing
     if grid and min(grid) < 2:
         raise UserError(f"--grid {' '.join(map(str, grid))}: give 2 voxels or more along each axis.")
     if model in PAIRWISE:
@@ -188,7 +198,8 @@ def open_model(
         entry = PAIRWISE[model]
         if missing := entry.missing(method_settings):
             raise UserError(f"{model}: {missing}")
-        method = open_pairwise(model, method_settings, "--settings", seed, threads, device)
+        settings = read_settings(model, method_settings, "", "--settings")
+        method = open_pairwise(model, settings, seed, threads, device)
         return method, Settings(grid=grid or list(canonical(fixed).shape))
     path = Path(model)
     if not path.exists():
@@ -207,7 +218,7 @@ def open_model(
         return _opened(Path(folder), device, optimisation)
 
 
-def _check_start(model: str, optimisation: Mapping | None) -> None:
+def _check_start(model: str, optimisation: Optimisation | None) -> None:
     """Raise UserError where fit cannot start from what a model or method finds."""
     if optimisation:
         raise UserError("--fit and --io-iterations are two ways to fit a pair; leave one of them out.")
@@ -221,20 +232,19 @@ def _check_start(model: str, optimisation: Mapping | None) -> None:
         )
 
 
-def _opened(folder: Path, device: Device, optimisation: Mapping | None) -> tuple[Method, Settings]:
+def _opened(folder: Path, device: Device, optimisation: Optimisation | None) -> tuple[Method, Settings]:
     card = read_card(folder)
-    if optimisation and not is_icon(card):
+    if optimisation and not card.is_icon:
         raise UserError(
             f"{folder}: only networks of ICON are optimised for a pair; leave --io-iterations out."
         )
-    method = method_class(method_of(card))(folder, device, optimisation)
-    settings = card.get("preprocess") or {
-        "grid": card["grid"]
-    }  # a model of an earlier version does not say it
-    return method, Settings(**settings)
+    method = method_class(card.method)(folder, device, optimisation)
+    # A model of an earlier version does not say it.
+    said = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else {"grid": card.grid}
+    return method, Settings(**said)
 
 
-def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> dict | None:
+def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> Optimisation | None:
     """What instance optimisation is asked for; None for no iterations. Raises UserError for an unknown similarity."""
     if not iterations:
         return None
@@ -242,4 +252,4 @@ def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> d
     if similarity and similarity not in known:
         raise UserError(f"--io-sim: no similarity '{similarity}'; known are {', '.join(known)}.")
     given = {"steps": iterations, "learning_rate": learning_rate}
-    return given | ({"similarity": known[similarity]} if similarity else {})
+    return PairOptimisation.read(given | ({"similarity": known[similarity]} if similarity else {}))

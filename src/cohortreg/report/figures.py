@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cohortreg.config import Model
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.names import main_method
@@ -42,7 +43,7 @@ def shown_pairs(pairs: pd.DataFrame, method: str) -> dict[str, pd.Series]:
     return {name: ranked.iloc[place] for name, place in places.items()}
 
 
-def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, dict], structures: Structures) -> None:
+def draw(layout: Layout, methods: Sequence[str], models: Mapping[str, Model], structures: Structures) -> None:
     """Write every figure of `FIGURES` as PNG and SVG, of the main set, from the tables, transforms and histories."""
     style.apply()
     pairs, summary = main_set(read_table(layout.pairs_table)), read_table(layout.methods_table)

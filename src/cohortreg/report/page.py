@@ -16,7 +16,7 @@ from PIL import Image as Picture
 
 import cohortreg
 from cohortreg.cohort.tables import read_table as read_text_table
-from cohortreg.config import FITTED, is_icon, trained_methods
+from cohortreg.config import FITTED, Configuration, Model, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation import names, numbers, table2
 from cohortreg.evaluation.csv_files import read_table
@@ -38,7 +38,7 @@ ENLARGED = 1.3  # text of 8 points becomes as large as the page's small text
 
 def write_report(
     layout: Layout,
-    config: Mapping,
+    config: Configuration,
     left_out: Sequence[str] = (),
     advance: Callable[[], None] = lambda: None,
 ) -> None:
@@ -127,12 +127,12 @@ def _copy_figures(layout: Layout, report: ReportLayout) -> None:
                 shutil.copyfile(layout.figure(name, suffix), report.figure(name, suffix))
 
 
-def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
+def _content(layout: Layout, config: Configuration, report: ReportLayout) -> dict:
     """What the template shows of the cohort as a whole."""
     for path in (layout.cohort, layout.excluded):
         digest_file(path)  # notes it as what the report comes from
     pairs, summary = read_table(layout.pairs_table), read_table(layout.methods_table)
-    method = names.main_method(config["methods"], config["models"])
+    method = names.main_method(config.methods, config.models)
     main, sets = main_set(pairs), read_table(layout.sets_table)
     failures = pairs[pairs["failure"] != ""]
     excluded = read_text_table(layout.excluded, ["kind", "id", "reason"], "`cohortreg cohort`")
@@ -141,15 +141,15 @@ def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
         "cohort": read_json(layout.cohort, "`cohortreg cohort`"),
         "main_pairs": int(main["method"].eq(method).sum()),
         "method": method,
-        "structures": list(config["structures"]) if labelled else [],
+        "structures": list(config.structures) if labelled else [],
         "labelled": labelled,
-        "summary": sentences(summary, method, config["report"]["reference"]),
+        "summary": sentences(summary, method, config.report.reference),
         "best": best_rows(summary, method, _learned(config)),
         "excluded": excluded.to_dict("records"),
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
-        "reference": config["report"]["reference"],
-        "published": config["report"]["published"],
-        "note": config["report"]["note"],
+        "reference": config.report.reference,
+        "published": config.report.published,
+        "note": config.report.note,
         "sets": None if table2.only_main(sets) else table2.by_set(sets),
         "sets_in_words": sets_in_words(sets),
         "union": "dice_union_mean" in summary,
@@ -158,17 +158,19 @@ def _content(layout: Layout, config: Mapping, report: ReportLayout) -> dict:
         "all_failures": len(failures),
         "figures": _figures(report, shown),
         "ranked": bool(shown),
-        "models": _models(layout, config["models"]),
-        "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
+        "models": _models(layout, config.models),
+        "config": yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True),
         "version": cohortreg.__version__,
     }
 
 
-def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequence[tuple[str, str]]) -> dict:
+def _pairs(
+    layout: Layout, config: Configuration, report: ReportLayout, pages: Sequence[tuple[str, str]]
+) -> dict:
     """Write the rows of the table of pairs, and what the template shows of it."""
-    pairs = rows.worst_first(read_table(layout.pairs_table), config["methods"])
-    method = names.main_method(config["methods"], config["models"])
-    columns = rows.columns(pairs, list(config["structures"]))
+    pairs = rows.worst_first(read_table(layout.pairs_table), config.methods)
+    method = names.main_method(config.methods, config.models)
+    columns = rows.columns(pairs, list(config.structures))
     labelled = _labelled(pairs)
     own = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
     return {
@@ -177,7 +179,7 @@ def _pairs(layout: Layout, config: Mapping, report: ReportLayout, pages: Sequenc
             "widths": rows.widths(pairs, columns),
             "rows": len(pairs),
             "parts": rows.write_rows(report, pairs, columns, pages),
-            "methods": list(config["methods"]),
+            "methods": list(config.methods),
             "sets": sorted(set(pairs["set"])) if pairs["set"].any() else [],
             "method": method,
             "sort": "dice_mean" if labelled else "folds_percent",
@@ -259,21 +261,21 @@ def best_rows(summary: pd.DataFrame, method: str, learned: Collection[str]) -> s
     )
 
 
-def _learned(config: Mapping) -> set[str]:
+def _learned(config: Configuration) -> set[str]:
     """The rows of models, trained here or imported."""
-    imported = config.get("pretrained") or {}
-    return {*trained_methods(config["models"]), *imported, *(name + FITTED for name in imported)}
+    imported = config.pretrained
+    return {*trained_methods(config.models), *imported, *(name + FITTED for name in imported)}
 
 
-def _in_words(row: Mapping, config: Mapping) -> dict:
+def _in_words(row: Mapping, config: Configuration) -> dict:
     """A row of the table of methods, and what of it the template does not word itself."""
     return {
         **row,
-        "steps": names.steps_in_words(row["method"], config["models"]),
+        "steps": names.steps_in_words(row["method"], config.models),
         "similarity": row["similarity"] or numbers.MISSING,
         "interval": table2.dice_interval(row),
         "folds_percent": numbers.percent(row["folds_percent_mean"]) + " %" if row["pairs"] else "",
-        "p": table2.p_value(row, config["report"]["reference"]),
+        "p": table2.p_value(row, config.report.reference),
         "published": _published(row),
     }
 
@@ -322,19 +324,19 @@ def _size(png: Path) -> Markup:
     return Markup(f' width="{width}" height="{height}"')
 
 
-def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
+def _models(layout: Layout, models: Mapping[str, Model]) -> list[dict]:
     """The card of every trained stage, and the row that it stands for."""
     rows = {stage: row for row, stage in reversed(trained_methods(models).items())}
     cards = []
     for name, model in models.items():
-        for stage in range(1, len(model["stages"]) + 1):
+        for stage in range(1, len(model.stages) + 1):
             path = layout.model_card(name, stage)
             if path.exists():
                 card = read_json(path)
-                settings = card["stages"][-1]
-                resolution = names.resolution(settings["downsample"]) if is_icon(card) else ""
-                similarity = names.similarity_in_words(card["similarity"]) if is_icon(card) else ""
+                settings, is_icon = card["stages"][-1], model.is_icon
+                resolution = names.resolution(settings["downsample"]) if is_icon else ""
+                similarity = names.similarity_in_words(card["similarity"]) if is_icon else ""
                 more = {"row": rows.get((name, stage), ""), "settings": settings, "resolution": resolution}
-                more["last"] = stage == len(model["stages"])
+                more["last"] = stage == len(model.stages)
                 cards.append(card | more | {"similarity": similarity})
     return cards

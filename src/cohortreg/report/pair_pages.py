@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
+from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.csv_files import read_table
@@ -48,16 +49,16 @@ STEP = 0.1
 PICTURE_QUALITY = 40
 
 
-def choose_pairs(layout: Layout, config: Mapping) -> list[tuple[str, str]]:
+def choose_pairs(layout: Layout, config: Configuration) -> list[tuple[str, str]]:
     """Moving and fixed of each pair of the main set that gets a page, the worst by the main method first.
 
     As many as `report.pages` says, always with the best and the median; pairs that the main method has no rank for,
     since it failed or they have no labels, come last.
     """
-    wanted = config["report"]["pages"]
+    wanted = config.report.pages
     if not wanted or not layout.pairs_table.is_file():
         return []
-    pairs, method = main_set(read_table(layout.pairs_table)), main_method(config["methods"], config["models"])
+    pairs, method = main_set(read_table(layout.pairs_table)), main_method(config.methods, config.models)
     ranked = [_ids(row) for row in rank(pairs, method)[::-1].itertuples()]
     kept = {_ids(row) for row in shown_pairs(pairs, method).values()}
     for pair in ranked:
@@ -77,7 +78,7 @@ def _ids(row) -> tuple[str, str]:
 def write_pair_pages(
     folder: Path,
     layout: Layout,
-    config: Mapping,
+    config: Configuration,
     environment: Environment,
     advance: Callable[[], None] = lambda: None,
 ) -> list[tuple[str, str]]:
@@ -113,7 +114,7 @@ def write_pair_pages(
         write_text(report.pair(moving, fixed), template.render(shown | content))
         write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
         for image_id in set(images) - written:
-            content = show_image(layout, image_id, config["structures"])
+            content = show_image(layout, image_id, config.structures)
             write_text(report.image(image_id), f"cohortreg.image({json.dumps(content)});\n")
             written.add(image_id)
         advance()
@@ -145,7 +146,7 @@ def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
     return {"id": image_id, "image": shown, "label": label}
 
 
-def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -> dict:
+def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
     """What page and script of a pair say: volumes.js describes the volumes. `start` is None where there is nothing to
     look at.
 
@@ -153,7 +154,7 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
     they show.
     """
     moving, fixed = _ids(rows.iloc[0])
-    structures, main = config["structures"], main_method(config["methods"], config["models"])
+    structures, main = config.structures, main_method(config.methods, config.models)
     columns = _columns(rows, structures)
     every, structures = structures, drawn(structures)
     colours = style.colours_on_grey(list(structures))

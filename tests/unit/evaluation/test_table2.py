@@ -4,10 +4,11 @@ import math
 
 import pandas as pd
 import pytest
+import typed
 
 from cohortreg.evaluation.table2 import hardware_in_words, latex, markdown
 
-MODELS = {"icon": {"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]}}
+MODELS = {"icon": typed.model({"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]})}
 NAN = math.nan
 COLUMNS = [
     *("method", "similarity", "pairs", "failed", "dice_mean", "dice_mean_low", "dice_mean_high", "p_value"),

@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+import typed
 from cohorts import write_training_set
 
 from cohortreg.cohort.shards import shard_of
@@ -14,7 +15,7 @@ from cohortreg.evaluation.tables import merge, refuse_failed_rows, summarise, wr
 from cohortreg.files import write_json
 from cohortreg.layout import Layout
 
-MODELS = {"icon": {"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]}}
+MODELS = {"icon": typed.model({"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]})}
 SIMILARITIES = {"identity": "", "icon-2step": "MSE"}
 METHODS = ["identity", "icon-2step"]
 SHARDS = 7

@@ -18,7 +18,7 @@ def drawn(results) -> tuple[Layout, dict]:
     from cohortreg.report.figures import draw
 
     layout, config = results
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(layout, config.methods, config.models, config.structures)
     return layout, config
 
 
@@ -29,7 +29,7 @@ def failing(tmp_path_factory) -> tuple[Layout, dict]:
 
     failures = {"affine": ["", "<exit 1>", ""], "icon-3step": ["out of memory"] * 3}
     layout, config = make_results(tmp_path_factory.mktemp("failing"), failures=failures)
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(layout, config.methods, config.models, config.structures)
     return layout, config
 
 
@@ -39,7 +39,7 @@ def with_sets(tmp_path_factory) -> tuple[Layout, dict]:
     from cohortreg.report.figures import draw
 
     layout, config = make_results(tmp_path_factory.mktemp("sets"), models=False, sets=("", "years", ""))
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(layout, config.methods, config.models, config.structures)
     return layout, config
 
 
@@ -49,5 +49,5 @@ def bare(tmp_path_factory) -> tuple[Layout, dict]:
     from cohortreg.report.figures import draw
 
     layout, config = make_results(tmp_path_factory.mktemp("bare"), labels=False, models=False)
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(layout, config.methods, config.models, config.structures)
     return layout, config

@@ -139,7 +139,7 @@ def test_the_warped_image_and_folds_of_a_pair(results):
     assert np.allclose(pair.warped, pair.moving.array, atol=1e-5)
     assert not pair.folded.any()
     assert np.allclose(pair.phi[1], np.arange(12).reshape(1, 12, 1), atol=1e-4)
-    assert read_pair(layout, config["methods"][-1], "a", "b").folded.any()
+    assert read_pair(layout, config.methods[-1], "a", "b").folded.any()
 
 
 def test_stages_are_joined_one_after_another():
@@ -206,7 +206,7 @@ def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
         shutil.rmtree(path)
     before = {path.name: path.read_bytes() for path in layout.root.glob("figures/*.png")}
     config = drawn[1]
-    draw(layout, config["methods"], config["models"], config["structures"])
+    draw(layout, config.methods, config.models, config.structures)
     changed = {name for name, old in before.items() if (layout.root / "figures" / name).read_bytes() != old}
     assert changed == {"pairs-best.png", "pairs-median.png", "pairs-worst.png"}
 
