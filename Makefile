@@ -6,6 +6,7 @@
 # make test-browser the report in Debian's Chromium, which it installs where it may
 # make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
 # make docs        the documentation as a site in build/docs; a warning is an error
+# make references  the schemas, and tables of pages, that are written from the package
 # make lint        formatting and lint, of Python and of the workflow
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
@@ -16,7 +17,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test-accelerator test docs lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test-comparison test-slurm test-browser test-accelerator test docs references lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -29,7 +30,7 @@ demo: .venv/installed
 baselines: .venv/installed-baselines
 
 comparison: .venv/installed-baselines
-	$(BIN)/snakemake --configfile config/comparison.yaml --cores $(CORES)
+	$(BIN)/snakemake --configfile config/demo.yaml config/comparison.yaml --cores $(CORES)
 	@echo "The report: results/comparison/report/index.html"
 
 # What `make comparison` left.
@@ -60,6 +61,9 @@ docs: .venv/installed-docs
 	rm -rf build/docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
 	@echo "The documentation: build/docs/index.html"
+
+references: .venv/installed
+	$(BIN)/python docs/site/reference.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -235,10 +235,8 @@ class MlpNetwork(Network):
     )
 
 
-AnyNetwork = Annotated[
-    UNetwork | DualStreamNetwork | EncoderDecoderNetwork | ConvOnlyNetwork | MlpNetwork,
-    Discriminator("architecture"),
-]
+Networks = UNetwork | DualStreamNetwork | EncoderDecoderNetwork | ConvOnlyNetwork | MlpNetwork
+AnyNetwork = Annotated[Networks, Discriminator("architecture")]
 
 
 def read_network(given: object) -> Network:
@@ -707,7 +705,7 @@ def _unique(values: list) -> list:
     return values
 
 
-Unique = AfterValidator(_unique)
+Unique = AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})
 
 
 def _named(pattern: str, description: str, longest: int = 200) -> Any:
@@ -727,9 +725,9 @@ _ModelName = _named("[a-z][a-z0-9_-]*", "a model's name has small letters, digit
 _PretrainedName = _named(
     "[a-z][a-z0-9_]*", "an imported model's name has small letters, digits and underscores"
 )
-LabelValues = Annotated[list[Positive], Len(1), Unique]
+LabelValues = Annotated[list[Positive], Len(1), *Unique]
 Ratings = Annotated[
-    Annotated[Rating, Tag("one")] | Annotated[list[Rating], Len(1), Unique, Tag("list")],
+    Annotated[Rating, Tag("one")] | Annotated[list[Rating], Len(1), *Unique, Tag("list")],
     Discriminator(lambda given: "list" if isinstance(given, list) else "one"),
 ]
 Structures = dict[_StructureName, LabelValues]
@@ -797,7 +795,7 @@ class Configuration(Settings):
         description="models imported by `cohortreg import weights`, each a row's name and the model's folder",
     )
     training: Training = Field(Training(), description="how training and registration run on the device")
-    methods: Annotated[list[Text], Len(1), Unique] = Field(
+    methods: Annotated[list[Text], Len(1), *Unique] = Field(
         default_factory=_suiting_methods,
         description="methods to compare, the rows of the tables: the methods in docs/methods.md that need no "
         "training, {model}-{n}step for an icon model after the stage that brings it to n steps, the names of other "

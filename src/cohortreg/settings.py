@@ -313,17 +313,13 @@ def _nearest(unknown: str, known: Iterable[str]) -> str:
 def keys(kind: type[Settings], path: str = "") -> Iterator[tuple[str, Any]]:
     """Every key below a section, as its dotted path and its field; `{name}` stands for a name of the user's.
 
-    Of a union, the keys of every kind.
+    Of a union, the keys of every kind, one after the other.
     """
     for key, field in kind.model_fields.items():
         here = f"{path}.{key}" if path else key
         yield here, field
-        seen = set()
         for end, section in sections(field.annotation):
-            for below, part in keys(section, here + end):
-                if below not in seen:
-                    seen.add(below)
-                    yield below, part
+            yield from keys(section, here + end)
 
 
 def sections(kind: Any) -> Iterator[tuple[str, type[Settings]]]:

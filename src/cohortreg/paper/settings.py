@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from cohortreg.config import Channels, Network, Path_, Positive, Unique, check_levels, part, read_network
 from cohortreg.settings import WHOLE, Number, Settings, Text, Whole, wrong
 
-_Networks = Annotated[list[Literal["mlp", "enc_dec", "unet", "conv_only"]], Len(1), Unique]
+_Networks = Annotated[list[Literal["mlp", "enc_dec", "unet", "conv_only"]], Len(1), *Unique]
 _DOWN = Field(
     description="channels on the way down, from the two images to the coarsest level (paper 2, 16, 32, 64, 256, 512)"
 )
@@ -116,7 +116,7 @@ class Preset(Settings):
     table1: Table1 = Field(
         description="the data sets of Table 1 and Figure 6, and the networks trained on each"
     )
-    weights: Annotated[list[Positive], Len(1), Unique] = Field(
+    weights: Annotated[list[Positive], Len(1), *Unique] = Field(
         description="weights of inverse consistency (lambda), the rows of Table 1; Figure 6 adds 0"
     )
     size: Annotated[Whole, Field(ge=8)] = Field(

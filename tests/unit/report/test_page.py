@@ -239,7 +239,7 @@ def test_the_table_of_pairs_says_which_columns_there_are(page, drawn, bare, with
 
 
 def test_rows_of_pairs_with_a_page_are_linked(drawn, tmp_path):
-    pairs = worst_first(pd.read_csv(drawn[0].pairs_table, keep_default_na=False), drawn[1]["methods"])
+    pairs = worst_first(pd.read_csv(drawn[0].pairs_table, keep_default_na=False), drawn[1].methods)
     assert write_rows(Layout(tmp_path).report, pairs, columns(pairs, []), [("a", "b")]) == 1
     ((_, part),) = parts(Layout(tmp_path))
     moving = [part["strings"][code] for code in part["moving"]]
