@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from cohortreg.config import AnyModel, IconCardStage, Model, Network, Stage, Training, read_network
+from cohortreg.config import AnyModel, Model, Network, Stage, Training, read_network, read_steps
 from cohortreg.icon import stages as icon_stages
 from cohortreg.settings import read
 
@@ -26,8 +26,7 @@ def build_registration(
     network: Mapping | Network, stages: Sequence[Mapping], grid: Sequence[int]
 ) -> tuple[nn.Module, nn.Module | None]:
     """`icon.stages.build_registration`."""
-    steps = [IconCardStage.read(each) for each in stages]
-    return icon_stages.build_registration(read_network(network), steps, grid)
+    return icon_stages.build_registration(read_network(network), read_steps(stages), grid)
 
 
 def model(given: Mapping) -> Model:

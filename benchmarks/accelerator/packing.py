@@ -31,7 +31,10 @@ from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.provenance import git_commit
 
 #: What GPU machines lack, at the versions of constraints.txt, and the authors' package.
-BROUGHT = ("lightning-fabric", "lightning-utilities", "nibabel", "monai")
+BROUGHT = (
+    *("lightning-fabric", "lightning-utilities", "nibabel", "monai"),
+    *("pydantic", "pydantic_core", "annotated-types", "typing-inspection"),
+)
 PEER = "icon_registration==1.1.9"
 #: What they have, of which the rehearsal's environment has what is here. PyYAML comes with Lightning.
 THERE = (
@@ -119,14 +122,12 @@ def _data(folder: Path) -> None:
 
 
 def _configuration(*names: str) -> dict:
-    return config.load(
-        REPOSITORY / "config" / "config.yaml", *(REPOSITORY / "config" / f"{n}.yaml" for n in names)
-    )
+    return config.load(*(REPOSITORY / "config" / f"{name}.yaml" for name in names)).plain()
 
 
 def _settings(path: Path) -> None:
-    """What parts need of the configurations, as JSON, since GPU machines need not read YAML against a schema."""
-    paper = config.load(REPOSITORY / "config" / "config.yaml", REPOSITORY / "config" / "paper.yaml")
+    """What parts need of the configurations, as JSON, since GPU machines need not read YAML."""
+    paper = config.merged(REPOSITORY / "config" / "paper.yaml")
     kept = ("models", "training", "preprocess", "structures", "seed")
     found = {
         "hippocampus": _configuration("hippocampus"),

@@ -328,6 +328,11 @@ class IconCardStage(CardStage):
     network: AnyNetwork | None = None
 
 
+def read_steps(given: Sequence[Mapping]) -> list[IconCardStage]:
+    """Validate the stages of a registration, each with its steps and its resolution."""
+    return [IconCardStage.read(stage, f"stages[{number}]") for number, stage in enumerate(given)]
+
+
 class Optimisation(Settings):
     """instance optimisation"""
 

@@ -67,14 +67,14 @@ def insert(path, block: Block, at: str, after: bool = False) -> None:
     path.write_text(text[:place] + block.text + between + text[place:])
 
 
-def lengthen(package, block: Block, end: str) -> None:
-    """A list of names of the configuration, as the page has it: what is longer by one takes its place."""
+def lengthen(package, block: Block) -> None:
+    """A line of names of the configuration, as the page has it: what is longer by one name takes its place."""
     path = package / "config.py"
-    after = block.text.rstrip().removesuffix(end)
-    before = after[: max(after.rfind(","), after.rfind(" |"))] + end
-    text = path.read_text("utf-8")
-    assert text.count(before) == 1, before
-    path.write_text(text.replace(before, after + end))
+    text, name = path.read_text("utf-8"), block.text.partition(" = ")[0]
+    (before,) = re.findall(rf"^{name} = .*\n", text, flags=re.MULTILINE)
+    names = [set(re.findall(r"\w+", part)) for part in (before, block.text)]
+    assert names[0] < names[1] and len(names[1] - names[0]) == 1
+    path.write_text(text.replace(before, block.text))
 
 
 def tried(package, configuration: Block) -> str:
@@ -96,7 +96,7 @@ def test_a_similarity(package):
     path = package / "icon" / "similarities.py"
     insert(path, line, "SIMILARITIES: ", after=True)
     insert(path, function, "#: Each name of the configuration")
-    lengthen(package, names, "]")
+    lengthen(package, names)
     # Two independent images of values drawn evenly from 0 to 1 are a third apart on average; both directions.
     assert float(tried(package, configuration).split()[1]) == pytest.approx(2 / 3, abs=0.03)
 
@@ -107,5 +107,5 @@ def test_a_network(package):
     insert(path, line, "ARCHITECTURES: ", after=True)
     insert(path, network, "#: Each name of the configuration")
     insert(package / "config.py", keys, "Networks = ")
-    lengthen(package, names, "")
+    lengthen(package, names)
     assert tried(package, configuration).startswith("Dilated ")

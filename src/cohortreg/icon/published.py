@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cohortreg.config import IconCardStage, read_network
+from cohortreg.config import read_network, read_steps
 from cohortreg.errors import UserError
 from cohortreg.icon.stages import build_registration
 
@@ -141,7 +141,7 @@ def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[
     with torch.device("meta"):
         registration, _ = build_registration(
             read_network(settings["network"]),
-            [IconCardStage.read(stage) for stage in settings["stages"]],
+            read_steps(settings["stages"]),
             grid,
         )
     expected = {
