@@ -12,18 +12,28 @@ SCHEMA = yaml.safe_load((CONFIG.parent / "workflow/schemas/config.schema.yaml").
 TEXTS = {"cohort": ["tiny"], "images": ["tables/images.tsv"], "pairs": ["tables/pairs.tsv"], "root": ["raw"]}
 TEXTS |= {"reference": ["affine", "identity", "a-1step"]}
 NAMES = ["a", "b", "icon", "affine", "demons", "knees"]
-ROWS = [
-    "identity",
-    "affine",
-    "fit",
-    "demons",
-    "vsvf-opt",
-    "niftyreg-nmi",
-    "a-1step",
-    "a-2step",
-    "a",
-    "a-2step-fit",
-]
+#: Values that fit each other more often than those that are drawn one by one.
+FITTING = {
+    "grid": [[8, 8, 8], [16, 8, 16], [16, 16], [24, 16, 12]],
+    "percentiles": [[0, 100], [1, 99], [99, 1]],
+    "phantom": [None, {"labels": "x"}, {"grid": [8, 8, 8], "spacing": [1, 1, 2.5]}, {"grid": [8, 8, 8]}],
+    "down": [[2, 4, 4], [1, 4, 4], [2, 4, 4, 4]],
+    "up": [[4], [4, 4]],
+    "exclude_rated": [None, None, "bad", ["bad", "doubtful"]],
+    "features": [[4, 4], [4, 4, 4, 4]],
+    "methods": [
+        ["identity", "affine"],
+        ["affine", "fit", "demons"],
+        ["affine", "a-1step", "a-1step-fit"],
+        ["affine", "a"],
+    ],
+    "deviations": [[0.1] * 5, [0.1]],
+    "weights": [[0.2] * 5],
+    "windows": [[0.1] * 3],
+    "window_weights": [[0.5] * 3, [0.5]],
+    "weight_from": [None],
+    "weight_rise": [None],
+}
 #: What is put in the place of a value.
 ODD = [
     None,
@@ -47,6 +57,8 @@ ODD = [
 
 def values(node: Mapping, key: str = "") -> st.SearchStrategy:
     """What a node of the schema allows; of names and sizes a few, so that they fit each other now and then."""
+    if key in FITTING:
+        return st.sampled_from(FITTING[key])
     node = SCHEMA["$defs"].get(node.get("$ref", "").rpartition("/")[2], {}) | node
     if parts := node.get("anyOf") or node.get("oneOf"):
         return st.one_of([values(part, key) for part in parts])
@@ -69,9 +81,7 @@ def _integer(node: Mapping, key: str) -> st.SearchStrategy:
 
 def _array(node: Mapping, key: str) -> st.SearchStrategy:
     least = node.get("minItems", 0)
-    items = st.sampled_from([8, 16, 24]) if key == "grid" else values(node.get("items", {}), key)
-    items = st.sampled_from(ROWS) if key == "methods" else items
-    unique = node.get("uniqueItems", False)
+    items, unique = values(node.get("items", {}), key), node.get("uniqueItems", False)
     return st.lists(items, min_size=least, max_size=node.get("maxItems", least + 2), unique=unique)
 
 

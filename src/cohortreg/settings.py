@@ -223,10 +223,8 @@ def _about(kind: type, path: str, is_key: bool) -> str | None:
         if re.fullmatch(pattern, path):
             if not is_key:
                 return field.description
-            (name,) = (
-                part for part in get_args(get_args(field.annotation)[0]) if getattr(part, "description", None)
-            )
-            return name.description
+            name = get_args(get_args(field.annotation)[0])
+            return next((part.description for part in name if getattr(part, "description", None)), None)
     return None
 
 

@@ -297,3 +297,9 @@ def test_a_key_of_an_alias_is_there_once(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("a: &a {steps: 1}\nb: [*a, {<<: *a, steps: 2}]\n")
     assert repeated_keys(path) == repeated_keys(tmp_path / "nowhere.yaml") == []
+
+
+def test_a_key_without_a_description_of_its_own_that_is_not_text(demo):
+    demo["method_settings"] = {None: {}}
+    with pytest.raises(UserError, match=r"method_settings.None: the key None is not text; put it in quotes"):
+        Configuration.read(demo)
