@@ -301,5 +301,5 @@ def test_a_key_of_an_alias_is_there_once(tmp_path):
 
 def test_a_key_without_a_description_of_its_own_that_is_not_text(demo):
     demo["method_settings"] = {None: {}}
-    with pytest.raises(UserError, match=r"method_settings.None: the key None is not text; put it in quotes"):
+    with pytest.raises(UserError, match=r"method_settings: the key None is not text; put it in quotes"):
         Configuration.read(demo)
