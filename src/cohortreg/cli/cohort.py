@@ -357,11 +357,11 @@ def cohort_command(
     from cohortreg.cohort.folders import counted
     from cohortreg.cohort.preprocessing import merge_cohort
     from cohortreg.cohort.split import splits_in_words
-    from cohortreg.config import part, ratings_left_out
+    from cohortreg.config import Ratings, part, ratings_left_out
     from cohortreg.layout import Layout
     from cohortreg.settings import Text
 
-    kind = part("shards", "retrain", "exclude_rated", models=list[Text])
+    kind = part("shards", "retrain", models=list[Text], exclude_rated=(Ratings | None, None))
     given = configured("", config) if config else parsed(settings, kind)
     summary = merge_cohort(
         Layout(results),

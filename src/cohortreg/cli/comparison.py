@@ -1,7 +1,7 @@
 """Commands for evaluating, tables, figures, the report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,9 +52,8 @@ def tables_command(
     from cohortreg.methods.registry import similarity_of
 
     layout = Layout(results)
-    given = configured(
-        settings, config, "methods", "models", "pretrained", "method_settings", "report", "seed"
-    )
+    own = {"method_settings": (dict[str, dict[str, Any]], {})}
+    given = configured(settings, config, "methods", "models", "pretrained", "report", "seed", **own)
     methods, models, compared = given.methods, given.models, given.report
     others = given.pretrained, given.method_settings
     similarities = {method: similarity_of(method, models, *others) for method in methods}
