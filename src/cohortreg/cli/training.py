@@ -132,14 +132,14 @@ def progress_in_words(state: "TrainingState", steps: int) -> str:
 def register_shard_command(
     results: Results,
     method: Annotated[str, typer.Option(help="Row of the tables: identity, affine, icon-2step, ...")],
-    settings: Settings = '{"training": {}}',
+    settings: Settings = "{}",
     config: Config = None,
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
-    from cohortreg.config import Optimisation, part
+    from cohortreg.config import Optimisation, Training, part
     from cohortreg.layout import Layout
     from cohortreg.methods.registry import PAIRWISE, accelerated, open_method
     from cohortreg.methods.shards import pairs_of, register_shard
@@ -148,7 +148,7 @@ def register_shard_command(
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
     kind = part(
-        "training",
+        training=(Training, Training()),
         model=(str | None, None),
         method_settings=(dict[str, Any], {}),
         optimisation=(Optimisation | None, None),
