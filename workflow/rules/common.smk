@@ -42,7 +42,7 @@ ENVIRONMENT = "../envs/cohortreg.yaml"
 PAPER = {key: config.pop(key) for key in ("paper", "preset") if key in config}
 
 try:
-    # What config/config.yaml names runs where nothing else is named.
+    # What config/config.yaml names runs where no file is given; a workflow that has this one as a module may name it too.
     named = config.pop("configfile", None)
     if named and not workflow.overwrite_configfiles:
         config = configuration.merge(configuration.merged(Path(named)), config)

@@ -13,9 +13,7 @@ rule tables:
             "report",
             "seed",
         ),
-        shards=[
-            layout.evaluated_shard(method, shard) for method in METHODS for shard in PAIR_SHARDS
-        ],
+        shards=[layout.evaluated_shard(method, shard) for method in METHODS for shard in PAIR_SHARDS],
         # A removed pair changes the tables. Besides, of rules that share a Slurm job the first must wait for the
         # checkpoint where a later one does: Snakemake 9.27 counts a later one twice, as planned before it and after.
         pairs=layout.pairs,
