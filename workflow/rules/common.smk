@@ -79,6 +79,8 @@ REPEATED = [
 WARNINGS = [*REPEATED, *leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(settings)]
 if workflow.is_main_process and not settings.phantom:
     WARNINGS += missing_files(images, root)
+if images["label"].any() and not settings.structures:
+    WARNINGS.append("images have labels, but structures names none of their values: no Dice is measured.")
 
 images["shard"] = [shard_of(image, shards=settings.shards.images) for image in images["image_id"]]
 IMAGE_SHARDS = sorted(images["shard"].unique())
