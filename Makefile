@@ -7,7 +7,7 @@
 # make test-browser the report in Debian's Chromium, which it installs where it may
 # make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
 # make docs        the documentation as a site in build/docs; a warning is an error
-# make generated   what pages and captions say of measures and figures, from the objects that define them
+# make generated   schemas, pages and captions that are written from the types, measures and figures of the package
 # make lint        formatting and lint, of Python, of the workflow and of the report's scripts
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
@@ -31,7 +31,7 @@ demo: .venv/installed
 baselines: .venv/installed-baselines
 
 comparison: .venv/installed-baselines
-	$(BIN)/snakemake --configfile config/comparison.yaml --cores $(CORES)
+	$(BIN)/snakemake --configfile config/demo.yaml config/comparison.yaml --cores $(CORES)
 	@echo "The report: results/comparison/report/index.html"
 
 # What `make comparison` left.
@@ -71,6 +71,7 @@ docs: .venv/installed-docs
 
 generated: .venv/installed
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/site/reference.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

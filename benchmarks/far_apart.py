@@ -66,7 +66,7 @@ def main() -> None:
     layout = Layout(given.results)
     images = read_table(layout.images, ["image_id", "split"], "`cohortreg cohort`")
     last = images.loc[images["split"] == "train", "image_id"].tolist()[-given.pairs - 1 :][::-1]
-    method = open_row("fit", layout, {}, seed=1, threads=1)
+    method = open_row("fit", layout, seed=1, threads=1)
     random = np.random.default_rng(1)
     rows = []
     for moving_id, fixed_id in pairwise(last):

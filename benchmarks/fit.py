@@ -63,7 +63,7 @@ def main() -> None:
     layout, device = Layout(given.results), Device("cpu", "32-true")
     images = read_table(layout.images, ["image_id", "split"], "`cohortreg cohort`")
     last = images.loc[images["split"] == "train", "image_id"].tolist()[-given.images :][::-1]
-    methods = {name: open_row(name, layout, {}, 1, 1, device) for name in given.method or ["fit", "demons"]}
+    methods = {name: open_row(name, layout, 1, 1, device) for name in given.method or ["fit", "demons"]}
     rows = []
     for moving_id, fixed_id in pairwise(last):
         moving, fixed = read(layout, moving_id), read(layout, fixed_id)

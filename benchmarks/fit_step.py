@@ -32,7 +32,7 @@ from cohortreg.icon.similarities import similarity_to
 from cohortreg.images.io import read_image
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.learning.devices import use_processor
-from cohortreg.methods.fit import LEVELS, SETTINGS, Fit
+from cohortreg.methods.fit import LEVELS, Fit
 from cohortreg.provenance import git_commit, hardware
 
 GRID = (80, 192, 192)
@@ -129,7 +129,7 @@ def of_step(shape: list[int], repetitions: int) -> list[dict]:
     coarse = torch.rand(2, 1, *[size // 4 for size in shape], generator=generator)
     images = torch.nn.functional.interpolate(coarse, size=shape, mode="trilinear")
     before = torch.zeros(2, 3, *shape)
-    similarity = partial(similarity_to, SETTINGS["similarity"]["default"])
+    similarity = partial(similarity_to, Fit.Settings().similarity)
     loss = FieldsLoss(images, LEVELS[0], similarity, Imaged(None, None), before)
     control = torch.randn(loss.start().shape, generator=generator)
     points = sample_points(loss.off_grid, 1, generator, images)
@@ -168,11 +168,10 @@ def of_pair(paths: list[Path], threads: int) -> dict:
     use_processor(threads)
     settings = Settings(list(GRID), "resample", "none", (1, 99))
     pair = [preprocess(read_image(path), None, "right", settings)[0] for path in paths]
-    defaults = {name: setting["default"] for name, setting in SETTINGS.items()}
     small = [replace(image, array=np.ascontiguousarray(image.array[::4, ::4, ::4])) for image in pair]
-    Fit(defaults, 1, threads)(*small)
+    Fit(Fit.Settings(), 1, threads)(*small)
     start, processor = time.perf_counter(), time.process_time()
-    Fit(defaults, 1, threads)(*pair)
+    Fit(Fit.Settings(), 1, threads)(*pair)
     return {
         "part": f"a pair, {threads} threads",
         "voxels": " x ".join(map(str, GRID)),

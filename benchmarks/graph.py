@@ -24,10 +24,8 @@ IMAGES_A_SHARD, PAIRS_A_SHARD = 1000, 2000
 
 def write_project(folder: Path, images: int, pairs: int) -> None:
     """Tables of that many images, half of them to train, and pairs of the others; empty files stand for the images."""
-    (folder / "config").mkdir(parents=True)
-    (folder / "config" / "config.yaml").write_text((REPOSITORY / "config" / "config.yaml").read_text("utf-8"))
     raw = folder / "raw"
-    raw.mkdir()
+    raw.mkdir(parents=True)
     rows = []
     for n in range(images):
         name = f"image-{n:06d}"
@@ -52,7 +50,8 @@ def write_project(folder: Path, images: int, pairs: int) -> None:
         "phantom": None,
         "shards": {"images": -(-images // IMAGES_A_SHARD), "pairs": -(-pairs // PAIRS_A_SHARD)},
     }
-    (folder / "large.yaml").write_text(yaml.safe_dump(overlay))
+    demo = yaml.safe_load((REPOSITORY / "config" / "demo.yaml").read_text("utf-8"))
+    (folder / "large.yaml").write_text(yaml.safe_dump(demo | overlay))
 
 
 def dry_run(folder: Path) -> dict:

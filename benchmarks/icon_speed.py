@@ -94,11 +94,12 @@ def our_registration(stages: list[dict], grid: tuple[int, ...], network: dict = 
     """
     import torch
 
+    from cohortreg.config import read_network, read_steps
     from cohortreg.icon.stages import build_registration
     from cohortreg.icon.steps import DisplacementNetwork
 
     torch.manual_seed(0)
-    registration, before = build_registration(network, stages, grid)
+    registration, before = build_registration(read_network(network), read_steps(stages), grid)
     for step in registration.modules():
         if isinstance(step, DisplacementNetwork):
             for norm in step.network.norm:

@@ -47,25 +47,25 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("tables", type=Path, nargs="+")
     given = parser.parse_args()
-    config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
-    pairs, said = read_rows(given.tables, config["methods"])
-    rows = [row for row in config["methods"] if row in pairs]
+    config = configuration.load(given.configuration)
+    pairs, said = read_rows(given.tables, config.methods)
+    rows = [row for row in config.methods if row in pairs]
     asked = {row: set(zip(pairs[row]["moving"], pairs[row]["fixed"], strict=True)) for row in rows}
     if different := [row for row in rows if asked[row] != asked[rows[0]]]:
         sys.exit(f"{', '.join(different)}: not of the same pairs as {rows[0]}")
-    if missing := [row for row in config["methods"] if row not in pairs]:
+    if missing := [row for row in config.methods if row not in pairs]:
         print(f"left out: {', '.join(missing)}")
-    reference = config["report"]["reference"]
+    reference = config.report.reference
     if reference not in rows:
         reference = rows[-1]
-        print(f"tested against {reference}, since {config['report']['reference']} is left out")
+        print(f"tested against {reference}, since {config.report.reference} is left out")
 
     joined = pd.concat([pairs[row] for row in rows], ignore_index=True)
-    models = config["models"]
+    models = config.models
     similarities = {
-        row: similarity_of(row, models, config["pretrained"], config["method_settings"]) for row in rows
+        row: similarity_of(row, models, config.pretrained, config.method_settings) for row in rows
     }
-    summary = summarise(joined, similarities, reference, config["seed"])
+    summary = summarise(joined, similarities, reference, config.seed)
     for column in ("hardware", "git_commit"):
         summary[column] = [said[row][column] for row in rows]
     given.output.mkdir(exist_ok=True)
@@ -75,7 +75,7 @@ def main() -> None:
     write_text(given.output / "methods.tex", table2.latex(summary, models, reference))
     style.apply()
     figures = {
-        "dice": charts.dice_figure(joined, list(config["structures"])),
+        "dice": charts.dice_figure(joined, list(config.structures)),
         "dice-folds": tradeoffs.dice_against_folds(summary),
         "dice-time": tradeoffs.dice_against_time(summary),
     }

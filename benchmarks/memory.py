@@ -60,11 +60,12 @@ def write_model(folder: Path) -> None:
     """A four-step model of random weights that move voxels by a little."""
     import torch  # seconds to import
 
+    from cohortreg.config import read_network, read_steps
     from cohortreg.icon.stages import build_registration
     from cohortreg.learning import weights
 
     torch.manual_seed(1)
-    registration, _ = build_registration(MODEL["network"], MODEL["stages"], GRID)
+    registration, _ = build_registration(read_network(MODEL["network"]), read_steps(MODEL["stages"]), GRID)
     tensors = {
         name: 1e-3 * torch.randn_like(tensor) if "last.weight" in name else tensor
         for name, tensor in registration.state_dict().items()

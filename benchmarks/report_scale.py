@@ -177,7 +177,7 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir()
     source = Layout(given.results)
-    config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
+    config = configuration.load(given.configuration).plain()
     own = len(read_text_table(source.pairs, ["moving", "fixed"]))
     rows = []
     for wanted in given.pairs or [own]:

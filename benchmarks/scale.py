@@ -19,6 +19,7 @@ import pandas as pd
 import yaml
 
 from cohortreg.cohort.tables import read_images, write_table
+from cohortreg.config import load
 from cohortreg.layout import Layout
 from cohortreg.provenance import git_commit, hardware, software
 
@@ -45,13 +46,16 @@ def configuration() -> dict:
         }
         for steps, downsample in STAGES
     ]
+    demo = load(REPOSITORY / "config" / "demo.yaml").plain()
     network = {"architecture": "unet", "down": [2, 16, 32, 64, 256, 512], "up": [16, 32, 64, 128, 256]}
     return {
         "cohort": "scale",
         "images": "config/images.tsv",
         "pairs": "config/pairs.tsv",
         "phantom": {"grid": [160, 384, 384], "spacing": [0.7, 0.365, 0.365]},
-        "preprocess": {"grid": [80, 192, 192]},
+        "root": demo["root"],
+        "structures": demo["structures"],
+        "preprocess": {"grid": [80, 192, 192], "mirror": "left"},
         "models": {"icon": {"network": network, "stages": stages}},
         "training": {"precision": "bf16-mixed"},
         "methods": METHODS,

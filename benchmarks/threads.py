@@ -26,6 +26,7 @@ STEPS = 20
 TRAINING = f"""
 import os, time
 import torch
+from cohortreg.config import read_network, read_steps
 from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.stages import build_registration
 from cohortreg.learning.devices import use_processor
@@ -34,7 +35,8 @@ from cohortreg.maps.batch import Batch
 use_processor(os.cpu_count())
 torch.manual_seed(0)
 network = {{"architecture": "unet", "down": [2, 16, 32, 64], "up": [16, 32, 64]}}
-registration, before = build_registration(network, [{{"steps": 1, "downsample": 1}}], (24, 24, 24))
+steps = read_steps([{{"steps": 1, "downsample": 1}}])
+registration, before = build_registration(read_network(network), steps, (24, 24, 24))
 objective = StageObjective(registration, before, 1).train()
 optimizer = torch.optim.Adam(objective.parameters(), lr=1e-3)
 images = torch.rand(2, 2, 1, 24, 24, 24)

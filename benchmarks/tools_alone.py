@@ -21,7 +21,7 @@ import SimpleITK as sitk
 from cohortreg import config as configuration
 from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.methods.programs import niftyreg
-from cohortreg.methods.registry import method_class
+from cohortreg.methods.registry import read_settings
 from cohortreg.provenance import git_commit, hardware, software
 
 REPOSITORY = Path(__file__).parents[1]
@@ -85,10 +85,10 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--every", type=int, default=12, help="take every so many pairs")
     given = parser.parse_args()
-    config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
-    root = configuration.expand_root(config["root"])
-    images = read_images(REPOSITORY / config["images"])
-    pairs = read_pairs(REPOSITORY / config["pairs"], images)
+    config = configuration.load(given.configuration)
+    root = configuration.expand_root(config.root)
+    images = read_images(REPOSITORY / config.images)
+    pairs = read_pairs(REPOSITORY / config.pairs, images)
     images = images.set_index("image_id")
     pairs = pairs.drop_duplicates(["moving", "fixed"]).iloc[:: given.every]
     files = {
@@ -97,8 +97,7 @@ def main() -> None:
     rows = pd.read_csv(given.tables / "pairs.csv").set_index(["method", "moving", "fixed"])["dice_mean"]
     found = []
     for method in (SYN, *NIFTYREG):
-        settings = {key: each["default"] for key, each in method_class(method).settings.items()}
-        settings |= config["method_settings"].get(method, {})
+        settings = read_settings(method, config.method_settings.get(method, {}), method).whole()
         similarity = [*NIFTYREG.get(method, []), *([str(settings["sigma"])] if "sigma" in settings else [])]
         for moving, fixed in pairs[["moving", "fixed"]].itertuples(index=False):
             with TemporaryDirectory() as name:
@@ -106,7 +105,7 @@ def main() -> None:
                     warped = syn(files[moving], files[fixed], settings, Path(name))
                 else:
                     warped = nifty_reg(files[moving], files[fixed], settings, similarity, Path(name))
-                alone = dice(warped, files[fixed][1], config["structures"])
+                alone = dice(warped, files[fixed][1], config.structures)
             found.append([method, moving, fixed, round(alone, 6), rows[method, moving, fixed]])
             print(*found[-1], flush=True)
     table = pd.DataFrame(found, columns=["method", "moving", "fixed", "dice_alone", "dice_row"])

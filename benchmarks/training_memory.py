@@ -21,6 +21,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.flop_counter import FlopCounterMode
 
 from cohortreg import config as configuration
+from cohortreg.config import Configuration, Model
 from cohortreg.icon import losses
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.maps.batch import Batch
@@ -41,7 +42,7 @@ def to_fake(module: nn.Module, mode: FakeTensorMode) -> None:
                 part._buffers[name] = mode.from_tensor(tensor)
 
 
-def step(model: dict, grid: list[int], pairs: int, precision: str, recompute: bool) -> tuple[float, float]:
+def step(model: Model, grid: list[int], pairs: int, precision: str, recompute: bool) -> tuple[float, float]:
     """Peak GiB of the second training step on that many pairs, and its 10^12 operations."""
     registration, before = Icon.build(model, grid)
     objective = Icon.objective(registration, before, model).train()
@@ -73,14 +74,14 @@ def step(model: dict, grid: list[int], pairs: int, precision: str, recompute: bo
     return peak / 2**30, flops.get_total_flops() / 1e12
 
 
-def rows_of(model: dict, config: dict) -> list[dict]:
+def rows_of(model: Model, config: Configuration) -> list[dict]:
     """A row for each stage, precision, and whether activations are computed again."""
-    grid, training = config["preprocess"]["grid"], config["training"]
+    grid, training = config.preprocess.grid, config.training
     rows = []
-    for number in range(1, 1 + len(model["stages"])):
-        part = model | {"stages": model["stages"][:number]}
-        batch = part["stages"][-1]["batch_size"]
-        share = batch // (training["devices"] * training["nodes"] * training["accumulate"])
+    for number in range(1, 1 + len(model.stages)):
+        part = model.up_to(number)
+        batch = part.stages[-1].batch_size
+        share = batch // (training.devices * training.nodes * training.accumulate)
         for precision, recompute in [("bf16-mixed", False), ("32-true", False), ("bf16-mixed", True)]:
             one, two = (step(part, grid, pairs, precision, recompute) for pairs in (1, 2))
             row = {"stage": number, "precision": precision, "recompute": recompute}
@@ -99,13 +100,13 @@ def main() -> None:
     parser.add_argument("--model", default="icon")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
-    config = configuration.load(REPOSITORY / "config" / "config.yaml", given.configuration)
+    config = configuration.load(given.configuration)
     # Which points are drawn changes no shape, and fake tensors have no values to draw by.
     losses.sample_points = lambda shape, stride, generator, like: torch.rand(
         1, len(shape), *[-(-size // stride) for size in shape]
     )
     facts = {"torch": software()["torch"], "git_commit": git_commit()}
-    rows = [row | facts for row in rows_of(config["models"][given.model], config)]
+    rows = [row | facts for row in rows_of(config.models[given.model], config)]
     with given.output.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()

@@ -25,7 +25,6 @@ from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.registry import open_row
 
 PAIRS, SEED = 10, 5
-DEFAULTS = Path(__file__).parents[1] / "config" / "config.yaml"
 
 
 def draw(images: pd.DataFrame, random: np.random.Generator) -> list[tuple[str, str]]:
@@ -55,15 +54,15 @@ def measure(layout: Layout, method, moving: str, fixed: str, structures: dict) -
 def main(results: str, config: str, output: str, *methods: str) -> None:
     torch.set_num_threads(1)
     layout, random = Layout(results), np.random.default_rng(SEED)
-    settings = configuration.load(DEFAULTS, Path(config))
+    settings = configuration.load(Path(config))
     images = read_images(layout.images)
-    device = Device("cpu", settings["training"]["precision"])
-    opened = {name: open_row(name, layout, {}, settings["seed"], 1, device) for name in methods}
+    device = Device("cpu", settings.training.precision)
+    opened = {name: open_row(name, layout, settings.seed, 1, device) for name in methods}
     rows = []
     for split in ("train", "test"):
         for moving, fixed in draw(images[images["split"] == split], random):
             for name, method in opened.items():
-                measured = measure(layout, method, moving, fixed, settings["structures"])
+                measured = measure(layout, method, moving, fixed, settings.structures)
                 rows.append([split, name, moving, fixed, *measured])
     columns = ["split", "method", "moving", "fixed", "dice_mean", "similarity"]
     table = pd.DataFrame(rows, columns=columns)

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from cohortreg.cohort.tables import write_table
+from cohortreg.config import Configuration
 from cohortreg.digests import digest
 from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 from cohortreg.files import write_json
@@ -23,20 +24,26 @@ IDS = ("a", "b", EVIL)
 PAIRS = (("a", "b"), ("b", EVIL), (EVIL, "a"))
 STAGE = {
     "steps": 2, "downsample": 2, "training_steps": 3, "batch_size": 2,
-    "learning_rate": 5e-4, "weight": 70, "weight_increment": 0.1, "fold_threshold": 5,
+    "learning_rate": 5e-4, "schedule": "cosine", "stride": 1, "window": 2,
+    "weight": 70, "weight_increment": 0.1, "fold_threshold": 5,
 }  # fmt: skip
 
 
-def configuration(labels: bool = True, models: bool = True) -> dict:
+def configuration(labels: bool = True, models: bool = True) -> Configuration:
     stages = [STAGE, STAGE | {"steps": 1, "downsample": 1}]
+    network = {"architecture": "unet", "down": [2, 4, 8], "up": [4, 4]}
     methods = ["identity", "affine", *(["icon-2step", "icon-3step"] if models else [])]
-    return {
+    given = {
         "cohort": "tiny",
+        "images": "images.tsv",
+        "pairs": "pairs.tsv",
+        "root": "raw",
+        "preprocess": {"grid": [10, 12, 8]},
         "methods": methods,
-        "models": {"icon": {"similarity": "mse", "stages": stages}} if models else {},
+        "models": {"icon": {"network": network, "similarity": "mse", "stages": stages}} if models else {},
         "structures": {"core": [1], "outer_rim": [2]} if labels else {},
-        "report": {"reference": "affine", "published": None, "note": None, "pages": 100},
     }
+    return Configuration.read(given)
 
 
 def make_results(
@@ -46,7 +53,7 @@ def make_results(
     failures: dict[str, list[str]] | None = None,
     sets: Sequence[str] = ("", "", ""),
     shape: Sequence[int] = SHAPE,
-) -> tuple[Layout, dict]:
+) -> tuple[Layout, Configuration]:
     """Write the results of a cohort of three images and three pairs below `root`.
 
     failures: method -> for each of the pairs why it failed, empty where it did not. sets: of the pairs. shape: of the
@@ -65,7 +72,7 @@ def make_results(
         if labels:
             write_image(layout.label(image_id), Image(label, affine))
     grid = Grid(shape, affine)
-    for strength, method in enumerate(config["methods"]):
+    for strength, method in enumerate(config.methods):
         for moving, fixed in PAIRS:
             for path in (layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)):
                 displacement = torch.from_numpy(rng.normal(0, 0.03 * strength, (1, len(shape), *shape)))
@@ -78,14 +85,14 @@ def make_results(
         layout.registered_shard(method, 0).parent.mkdir(parents=True)
         table.to_csv(layout.registered_shard(method, 0), index=False)
         evaluate_shard(
-            layout, method, 0, registered_pairs(layout, method, 0), config["structures"], lambda: None
+            layout, method, 0, registered_pairs(layout, method, 0), config.structures, lambda: None
         )
     _write_cohort(layout)
     _write_training(layout, config)
-    similarities = dict.fromkeys(config["methods"], "") | {"affine": "MI"}
+    similarities = dict.fromkeys(config.methods, "") | {"affine": "MI"}
     pairs = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(set=sets)
     write_table(layout.pairs, pairs)
-    write_tables(layout, config["methods"], config["models"], similarities, 1, reference="affine", seed=1)
+    write_tables(layout, config.methods, config.models, similarities, 1, reference="affine", seed=1)
     return layout, config
 
 
@@ -111,13 +118,13 @@ def write_training_set(layout: Layout, *image_ids: str) -> str:
     return name
 
 
-def _write_training(layout: Layout, config: dict) -> None:
+def _write_training(layout: Layout, config: Configuration) -> None:
     columns = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
     training_set = write_training_set(layout, "another")
-    for model, settings in config["models"].items():
+    for model, settings in config.models.items():
         write_json(layout.model_training(model), {"training_set": training_set})
-        for stage in range(1, len(settings["stages"]) + 1):
-            stages = settings["stages"][:stage]
+        for stage in range(1, len(settings.stages) + 1):
+            stages = settings.plain()["stages"][:stage]
             card = {
                 "model": model, "stage": stage, "steps": sum(one["steps"] for one in stages), "stages": stages,
                 "similarity": "mse", "grid": SHAPE, "images": 3, "seed": 1, "final_weight": 71.5,

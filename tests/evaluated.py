@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pandas as pd
+import typed
 from cohorts import write_training_set
 
 from cohortreg.cohort.shards import shard_of
@@ -11,7 +12,7 @@ from cohortreg.evaluation.csv_files import write_table
 from cohortreg.files import write_json
 from cohortreg.layout import Layout
 
-MODELS = {"icon": {"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]}}
+MODELS = {"icon": typed.model({"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]})}
 SIMILARITIES = {"identity": "", "icon-2step": "MSE"}
 METHODS = ["identity", "icon-2step"]
 SHARDS = 7

@@ -22,6 +22,7 @@ from data import Cohort, read
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cohortreg.config import IconModel, IconStage, Stage, read_network, read_steps
 from cohortreg.icon.losses import REGULARITIES, icon_loss, inverse_consistency, sample_points, within
 from cohortreg.icon.networks import UNet
 from cohortreg.icon.similarities import SIMILARITIES, similarity_to
@@ -154,7 +155,9 @@ def _golden_networks(bench: Bench) -> Iterator[dict]:
         tensors = _golden(bench, name)
         grid = tensors["image_A"].shape[2:]
         network = (
-            build_network(settings, grid) if settings else UNet(dim, SMALL_UNET["down"], SMALL_UNET["up"])
+            build_network(read_network(settings), grid)
+            if settings
+            else UNet(dim, SMALL_UNET["down"], SMALL_UNET["up"])
         )
         found = _load(network, tensors).to(bench.device)(tensors["image_A"], tensors["image_B"])
         yield _row(name, (found - tensors["displacement"]).abs().max().item(), MAP_TOLERANCE)
@@ -167,9 +170,9 @@ def _golden_registrations(bench: Bench) -> Iterator[dict]:
             tensors = _golden(bench, name)
             a, b = tensors["image_A"], tensors["image_B"]
             grid = a.shape[2:]
-            registration = _load(build_registration(SMALL_UNET, GOLDEN_STAGES, grid)[0], tensors).to(
-                bench.device
-            )
+            registration = _load(
+                build_registration(read_network(SMALL_UNET), read_steps(GOLDEN_STAGES), grid)[0], tensors
+            ).to(bench.device)
             for key, phi in (("phi_AB", registration(a, b)), ("phi_BA", registration(b, a))):
                 found = (phi.on_grid(grid) - tensors[key]).abs().max().item()
                 yield _row(f"{name} {key}", found, MAP_TOLERANCE)
@@ -297,9 +300,14 @@ def objective(architecture: str, stage: dict, grid: tuple[int, ...], seed: int) 
         "regularity": "icon",
         "noise": 0,
     }
-    model["stages"] = [stage]
+    model = IconModel.read(model | {"stages": [stage]})
     torch.manual_seed(seed)
     return Icon.objective(*Icon.build(model, grid), model)
+
+
+def trained_by(stage: dict) -> Stage:
+    """A stage as training takes it."""
+    return IconStage.read(stage)
 
 
 def weights_of(module: nn.Module) -> Tensor:
@@ -313,7 +321,7 @@ def short_training(bench: Bench, architecture: str, precision: str) -> dict:
     fabric = make_fabric(bench.device.type, precision)
     trained = objective(architecture, stage, images.grid, bench.seed)
     losses = [_loss(fabric.to_device(trained), images, stage)]
-    train(trained, images, stage, bench.seed, fabric, _fresh(bench), stage["training_steps"])
+    train(trained, images, trained_by(stage), bench.seed, fabric, _fresh(bench), stage["training_steps"])
     losses.append(_loss(trained, images, stage))
     used = str(fabric.strategy.precision.precision)
     return {
@@ -353,7 +361,7 @@ def resumed(bench: Bench, architecture: str) -> dict:
             fabric = make_fabric(bench.device.type, "32-true")
             steps = iter(range(1, half + 1))
             stop = (lambda steps=steps: next(steps) == half) if go < goes - 1 else (lambda: False)
-            train(module, images, stage, bench.seed, fabric, folder, half, stop=stop)
+            train(module, images, trained_by(stage), bench.seed, fabric, folder, half, stop=stop)
         return weights_of(module)
 
     once, again, twice = trained(1), trained(1), trained(2)
@@ -370,7 +378,15 @@ def together(bench: Bench) -> dict:
     """How far weights are apart that two processes on this device trained together, and one alone."""
     images, stage = _images(bench), _stage(bench)
     module = objective("dual_stream", stage, images.grid, bench.seed)
-    train(module, images, stage, bench.seed, make_fabric(bench.device.type, "32-true"), _fresh(bench), 100)
+    train(
+        module,
+        images,
+        trained_by(stage),
+        bench.seed,
+        make_fabric(bench.device.type, "32-true"),
+        _fresh(bench),
+        100,
+    )
     alone = weights_of(module)
     given = {"folder": str(bench.work / "a"), "stage": stage, "seed": bench.seed, "device": bench.device.type}
     given["parent"] = os.getpid()
@@ -427,7 +443,7 @@ def _one_of_two(given: dict) -> None:
     folder = Path(given["folder"])
     images = TrainingImages(folder / "images.npy", folder / "images.json", fabric.device)
     module = objective("dual_stream", given["stage"], images.grid, given["seed"])
-    train(module, images, given["stage"], given["seed"], fabric, Path(given["output"]), 100)
+    train(module, images, trained_by(given["stage"]), given["seed"], fabric, Path(given["output"]), 100)
     if fabric.is_global_zero:
         torch.save(weights_of(module), folder / "together.pt")
 

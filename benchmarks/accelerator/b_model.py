@@ -23,6 +23,7 @@ from bench import Bench, Measurement, allocated, counted, forget, memory, rates,
 from icon_speed import FOUR_STEPS, NETWORK, images, import_peer, our_registration, their_registration
 from torch import nn
 
+from cohortreg.config import read_steps
 from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.icon.stages import full_resolution
@@ -140,7 +141,7 @@ def our_work(bench: Bench, work: Work) -> Callable[[], object]:
             if isinstance(step, DisplacementNetwork):
                 step.network.compile(backend="inductor" if bench.cuda else "eager")
     if not work.stage:
-        registration = for_registration(full_resolution(registration, stages), fabric)
+        registration = for_registration(full_resolution(registration, read_steps(stages)), fabric)
         return torch.inference_mode()(lambda: registration(moving, fixed).on_grid(grid))
     objective = StageObjective(registration, before, stages[-1]["downsample"])
     if work.again:

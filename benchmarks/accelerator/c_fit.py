@@ -20,7 +20,7 @@ from cohortreg.icon.similarities import similarity_to
 from cohortreg.learning.devices import Device
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
-from cohortreg.methods.fit import SETTINGS, Fit, levels
+from cohortreg.methods.fit import Fit, levels
 
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
@@ -42,10 +42,8 @@ def _cohort(bench: Bench, name: str) -> Cohort:
     return cohort.coarser(2 if name == "hippocampi" else 8) if bench.small else cohort
 
 
-def _settings(bench: Bench) -> dict:
-    return {name: rule["default"] for name, rule in SETTINGS.items()} | (
-        {"steps": 0.1} if bench.small else {}
-    )
+def _settings(bench: Bench) -> Fit.Settings:
+    return Fit.Settings(steps=0.1) if bench.small else Fit.Settings()
 
 
 def _labels(cohort: Cohort, rows: Sequence[int], device: torch.device) -> Tensor:
@@ -98,8 +96,8 @@ def together(bench: Bench, name: str, count: int) -> dict:
     rows = np.concatenate(pairs.T)
     images = torch.from_numpy(cohort.images[rows]).to(bench.device).float()[:, None]
     seen = torch.from_numpy(cohort.fields_of_view[rows]).to(bench.device).mT
-    similarity = partial(similarity_to, SETTINGS["similarity"]["default"])
-    chosen = levels(cohort.grid, 1, 1, _settings(bench)["steps"])
+    similarity = partial(similarity_to, Fit.Settings().similarity)
+    chosen = levels(cohort.grid, 1, 1, _settings(bench).steps)
     seconds = []
     for _ in range(2):  # the first one warms up
         synchronise(bench.device)

@@ -23,6 +23,7 @@ from data import Cohort, read, settings
 from torch import nn
 
 from cohortreg.cohort.sidecars import write_sidecar
+from cohortreg.config import IconModel
 from cohortreg.files import whole
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.grid import Grid
@@ -44,10 +45,10 @@ GOAL = 1.2
 class InMemory(Trained):
     """A registration as a method, without the folder that its card and weights would lie in."""
 
-    def __init__(self, registration: nn.Module, model: dict, grid: tuple[int, ...], device: Device):
+    def __init__(self, registration: nn.Module, model: IconModel, grid: tuple[int, ...], device: Device):
         self.card, self.grid, self.device = model, grid, device
         self.axes, self.optimisation = None, None
-        self.version, self.similarity = "measured", model["similarity"]
+        self.version, self.similarity = "measured", model.similarity
         self.prepared = Icon.ready(registration, model, device)
 
 
@@ -56,13 +57,13 @@ def measurements(bench: Bench) -> Iterator[Measurement]:
         yield Measurement(name, partial(job, bench, name), 20)
 
 
-def model_of(bench: Bench, name: str) -> dict:
+def model_of(bench: Bench, name: str) -> IconModel:
     """The icon model of a cohort's configuration; small, a network that is quick on a processor."""
     model = copy.deepcopy(settings(bench.packed, COHORTS[name][0])["models"]["icon"])
-    return model | {"network": SMALL_NETWORK} if bench.small else model
+    return IconModel.read(model | ({"network": SMALL_NETWORK} if bench.small else {}))
 
 
-def moving_registration(model: dict, grid: tuple[int, ...], seed: int) -> nn.Module:
+def moving_registration(model: IconModel, grid: tuple[int, ...], seed: int) -> nn.Module:
     """A registration with random weights under which voxels move by a little."""
     torch.manual_seed(seed)
     registration, _ = Icon.build(model, grid)

@@ -31,6 +31,7 @@ from cohortreg.learning.fabric import make_fabric
 from cohortreg.paper.cells import run_cell
 from cohortreg.paper.data import pack_dataset
 from cohortreg.paper.plan import SPLITS, Cell, table1_cells
+from cohortreg.paper.settings import Preset
 
 DATASET = "triangles_circles"
 #: Cells that are trained at a time: few enough that some are done before a machine has to be given back.
@@ -48,7 +49,7 @@ def measurements(bench: Bench) -> Iterator[Measurement]:
     yield Measurement("cells", partial(cells, bench), 20, watched=False)
 
 
-def preset(bench: Bench) -> dict:
+def preset(bench: Bench) -> Preset:
     """The preset's settings; small, of seconds."""
     found = copy.deepcopy(settings(bench.packed, "table1"))
     if bench.small:
@@ -62,7 +63,7 @@ def preset(bench: Bench) -> dict:
         for name, network in found["networks"].items():
             network |= {k: v for k, v in NETWORKS[name].items() if k != "architecture"}
             network |= {"training_steps": 2, "batch_size": 2}
-    return found
+    return Preset.read(found)
 
 
 def cells(bench: Bench) -> dict:
@@ -73,7 +74,7 @@ def cells(bench: Bench) -> dict:
         pack_dataset(layout, DATASET, chosen, Path(), bench.seed, lambda: None)
     rows = copy.deepcopy(bench.results.measurements.get("cells", {}).get("cells", []))
     done = {(row["network"], row["lambda"]) for row in rows}
-    waiting = [c for c in table1_cells({DATASET: chosen["table1"][DATASET]}, chosen["weights"])]
+    waiting = [c for c in table1_cells({DATASET: getattr(chosen.table1, DATASET)}, chosen.weights)]
     waiting = [cell for cell in waiting if (cell.network, cell.weight) not in done]
     waiting.sort(key=lambda cell: ORDER.index(cell.network))
     started, turn = time.perf_counter(), Lock()
@@ -111,11 +112,11 @@ def _how_far(layout: PaperLayout, cell: Cell) -> dict:
     return {"network": cell.network, "lambda": cell.weight, **json.loads(path.read_text("utf-8"))}
 
 
-def _in_process(bench: Bench, layout: PaperLayout, chosen: dict, cell: Cell) -> dict | None:
+def _in_process(bench: Bench, layout: PaperLayout, chosen: Preset, cell: Cell) -> dict | None:
     """What a process measured of a cell; None where the time ended before it. Raises RuntimeError where it fails."""
     if bench.clock.left() < ENDING:
         return None
-    given = {"root": str(layout.root), "cell": list(cell), "settings": chosen, "seed": bench.seed}
+    given = {"root": str(layout.root), "cell": list(cell), "settings": chosen.plain(), "seed": bench.seed}
     command = [
         sys.executable,
         __file__,
@@ -141,7 +142,8 @@ def _one_cell(given: dict) -> None:
 
     end_with_parent(given["parent"])
     use_processor(1)
-    fabric = make_fabric(given["device"], given["settings"]["precision"])
+    chosen = Preset.read(given["settings"])
+    fabric = make_fabric(given["device"], chosen.precision)
     layout, cell = PaperLayout(Path(given["root"])), Cell(*given["cell"])
     first: list[tuple[int, float]] = []
 
@@ -152,7 +154,7 @@ def _one_cell(given: dict) -> None:
             rate = (state.step - first[0][0]) / (time.perf_counter() - first[0][1])
             write_json(_progress(layout, cell), {"step": state.step, "steps_per_second": rate})
 
-    run_cell(layout, cell, given["settings"], given["seed"], fabric, note)
+    run_cell(layout, cell, chosen, given["seed"], fabric, note)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,12 @@ from cohortreg.images.preprocess import Settings, preprocess, read_labelled
 from cohortreg.provenance import git_commit
 
 #: What GPU machines lack, at the versions of constraints.txt, and the authors' package.
-BROUGHT = ("lightning-fabric", "lightning-utilities", "nibabel", "monai")
+BROUGHT = (
+    *("lightning-fabric", "lightning-utilities", "nibabel", "monai"),
+    *("pydantic", "annotated-types", "typing-inspection"),
+)
+#: Of these what is compiled, for Linux on x86-64.
+COMPILED = ("pydantic_core",)
 PEER = "icon_registration==1.1.9"
 #: What they have, of which the rehearsal's environment has what is here. PyYAML comes with Lightning.
 THERE = (
@@ -84,23 +89,37 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _wheels(folder: Path) -> None:
-    """Download the wheels that are not there yet, of plain Python, for the GPU machine's version of it."""
+    """Download the wheels that are not there yet.
+
+    Compiled ones for the GPU machine's version of Python, and for this one's, with which it is rehearsed.
+    """
     versions = dict(
         line.split("==")
         for line in (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
         if "==" in line
     )
-    wanted = [*(f"{name}=={versions[name]}" for name in BROUGHT), PEER]
-    missing = [
-        each for each in wanted if not list(folder.glob(f"{each.replace('-', '_').replace('==', '-')}-*.whl"))
+    plain = [*(f"{name}=={versions[name]}" for name in BROUGHT), PEER]
+    compiled = [f"{name}=={versions[name]}" for name in COMPILED]
+    pythons = sorted({PYTHON, "{}.{}".format(*sys.version_info)})
+    wanted = [(each, "") for each in plain] + [
+        (each, "cp" + python.replace(".", "")) for each in compiled for python in pythons
     ]
-    if not missing:
+    if all(_wheel_of(folder, *each) for each in wanted):
         return
     shutil.rmtree(folder, ignore_errors=True)
-    # For any platform, or there is none: `run` unpacks them, which is all that plain Python needs.
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    pip += ["--python-version", PYTHON, "--platform", "any", "--dest", str(folder)]
-    subprocess.run([*pip, *wanted], check=True)
+    pip += ["--dest", str(folder)]
+    # For any platform, or there is none: `run` unpacks them, which is all that plain Python needs.
+    subprocess.run([*pip, "--python-version", PYTHON, "--platform", "any", *plain], check=True)
+    for python in pythons:
+        options = ["--python-version", python, "--implementation", "cp", "--platform", "manylinux2014_x86_64"]
+        subprocess.run([*pip, *options, *compiled], check=True)
+
+
+def _wheel_of(folder: Path, wanted: str, built_for: str) -> bool:
+    """Whether a wheel of such as "name==1.0" is there, built for a Python, such as cp312."""
+    name = wanted.replace("-", "_").replace("==", "-")
+    return any(built_for in path.name for path in folder.glob(f"{name}-*.whl"))
 
 
 def _data(folder: Path) -> None:
@@ -120,14 +139,12 @@ def _data(folder: Path) -> None:
 
 
 def _configuration(*names: str) -> dict:
-    return config.load(
-        REPOSITORY / "config" / "config.yaml", *(REPOSITORY / "config" / f"{n}.yaml" for n in names)
-    )
+    return config.load(*(REPOSITORY / "config" / f"{name}.yaml" for name in names)).plain()
 
 
 def _settings(path: Path) -> None:
-    """What parts need of the configurations, as JSON, since GPU machines need not read YAML against a schema."""
-    paper = config.load(REPOSITORY / "config" / "config.yaml", REPOSITORY / "config" / "paper.yaml")
+    """What parts need of the configurations, as JSON, since GPU machines need not read YAML."""
+    paper = config.merged(REPOSITORY / "config" / "paper.yaml")
     kept = ("models", "training", "preprocess", "structures", "seed")
     found = {
         "hippocampus": _configuration("hippocampus"),

@@ -13,6 +13,7 @@ from bench import Bench
 from records import OutOfTime
 from torch import nn
 
+from cohortreg.config import IconModel, Training
 from cohortreg.digests import digest
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.icon.stages import full_resolution
@@ -87,7 +88,7 @@ class _Stage:
         self.bench, self.plan, self.stages, self.folder = bench, plan, stages, folder
         self.number, self.curve, self.seconds, self.measure = len(stages), curve, seconds, measure
         self.weights = folder / f"stage-{self.number}.safetensors"
-        self.model, self.begun = plan.model | {"stages": stages}, False
+        self.model, self.begun = IconModel.read(plan.model).up_to(self.number), False
         #: Seconds that measuring took at most; so many are kept for it.
         self.longest = 0.0
 
@@ -104,12 +105,12 @@ class _Stage:
     def train(
         self, images: TrainingImages, validation: TrainingImages | None, elapsed: Callable[[], float]
     ) -> None:
-        stage, training, seed = self.stages[-1], self.plan.training, self.bench.seed
+        stage, training, seed = self.model.stages[-1], Training.read(self.plan.training), self.bench.seed
         objective = self.build(images.grid)
-        if training.get("recompute_activations"):
+        if training.recompute_activations:
             recompute_activations(objective)
-        fabric = make_fabric(self.bench.device.type, precision_on(self.bench.device, training["precision"]))
-        steps = stage["training_steps"]
+        fabric = make_fabric(self.bench.device.type, precision_on(self.bench.device, training.precision))
+        steps = stage.training_steps
         marks = moments(steps, self.plan.points)
         measured = validation and Validation(
             validation, seed, max(steps // self.plan.points, 1), self.plan.keep
@@ -125,8 +126,8 @@ class _Stage:
                 self._measure(objective, fabric, state, elapsed())
 
         state = train(
-            objective, images, stage, seed + self.number, fabric, folder, training["checkpoint_every"], progress,
-            lambda: self.bench.clock.left() < self.longest, training.get("accumulate", 1), measured,
+            objective, images, stage, seed + self.number, fabric, folder, training.checkpoint_every, progress,
+            lambda: self.bench.clock.left() < self.longest, training.accumulate, measured,
         )  # fmt: skip
         if state.step < steps:
             raise OutOfTime
@@ -142,7 +143,7 @@ class _Stage:
         """Add a row to the curve, and write it. kept: of the weights that the stage ends with."""
         started = time.perf_counter()
         objective.eval()
-        registration = full_resolution(objective.registration, self.stages)
+        registration = full_resolution(objective.registration, self.model.stages)
         with torch.no_grad(), fabric.autocast():
             found = self.measure(registration)
         objective.train()

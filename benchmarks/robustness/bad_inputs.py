@@ -47,6 +47,7 @@ from isolated import Came, command, isolated
 from runs import REPOSITORY, configure, difference, new_cohort, results
 
 from cohortreg import config as configuration
+from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.images.grid import Grid
@@ -299,7 +300,7 @@ def _same(one: list, other: list) -> bool:
 
 
 def whole_config(folder: Path) -> dict:
-    return configuration.load(folder / "config" / "config.yaml", folder / "tiny.yaml")
+    return configuration.load(folder / "tiny.yaml").plain()
 
 
 def chain(
@@ -481,7 +482,7 @@ def _valid(config: Mapping, changed: object, name: str) -> bool:
     if "methods" in changed:
         parts["methods"] = changed["methods"]
     try:
-        configuration.validate(dict(config) | parts)
+        Configuration.read(dict(config) | parts)
     except Exception:
         return False
     return True
@@ -561,28 +562,28 @@ def _make_again(layout: Layout, damaged: Path, random: random.Random) -> str:
 
 # Configurations
 
+#: Files that are given together.
+CONFIGURATIONS = (
+    *(("demo",), ("demo", "comparison"), ("hippocampus",), ("oai",), ("oai-anatomy",)),
+    ("oai", "oai-anatomy-full"),
+)
+
 
 def configurations(material: Material, random: random.Random) -> tuple[str, Verdict]:
     """A whole configuration in which one to three things are changed, or its YAML damaged."""
-    overlays = [
-        path
-        for path in sorted((REPOSITORY / "config").glob("*.yaml"))
-        if path.stem not in ("config", "paper")
-    ]
-    overlay = random.choice([None, *overlays])
-    files = [REPOSITORY / "config" / "config.yaml", *([overlay] if overlay else [])]
-    name = overlay.name if overlay else "config.yaml"
+    files = [REPOSITORY / "config" / f"{name}.yaml" for name in random.choice(CONFIGURATIONS)]
+    name = files[-1].name
     if random.random() < 0.15:
         kind = random.choice(damage.BYTES)
         path = material.clear() / name
         path.write_bytes(kind(files[-1].read_bytes(), random))
         task, what, whole = (
-            partial(configuration.load, *files[:1], path),
+            partial(configuration.load, *files[:-1], path),
             kind.__name__,
             configuration.load(*files),
         )
     else:
-        config, changes = configuration.load(*files), []
+        config, changes = configuration.load(*files).plain(), []
         for _ in range(random.choice([1, 1, 1, 2, 3])):
             config, change = damage.changed(config, random)
             changes.append(change)
@@ -596,24 +597,24 @@ def configurations(material: Material, random: random.Random) -> tuple[str, Verd
     return f"{name}: {what}", (("fine", "") if same else ("as it says", "still a valid configuration"))
 
 
-def _validated(config: object) -> dict:
+def _validated(config: object) -> Configuration:
     """As the workflow does it, of what YAML can say."""
-    return configuration.validate(yaml.safe_load(yaml.safe_dump(config, allow_unicode=True)))
+    return Configuration.read(yaml.safe_load(yaml.safe_dump(config, allow_unicode=True)))
 
 
-def _built(config: dict) -> str:
+def _built(config: Configuration) -> str:
     """Check the methods, ask what every job's start asks, and build every network; returns why one cannot be."""
     registry.check(config)
     registry.missing(config)
-    configuration.expand_root(config["root"])
-    json.dumps(config)
-    grid = config["preprocess"]["grid"]
-    for row, (name, stage) in configuration.trained_methods(config["models"]).items():
-        model = config["models"][name]
-        method = registry.method_of(model)
-        if row not in config["methods"] or registry.LEARNED[method].missing({}):
+    configuration.expand_root(config.root)
+    json.dumps(config.plain())
+    grid = config.preprocess.grid
+    for row, (name, stage) in configuration.trained_methods(config.models).items():
+        model = config.models[name]
+        method = model.method
+        if row not in config.methods or registry.LEARNED[method].missing({}):
             continue
-        given = model | {"stages": model["stages"][:stage]}
+        given = model.up_to(stage)
         try:
             # VoxelMorph's own package copies tensors while it builds its network.
             with contextlib.nullcontext() if method == "voxelmorph" else torch.device("meta"):

@@ -1,35 +1,68 @@
-"""References that are written from the package itself: every configuration key, and the command line."""
+"""References that are written from the package itself: every configuration key, settings of methods, the command line.
+
+As a program it writes those that are kept in the repository: `make references`.
+"""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer.main
 import yaml
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.fields import FieldInfo
 
-from cohortreg import config as configuration
 from cohortreg.cli import app, commands  # noqa: F401  (registers every command)
+from cohortreg.config import AvsmSettings, Configuration, VoxelMorphSettings
+from cohortreg.methods.registry import PAIRWISE, method_class
+from cohortreg.paper.settings import Experiments
+from cohortreg.settings import Settings, keys, sections
 
-CONFIG = Path(__file__).parents[2] / "config"
-ENTRY = "[]"
-NAMED_BY_USER = "{name}"
+REPOSITORY = Path(__file__).parents[2]
+SCHEMAS = REPOSITORY / "src" / "cohortreg" / "schemas"
 #: The heading of keys that have none below them.
 ALONE = "Single keys"
+#: Below this, keys are in the table of docs/methods.md.
+OF_METHODS = "models.{name}.settings."
+#: Bounds in pydantic's words, and in the standard's.
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def configuration_keys() -> str:
     """A table of the keys that have none below them, and one for each of the others."""
-    defaults = yaml.safe_load((CONFIG / "paper.yaml").read_text("utf-8"))
-    defaults |= yaml.safe_load((CONFIG / "config.yaml").read_text("utf-8"))
-    schema, tables = configuration.schema(), {ALONE: []}
-    paths = [path for _, path in configuration.key_paths(schema)]
-    groups = {path.split(".")[0] for path in paths if "." in path}
-    for path in paths:
-        node, key = resolved(schema, path), path.split(".")[0]
-        cells = [f"`{path}`", values(node), default(defaults, path), _cell(node["description"])]
-        tables.setdefault(key if key in groups else ALONE, []).append(f"| {' | '.join(cells)} |")
+    tables: dict[str, list[str]] = {ALONE: []}
+    for kind in (Configuration, Experiments):
+        found = fields(kind)
+        groups = {path.partition(".")[0] for path in found if "." in path}
+        for path, alike in found.items():
+            key = path.partition(".")[0]
+            values = " or ".join(dict.fromkeys(words for field in alike for words in _values_of(field)))
+            cells = [f"`{path}`", values, default(kind, path, alike[0]), _cell(alike[0].description)]
+            tables.setdefault(key if key in groups else ALONE, []).append(f"| {' | '.join(cells)} |")
     head = ["| key | values | default | what |", "| --- | --- | --- | --- |"]
     return "\n\n".join(f"## {key}\n\n{_of_names(head + rows)}" for key, rows in tables.items())
+
+
+def fields(kind: type[Settings]) -> dict[str, list[FieldInfo]]:
+    """The fields at each path of a section; several where kinds of one section have the key."""
+    found: dict[str, list[FieldInfo]] = {}
+    for path, field in keys(kind):
+        if not path.startswith(OF_METHODS):
+            found.setdefault(path, []).append(field)
+    return found
+
+
+def standard(node: Any) -> Any:
+    """A JSON schema of pydantic's in the standard's words, without the titles that it makes of names."""
+    if isinstance(node, list):
+        return [standard(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    named = {BOUNDS.get(key, key): standard(value) for key, value in node.items()}
+    return {key: value for key, value in named.items() if key != "title" or isinstance(value, dict)}
 
 
 def _of_names(rows: list[str]) -> str:
@@ -37,63 +70,104 @@ def _of_names(rows: list[str]) -> str:
     return "\n".join(['<div class="names">', "", *rows, "", "</div>"])
 
 
-def resolved(schema: Mapping, path: str) -> Mapping:
-    """The schema's node at a dotted path as `configuration.key_paths` gives it, with what it refers to."""
-    node = schema
-    for part in path.replace(ENTRY, f".{ENTRY}").split("."):
-        node = {ENTRY: node.get("items"), NAMED_BY_USER: node.get("additionalProperties")}.get(part) or node[
-            "properties"
-        ][part]
-    return _whole(node, schema["$defs"])
+def _values_of(field: FieldInfo) -> Iterator[str]:
+    kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    is_section = isinstance(kind, type) and issubclass(kind, Settings)
+    config = None if is_section else ConfigDict(regex_engine="python-re")
+    schema = standard(TypeAdapter(kind, config=config).json_schema())
+    yield from values(schema, schema.get("$defs", {}))
 
 
-def _whole(node: object, definitions: Mapping) -> object:
-    """A node with the definitions that it and its parts refer to in their place."""
-    if isinstance(node, list):
-        return [_whole(part, definitions) for part in node]
-    if not isinstance(node, Mapping):
-        return node
-    referred = definitions[node["$ref"].split("/")[-1]] if "$ref" in node else {}
-    return {key: _whole(part, definitions) for key, part in {**referred, **node}.items()}
-
-
-def values(node: Mapping) -> str:
-    """In words, what a schema's node, without references, allows."""
-    if "anyOf" in node and "type" not in node:
-        return " or ".join(values(part) for part in node["anyOf"])
-    if "enum" in node:
-        return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in node["enum"])
-    kinds = node.get("type", "object")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    names = {"object": "mapping", "array": "list", "string": "text", "boolean": "true or false"}
-    said = " or ".join(names.get(kind, kind) for kind in kinds)
+def values(node: dict, definitions: dict) -> Iterator[str]:
+    """In words, what a node of a JSON schema allows."""
+    node = definitions.get(node.get("$ref", "").rpartition("/")[2], {}) | node
+    if parts := node.get("anyOf") or node.get("oneOf"):
+        for part in parts:
+            yield from values(part, definitions)
+        return
+    if "enum" in node or "const" in node:
+        yield ", ".join(
+            f"`{json.dumps(value).strip(chr(34))}`" for value in node.get("enum", [node.get("const")])
+        )
+        return
+    names = {
+        "object": "mapping",
+        "array": "list",
+        "string": "text",
+        "boolean": "true or false",
+        "null": "`null`",
+    }
+    said = names.get(node.get("type", "object"), node.get("type"))
     items = node.get("items", {})
-    if "array" in kinds and ("enum" in items or items.get("type", "object") != "object"):
-        said = f"list of {values(items)}"
+    if node.get("type") == "array" and ("enum" in items or items.get("type", "object") != "object"):
+        said = f"list of {next(values(items, definitions))}"
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
-    said += "".join(f", {sign} {node[key]}" for key, sign in bounds.items() if key in node)
+    said += "".join(f", {sign} {node[key]:g}" for key, sign in bounds.items() if key in node)
     least, most = node.get("minItems"), node.get("maxItems")
     if most is not None:
         said += f", {most} of them" if least == most else f", {least} to {most} of them"
-    return said
+    yield said
 
 
-def default(defaults: object, path: str) -> str:
-    """The default at a path: of config.yaml, or of paper.yaml; of a list's entries, or of names, that of the first."""
-    value = defaults
-    for part in path.replace(ENTRY, f".{ENTRY}").split("."):
-        if part == ENTRY:
-            value = value[0] if value else None
-        elif part == NAMED_BY_USER:
-            value = next(iter(value.values()), None)
-        elif not isinstance(value, Mapping) or part not in value:
-            return ""
-        else:
-            value = value[part]
-    mapping = value if isinstance(value, list) and value else [value]
-    if any(isinstance(entry, Mapping) and entry for entry in mapping):
-        return ""
-    return f"`{_cell(json.dumps(value))}`"
+def default(kind: type[Settings], path: str, field: FieldInfo) -> str:
+    """The default of a key; nothing for a section, and for a key whose description says what holds without it."""
+    if field.is_required():
+        return "required"
+    value = field.default
+    written = isinstance(value, bool | int | float | str | list | dict) or value is None
+    section = next(
+        (part for part in _sections_of(kind, path) if path.rpartition(".")[2] in part.model_fields), None
+    )
+    sparse = section is not None and path.rpartition(".")[2] in section.sparse
+    return f"`{_cell(json.dumps(value))}`" if written and not sparse else ""
+
+
+def _sections_of(kind: type[Settings], path: str) -> Iterator[type[Settings]]:
+    """The sections that have the key at a path."""
+    parent = path.rpartition(".")[0]
+    if not parent:
+        yield kind
+        return
+    for known, field in keys(kind):
+        if parent.startswith(known):
+            yield from (part for end, part in sections(field.annotation) if known + end == parent)
+
+
+def every_key() -> str:
+    """Rows of key and description."""
+    found = [
+        (path, alike[0]) for kind in (Configuration, Experiments) for path, alike in fields(kind).items()
+    ]
+    rows = [f"| `{path}` | {_cell(field.description)} |" for path, field in found]
+    return "\n".join(["| key | what |", "| --- | --- |", *rows])
+
+
+def method_settings() -> str:
+    """A row for each setting of a method; methods whose setting is the same share one."""
+    kinds = {name: method_class(name).Settings for name in PAIRWISE}
+    kinds |= {"voxelmorph": VoxelMorphSettings, "avsm": AvsmSettings}
+    rows: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        for key, field in kind.model_fields.items():
+            shown = re.sub(r"\d+\.\d{5,}", lambda found: f"{float(found[0]):.4g}", json.dumps(field.default))
+            rows.setdefault(f"| `{key}` | `{shown}` | {_cell(field.description)} |", []).append(name)
+    head = ["| method | setting | default | what |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *(f"| {', '.join(names)} {row}" for row, names in rows.items())])
+
+
+def schema(kind: type[Settings]) -> str:
+    """The JSON schema of a configuration, as YAML."""
+    whole = {"$schema": DIALECT} | standard(kind.model_json_schema())
+    if kind is Configuration:
+        named = {name: standard(method_class(name).Settings.model_json_schema()) for name in PAIRWISE}
+        own = whole["properties"]["method_settings"]
+        own |= {"properties": named, "additionalProperties": False}
+    head = (
+        "# Written from the package by `make references`; an editor can check a configuration against it.\n"
+    )
+    return head + yaml.safe_dump(
+        whole, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
 
 
 def command_line() -> str:
@@ -150,5 +224,26 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-#: What `<!-- generated: NAME -->` becomes.
+#: What `<!-- generated: NAME -->` becomes in the built documentation.
 REFERENCES = {"configuration keys": configuration_keys, "command line": command_line}
+#: What stands between `<!-- written: NAME -->` and `<!-- end -->` in the repository.
+WRITTEN = {"every key": every_key, "settings of methods": method_settings}
+PAGES = (REPOSITORY / "config" / "README.md", REPOSITORY / "docs" / "methods.md")
+BETWEEN = re.compile(r"(<!-- written: (.+?) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def references() -> dict[Path, str]:
+    """What each file of the repository has to hold that is written from the package."""
+    found = {
+        SCHEMAS / "config.schema.yaml": schema(Configuration),
+        SCHEMAS / "paper.schema.yaml": schema(Experiments),
+    }
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        found[page] = BETWEEN.sub(lambda part: f"{part[1]}\n{WRITTEN[part[2]]()}\n{part[3]}", text)
+    return found
+
+
+if __name__ == "__main__":
+    for path, text in references().items():
+        path.write_text(text, "utf-8")

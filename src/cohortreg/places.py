@@ -1,12 +1,12 @@
 """Where raw images are, and where the workflow may write: nothing that a user brought may lie there."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.config import expand_root
+from cohortreg.config import Configuration, expand_root
 from cohortreg.errors import UserError
 from cohortreg.files import read_kept
 from cohortreg.layout import Layout, Results
@@ -17,7 +17,7 @@ RESOURCES = Path("resources")
 OURS = ("settings/*/*/settings.json", "provenance/*.json", "cohort.json", "logs/preprocess/*", "logs/check/*")
 
 
-def check_places(config: Mapping, images: pd.DataFrame, root: Path, layout: Layout) -> None:
+def check_places(config: Configuration, images: pd.DataFrame, root: Path, layout: Layout) -> None:
     """Raise UserError where the workflow would write over what a user brought, whatever the configuration says.
 
     config: the validated configuration. images: the cohort's table. root: the folder that its paths start from.
@@ -30,26 +30,24 @@ def check_places(config: Mapping, images: pd.DataFrame, root: Path, layout: Layo
                 f"configuration: {key}: {path} lies in {layout.root}, which the workflow writes; move it elsewhere."
             )
     made = set(map(os.path.realpath, (layout.report.manifest, layout.report.index)))
-    if config["ratings"] and os.path.realpath(config["ratings"]) in made:
-        raise UserError(
-            f"configuration: ratings: {config['ratings']} is a file of the report; name its qc.tsv."
-        )
-    if config["phantom"]:
+    if config.ratings and os.path.realpath(config.ratings) in made:
+        raise UserError(f"configuration: ratings: {config.ratings} is a file of the report; name its qc.tsv.")
+    if config.phantom:
         _check_made(config, root)
     else:
         _refuse_raw_in_results(images, root, layout)
 
 
-def _inputs(config: Mapping) -> Iterator[tuple[str, Path]]:
+def _inputs(config: Configuration) -> Iterator[tuple[str, Path]]:
     """Keys of the configuration that name a file or a folder to read, and what they name."""
     for key in ("images", "pairs", "ratings"):
-        if config[key]:
-            yield key, Path(config[key])
-    yield "root", expand_root(config["root"])
-    if config["report"]["published"]:
-        yield "report.published", Path(config["report"]["published"])
-    if config["phantom"] and "labels" in config["phantom"]:
-        yield "phantom.labels", expand_root(config["phantom"]["labels"])
+        if path := getattr(config, key):
+            yield key, Path(path)
+    yield "root", expand_root(config.root)
+    if config.report.published:
+        yield "report.published", Path(config.report.published)
+    if config.phantom and config.phantom.labels:
+        yield "phantom.labels", expand_root(config.phantom.labels)
 
 
 def _below(path: Path, folder: Path) -> bool:
@@ -72,12 +70,12 @@ def refuse_results_of_others(layout: Results) -> None:
             )
 
 
-def _check_made(config: Mapping, root: Path) -> None:
+def _check_made(config: Configuration, root: Path) -> None:
     """Images are made below `resources/` alone, by no link out of it."""
     if not _below(root, RESOURCES) or _below(RESOURCES, root):
         raise UserError(
             f"configuration: phantom: images are made in a folder below {RESOURCES}/ alone, and root is "
-            f"{config['root']}; where images are real, set `phantom: null`."
+            f"{config.root}; where images are real, set `phantom: null`."
         )
 
 

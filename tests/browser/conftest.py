@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from cohortreg.config import Configuration
 from cohortreg.evaluation.csv_files import write_table
 from cohortreg.evaluation.sets import gather_sets
 from cohortreg.evaluation.tables import summarise, summarise_sets
@@ -206,9 +207,10 @@ def make_report(
         for name in FIGURES:
             style.save(style.message(name), layout, name)
     structures = {"core": [1], "outer_rim": [2]}
-    report = {"reference": methods[0], "published": None, "note": None, "pages": 0}
-    config = {"cohort": "made-up", "methods": list(methods), "models": {}, "structures": structures}
-    write_report(read_comparison(layout, config | {"report": report}))
+    config = {"cohort": "made-up", "methods": list(methods), "structures": structures}
+    config |= {"images": "i.tsv", "pairs": "p.tsv", "root": "raw", "preprocess": {"grid": [8, 8, 8]}}
+    report = {"reference": methods[0], "pages": 0}
+    write_report(read_comparison(layout, Configuration.read(config | {"report": report})))
     return layout
 
 

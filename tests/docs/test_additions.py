@@ -27,10 +27,12 @@ from cohortreg.icon.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration
 from cohortreg.maps.batch import Batch
 
-model = config.load(*sys.argv[1:])["models"]["icon"]
-stages = [{"steps": 1, "downsample": 1}]
-registration, _ = build_registration(model["network"], stages, [12, 12, 12])
-similarity = SIMILARITIES[model["similarity"]](2.0)
+demo, overlay = map(config.merged, sys.argv[1:])
+del demo["models"]["icon"]["network"]
+model = config.Configuration.read(config.merge(demo, overlay)).models["icon"]
+stages = [config.IconCardStage(steps=1, downsample=1)]
+registration, _ = build_registration(model.network, stages, [12, 12, 12])
+similarity = SIMILARITIES[model.similarity](2.0)
 objective = StageObjective(registration, None, 1, similarity)
 images = torch.rand(4, 1, 12, 12, 12, generator=torch.Generator().manual_seed(1))
 views = torch.tensor([[[0, 0, 0], [12, 12, 12]]] * 2)
@@ -85,13 +87,14 @@ def insert(path, block: Block, at: str, after: bool = False) -> None:
     path.write_text(text[:place] + block.text + between + text[place:])
 
 
-def allow(package, block: Block) -> None:
-    """The schema's list of names, as the page has it: what is longer than before takes its place."""
-    path = package / "schemas" / "config.schema.yaml"
-    before = block.text.strip().rsplit(",", 1)[0] + "]"
-    text = path.read_text("utf-8")
-    assert text.count(before) == 1, before
-    path.write_text(text.replace(before, block.text.strip()))
+def lengthen(package, block: Block) -> None:
+    """A line of names of the configuration, as the page has it: what is longer by one name takes its place."""
+    path = package / "config.py"
+    text, name = path.read_text("utf-8"), block.text.partition(" = ")[0]
+    (before,) = re.findall(rf"^{name} = .*\n", text, flags=re.MULTILINE)
+    names = [set(re.findall(r"\w+", part)) for part in (before, block.text)]
+    assert names[0] < names[1] and len(names[1] - names[0]) == 1
+    path.write_text(text.replace(before, block.text))
 
 
 def tried(package, configuration: Block) -> str:
@@ -122,22 +125,22 @@ def reported(package) -> Layout:
 
 
 def test_a_similarity(package):
-    function, line, schema, configuration = part("## A similarity", "## A network")
+    function, line, names, configuration = part("## A similarity", "## A network")
     path = package / "icon" / "similarities.py"
     insert(path, line, "SIMILARITIES: ", after=True)
     insert(path, function, "#: Each name of the configuration")
-    allow(package, schema)
+    lengthen(package, names)
     # Two independent images of values drawn evenly from 0 to 1 are a third apart on average; both directions.
     assert float(tried(package, configuration).split()[1]) == pytest.approx(2 / 3, abs=0.03)
 
 
 def test_a_network(package):
-    network, line, keys, schema, configuration = part("## A network", "## A method")
+    network, line, keys, names, configuration = part("## A network", "## A method")
     path = package / "icon" / "networks.py"
     insert(path, line, "ARCHITECTURES: ", after=True)
     insert(path, network, "#: Each name of the configuration")
-    insert(package / "config.py", keys, "NETWORK_KEYS = ", after=True)
-    allow(package, schema)
+    insert(package / "config.py", keys, "Networks = ")
+    lengthen(package, names)
     assert tried(package, configuration).startswith("Dilated ")
 
 

@@ -5,8 +5,15 @@ import re
 import sys
 
 import pytest
+import yaml
+from configurations import CONFIGURATIONS, cohort_of
+from jsonschema import Draft202012Validator
 from pages import PAGES
 from projects import REPOSITORY
+
+from cohortreg.config import Configuration
+from cohortreg.paper.settings import Experiments
+from cohortreg.settings import keys as keys_of
 
 sys.path.insert(0, str(REPOSITORY / "docs" / "site"))
 
@@ -63,20 +70,41 @@ def test_a_name_that_is_not_there_is_found_out():
 def test_the_reference_of_the_configuration_has_every_key_with_its_default():
     table = reference.configuration_keys()
     assert "| `shards.pairs` | integer, ≥ 1 | `1` |" in table
-    assert "| `models.{name}.stages[].downsample` | `1`, `2`, `4`, `8` | `2` |" in table
-    assert "| `preprocess.grid` | list of integer, ≥ 4, 2 to 3 of them | `[24, 48, 48]` |" in table
-    assert "| `retrain` | `scratch`, `last`, `null` | `null` |" in table
+    assert "| `models.{name}.stages[].downsample` | `1`, `2`, `4`, `8` | required |" in table
+    assert "| `models.{name}.network.bottleneck` | integer, ≥ 1 or `null` |  |" in table
+    assert "| `preprocess.grid` | list of integer, ≥ 4, 2 to 3 of them | required |" in table
+    assert "| `preprocess.percentiles` | list of number, ≥ 0, ≤ 100, 2 of them | `[1, 99]` |" in table
+    assert "| `retrain` | `scratch`, `last` or `null` | `null` |" in table
     readme = (REPOSITORY / "config" / "README.md").read_text("utf-8")
     keys = [re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE) for text in (table, readme)]
     assert set(keys[0]) == set(keys[1])
 
 
+def test_what_is_written_from_the_package_is_current():
+    """`make references` writes it."""
+    for path, text in reference.references().items():
+        assert path.read_text("utf-8") == text, path
+
+
+@pytest.mark.parametrize("kind", [Configuration, Experiments])
+def test_every_key_has_a_description(kind):
+    assert all(field.description for _, field in keys_of(kind))
+
+
+@pytest.mark.parametrize("names", CONFIGURATIONS, ids="+".join)
+def test_the_schema_takes_every_configuration_of_the_repository(names):
+    """As an editor checks them."""
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
+    assert not list(Draft202012Validator(schema).iter_errors(cohort_of(names)))
+
+
 def test_values_of_a_schema_in_words():
     rating = {"enum": ["good", "bad"]}
     either = {"anyOf": [rating, {"type": "array", "items": rating}, {"type": "null"}]}
-    assert reference.values(either) == "`good`, `bad` or list of `good`, `bad` or null"
-    assert reference.values({"type": ["string", "null"]}) == "text or null"
-    assert reference.values({"type": "number", "exclusiveMinimum": 0, "maximum": 1}) == "number, > 0, ≤ 1"
+    assert list(reference.values(either, {})) == ["`good`, `bad`", "list of `good`, `bad`", "`null`"]
+    assert list(reference.values({"$ref": "#/$defs/rating"}, {"rating": rating})) == ["`good`, `bad`"]
+    number = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+    assert list(reference.values(number, {})) == ["number, > 0, ≤ 1"]
 
 
 def test_the_reference_of_the_command_line_has_every_command_with_its_options():

@@ -38,8 +38,8 @@ def demo(cluster, tmp_path) -> Project:
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
     pairs = tmp_path / "config" / "demo" / "pairs.tsv"
     pairs.write_text("".join(pairs.read_text().splitlines(keepends=True)[:5]))
-    models = yaml.safe_load((tmp_path / "config" / "config.yaml").read_text())["models"]
-    for stage in models["icon"]["stages"]:
+    whole = yaml.safe_load((tmp_path / "config" / "demo.yaml").read_text()) | {"cohort": "tiny"}
+    for stage in whole["models"]["icon"]["stages"]:
         stage["training_steps"] = 4
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"cohort": "tiny", "models": models}))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(whole))
     return Project(tmp_path, PROFILE, forked=False)

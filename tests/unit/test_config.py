@@ -1,23 +1,29 @@
 """The configuration: what is refused, in which words, and that schema, defaults and README say the same."""
 
-import copy
+import json
 from pathlib import Path
 
 import pytest
+import typed
 import yaml
+from configurations import CONFIG, CONFIGURATIONS, cohort_of
 
-from cohortreg import config as configuration
+from cohortreg.config import Configuration, expand_root, load, merge, repeated_keys, trained_methods
 from cohortreg.errors import UserError
 
-CONFIG = Path(__file__).parents[2] / "config"
-NAMED = ("models", "structures", "paper.presets", "method_settings")
-FREE = ("method_settings.{name}", "models.{name}.settings")
+SMALLEST = {
+    "cohort": "c",
+    "images": "i.tsv",
+    "pairs": "p.tsv",
+    "root": "raw",
+    "preprocess": {"grid": [8, 8, 8]},
+}
 
 
 @pytest.fixture
 def demo() -> dict:
-    """A copy of the demo's configuration that a test may spoil."""
-    return copy.deepcopy(configuration.load(CONFIG / "config.yaml"))
+    """Every value of the demo's configuration, which a test may spoil."""
+    return Configuration.read(cohort_of(("demo",))).plain()
 
 
 def put(config: dict, path: str, value: object) -> None:
@@ -80,81 +86,94 @@ def put(config: dict, path: str, value: object) -> None:
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
         ("structures", {"mean": [1]}, "structures: 'mean' does not match"),
         ("structures", {"union": [1]}, "structures: 'union' does not match"),
-        ("structures", {}, "structures: {} should be non-empty"),
         ("report.reference", "icon-7step", "report.reference: 'icon-7step' is not among methods"),
         ("cohort", "../demo", "cohort: '../demo' does not match"),
-        ("exclude_rated", "awful", "exclude_rated: 'awful' is not valid"),
+        ("exclude_rated", "awful", "exclude_rated: 'awful' is not one of ['good', 'doubtful', 'bad']"),
         ("exclude_rated", "bad", "exclude_rated: needs ratings, the path of a report's qc.tsv"),
+        ("exclude_rated", ["bad", "awful"], "exclude_rated[1]: 'awful' is not one of"),
         ("shards.pairs", 0, "shards.pairs: 0 is less than the minimum of 1"),
+        ("methods", ["affine", "affine"], "methods: ['affine', 'affine'] has non-unique elements"),
+        ("models.icon", 3, "models.icon: 3 is not of type 'object'"),
+        ("models.icon.network.architecture", "cnn", "models.icon.network.architecture: 'cnn' is not one of ['unet',"),
+        ("models.icon.network", {"down": [1, 2], "up": [2]}, "models.icon.network.architecture: missing"),
+        ("models.icon.stages.0.weight_rise", 0.5, "stages[0].weight_from: missing, but weight_rise needs it"),
+        ("models.icon.noise", {"a": 1}, "models.icon.noise: {'a': 1} is not of type 'number'"),
+        ("phantom", {"grid": [8, 8, 8]}, "phantom: needs grid and spacing, or labels"),
+        ("training.accumulate", 3, "models.icon.stages[0].batch_size: 4 pairs cannot be divided into 3 equal parts"),
     ],
 )  # fmt: skip
 def test_wrong_value_ends_in_one_sentence_that_says_where(demo, path, value, words):
     put(demo, path, value)
     with pytest.raises(UserError) as caught:
-        configuration.validate(demo)
+        Configuration.read(demo)
     sentence = str(caught.value)
     assert words in sentence
     assert "\n" not in sentence
 
 
 def test_missing_key_is_named(demo):
-    del demo["threads"]["train"]
-    with pytest.raises(UserError, match=r"threads\.train: missing"):
-        configuration.validate(demo)
+    del demo["preprocess"]["grid"]
+    with pytest.raises(UserError, match=r"preprocess\.grid: missing, and it has no default; see"):
+        Configuration.read(demo)
 
 
 def test_misspelt_key_is_named_before_the_one_it_leaves_missing(demo):
-    demo["threads"]["trian"] = demo["threads"].pop("train")
-    with pytest.raises(UserError, match=r"threads\.trian: unknown key; did you mean train\?"):
-        configuration.validate(demo)
+    demo["preprocess"]["gird"] = demo["preprocess"].pop("grid")
+    with pytest.raises(UserError, match=r"preprocess\.gird: unknown key; did you mean grid\?"):
+        Configuration.read(demo)
 
 
 def test_file_that_is_not_yaml_is_named(tmp_path):
     broken = tmp_path / "broken.yaml"
     broken.write_text("cohort: [")
     with pytest.raises(UserError, match=r"broken\.yaml: cannot be read as YAML") as caught:
-        configuration.load(CONFIG / "config.yaml", broken)
+        load(CONFIG / "demo.yaml", broken)
     assert "\n" not in str(caught.value)
 
 
-def test_overlay_merges_and_its_structures_and_settings_replace_the_demos(demo):
-    demo["method_settings"] = {"demons": {"iterations": [1]}, "syn": {}}
-    overlay = {"preprocess": {"fit": "pad"}, "structures": {"anterior": [1]}, "methods": ["affine"]}
-    overlay["method_settings"] = {"demons": {}}
-    merged = configuration.merge(demo, overlay)
-    assert merged["method_settings"] == {"demons": {}}
-    assert merged["preprocess"] == demo["preprocess"] | {"fit": "pad"}
-    assert merged["structures"] == {"anterior": [1]}
-    assert merged["methods"] == ["affine"]
-    assert configuration.merge(merged, overlay) == merged
-    assert "femoral_cartilage" in demo["structures"]
+def test_a_configuration_has_nothing_of_another():
+    """Nothing of the demo's knees in a cohort that names what it must, and nothing to train."""
+    plain = Configuration.read(SMALLEST)
+    assert (plain.structures, plain.models, plain.phantom, plain.preprocess.mirror) == ({}, {}, None, "none")
+    assert plain.methods == ["identity", "affine", "fit"]
+    stages = {"icon": [2, 1], "other": [1]}
+    given = {"icon": {"stages": []}, "other": {"stages": []}}
+    for name, steps in stages.items():
+        given[name]["stages"] = [typed.model({"stages": [{"steps": n}]}).plain()["stages"][0] for n in steps]
+    trained = Configuration.read(SMALLEST | {"models": given})
+    assert trained.methods == ["identity", "affine", "fit", "icon-3step", "other-1step"]
+    assert trained.models["icon"].network.architecture == "dual_stream"
+    assert trained.models["icon"].similarity == "squared_lncc"
 
 
-def test_a_network_of_another_architecture_has_no_keys_of_the_demos(demo):
-    other = {"architecture": "conv_only", "channels": 4, "layers": 3}
-    merged = configuration.merge(demo, {"models": {"icon": {"network": other}}})
-    assert configuration.validate(merged)["models"]["icon"]["network"] == other
-    # As Snakemake leaves it, which has merged the files before.
-    mixed = copy.deepcopy(demo)
-    mixed["models"]["icon"]["network"] = demo["models"]["icon"]["network"] | other
-    assert configuration.merge(mixed, {"models": {"icon": {"network": other}}}) == merged
-    wider = {"architecture": "dual_stream", "up": [8, 8]}
-    merged = configuration.merge(demo, {"models": {"icon": {"network": wider}}})
-    assert merged["models"]["icon"]["network"] == demo["models"]["icon"]["network"] | wider
+def test_what_runs_where_nothing_is_named_is_the_demo():
+    (named,) = yaml.safe_load((CONFIG / "config.yaml").read_text("utf-8")).values()
+    assert load(CONFIG.parent / named).cohort == "demo"
 
 
-@pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_configuration_of_the_repository_is_valid(overlay):
-    assert configuration.load(CONFIG / "config.yaml", overlay)["cohort"]
+def test_later_files_go_over_earlier_ones():
+    merged = merge({"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"c": [2]}, "d": {"e": None}})
+    assert merged == {"a": {"b": 1, "c": [2]}, "d": {"e": None}}
 
 
-@pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_training_takes_the_accelerator_that_is_there(overlay):
+@pytest.mark.parametrize("names", CONFIGURATIONS, ids="+".join)
+def test_what_is_written_of_a_configuration_is_read_as_the_same(names):
+    """Jobs get it so, and what they are asked for must not change from one version to the next."""
+    given = cohort_of(names)
+    read = Configuration.read(given)
+    assert Configuration.read(read.plain()) == read
+    assert json.dumps(read.plain()) == json.dumps(Configuration.read(read.plain()).plain())
+    for model, written in read.plain()["models"].items():
+        sparse = type(read.models[model]).sparse
+        assert set(written) - set(given["models"][model]) <= {"network", "similarity", "regularity", "noise"}
+        assert not set(sparse) & (set(written) - set(given["models"][model]))
+
+
+@pytest.mark.parametrize("names", CONFIGURATIONS, ids="+".join)
+def test_a_training_takes_the_accelerator_that_is_there(names):
     """See `learning.devices` for what `auto` takes."""
-    loaded = configuration.load(CONFIG / "config.yaml", overlay)
-    presets = loaded.get("paper", {}).get("presets", {}).values()
-    assert {loaded["training"]["precision"], *(preset["precision"] for preset in presets)} == {"auto"}
-    assert loaded["training"]["accelerator"] == "auto"
+    training = Configuration.read(cohort_of(names)).training
+    assert training.precision == training.accelerator == "auto"
 
 
 def test_trained_methods_count_the_steps_of_the_stages():
@@ -166,83 +185,45 @@ def test_trained_methods_count_the_steps_of_the_stages():
         "lncc-1step": ("lncc", 1),
         "lncc-4step": ("lncc", 2),
     }
-    found = configuration.trained_methods({"icon": {"stages": stages}, "lncc": {"stages": stages[1:]}})
-    assert found == plain | {f"{row}-fit": stage for row, stage in plain.items()}
+    models = {"icon": typed.model({"stages": stages}), "lncc": typed.model({"stages": stages[1:]})}
+    assert trained_methods(models) == plain | {f"{row}-fit": stage for row, stage in plain.items()}
 
 
 def test_the_networks_of_the_last_stage_alone_are_optimised_for_each_pair():
-    model = {"stages": [{"steps": 2}, {"steps": 1}], "optimisation": {"steps": 5, "learning_rate": 1e-3}}
-    found = configuration.trained_methods({"icon": model})
+    optimisation = {"steps": 5, "learning_rate": 1e-3}
+    model = typed.model({"stages": [{"steps": 2}, {"steps": 1}], "optimisation": optimisation})
+    found = trained_methods({"icon": model})
     assert {row: stage for row, stage in found.items() if row.endswith("-io")} == {
         "icon-3step-io": ("icon", 2)
     }
 
 
+def test_a_stage_follows_from_no_later_one_and_not_from_the_optimisation():
+    optimisation = {"steps": 5, "learning_rate": 1e-3}
+    model = typed.model({"stages": [{"steps": 2}, {"steps": 1}], "optimisation": optimisation})
+    assert model.up_to(1).plain() == typed.model({"stages": [{"steps": 2}]}).plain()
+    assert "optimisation" in model.plain()
+
+
 def test_root_of_data_outside_the_repository(monkeypatch):
     monkeypatch.setenv("COHORTREG_DATA", "/data")
-    assert configuration.expand_root("$COHORTREG_DATA/hippocampus") == Path("/data/hippocampus")
+    assert expand_root("$COHORTREG_DATA/hippocampus") == Path("/data/hippocampus")
     monkeypatch.delenv("COHORTREG_DATA")
-    assert configuration.expand_root("$COHORTREG_DATA/hippocampus") == Path("../shared/data/hippocampus")
-    assert configuration.expand_root("resources/demo") == Path("resources/demo")
-
-
-def schema_node(path: str) -> dict:
-    """The schema's node at a dotted path as `key_paths` gives it."""
-    node = configuration.schema()
-    for part in path.replace("[]", ".[]").split("."):
-        node = {"[]": node.get("items"), "{name}": node.get("additionalProperties")}.get(part) or node[
-            "properties"
-        ][part]
-    return node
-
-
-def default_paths(value: object, path: str = "", named: bool = False) -> set[str]:
-    """The dotted paths of the keys of config.yaml, in the form of `key_paths`."""
-    if isinstance(value, list):
-        return set().union(*(default_paths(entry, f"{path}[]") for entry in value))
-    if not isinstance(value, dict):
-        return set()
-    paths = set()
-    for key, child in value.items():
-        here = f"{path}.{'{name}' if named else key}".removeprefix(".")
-        # What is inside is the method's own, see docs/methods.md.
-        child = {} if here in FREE else child
-        paths |= (set() if named else {here}) | default_paths(child, here, here in NAMED)
-    return paths
-
-
-def is_required(path: str) -> bool:
-    """Whether a key must be there: it and all that it is a part of. Others have no default."""
-    parent, _, key = path.rpartition(".")
-    if not parent:
-        return True
-    name = parent.removesuffix(".{name}")
-    needed = key == "{name}" or key in schema_node(parent).get("required", [])
-    return needed and is_required(name.removesuffix("[]"))
-
-
-def test_every_key_has_a_description_a_default_and_a_row_in_the_readme():
-    known = {path for _, path in configuration.key_paths(configuration.schema())}
-    files = [yaml.safe_load((CONFIG / name).read_text("utf-8")) for name in ("config.yaml", "paper.yaml")]
-    defaults = set().union(*map(default_paths, files))
-    assert defaults <= known
-    required = {path for path in known if is_required(path)}
-    assert required - defaults == set()
-    readme = (CONFIG / "README.md").read_text("utf-8").splitlines()
-    rows = {line for line in readme if line.startswith("| `")}
-    assert rows == {f"| `{path}` | {schema_node(path)['description']} |" for path in known}
+    assert expand_root("$COHORTREG_DATA/hippocampus") == Path("../shared/data/hippocampus")
+    assert expand_root("resources/demo") == Path("resources/demo")
 
 
 @pytest.mark.parametrize(
     ("architecture", "missing"), [("mlp", "hidden"), ("conv_only", "channels"), ("enc_dec", None)]
 )
 def test_an_architecture_needs_its_own_keys(demo, architecture, missing):
-    demo["models"]["icon"]["network"] = {"architecture": architecture, "down": [2, 4, 8], "up": [4, 4]}
+    demo["models"]["icon"]["network"] = {"architecture": architecture}
     if missing is None:
-        configuration.validate(demo)
+        demo["models"]["icon"]["network"] |= {"down": [2, 4, 8], "up": [4, 4]}
+        Configuration.read(demo)
         return
     with pytest.raises(UserError, match=rf"models.icon.network.{missing}: missing; {architecture} needs"):
-        configuration.validate(demo)
+        Configuration.read(demo)
 
 
 def as_text(value: object) -> object:
@@ -254,19 +235,15 @@ def as_text(value: object) -> object:
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
-@pytest.mark.parametrize(
-    "name", ["config.yaml", "hippocampus.yaml", "comparison.yaml", "oai.yaml", "paper.yaml"]
-)
-def test_configuration_that_was_given_as_text_is_the_same(name):
-    given = configuration.load(CONFIG / "config.yaml", CONFIG / name)
-    text = as_text(given)
-    text["method_settings"] = given["method_settings"]  # whose schema the methods know
-    for model in text["models"]:
-        if "settings" in text["models"][model]:
-            text["models"][model]["settings"] = given["models"][model]["settings"]
-    read = configuration.validate(text)
+@pytest.mark.parametrize("names", CONFIGURATIONS, ids="+".join)
+def test_configuration_that_was_given_as_text_is_the_same(names):
+    given = Configuration.read(cohort_of(names))
+    text = as_text(given.plain())
+    text["method_settings"] = given.method_settings  # whose types the methods know
+    read = Configuration.read(text)
     assert read == given
-    assert repr(read["models"]) == repr(given["models"])  # whole numbers are whole
+    assert read.models["icon"].stages[0].steps == given.models["icon"].stages[0].steps
+    assert {type(stage.steps) for model in read.models.values() for stage in model.stages} == {int}
 
 
 @pytest.mark.parametrize(
@@ -287,22 +264,17 @@ def test_configuration_that_was_given_as_text_is_the_same(name):
 )
 def test_what_is_given_as_text_is_read_as_what_is_asked_for(demo, path, text, number):
     put(demo, path, text)
-    read = configuration.validate(demo)
+    read = Configuration.read(demo).plain()
     for part in path.split("."):
         read = read[int(part) if part.isdigit() else part]
     assert read == number and type(read) is type(number)
-
-
-def test_a_method_s_settings_may_be_text():
-    schema = {"steps": {"type": "integer", "default": 1, "description": "steps"}}
-    assert configuration.complete(schema, {"steps": "3"}, "here") == {"steps": 3}
 
 
 @pytest.mark.parametrize("text", ["[1]", "text", "[" * 5000, "a: \x00"])
 def test_a_file_without_keys_ends_in_one_sentence(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UserError, match=r"configuration .*c.yaml: "):
-        configuration.load(CONFIG / "config.yaml", tmp_path / "c.yaml")
+        load(CONFIG / "demo.yaml", tmp_path / "c.yaml")
 
 
 @pytest.mark.parametrize(
@@ -317,11 +289,17 @@ def test_a_key_that_is_there_twice_is_said(tmp_path, text, sentence):
     """Of the two, YAML takes the last, without a word."""
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    (said,) = configuration.repeated_keys(path)
+    (said,) = repeated_keys(path)
     assert sentence in said
 
 
 def test_a_key_of_an_alias_is_there_once(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("a: &a {steps: 1}\nb: [*a, {<<: *a, steps: 2}]\n")
-    assert configuration.repeated_keys(path) == configuration.repeated_keys(tmp_path / "nowhere.yaml") == []
+    assert repeated_keys(path) == repeated_keys(tmp_path / "nowhere.yaml") == []
+
+
+def test_a_key_without_a_description_of_its_own_that_is_not_text(demo):
+    demo["method_settings"] = {None: {}}
+    with pytest.raises(UserError, match=r"method_settings: the key None is not text; put it in quotes"):
+        Configuration.read(demo)

@@ -1,4 +1,4 @@
-"""What trains, registers and measures packed arrays needs PyTorch, NumPy, safetensors and Lightning's Fabric alone."""
+"""What trains, registers and measures needs PyTorch, NumPy, safetensors, Lightning's Fabric and pydantic alone."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-CORE = ("torch", "numpy", "safetensors", "lightning-fabric")
+CORE = ("torch", "numpy", "safetensors", "lightning-fabric", "pydantic")
 #: Loops that Numba compiles where it is there; `fit` does without.
 COMPILED = ("compiled", "kernels")
 #: Some of what it does without.
@@ -47,7 +47,8 @@ from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import train
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
-from cohortreg.methods.fit import Fit, SETTINGS, levels
+from cohortreg.config import IconModel
+from cohortreg.methods.fit import Fit
 from cohortreg.methods.icon import Icon, for_registration
 from functools import partial
 
@@ -62,18 +63,17 @@ fabric = make_fabric("cpu", "32-true")
 images = TrainingImages(folder / "a.npy", folder / "a.json", fabric.device)
 stage = dict(steps=1, downsample=1, training_steps=2, batch_size=2, learning_rate=1e-3, schedule="cosine", weight=1,
              weight_increment=0, fold_threshold=0, stride=2, window=2)
-model = dict(network=dict(architecture="unet", down=[2, 4, 8], up=[4, 8]), similarity="squared_lncc",
-             regularity="icon", noise=0, stages=[stage])
+model = IconModel.read(dict(network=dict(architecture="unet", down=[2, 4, 8], up=[4, 8]), similarity="squared_lncc",
+                            regularity="icon", noise=0, stages=[stage]))
 torch.manual_seed(1)
 registration, before = Icon.build(model, grid)
 objective = Icon.objective(registration, before, model)
-state = train(objective, images, stage, 1, fabric, folder / "checkpoints", 1)
+state = train(objective, images, model.stages[0], 1, fabric, folder / "checkpoints", 1)
 ready = for_registration(registration, Device("cpu", "32-true"))
 a, b = images.batch(np.array([0])), images.batch(np.array([3]))
 with torch.inference_mode():
     by_network = ready(a, b).on_grid(grid)
-settings = {name: part["default"] for name, part in SETTINGS.items()}
-found = Fit(settings, 1, 1)(*(Image(x[0, 0].numpy(), np.eye(4)) for x in (a, b)))
+found = Fit(Fit.Settings(), 1, 1)(*(Image(x[0, 0].numpy(), np.eye(4)) for x in (a, b)))
 phi = found.forward + identity_map(grid)
 masks = [x[0, 0].numpy() > 0.5 for x in (a, b, interpolate(a, phi))]
 print(json.dumps(dict(missing=missing, steps=state.step, moved=float((by_network - identity_map(grid)).abs().max()),

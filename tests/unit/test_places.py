@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.files import write_text
 from cohortreg.layout import Layout
@@ -18,16 +19,10 @@ def check(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def check(rows=("a.nii",), **changes):
-        config = {
-            "images": "images.tsv",
-            "pairs": "pairs.tsv",
-            "ratings": None,
-            "root": "raw",
-            "phantom": None,
-        }
-        config |= {"report": {"published": None}} | changes
+        given = {"cohort": "tiny", "images": "images.tsv", "pairs": "pairs.tsv", "root": "raw"}
+        config = Configuration.read(given | {"preprocess": {"grid": [8, 8, 8]}} | changes)
         table = pd.DataFrame({"image": rows, "label": ""}, index=range(2, 2 + len(rows)))
-        check_places(config, table, tmp_path / config["root"], Layout("results/tiny"))
+        check_places(config, table, tmp_path / config.root, Layout("results/tiny"))
 
     write_text(tmp_path / "results" / "tiny" / "settings" / "train" / "icon-1" / "settings.json", "{}")
     return check

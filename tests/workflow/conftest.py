@@ -10,6 +10,8 @@ import pytest
 import yaml
 from projects import REPOSITORY, Project, new_project
 
+from cohortreg.config import merge, merged
+
 
 @pytest.fixture
 def project(tmp_path) -> Project:
@@ -27,7 +29,8 @@ def demo(tmp_path) -> Project:
     moving, fixed = (row.split("\t")[0] for row in rows[1:3])
     (tmp_path / "config" / "demo" / "pairs.tsv").write_text(f"moving\tfixed\n{moving}\t{fixed}\n")
     overlay = {"cohort": "tiny", "phantom": {"grid": [24, 48, 48], "spacing": [4.6, 2.92, 2.92]}}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(overlay))
+    whole = merge(merged(tmp_path / "config" / "demo.yaml"), overlay)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(whole))
     return Project(tmp_path)
 
 

@@ -11,8 +11,8 @@ from forkserver import forked
 from projects import REPOSITORY, Project
 from series import packed, volume, write_series
 
-from cohortreg import config as configuration
 from cohortreg.cohort.tables import read_images, read_pairs
+from cohortreg.config import load
 from cohortreg.images.preprocess import read_labelled
 from cohortreg.methods import registry
 
@@ -51,8 +51,8 @@ def test_the_plan_of_table_2(oai_splits, tmp_path):
     assert "2694 images (2532 train, 162 test), 301 pairs" in said
     run = Project(tmp_path).snakemake("--dry-run", "--quiet", "rules")
     assert run.returncode == 0, run.stdout
-    config = configuration.load(REPOSITORY / "config" / "config.yaml", CONFIGURATION)
-    rows = [method for method in config["methods"] if method not in registry.missing(config)]
+    config = load(CONFIGURATION)
+    rows = [method for method in config.methods if method not in registry.missing(config)]
     networks = {"icon-4step", "icon-3step", "icon-2step", "voxelmorph", "voxelmorph-affine", "avsm"}
     stages = {"icon": 3, "voxelmorph": 1, "voxelmorph-affine": 2, "avsm": 2}
     planned = jobs(run.stdout)

@@ -1,14 +1,13 @@
 """A real Snakemake run on 2D images: handwritten digits in several formats, from raw files to the report."""
 
 import itertools
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
 import yaml
-from projects import CONFIGURATION, REPOSITORY, Project
+from projects import CONFIGURATION, Project
 
 from cohortreg.evaluation.overlap import dice
 from cohortreg.files import read_json
@@ -38,8 +37,6 @@ def write_digit(folder, name: str, suffix: str, pixels: np.ndarray) -> None:
 def pictures(mnist, tmp_path_factory) -> Project:
     """The finished project of digits, 32 pixels wide and 28 high."""
     folder = tmp_path_factory.mktemp("pictures")
-    (folder / "config").mkdir()
-    shutil.copy(REPOSITORY / "config" / "config.yaml", folder / "config")
     changed = {
         "preprocess": {"grid": [36, 32], "fit": "pad", "mirror": "none", "percentiles": [0, 100]},
         "structures": {"stroke": [1]},

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 import yaml
 from forkserver import forked
-from projects import REPOSITORY, Project
+from projects import Project
 from series import packed, rotation, write_series
 from warping import by_ants, by_niftyreg, by_simpleitk
 
@@ -80,8 +80,6 @@ def knees(tmp_path_factory):
         *("--test-fraction", "1", "--pairs", "4", "--seed", "1"),
     )
     assert made.returncode == 0, made.stderr
-    (folder / "config").mkdir()
-    (folder / "config" / "config.yaml").write_text((REPOSITORY / "config" / "config.yaml").read_text())
     (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIGURATION))
     project = Project(folder)
     shards = [Layout("results/tiny").registered_shard(method, 0) for method in CONFIGURATION["methods"]]

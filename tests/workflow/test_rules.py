@@ -37,5 +37,7 @@ def test_what_a_configuration_says_is_no_pattern_of_snakemakes(path):
     text = path.read_text(encoding="utf-8")
     inputs = re.findall(r"^    (?:input|params|output):\n((?:        .*\n)+)", text, flags=re.MULTILINE)
     for line in "".join(inputs).splitlines():
-        given = re.findall(r'(?<!as_it_is\()(?:config|PAPER)\["(\w+)"\](?!\[)', line)
-        assert set(given) <= {"seed", "on_bad_image", "methods", "ratings", "cohort"}, line
+        given = re.findall(r"(?<!as_it_is\()(?:settings|PAPER)\.(\w+)", line)
+        assert set(given) <= {"seed", "on_bad_image", "shards", "ratings", "cohort", "training", "report"}, (
+            line
+        )

@@ -6,7 +6,7 @@
 rule phantom:
     input:
         settings=phantoms_asked,
-        images=as_it_is(config["images"]),
+        images=as_it_is(settings.images),
     output:
         layout.phantoms("{shard}"),
     log:
@@ -22,8 +22,8 @@ rule phantom:
     params:
         settings=str(layout.settings("phantom", "{shard}")),
         root=lambda wildcards: root,
-        shards=config["shards"]["images"],
-        seed=config["seed"],
+        shards=settings.shards.images,
+        seed=settings.seed,
     shell:
         "cohortreg phantom {input.images:q} {params.root:q} --settings {params.settings:q} --record {output:q}"
         " --shard {wildcards.shard:q} --shards {params.shards:q} --seed {params.seed:q} 2>&1 | tee {log:q}"
@@ -34,7 +34,7 @@ rule check:
     input:
         settings=check_asked,
         raw=all_phantoms,
-        images=as_it_is(config["images"]),
+        images=as_it_is(settings.images),
     output:
         layout.check.table,
         layout.check.sheets(len(images)),
@@ -51,7 +51,7 @@ rule check:
     params:
         settings=str(layout.settings("check")),
         folder=lambda wildcards: layout.check.root,
-        root=as_it_is(config["root"]),
+        root=as_it_is(settings.root),
     shell:
         "cohortreg check {input.images:q} --root {params.root:q} --output {params.folder:q}"
         # Or Snakemake would delete the table that says which images are bad.
@@ -78,10 +78,10 @@ rule preprocess:
         settings=str(layout.settings("preprocess", "{shard}")),
         results=results_folder,
         # Its other rows do not matter, and the settings have a digest of the shard's own.
-        images=as_it_is(config["images"]),
-        root=as_it_is(config["root"]),
-        shards=config["shards"]["images"],
-        on_bad_image=config["on_bad_image"],
+        images=as_it_is(settings.images),
+        root=as_it_is(settings.root),
+        shards=settings.shards.images,
+        on_bad_image=settings.on_bad_image,
     shell:
         "cohortreg preprocess {params.results:q} --images {params.images:q} --root {params.root:q}"
         " --settings {params.settings:q} --shard {wildcards.shard:q} --shards {params.shards:q}"
@@ -91,9 +91,9 @@ rule preprocess:
 checkpoint cohort:
     input:
         settings=cohort_asked,
-        images=as_it_is(config["images"]),
-        pairs=as_it_is(config["pairs"]),
-        ratings=as_it_is(config["ratings"]),
+        images=as_it_is(settings.images),
+        pairs=as_it_is(settings.pairs),
+        ratings=as_it_is(settings.ratings),
         shards=[layout.image_shard(shard) for shard in IMAGE_SHARDS],
     output:
         images=layout.images,
@@ -119,8 +119,8 @@ checkpoint cohort:
     params:
         settings=str(layout.settings("cohort")),
         results=results_folder,
-        name=config["cohort"],
-        ratings="--ratings" if config["ratings"] else "",
+        name=settings.cohort,
+        ratings="--ratings" if settings.ratings else "",
     shell:
         "cohortreg cohort {params.results:q} --name {params.name:q} --images {input.images:q}"
         " --pairs {input.pairs:q} {params.ratings} {input.ratings:q} --settings {params.settings:q}"

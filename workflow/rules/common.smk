@@ -40,59 +40,66 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 # What `--sdm conda` would make; without it, rules run in the environment that Snakemake itself runs in.
 ENVIRONMENT = "../envs/cohortreg.yaml"
 
+# The paper's experiments are no part of a cohort, nor of its report.
+PAPER = {key: config.pop(key) for key in ("paper", "preset") if key in config}
+
 try:
-    # Snakemake has merged the files already, but would add a cohort's structures to those of the demo.
-    config = configuration.merge(config, workflow.config_settings.overwrite_config)
-    config = configuration.validate(config)
+    # What config/config.yaml names runs where no file is given; a workflow that has this one as a module may name it too.
+    named = config.pop("configfile", None)
+    if named and not workflow.overwrite_configfiles:
+        config = configuration.merge(configuration.merged(Path(named)), config)
+    settings = configuration.Configuration.read(config)
     if workflow.is_main_process:
-        registry.check(config)
-    images = read_images(config["images"])
-    pairs = read_pairs(config["pairs"], images)
-    if config["ratings"]:
-        read_ratings(config["ratings"])
-    layout = Layout(Path("results") / config["cohort"])
-    root = configuration.expand_root(config["root"])
+        registry.check(settings)
+    images = read_images(settings.images)
+    pairs = read_pairs(settings.pairs, images)
+    if settings.ratings:
+        read_ratings(settings.ratings)
+    layout = Layout(Path("results") / settings.cohort)
+    root = configuration.expand_root(settings.root)
     if workflow.is_main_process:
-        trained = configuration.trained_methods(config["models"])
-        require_training(config["images"], images, [row for row in config["methods"] if row in trained])
-        check_places(config, images, root, layout)
-        if not config["phantom"]:
+        trained = configuration.trained_methods(settings.models)
+        require_training(settings.images, images, [row for row in settings.methods if row in trained])
+        check_places(settings, images, root, layout)
+        if not settings.phantom:
             require_root(root)
 except UserError as error:
     sys.exit(f"cohortreg: {error}")
 
-# The paper's experiments are no part of a cohort, nor of its report.
-PAPER, PRESET = config.pop("paper", None), config.pop("preset", None)
-
 # Rows whose software is not installed are left out, and the others go on.
-MISSING = registry.missing(config)
-config["methods"] = [method for method in config["methods"] if method not in MISSING]
-if config["report"]["reference"] in MISSING:
-    sys.exit(f"cohortreg: configuration: report.reference: {MISSING[config['report']['reference']]}")
+MISSING = registry.missing(settings)
+METHODS = [method for method in settings.methods if method not in MISSING]
+if settings.report.reference in MISSING:
+    sys.exit(f"cohortreg: configuration: report.reference: {MISSING[settings.report.reference]}")
+
+# What jobs are asked for, without the rows that are left out.
+SAID = settings.plain() | {"methods": METHODS}
 
 REPEATED = [
     sentence for file in workflow.overwrite_configfiles for sentence in configuration.repeated_keys(file)
 ]
-WARNINGS = [*REPEATED, *leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(config)]
-if workflow.is_main_process and not config["phantom"]:
+WARNINGS = [*REPEATED, *leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(settings)]
+if workflow.is_main_process and not settings.phantom:
     WARNINGS += missing_files(images, root)
+if images["label"].any() and not settings.structures:
+    WARNINGS.append("images have labels, but structures names none of their values: no Dice is measured.")
 
-images["shard"] = [shard_of(image, shards=config["shards"]["images"]) for image in images["image_id"]]
+images["shard"] = [shard_of(image, shards=settings.shards.images) for image in images["image_id"]]
 IMAGE_SHARDS = sorted(images["shard"].unique())
-PAIR_SHARDS = sorted(pair_shards(pairs, config["shards"]["pairs"]).unique())
+PAIR_SHARDS = sorted(pair_shards(pairs, settings.shards.pairs).unique())
 
 # Methods of the configuration that need training, each with its model and stage.
 TRAINED = {
     method: stage
-    for method, stage in configuration.trained_methods(config["models"]).items()
-    if method in config["methods"]
+    for method, stage in configuration.trained_methods(settings.models).items()
+    if method in METHODS
 }
 
 # Models to train.
 MODELS = sorted({model for model, _ in TRAINED.values()})
 
 # Methods that are faster with a GPU: those that run networks, and fit.
-ACCELERATED = [method for method in config["methods"] if registry.accelerated(method)]
+ACCELERATED = [method for method in METHODS if registry.accelerated(method)]
 
 # Training curves that the figures show: of every stage up to the last that a method needs.
 HISTORIES = [
@@ -130,24 +137,24 @@ asked = Asked(layout, mode)
 
 def asked_of(rule, made, *keys, **more):
     """Settings of a rule's only job, which makes that file: the named parts of the configuration, and more."""
-    return lambda wildcards: asked(made.is_file(), rule, **{key: config[key] for key in keys}, **more)
+    return lambda wildcards: asked(made.is_file(), rule, **{key: SAID[key] for key in keys}, **more)
 
 
 def phantoms_asked(wildcards):
     """How images are made."""
     made = phantoms_made(layout.phantoms(wildcards.shard), root)
-    return asked(made, "phantom", wildcards.shard, **config["phantom"])
+    return asked(made, "phantom", wildcards.shard, **SAID["phantom"])
 
 
 def phantoms(wildcards):
     """The record of a shard's images, where the project makes them; others' are watched by `image_rows`, which lets go of
     images that are removed."""
-    return layout.phantoms(wildcards.shard) if config["phantom"] else []
+    return layout.phantoms(wildcards.shard) if settings.phantom else []
 
 
 def all_phantoms(wildcards):
     """The records of all images that the project makes."""
-    return [layout.phantoms(shard) for shard in IMAGE_SHARDS] if config["phantom"] else []
+    return [layout.phantoms(shard) for shard in IMAGE_SHARDS] if settings.phantom else []
 
 
 def preprocessing_asked(wildcards):
@@ -156,11 +163,11 @@ def preprocessing_asked(wildcards):
         layout.image_shard(wildcards.shard).is_file(),
         "preprocess",
         wildcards.shard,
-        preprocess=config["preprocess"],
-        structures=config["structures"],
-        root=config["root"],
+        preprocess=SAID["preprocess"],
+        structures=settings.structures,
+        root=settings.root,
         rows=image_rows(wildcards),
-        on_bad_image=config["on_bad_image"],
+        on_bad_image=settings.on_bad_image,
     )
 
 
@@ -169,9 +176,9 @@ def check_asked(wildcards):
     return asked(
         layout.check.table.is_file(),
         "check",
-        preprocess=config["preprocess"],
-        structures=config["structures"],
-        root=config["root"],
+        preprocess=SAID["preprocess"],
+        structures=settings.structures,
+        root=settings.root,
         rows=checked_rows(),
     )
 
@@ -183,10 +190,10 @@ def cohort_asked(wildcards):
     return asked(
         all(path.is_file() for path in tables),
         "cohort",
-        name=config["cohort"],
+        name=settings.cohort,
         models=MODELS,
-        ratings=config["ratings"],
-        **{key: config[key] for key in ("shards", "retrain", "exclude_rated")},
+        ratings=settings.ratings,
+        **{key: SAID[key] for key in ("shards", "retrain", "exclude_rated")},
     )
 
 
@@ -196,7 +203,7 @@ def image_rows(wildcards):
     A shard that lost images stays as it was made: there is nothing to preprocess.
     """
     rows = images[images["shard"] == int(wildcards.shard)].to_dict("records")
-    asked = {row_digest(row, None if config["phantom"] else root) for row in rows}
+    asked = {row_digest(row, None if settings.phantom else root) for row in rows}
     made = rows_made(layout.image_shard(wildcards.shard))
     return digest(*sorted(made if asked <= made else asked))
 
@@ -204,7 +211,7 @@ def image_rows(wildcards):
 def checked_rows():
     """Digest of all images, in the table's order, and of their files."""
     rows = images.to_dict("records")
-    return digest(*(row_digest(row, None if config["phantom"] else root) for row in rows))
+    return digest(*(row_digest(row, None if settings.phantom else root) for row in rows))
 
 
 def pair_shard(wildcards):
@@ -216,7 +223,7 @@ def pair_shard(wildcards):
 def training_of(model):
     """On what a model is trained, and with what its training starts, as it is once the cohort was gathered."""
     path = layout.model_training(model)
-    if not keeps_training(layout, model, config["retrain"], config["preprocess"]):
+    if not keeps_training(layout, model, settings.retrain, settings.preprocess):
         checkpoints.cohort.get()
     return read_json(path)
 
@@ -240,8 +247,8 @@ def previous_weights(wildcards):
 
 def model_folder(method):
     """Folder of the trained stage or the imported model that a method needs; None for a method without one."""
-    if (name := method.removesuffix(configuration.FITTED)) in config["pretrained"]:
-        return Path(config["pretrained"][name])
+    if (name := method.removesuffix(configuration.FITTED)) in settings.pretrained:
+        return Path(settings.pretrained[name])
     return layout.stage(*TRAINED[method]) if method in TRAINED else None
 
 
@@ -263,41 +270,43 @@ def registration_asked(wildcards):
     deleted = not layout.transforms(method).is_dir() and layout.evaluated_shard(method, shard).is_file()
     made = deleted or layout.registered_shard(method, shard).is_file()
     folder, refined = model_folder(method), method.endswith(configuration.FITTED)
-    model = config["models"][TRAINED[method][0]] if method in TRAINED else folder and read_json(folder / CARD)
-    given = {"releases": registry.releases(method, model)}
+    learned = None
+    if folder:
+        model = settings.models.get(TRAINED[method][0]) if method in TRAINED else None
+        learned = model.method if model else read_json(folder / CARD).get("method", "icon")
+    given = {"releases": registry.releases(method, learned)}
     if folder:
         given["model"] = str(folder)
     if refined or not folder:
-        given["method_settings"] = config["method_settings"].get("fit" if refined else method, {})
+        given["method_settings"] = settings.method_settings.get("fit" if refined else method, {})
     if method in ACCELERATED:
         names = ("accelerator", "precision") if folder else ("accelerator",)
-        given["training"] = {key: config["training"][key] for key in names}
+        given["training"] = {key: SAID["training"][key] for key in names}
     if method.endswith(configuration.OPTIMISED):
-        given["optimisation"] = config["models"][TRAINED[method][0]]["optimisation"]
-    return asked(made, "register", name, seed=config["seed"], **given)
+        given["optimisation"] = SAID["models"][TRAINED[method][0]]["optimisation"]
+    return asked(made, "register", name, seed=settings.seed, **given)
 
 
 def evaluation_asked(wildcards):
     """What is measured."""
     method, shard = wildcards.method, wildcards.shard
     made = layout.evaluated_shard(method, shard).is_file()
-    return asked(made, "evaluate", f"{method}-{shard}", structures=config["structures"])
+    return asked(made, "evaluate", f"{method}-{shard}", structures=settings.structures)
 
 
 def training_asked(wildcards):
     """The model up to a stage, and how it is trained; neither later stages nor what comes after training matter."""
-    model = {key: value for key, value in config["models"][wildcards.model].items() if key != "optimisation"}
-    stages = model["stages"][: int(wildcards.stage)]
-    images, training = training_of(wildcards.model), config["training"]
+    model = settings.models[wildcards.model].up_to(int(wildcards.stage))
+    images, training = training_of(wildcards.model), SAID["training"]
     if "validation_set" not in images:
         training = {key: value for key, value in training.items() if key not in ("validate_every", "keep")}
     return asked(
         layout.weights(wildcards.model, wildcards.stage).is_file(),
         "train",
         f"{wildcards.model}-{wildcards.stage}",
-        model=model | {"stages": stages},
+        model=model.plain(),
         training=training,
-        seed=config["seed"],
+        seed=settings.seed,
         images=images,
     )
 
@@ -308,7 +317,7 @@ PATIENT = "--shutdown-timeout=110"
 
 def launcher(wildcards, resources):
     """What starts a training: on several devices torchrun, a process each; on several nodes torchrun on each of them."""
-    devices, nodes = config["training"]["devices"], config["training"]["nodes"]
+    devices, nodes = settings.training.devices, settings.training.nodes
     if devices * nodes == 1:
         return ""
     if nodes == 1:

@@ -57,8 +57,8 @@ rule paper_data:
     params:
         settings=str(paper_layout.settings("data", "{dataset}")),
         results=paper_results,
-        mnist=as_it_is(PAPER["mnist"]),
-        seed=config["seed"],
+        mnist=as_it_is(PAPER.mnist),
+        seed=settings.seed,
     shell:
         "cohortreg paper data {params.results:q} --dataset {wildcards.dataset:q} --mnist {params.mnist:q}"
         " --settings {params.settings:q} --seed {params.seed:q} 2>&1 | tee {log:q}"
@@ -84,8 +84,8 @@ rule paper_cell:
     params:
         settings=str(paper_layout.settings("cell", "-".join(PAPER_CELL))),
         results=paper_results,
-        accelerator=config["training"]["accelerator"],
-        seed=config["seed"],
+        accelerator=settings.training.accelerator,
+        seed=settings.seed,
     shell:
         "cohortreg paper cell {params.results:q} --dataset {wildcards.dataset:q} --network {wildcards.network:q}"
         " --weight {wildcards.weight:q} --variant {wildcards.variant:q} --settings {params.settings:q}"
@@ -96,7 +96,7 @@ rule paper_table1:
     input:
         settings=table1_asked,
         cells=[paper_layout.measured(*cell) for cell in table1_cells(*TABLE1)],
-        published=as_it_is(PAPER["published"]),
+        published=as_it_is(PAPER.published),
     output:
         paper_layout.table1,
         paper_layout.table1_markdown,
@@ -114,7 +114,7 @@ rule paper_table1:
         settings=str(paper_layout.settings("table1")),
         results=paper_results,
         preset=PRESET,
-        seed=config["seed"],
+        seed=settings.seed,
     shell:
         "cohortreg paper table1 {params.results:q} --published {input.published:q} --preset {params.preset:q}"
         " --settings {params.settings:q} --seed {params.seed:q} 2>&1 | tee {log:q}"
@@ -140,7 +140,7 @@ rule paper_figure:
         settings=str(paper_layout.settings("figure", "{figure}")),
         results=paper_results,
         preset=PRESET,
-        seed=config["seed"],
+        seed=settings.seed,
     shell:
         "cohortreg paper figure {params.results:q} --name {wildcards.figure:q} --preset {params.preset:q}"
         " --settings {params.settings:q} --seed {params.seed:q}"

@@ -11,6 +11,7 @@ from cohortreg.paper.plan import (
     figures,
     table1_cells,
 )
+from cohortreg.paper.settings import Experiments
 
 
 wildcard_constraints:
@@ -21,7 +22,13 @@ wildcard_constraints:
     figure="|".join(FIGURES),
 
 
-PAPER_SETTINGS = PAPER["presets"][PRESET]
+try:
+    EXPERIMENTS = Experiments.read(PAPER)
+except UserError as error:
+    sys.exit(f"cohortreg: {error}")
+
+PAPER, PRESET = EXPERIMENTS.paper, EXPERIMENTS.preset
+PAPER_SETTINGS = EXPERIMENTS.chosen.plain()
 TABLE1 = PAPER_SETTINGS["table1"], PAPER_SETTINGS["weights"]
 PAPER_FIGURES = figures(PAPER_SETTINGS["table1"])
 PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
@@ -46,7 +53,7 @@ def preset_part(*keys):
 
 def mnist_files(wildcards):
     """The original files, as far as they are there; what is missing is for the command to say."""
-    folder = configuration.expand_root(PAPER["mnist"])
+    folder = configuration.expand_root(PAPER.mnist)
     return sorted(folder.glob("*-ubyte*")) if wildcards.dataset == "mnist" else []
 
 
@@ -56,8 +63,8 @@ def data_asked(wildcards):
         paper_layout.packed_index(wildcards.dataset, SPLITS[0]).is_file(),
         "data",
         wildcards.dataset,
-        mnist=PAPER["mnist"],
-        seed=config["seed"],
+        mnist=PAPER.mnist,
+        seed=settings.seed,
         **preset_part("size", "train_images", "test_images"),
     )
 
@@ -71,7 +78,7 @@ def cell_asked(wildcards):
         "cell",
         "-".join(cell),
         networks=network,
-        seed=config["seed"],
+        seed=settings.seed,
         **preset_part("pairs", "precision", "weight_from", "weight_rise", "checkpoint_every"),
     )
 

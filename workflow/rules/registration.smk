@@ -13,17 +13,17 @@ rule register:
     benchmark:
         layout.benchmark("register", "{method}-{shard}")
     wildcard_constraints:
-        method=one_of(method for method in config["methods"] if method not in ACCELERATED),
+        method=one_of(method for method in METHODS if method not in ACCELERATED),
     conda:
         ENVIRONMENT
-    threads: config["threads"]["register"]
+    threads: settings.threads.register
     resources:
         mem_mb=more(8000),
         runtime=more(720),
     params:
         settings=str(layout.settings("register", "{method}-{shard}")),
         results=results_folder,
-        seed=config["seed"],
+        seed=settings.seed,
     shell:
         "cohortreg register-shard {params.results:q} --method {wildcards.method:q} --settings {params.settings:q}"
         " --shard {wildcards.shard:q} --seed {params.seed:q} --threads {threads:q} 2>&1 | tee {log:q}"

@@ -13,13 +13,11 @@ rule tables:
             "report",
             "seed",
         ),
-        shards=[
-            layout.evaluated_shard(method, shard) for method in config["methods"] for shard in PAIR_SHARDS
-        ],
+        shards=[layout.evaluated_shard(method, shard) for method in METHODS for shard in PAIR_SHARDS],
         # A removed pair changes the tables. Besides, of rules that share a Slurm job the first must wait for the
         # checkpoint where a later one does: Snakemake 9.27 counts a later one twice, as planned before it and after.
         pairs=layout.pairs,
-        published=as_it_is(config["report"]["published"]),
+        published=as_it_is(settings.report.published),
     output:
         report(
             layout.methods_table,
@@ -49,7 +47,7 @@ rule tables:
     params:
         settings=str(layout.settings("tables")),
         results=results_folder,
-        shards=config["shards"]["pairs"],
+        shards=settings.shards.pairs,
     shell:
         "cohortreg tables {params.results:q} --settings {params.settings:q} --shards {params.shards:q}"
         " 2>&1 | tee {log:q}"
@@ -90,7 +88,7 @@ rule figures:
 
 rule report:
     input:
-        settings=asked_of("report", layout.report.index, *config, left_out=list(MISSING.values())),
+        settings=asked_of("report", layout.report.index, *SAID, left_out=list(MISSING.values())),
         figures=rules.figures.output,
         tables=rules.tables.output,
         summary=layout.cohort,

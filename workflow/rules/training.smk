@@ -41,7 +41,7 @@ rule train:
     priority: 1
     conda:
         ENVIRONMENT
-    threads: config["threads"]["train"]
+    threads: settings.threads.train
     resources:
         mem_mb=more(8000),
         # No more at a retry: it goes on from the last checkpoint.
@@ -51,7 +51,7 @@ rule train:
     params:
         settings=str(layout.settings("train", "{model}-{stage}")),
         results=results_folder,
-        seed=config["seed"],
+        seed=settings.seed,
         launcher=launcher,
     shell:
         "{params.launcher}cohortreg train {params.results:q} --model {wildcards.model:q} --stage {wildcards.stage:q}"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Output, Results, Seed, parsed
+from cohortreg.cli.options import Config, Output, Results, Seed, configured, parsed
 from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
 
@@ -222,7 +222,8 @@ def phantom_command(
     settings: Annotated[
         str,
         typer.Option(help='JSON: {"grid": [...], "spacing": [...]}, or {"labels": FOLDER}; or a file of it.'),
-    ],
+    ] = "",
+    config: Config = None,
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the images, from 0.")] = 0,
     shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
     record: Annotated[
@@ -237,9 +238,16 @@ def phantom_command(
     from cohortreg.cohort.phantom import make_phantoms
     from cohortreg.cohort.preprocessing import shard_rows
     from cohortreg.cohort.tables import read_images
+    from cohortreg.config import Phantom
     from cohortreg.files import write_json
 
-    table, given = shard_rows(read_images(images), shard, shards), parsed(settings, section=("phantom",))
+    if config:
+        given = configured(settings, config).phantom
+        if given is None:
+            raise UserError("--config has no phantom, so no image is to be made.")
+    else:
+        given = parsed(settings, Phantom)
+    table = shard_rows(read_images(images), shard, shards)
     with progress_bar("Phantoms", len(table)) as advance:
         made = make_phantoms(table, output, given, seed, report=lambda image_id: advance())
     if record:
@@ -291,7 +299,8 @@ def preprocess_command(
     root: Annotated[
         str, typer.Option(help="Folder that the table's paths start from; $VARIABLES are expanded.")
     ],
-    settings: Annotated[str, typer.Option(help='JSON: {"preprocess": {...}, "structures": {...}}.')],
+    settings: Annotated[str, typer.Option(help='JSON: {"preprocess": {...}, "structures": {...}}.')] = "",
+    config: Config = None,
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the images, from 0.")] = 0,
     shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
     on_bad_image: Annotated[
@@ -302,11 +311,12 @@ def preprocess_command(
     from cohortreg.cohort.preprocessing import preprocess_shard, shard_rows
     from cohortreg.cohort.tables import read_images, write_table
     from cohortreg.config import expand_root
+    from cohortreg.images.preprocess import Settings
     from cohortreg.layout import Layout
 
     layout = Layout(results)
-    given = parsed(settings, "preprocess", "structures")
-    section, structures = _preprocessing(given["preprocess"]), given["structures"]
+    given = configured(settings, config, "preprocess", "structures")
+    section, structures = Settings(**dict(given.preprocess)), given.structures
     rows = shard_rows(read_images(images), shard, shards)
     with progress_bar("Preprocessing", len(rows)) as advance:
         index = preprocess_shard(
@@ -338,6 +348,7 @@ def cohort_command(
             "models: those to train."
         ),
     ] = '{"shards": {"images": 1, "pairs": 1}, "models": [], "retrain": null, "exclude_rated": null}',
+    config: Config = None,
     ratings: Annotated[
         Path | None, typer.Option(help="A report's qc.tsv, of which exclude_rated leaves pairs out.")
     ] = None,
@@ -346,22 +357,22 @@ def cohort_command(
     from cohortreg.cohort.folders import counted
     from cohortreg.cohort.preprocessing import merge_cohort
     from cohortreg.cohort.split import splits_in_words
-    from cohortreg.config import ratings_left_out
+    from cohortreg.config import Ratings, part, ratings_left_out
     from cohortreg.layout import Layout
+    from cohortreg.settings import Text
 
-    given = parsed(
-        settings, "shards", "retrain", "exclude_rated", models={"type": "array", "items": {"type": "string"}}
-    )
+    kind = part("shards", "retrain", models=list[Text], exclude_rated=(Ratings | None, None))
+    given = configured("", config) if config else parsed(settings, kind)
     summary = merge_cohort(
         Layout(results),
         name,
         images,
         pairs,
-        given["shards"],
-        given["models"],
-        given["retrain"],
+        given.shards,
+        given.to_train() if config else given.models,
+        given.retrain,
         ratings,
-        ratings_left_out(given.get("exclude_rated")),
+        ratings_left_out(given.exclude_rated),
     )
     typer.echo(
         f"{name}: {summary['images']} images ({splits_in_words(summary)}), "
@@ -401,16 +412,6 @@ def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(
         typer.echo(sentence)
 
 
-def _preprocessing(section: dict):
-    """The settings of preprocessing that --settings names."""
-    from cohortreg.images.preprocess import Settings
-
-    try:
-        return Settings(**section)
-    except TypeError as error:
-        raise UserError(f"--settings: {error}; see preprocess in config/README.md.") from error
-
-
 @app.command("check")
 def check_command(
     images: Annotated[Path, typer.Argument(help="The cohort's images.tsv.")],
@@ -425,6 +426,7 @@ def check_command(
             "without it, images may have any."
         ),
     ] = '{"preprocess": {}, "structures": {}}',
+    config: Config = None,
     on_bad_image: Annotated[
         OnBadImage,
         typer.Option(help="Whether a bad image only stands in the table, or the exit code is 1 as well."),
@@ -433,18 +435,18 @@ def check_command(
     """Open every image and label of a cohort: what cannot be used, what is odd, and a picture of all."""
     from cohortreg.cohort.checks import check_images, check_table
     from cohortreg.cohort.tables import read_images, write_table
-    from cohortreg.config import expand_root
+    from cohortreg.config import CheckedPreprocess, expand_root, part
     from cohortreg.files import check_writable
+    from cohortreg.images.preprocess import Settings
     from cohortreg.layout import CheckLayout
     from cohortreg.report.figures.contacts import draw_sheets
 
-    given, layout, rows = (
-        parsed(settings, "preprocess", "structures"),
-        CheckLayout(output),
-        read_images(images),
-    )
+    layout, rows = CheckLayout(output), read_images(images)
+    kind = part("structures", preprocess=CheckedPreprocess)
+    given = configured("", config) if config else parsed(settings, kind)
     check_writable(layout.table)  # before hours of work
-    section, structures = _preprocessing({"grid": []} | given["preprocess"]), given["structures"]
+    section = Settings(**dict(given.preprocess) | {"grid": given.preprocess.grid or []})
+    structures = given.structures
     with progress_bar("Checking", len(rows)) as advance:
         checked, notes = check_images(
             rows,

@@ -1,13 +1,12 @@
 """Commands for evaluating, tables, figures, the report."""
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Results, parsed
+from cohortreg.cli.options import Config, Results, configured
 from cohortreg.cli.progress import progress_bar
 from cohortreg.layout import Layout
 
@@ -18,17 +17,20 @@ Shards = Annotated[int, typer.Option(min=1, help="How many shards of pairs there
 def evaluate_command(
     results: Results,
     method: Annotated[str, typer.Option(help="The method that registered the pairs, such as affine.")],
-    settings: Annotated[str, typer.Option(help='JSON: {"structures": {name: [...]}}; its label values.')],
+    settings: Annotated[
+        str, typer.Option(help='JSON: {"structures": {name: [...]}}; its label values.')
+    ] = "",
+    config: Config = None,
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
     from cohortreg.cohort.shards import still_asked
     from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 
-    layout, given = Layout(results), parsed(settings, "structures")
+    layout, given = Layout(results), configured(settings, config, "structures")
     pairs = still_asked(layout, registered_pairs(layout, method, shard))
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
-        measured = evaluate_shard(layout, method, shard, pairs, given["structures"], advance)
+        measured = evaluate_shard(layout, method, shard, pairs, given.structures, advance)
     kept = len(pairs) - measured
     typer.echo(f"{layout.evaluated_shard(method, shard)}: {measured} new, {kept} kept")
 
@@ -41,7 +43,8 @@ def tables_command(
         typer.Option(
             help="JSON: of the configuration methods, models, pretrained, method_settings, report, seed."
         ),
-    ],
+    ] = "",
+    config: Config = None,
     shards: Shards = 1,
 ) -> None:
     """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv, .md and .tex, and sets.csv."""
@@ -49,9 +52,10 @@ def tables_command(
     from cohortreg.report.tables import refuse_failed_rows, write_tables
 
     layout = Layout(results)
-    given = parsed(settings, "methods", "models", "pretrained", "method_settings", "report", "seed")
-    methods, models, compared = given["methods"], given["models"], given["report"]
-    others = given["pretrained"], given.get("method_settings", {})
+    own = {"method_settings": (dict[str, dict[str, Any]], {})}
+    given = configured(settings, config, "methods", "models", "pretrained", "report", "seed", **own)
+    methods, models, compared = given.methods, given.models, given.report
+    others = given.pretrained, given.method_settings
     similarities = {method: similarity_of(method, models, *others) for method in methods}
     write_tables(
         layout,
@@ -59,10 +63,10 @@ def tables_command(
         models,
         similarities,
         shards,
-        reference=compared["reference"],
-        seed=given["seed"],
-        published=compared["published"] and Path(compared["published"]),
-        note=compared["note"] or "",
+        reference=compared.reference,
+        seed=given.seed,
+        published=Path(compared.published) if compared.published else None,
+        note=compared.note or "",
     )
     typer.echo(layout.methods_markdown.read_text("utf-8"), nl=False)
     refuse_failed_rows(layout)
@@ -73,14 +77,15 @@ def figures_command(
     results: Results,
     settings: Annotated[
         str, typer.Option(help='JSON: {"methods": [...], "models": {...}, "structures": {...}}.')
-    ],
+    ] = "",
+    config: Config = None,
 ) -> None:
     """Draw every figure, as PNG and as SVG."""
     from cohortreg.report.comparison import read_comparison
     from cohortreg.report.figures.draw import draw
     from cohortreg.report.figures.registry import FIGURES
 
-    layout, given = Layout(results), parsed(settings, "methods", "models", "structures")
+    layout, given = Layout(results), configured(settings, config, "methods", "models", "structures")
     draw(read_comparison(layout, given))
     typer.echo(f"{len(FIGURES)} figures in {layout.figure(next(iter(FIGURES))).parent}.")
 
@@ -88,19 +93,20 @@ def figures_command(
 @app.command("report")
 def report_command(
     results: Results,
-    settings: Annotated[str, typer.Option(help="JSON: the configuration; it is shown in the report.")],
+    settings: Annotated[str, typer.Option(help="JSON: the configuration; it is shown in the report.")] = "",
+    config: Config = None,
 ) -> None:
     """Write the folder report/, whose index.html a browser opens from disk; it needs nothing beside it."""
-    from cohortreg.config import schema
+    from cohortreg.config import Configuration
     from cohortreg.report.comparison import read_comparison
     from cohortreg.report.pages.pairs import choose_pairs
     from cohortreg.report.pages.report import write_report
+    from cohortreg.settings import Text
 
     layout = Layout(results)
-    given = parsed(settings, *schema()["properties"], left_out={"type": "array", "items": {"type": "string"}})
-    config = json.loads(json.dumps(given))  # plain dictionaries, which YAML can show
-    left_out = config.pop("left_out", [])
-    comparison = read_comparison(layout, config)
+    given = configured(settings, config, *Configuration.model_fields, left_out=(list[Text], []))
+    left_out = [] if config else given.left_out
+    comparison = read_comparison(layout, given)
     with progress_bar("Pages of pairs", len(choose_pairs(comparison))) as advance:
         write_report(comparison, left_out, advance)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.index.resolve()}")

@@ -2,15 +2,18 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortreg.asked import WHEN
 from cohortreg.errors import UserError
+
+if TYPE_CHECKING:
+    from cohortreg.config import Configuration
+    from cohortreg.settings import Section
 
 #: What every library takes for a seed: 32 bits.
 LARGEST_SEED = 2**32 - 1
@@ -42,38 +45,55 @@ Threads = Annotated[
 ]
 
 
-class _Given(dict):
-    """What --settings holds; a key that is not there, or is there twice, ends in one sentence."""
-
-    @classmethod
-    def of(cls, pairs: list[tuple[str, object]]) -> "_Given":
-        """From the keys and values of a JSON object, in order."""
-        given = cls(pairs)
-        names = [name for name, _ in pairs]
-        if twice := [name for name in given if names.count(name) > 1]:
-            raise UserError(f"--settings has {twice[0]} twice; remove one of the two.")
-        return given
-
-    def __missing__(self, key: str):
-        raise UserError(f"--settings has no {key}; correct it.")
+Settings = Annotated[
+    str,
+    typer.Option(help="JSON, or a file of it: the keys of the configuration that the command reads."),
+]
+Config = Annotated[
+    list[Path] | None,
+    typer.Option(help="Instead of --settings: a configuration file; of several, later ones over earlier."),
+]
 
 
-def parsed(settings: str, *names: str, section: Sequence[str] = (), **own: Mapping) -> dict:
-    """The JSON object of --settings, or of the file that it names, its values as the configuration may have them.
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object from its keys and values, in order."""
+    given = dict(pairs)
+    names = [name for name, _ in pairs]
+    if twice := [name for name in given if names.count(name) > 1]:
+        raise UserError(f"--settings has {twice[0]} twice; remove one of the two.")
+    return given
 
-    names, section, own: see `config.check_settings`.
-    """
-    from cohortreg.config import check_settings
 
+def plain(settings: str) -> dict:
+    """The JSON object of --settings, or of the file that it names."""
     try:
-        given = json.loads(_text(settings), object_pairs_hook=_Given.of)
+        given = json.loads(_text(settings), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UserError(f"--settings must be JSON ({error}); correct it.") from error
-    if not isinstance(given, _Given):
+    if not isinstance(given, dict):
         raise UserError("--settings must be a JSON object; correct it.")
-    given.pop(WHEN, None)
-    check_settings(given, names, section, **own)
     return given
+
+
+def parsed(settings: str, kind: "type[Section]") -> "Section":
+    """What a command reads of --settings.
+
+    kind: what the command reads, see `config.part`; other keys may be anything. Raises UserError with one sentence.
+    """
+    given = plain(settings)
+    for key, field in kind.model_fields.items():
+        if field.is_required() and key not in given:
+            raise UserError(f"--settings has no {key}; correct it.")
+    return kind.read({key: given[key] for key in kind.model_fields if key in given}, source="--settings")
+
+
+def configured(settings: str, config: Sequence[Path] | None, *names: str, **own: object) -> "Configuration":
+    """What --settings or --config say of keys of the configuration; own: see `config.part`, of --settings alone."""
+    from cohortreg.config import load, part
+
+    if bool(settings) == bool(config):
+        raise UserError("give either --settings or --config.")
+    return load(*config) if config else parsed(settings, part(*names, **own))
 
 
 def _text(settings: str) -> str:

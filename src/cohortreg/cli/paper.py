@@ -13,9 +13,7 @@ paper = typer.Typer(no_args_is_help=True, help="The experiments of Greer et al.,
 app.add_typer(paper, name="paper")
 
 Settings = Annotated[str, typer.Option(help="JSON: the preset, an entry of paper.presets.")]
-#: Where the configuration has a preset.
-SECTION = ("paper", "presets", "{name}")
-Preset = Annotated[str, typer.Option(help="The preset's name, which every output says.")]
+PresetName = Annotated[str, typer.Option(help="The preset's name, which every output says.")]
 
 
 @paper.command("data")
@@ -30,9 +28,10 @@ def data_command(
     from cohortreg.config import expand_root
     from cohortreg.layout import PaperLayout
     from cohortreg.paper.data import pack_dataset
+    from cohortreg.paper.settings import DATA
 
-    given = parsed(settings, section=SECTION)
-    total = given["train_images"] + given["test_images"]
+    given = parsed(settings, DATA)
+    total = given.train_images + given.test_images
     with progress_bar(f"Packing {dataset}", total) as advance:
         pack_dataset(PaperLayout(results), dataset, given, expand_root(mnist), seed, advance)
 
@@ -56,13 +55,14 @@ def cell_command(
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.paper.cells import run_cell
     from cohortreg.paper.plan import Cell
+    from cohortreg.paper.settings import CELL
 
     use_processor(threads)
-    given = parsed(settings, section=SECTION)
-    fabric = make_fabric(accelerator, given["precision"])
-    warn_of_precision(fabric.device, given["precision"])
+    given = parsed(settings, CELL)
+    fabric = make_fabric(accelerator, given.precision)
+    warn_of_precision(fabric.device, given.precision)
     cell = Cell(dataset, network, weight, variant)
-    total = given["networks"][network]["training_steps"]
+    total = getattr(given.networks, network).training_steps
     with progress_bar(f"{network} on {dataset}, weight {weight}", total) as advance:
 
         def report(state) -> None:
@@ -78,7 +78,7 @@ def cell_command(
 def table1_command(
     results: Results,
     published: Annotated[Path, typer.Option(help="The published table, resources/paper/table1.csv.")],
-    preset: Preset,
+    preset: PresetName,
     settings: Settings,
     seed: Seed = 1,
 ) -> None:
@@ -86,8 +86,9 @@ def table1_command(
     from cohortreg.layout import PaperLayout
     from cohortreg.paper import table1
     from cohortreg.paper.plan import Run
+    from cohortreg.paper.settings import Preset
 
-    run = Run(preset, parsed(settings, section=SECTION), seed)
+    run = Run(preset, parsed(settings, Preset), seed)
     typer.echo(table1.write(PaperLayout(results), published, run), nl=False)
 
 
@@ -95,7 +96,7 @@ def table1_command(
 def figure_command(
     results: Results,
     name: Annotated[str, typer.Option(help="figure2 to figure5, figure6-mnist, figure6-triangles_circles.")],
-    preset: Preset,
+    preset: PresetName,
     settings: Settings,
     seed: Seed = 1,
     threads: Threads = 1,
@@ -105,8 +106,9 @@ def figure_command(
     from cohortreg.learning.devices import use_processor
     from cohortreg.paper.figures import draw
     from cohortreg.paper.plan import Run
+    from cohortreg.paper.settings import Preset
 
     use_processor(threads)
     layout = PaperLayout(results)
-    draw(layout, name, Run(preset, parsed(settings, section=SECTION), seed))
+    draw(layout, name, Run(preset, parsed(settings, Preset), seed))
     typer.echo(f"{layout.figure(name)}: the figure.")

@@ -1,25 +1,22 @@
 """Commands for packing, training, registering."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Results, Seed, Threads, parsed
+from cohortreg.cli.options import Config, Results, Seed, Settings, Threads, configured, parsed
 from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
+    from cohortreg.config import Configuration
     from cohortreg.learning.checkpoints import TrainingState
 
 #: Steps by whose speed the time left is told.
 RECENT = 50
-
-Settings = Annotated[
-    str, typer.Option(help="JSON: the sections of the configuration that the command needs.")
-]
 
 
 @app.command("pack")
@@ -52,7 +49,8 @@ def train_command(
     results: Results,
     model: Annotated[str, typer.Option(help="The model's name in the configuration.")],
     stage: Annotated[int, typer.Option(min=1, help="Which of its stages, from 1.")],
-    settings: Settings,
+    settings: Settings = "",
+    config: Config = None,
     seed: Seed = 1,
     threads: Threads = 2,
     minutes: Annotated[
@@ -66,26 +64,28 @@ def train_command(
     import time
 
     from cohortreg.cli.signals import asked_to_end
-    from cohortreg.config import check_model, part_of_schema, schema
+    from cohortreg.config import AnyModel
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.methods.recipes import train_stage
-    from cohortreg.methods.registry import method_class, method_of
+    from cohortreg.methods.registry import method_class
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
-    given = parsed(settings, "training", model=part_of_schema(schema(), ("models", model)))
-    check_model(model, given["model"])
-    stages = given["model"]["stages"]
-    if stage > len(stages):
-        raise UserError(f"{model} has {len(stages)} stages, and no stage {stage}")
-    total = stages[stage - 1]["training_steps"]
+    given = configured(settings, config, "training", model=AnyModel)
+    if config and model not in given.models:
+        raise UserError(
+            f"the configuration has no model {model}; it has {', '.join(given.models) or 'none'}."
+        )
+    trained = given.models[model] if config else given.model
+    if stage > len(trained.stages):
+        raise UserError(f"{model} has {len(trained.stages)} stages, and no stage {stage}")
+    total = trained.stages[stage - 1].training_steps
     layout = Layout(results)
-    devices, nodes = (given["training"].get(key, 1) for key in ("devices", "nodes"))
-    use_processor(max(1, threads // devices))
-    training = given["training"]
-    fabric = make_fabric(training["accelerator"], training["precision"], devices, nodes)
+    training = given.training
+    use_processor(max(1, threads // training.devices))
+    fabric = make_fabric(training.accelerator, training.precision, training.devices, training.nodes)
     if fabric.is_global_zero:
-        warn_of_precision(fabric.device, training["precision"])
+        warn_of_precision(fabric.device, training.precision)
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
 
         def report(state) -> None:
@@ -94,13 +94,13 @@ def train_command(
                 return
             advance(progress_in_words(state, total), completed=state.step)
 
-        method = method_class(method_of(given["model"]))
+        method = method_class(trained.method)
         with asked_to_end() as asked:
 
             def stop() -> bool:
                 return asked() or time.monotonic() > end
 
-            train_stage(method, layout, model, stage, given, seed, fabric, report, stop=stop)
+            train_stage(method, layout, model, stage, trained, training, seed, fabric, report, stop=stop)
     if fabric.is_global_zero:
         typer.echo(
             f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
@@ -132,13 +132,14 @@ def progress_in_words(state: "TrainingState", steps: int) -> str:
 def register_shard_command(
     results: Results,
     method: Annotated[str, typer.Option(help="Row of the tables: identity, affine, icon-2step, ...")],
-    settings: Settings = '{"training": {"precision": "auto", "accelerator": "auto"}}',
+    settings: Settings = "{}",
+    config: Config = None,
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
-    from cohortreg.config import part_of_schema, schema
+    from cohortreg.config import Optimisation, Training, part
     from cohortreg.layout import Layout
     from cohortreg.methods.registry import PAIRWISE, accelerated, open_row
     from cohortreg.methods.shards import pairs_of, register_shard
@@ -146,22 +147,25 @@ def register_shard_command(
 
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
-    given = parsed(
-        settings,
-        "training",
-        model={"type": "string"},
-        method_settings={"type": "object"},
-        optimisation=part_of_schema(schema(), ("models", method, "optimisation")),
+    kind = part(
+        training=(Training, Training()),
+        model=(str | None, None),
+        method_settings=(dict[str, Any], {}),
+        optimisation=(Optimisation | None, None),
     )
+    given = kind.read(_registration(configured("", config), method)) if config else parsed(settings, kind)
+    training = given.training
     use_processor(threads)
     device = None
     if accelerated(method):
         from cohortreg.learning.devices import Device
 
-        precision = "32-true" if method in PAIRWISE else given["training"]["precision"]
-        device = Device(given["training"]["accelerator"], precision)
+        precision = "32-true" if method in PAIRWISE else training.precision
+        device = Device(training.accelerator, precision)
         warn_of_precision(device.device, device.precision)
-    opened = open_row(method, layout, given, seed, threads, device)
+    opened = open_row(
+        method, layout, seed, threads, device, given.method_settings, given.model, given.optimisation
+    )
     machine = hardware(device.device.type if device else "cpu", threads)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
         register_shard(layout, method, opened, pairs, shard, machine, advance)
@@ -170,6 +174,19 @@ def register_shard_command(
         for ids in pairs[["moving", "fixed"]].itertuples(index=False, name=None)
     ]
     typer.echo(f"{layout.registered_shard(method, shard)}: {new_and_kept(records)}")
+
+
+def _registration(config: "Configuration", method: str) -> dict:
+    """What the configuration says of a row's registration."""
+    from cohortreg.config import FITTED, OPTIMISED, trained_methods
+
+    fitted, named = method.endswith(FITTED), config.pretrained.get(method.removesuffix(FITTED))
+    given = {"training": config.training, "model": named}
+    given["method_settings"] = config.method_settings.get("fit" if fitted else method, {})
+    trained = trained_methods(config.models)
+    if method.endswith(OPTIMISED) and method in trained:
+        given["optimisation"] = config.models[trained[method][0]].optimisation
+    return given
 
 
 def use_processor(threads: int) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from cohortreg.cli import app
 from cohortreg.cli.cohort import Side
-from cohortreg.cli.options import Results, Seed, Threads, parsed
+from cohortreg.cli.options import Results, Seed, Threads, plain
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 
@@ -177,7 +177,7 @@ def register_command(
     opened, preprocessing = open_named(
         model,
         images[1],
-        parsed(settings),
+        plain(settings),
         seed,
         threads,
         device,

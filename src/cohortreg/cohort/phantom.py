@@ -11,7 +11,7 @@ from cohortreg.cohort.additions import NOTHING, Before
 from cohortreg.cohort.anatomy import anatomy
 from cohortreg.cohort.dess import dess
 from cohortreg.cohort.split import drawn
-from cohortreg.config import expand_root
+from cohortreg.config import Phantom, expand_root
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
@@ -48,7 +48,7 @@ def phantom_tables(
 def make_phantoms(
     images: pd.DataFrame,
     output: Path,
-    settings: Mapping,
+    settings: Phantom,
     seed: int,
     report: Callable[[str], None] = lambda image_id: None,
 ) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _refuse_what_is_not_ours(row: Mapping[str, str], output: Path) -> None:
             )
 
 
-def _make(row: Mapping[str, str], output: Path, settings: Mapping, seed: int) -> dict[str, str]:
+def _make(row: Mapping[str, str], output: Path, settings: Phantom, seed: int) -> dict[str, str]:
     """Make an image and its label unless they are there; returns the SHA-256 of both, by the table's path."""
     image_path, label_path, note = output / row["image"], output / row["label"], _note(row, output)
     made_from, label = _anatomy(row, settings, seed)
@@ -122,16 +122,16 @@ def _make(row: Mapping[str, str], output: Path, settings: Mapping, seed: int) ->
     return {row["image"]: digests["image_made"], row["label"]: digests["label_made"]}
 
 
-def _anatomy(row: Mapping[str, str], settings: Mapping, seed: int) -> tuple[dict, Callable[[], Image]]:
+def _anatomy(row: Mapping[str, str], settings: Phantom, seed: int) -> tuple[dict, Callable[[], Image]]:
     """What a row's label map follows from, and a function that makes or reads it."""
     made_from = {"id": row["image_id"], "side": row["side"], "seed": seed}
-    if "labels" in settings:
-        path = expand_root(settings["labels"]) / Path(row["label"]).name
+    if settings.labels:
+        path = expand_root(settings.labels) / Path(row["label"]).name
         if not path.is_file():
             raise UserError(f"{path} does not exist; correct phantom.labels, or set $COHORTREG_DATA.")
         return made_from | {"label_sha256": running().reads(path)}, partial(read_label, path)
     if not row["side"]:
         raise UserError(f"image '{row['image_id']}' needs a side to be made; fill it in.")
-    grid, spacing = list(settings["grid"]), list(settings["spacing"])
+    grid, spacing = settings.grid, settings.spacing
     make = partial(anatomy, seed, row["image_id"], row["side"], grid, spacing)
     return made_from | {"grid": grid, "spacing": spacing}, make

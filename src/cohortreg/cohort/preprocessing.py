@@ -19,6 +19,7 @@ from cohortreg.cohort.tables import (
     write_table,
 )
 from cohortreg.cohort.training_sets import assign_training_sets, image_digest, trained_on
+from cohortreg.config import Shards
 from cohortreg.digests import digest
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import write_json
@@ -145,7 +146,7 @@ def merge_cohort(
     name: str,
     images_path: Path,
     pairs_path: Path,
-    shards: Mapping[str, int],
+    shards: Shards,
     models: Sequence[str] = (),
     retrain: str | None = None,
     ratings_path: Path | None = None,
@@ -163,7 +164,7 @@ def merge_cohort(
     pairs = read_pairs(pairs_path, images)
     for path in (images_path, pairs_path):
         running().reads(path)
-    index = _index(layout, images, shards["images"])
+    index = _index(layout, images, shards.images)
     reasons = {image_id: reason for image_id, status, reason, *_ in index if status == "excluded"}
     bad = images["image_id"].isin(reasons)
     excluded = [("image", image_id, reasons[image_id]) for image_id in images["image_id"][bad]]
@@ -198,7 +199,7 @@ def merge_cohort(
     }
     write_table(layout.images, good)
     # Before the table of pairs, which says which pairs were asked for until now.
-    _write_pair_shards(layout, pairs[once], good_pairs, sidecars, shards["pairs"])
+    _write_pair_shards(layout, pairs[once], good_pairs, sidecars, shards.pairs)
     write_table(layout.pairs, good_pairs)
     write_json(layout.cohort, summary)
     return summary

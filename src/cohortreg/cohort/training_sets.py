@@ -15,6 +15,7 @@ import pandas as pd
 
 from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import write_table
+from cohortreg.config import Preprocess
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, read_kept, whole, write_json
@@ -117,7 +118,7 @@ def _outdated(given: Mapping, sets: Mapping[str, str], preprocessing: str, retra
     return new_images or (retrain == "scratch" and given["start"] is not None)
 
 
-def keeps_training(layout: Layout, model: str, retrain: str | None, preprocess: Mapping) -> bool:
+def keeps_training(layout: Layout, model: str, retrain: str | None, preprocess: Preprocess) -> bool:
     """Whether a model keeps its training set and its start, whatever becomes of the cohort's images.
 
     preprocess: the section of the configuration. False where that follows only from the gathered cohort.
@@ -126,7 +127,7 @@ def keeps_training(layout: Layout, model: str, retrain: str | None, preprocess: 
     if retrain is not None:
         return False
     given = read_kept(path).get("preprocess") or {}
-    return all(given.get(key) == value for key, value in preprocess.items() if key != "labels")
+    return all(given.get(key) == value for key, value in preprocess if key != "labels")
 
 
 def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:

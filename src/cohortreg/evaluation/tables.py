@@ -9,7 +9,7 @@ from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import distinct, with_sets
 from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.cohort.training_sets import trained_on
-from cohortreg.config import trained_methods
+from cohortreg.config import Model, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import IDS, read_table
 from cohortreg.evaluation.measures import DICE, MEASURES
@@ -120,7 +120,7 @@ def _of_sets(pairs: pd.DataFrame) -> list[str]:
 
 
 def images_of_trained_subjects(
-    layout: Layout, methods: Sequence[str], models: Mapping[str, dict]
+    layout: Layout, methods: Sequence[str], models: Mapping[str, Model]
 ) -> set[str]:
     """The cohort's images of subjects that a model of any of the methods was trained on."""
     needed = {model for method, (model, _) in trained_methods(models).items() if method in methods}

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise, product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -411,18 +412,16 @@ class DualStream(Network):
 
 
 #: Each name of the configuration, and how its network is made from the settings of `network` and the grid that it sees.
-ARCHITECTURES: dict[str, Callable[[dict, Sequence[int]], nn.Module]] = {
-    "mlp": lambda settings, grid: MLP(grid, settings["hidden"]),
-    "enc_dec": lambda settings, grid: EncoderDecoder(len(grid), settings["down"], settings["up"]),
-    "conv_only": lambda settings, grid: ConvOnly(len(grid), settings["channels"], settings["layers"]),
-    "unet": lambda settings, grid: UNet(
-        len(grid), settings["down"], settings["up"], settings.get("bottleneck"), grid
-    ),
+ARCHITECTURES: dict[str, Callable[[Any, Sequence[int]], nn.Module]] = {
+    "mlp": lambda settings, grid: MLP(grid, settings.hidden),
+    "enc_dec": lambda settings, grid: EncoderDecoder(len(grid), settings.down, settings.up),
+    "conv_only": lambda settings, grid: ConvOnly(len(grid), settings.channels, settings.layers),
+    "unet": lambda settings, grid: UNet(len(grid), settings.down, settings.up, settings.bottleneck, grid),
     "dual_stream": lambda settings, grid: DualStream(
         len(grid),
-        settings["down"],
-        settings["up"],
-        settings.get("finest", 1),
-        settings.get("smoothing"),
+        settings.down,
+        settings.up,
+        settings.finest,
+        settings.smoothing,
     ),
 }

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cohortreg.config import read_network, read_steps
 from cohortreg.errors import UserError
 from cohortreg.icon.stages import build_registration
 
@@ -138,7 +139,11 @@ def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[
     model = max(MODELS, key=lambda model: len(networks & model.steps.keys()))
     settings = _settings(model, tensors, grid, path)
     with torch.device("meta"):
-        registration, _ = build_registration(settings["network"], settings["stages"], grid)
+        registration, _ = build_registration(
+            read_network(settings["network"]),
+            read_steps(settings["stages"]),
+            grid,
+        )
     expected = {
         _their_name(name, model): (name, own.shape) for name, own in registration.state_dict().items()
     }

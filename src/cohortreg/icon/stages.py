@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from cohortreg.config import IconStage, Network
 from cohortreg.icon.networks import ARCHITECTURES
 from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
 
 
-def build_network(settings: dict, grid: Sequence[int]) -> nn.Module:
+def build_network(settings: Network, grid: Sequence[int]) -> nn.Module:
     """The network that the configuration names under `network`, for images on a grid."""
-    return ARCHITECTURES[settings["architecture"]](settings, grid)
+    return ARCHITECTURES[settings.architecture](settings, grid)
 
 
 def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.Module:
@@ -22,7 +23,7 @@ def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.M
 
 
 def build_registration(
-    network: dict, stages: list[dict], grid: Sequence[int]
+    network: Network, stages: Sequence[IconStage], grid: Sequence[int]
 ) -> tuple[nn.Module, nn.Module | None]:
     """The registration of the last stage at that stage's resolution, and the stages before it, inside of it.
 
@@ -34,23 +35,18 @@ def build_registration(
     for stage in stages:
         before = registration
         if registration is not None:
-            registration = at_resolution(registration, resolution, stage["downsample"])
-        for _ in range(stage["steps"]):
-            seen = [math.ceil(size / stage["downsample"]) for size in grid]
-            step = DisplacementNetwork(build_network(stage.get("network", network), seen))
+            registration = at_resolution(registration, resolution, stage.downsample)
+        for _ in range(stage.steps):
+            seen = [math.ceil(size / stage.downsample) for size in grid]
+            step = DisplacementNetwork(build_network(stage.network or network, seen))
             registration = step if registration is None else TwoSteps(registration, step)
-        resolution = stage["downsample"]
+        resolution = stage.downsample
     return registration, before
 
 
-def full_resolution(registration: nn.Module, stages: list[dict]) -> nn.Module:
+def full_resolution(registration: nn.Module, stages: Sequence[IconStage]) -> nn.Module:
     """The last stage's registration, for images at full resolution."""
-    return at_resolution(registration, stages[-1]["downsample"], 1)
-
-
-def steps(stages: list[dict]) -> int:
-    """Number of steps that the stages compose."""
-    return sum(stage["steps"] for stage in stages)
+    return at_resolution(registration, stages[-1].downsample, 1)
 
 
 def inherit(registration: nn.Module, before: nn.Module) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cohortreg.config import Stage
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.learning import checkpoints, weights
 from cohortreg.learning.checkpoints import TrainingState
@@ -36,31 +37,31 @@ class Objective(Protocol):
         """
 
 
-def learning_rate(settings: dict, step: int) -> float:
+def learning_rate(settings: Stage, step: int) -> float:
     """The learning rate of a step: constant, or a cosine from its value to zero with 20 steps of warm-up."""
-    rate = settings["learning_rate"]
-    if settings["schedule"] == "constant":
+    rate = settings.learning_rate
+    if settings.schedule == "constant":
         return rate
     warm_up = min(1.0, (step + 1) / 20)
-    return rate * warm_up * 0.5 * (1 + math.cos(math.pi * step / settings["training_steps"]))
+    return rate * warm_up * 0.5 * (1 + math.cos(math.pi * step / settings.training_steps))
 
 
-def rise(settings: dict, step: int) -> float:
+def rise(settings: Stage, step: int) -> float:
     """The part of the weight of inverse consistency that a step has: 1, or while it rises, (from / weight)^(1 - s).
 
     s goes from 0 to 1 over the part `weight_rise` of the stage's steps, the first ones, and the weight from
     `weight_from` to its own. A map learns to follow the images fast under a small weight and slowly under a large one;
     what it learnt lasts when the weight grows. Under too small a weight it learns folds, which last as well.
     """
-    rising = settings.get("weight_rise", 0) * settings["training_steps"]
-    start, weight = settings.get("weight_from", settings["weight"]), settings["weight"]
+    rising = (settings.weight_rise or 0) * settings.training_steps
+    start, weight = settings.weight_from or settings.weight, settings.weight
     return (start / weight) ** (1 - step / rising) if start < weight and step < rising else 1.0
 
 
 def train(
     objective: nn.Module,
     images: TrainingImages,
-    settings: dict,
+    settings: Stage,
     seed: int,
     fabric: "Fabric",
     checkpoint_folder: Path,
@@ -86,21 +87,21 @@ def train(
     weights or what Adam keeps of gradients are not finite any more; of such a step nothing is written.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], fused=True)
+    optimizer = torch.optim.Adam(trained, lr=settings.learning_rate, fused=True)
     module, optimizer = fabric.setup(objective, optimizer)
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     state = checkpoints.load_last(checkpoint_folder, module, optimizer, scaler)
-    state = state or TrainingState(0, float(settings["weight"]))
+    state = state or TrainingState(0, float(settings.weight))
     module.train()
 
     def measure() -> None:
         # The first process, whose batch statistics are those of checkpoints; the others wait for it in the next step.
-        if validation and fabric.is_global_zero and validation.due(state, settings["training_steps"]):
-            validation.measure(objective, float(settings["weight"]), state, fabric)
+        if validation and fabric.is_global_zero and validation.due(state, settings.training_steps):
+            validation.measure(objective, float(settings.weight), state, fabric)
 
     measure()  # of a training that was asked to end there
     progress(state)
-    while state.step < settings["training_steps"]:
+    while state.step < settings.training_steps:
         started = time.perf_counter()
         try:
             terms = training_step(fabric, module, optimizer, images, settings, seed, state, accumulate)
@@ -109,13 +110,13 @@ def train(
         weight = rise(settings, state.step) * state.weight
         state.history.append([state.step + 1, *terms, weight, 1 / (time.perf_counter() - started)])
         state.step += 1
-        if terms[-1] > settings["fold_threshold"]:
-            state.weight += settings["weight_increment"]
+        if terms[-1] > settings.fold_threshold:
+            state.weight += settings.weight_increment
         # A process that is asked to end takes the others with it, at the same step.
         stopped = bool(fabric.all_reduce(torch.tensor(float(stop()), device=fabric.device), reduce_op="sum"))
-        if not stopped or state.step == settings["training_steps"]:
+        if not stopped or state.step == settings.training_steps:
             measure()
-        due = stopped or state.step % checkpoint_every == 0 or state.step == settings["training_steps"]
+        due = stopped or state.step % checkpoint_every == 0 or state.step == settings.training_steps
         if due and not _finite(module, optimizer):
             raise UserError(
                 f"training diverged by step {state.step}, where weights are not finite: lower its learning_rate"
@@ -125,7 +126,7 @@ def train(
         progress(state)
         if stopped:
             break
-    done = state.step == settings["training_steps"]
+    done = state.step == settings.training_steps
     if done and validation and validation.keep == "best" and state.best:
         objective.load_state_dict(state.best)
     return state
@@ -137,9 +138,9 @@ def _finite(module: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     return weights.finite([*module.state_dict().values(), *moments])
 
 
-def _why_not_finite(images: TrainingImages, settings: dict, seed: int, step: int) -> str:
+def _why_not_finite(images: TrainingImages, settings: Stage, seed: int, step: int) -> str:
     """What is wrong at a step whose loss is not finite, in a sentence."""
-    for row in np.unique(draw_pairs(len(images), settings["batch_size"], seed, step)):
+    for row in np.unique(draw_pairs(len(images), settings.batch_size, seed, step)):
         if not images.batch(np.array([row])).isfinite().all():
             return f"training image '{images.ids[row]}' has NaN or infinite values: correct or exclude it"
     return f"training diverged at step {step + 1}, where the loss is not finite: lower its learning_rate"
@@ -150,7 +151,7 @@ def training_step(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: TrainingImages,
-    settings: dict,
+    settings: Stage,
     seed: int,
     state: TrainingState,
     accumulate: int = 1,
@@ -162,9 +163,9 @@ def training_step(
 
     Raises NotFiniteError, in all of the processes, where the loss of one is not finite, before a gradient is taken.
     """
-    rows_a, rows_b = draw_pairs(len(images), settings["batch_size"], seed, state.step)
+    rows_a, rows_b = draw_pairs(len(images), settings.batch_size, seed, state.step)
     parts = fabric.world_size * accumulate
-    if settings["batch_size"] % parts:
+    if settings.batch_size % parts:
         raise UserError(
             f"a batch of {settings['batch_size']} pairs cannot be divided into {parts} equal parts"
         )
@@ -183,9 +184,7 @@ def training_step(
         last = part + fabric.world_size >= parts
         with nullcontext() if last else fabric.no_backward_sync(module):
             try:
-                terms = module(
-                    images.pairs(here_a, here_b, generator, state.step / settings["training_steps"])
-                )
+                terms = module(images.pairs(here_a, here_b, generator, state.step / settings.training_steps))
             except NotFiniteError:
                 terms = torch.full((3,), torch.nan, device=fabric.device)
             similarity, inverse_consistency, _ = terms

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import SimpleITK as sitk
+from pydantic import Field
 
+from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.images.image import Image
@@ -15,34 +17,7 @@ from cohortreg.maps.transforms import displacement_in_unit, field_of
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
-
-SETTINGS = {
-    "levels": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 3,
-        "description": "resolutions, each twice the previous one, the last the images' own",
-    },
-    "iterations": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 200,
-        "description": "maximum number of optimiser steps at each resolution",
-    },
-    "bins": {
-        "type": "integer",
-        "minimum": 5,
-        "default": 32,
-        "description": "bins of each image's histogram",
-    },
-    "sampling": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "maximum": 1,
-        "default": 0.5,
-        "description": "fraction of the voxels that the similarity is computed from",
-    },
-}
+from cohortreg.settings import Number, Whole
 
 
 class Affine:
@@ -53,12 +28,27 @@ class Affine:
     """
 
     similarity = "MI"
-    settings = SETTINGS
 
-    def __init__(self, settings: dict, seed: int, threads: int):
+    class Settings(MethodSettings):
+        """Settings of the row affine."""
+
+        levels: Whole = Field(
+            3, ge=1, description="resolutions, each twice the previous one, the last the images' own"
+        )
+        iterations: Whole = Field(
+            200, ge=1, description="maximum number of optimiser steps at each resolution"
+        )
+        bins: Whole = Field(32, ge=5, description="bins of each image's histogram")
+        sampling: Number = Field(
+            0.5, gt=0, le=1, description="fraction of the voxels that the similarity is computed from"
+        )
+
+    def __init__(self, settings: Settings, seed: int, threads: int):
         self.given = settings
         self.seed = seed
-        self.version = digest(PAIRWISE["affine"].release, json.dumps([settings, seed], sort_keys=True))
+        self.version = digest(
+            PAIRWISE["affine"].release, json.dumps([settings.whole(), seed], sort_keys=True)
+        )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))
@@ -75,18 +65,18 @@ class Affine:
         Raises UserError where ITK gives up, for instance because nothing of the images overlaps any more.
         """
         method = sitk.ImageRegistrationMethod()
-        method.SetMetricAsMattesMutualInformation(self.given["bins"])
+        method.SetMetricAsMattesMutualInformation(self.given.bins)
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(self.given["sampling"], self.seed)
+        method.SetMetricSamplingPercentage(self.given.sampling, self.seed)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=1.0,
             minStep=1e-4,
-            numberOfIterations=self.given["iterations"],
+            numberOfIterations=self.given.iterations,
             gradientMagnitudeTolerance=1e-8,
         )
         method.SetOptimizerScalesFromPhysicalShift()
-        coarse_to_fine = range(self.given["levels"] - 1, -1, -1)
+        coarse_to_fine = range(self.given.levels - 1, -1, -1)
         method.SetShrinkFactorsPerLevel([2**level for level in coarse_to_fine])
         method.SetSmoothingSigmasPerLevel(list(coarse_to_fine))
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()

@@ -1,13 +1,12 @@
 """AVSM (Shen et al., CVPR 2019): a network applied again and again, first for an affine map, then for a momentum."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from cohortreg.config import complete
-from cohortreg.errors import UserError
+from cohortreg.config import AffineNetworkSettings, AvsmModel, AvsmSettings, Stage
 from cohortreg.icon.losses import (
     LossTerms,
     both_imaged,
@@ -25,30 +24,7 @@ from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.velocity import MultiGaussian, flow
 from cohortreg.methods.recipes import Recipe
-from cohortreg.methods.vsvf import VELOCITY_SETTINGS, check_velocity, energy
-
-_CHANNELS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1}}
-
-#: Of the affine network and its loss, which VoxelMorph's affine pre-registration has too.
-AFFINE_SETTINGS = {
-    "affine_channels": _CHANNELS
-    | {
-        "default": [16, 32, 64, 128],
-        "description": "channels of the affine network, each at half the previous resolution",
-    },
-    "affine_departure": {
-        "type": "number",
-        "minimum": 0,
-        "default": 10,
-        "description": "initial weight of the affine map's departure from the identity; it falls to 0.7 % of this",
-    },
-    "affine_symmetry": {
-        "type": "number",
-        "minimum": 0,
-        "default": 10,
-        "description": "weight of the inverse-consistency error of the affine maps",
-    },
-}
+from cohortreg.methods.vsvf import energy
 
 
 class AffineNetwork(nn.Module):
@@ -105,13 +81,13 @@ class VelocitySteps(nn.Module):
     Momenta are at half the resolution of the images.
     """
 
-    def __init__(self, grid: Sequence[int], settings: dict, steps: int):
+    def __init__(self, grid: Sequence[int], settings: AvsmSettings, steps: int):
         super().__init__()
-        self.network = UNet(len(grid), settings["down"], settings["up"])
+        self.network = UNet(len(grid), settings.down, settings.up)
         self.smooth = MultiGaussian(
-            [math.ceil(size / 2) for size in grid], settings["deviations"], settings["weights"]
+            [math.ceil(size / 2) for size in grid], settings.deviations, settings.weights
         )
-        self.flow_steps = settings["flow_steps"]
+        self.flow_steps = settings.flow_steps
         self.steps = steps
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Map:
@@ -136,7 +112,7 @@ class AffineObjective(nn.Module):
     Sums over both directions.
     """
 
-    def __init__(self, registration: AffineSteps, settings: dict):
+    def __init__(self, registration: AffineSteps, settings: AffineNetworkSettings):
         super().__init__()
         self.registration = registration
         self.settings = settings
@@ -154,16 +130,17 @@ class AffineObjective(nn.Module):
         )
         decay = math.exp(-5 * batch.done)
         points = sample_points(moving.shape[2:], 4, batch.generator, moving)
-        regularity = self.settings["affine_departure"] * decay * departure + self.settings[
-            "affine_symmetry"
-        ] * inverse_consistency(phi, points)
+        regularity = (
+            self.settings.affine_departure * decay * departure
+            + self.settings.affine_symmetry * inverse_consistency(phi, points)
+        )
         return LossTerms(similarity, regularity, folds(on_grid).float().mean())
 
 
 class VelocityObjective(nn.Module):
     """Multi-kernel LNCC, the energies <m, v>, and inverse consistency, the symmetry loss; sums over both directions."""
 
-    def __init__(self, registration: TwoSteps, settings: dict):
+    def __init__(self, registration: TwoSteps, settings: AvsmSettings):
         super().__init__()
         self.registration = registration
         self.settings = settings
@@ -182,83 +159,40 @@ class VelocityObjective(nn.Module):
         velocity, spent = self.registration.second.with_energy(warped, fixed)
         phi = Composition(affine, velocity)
         on_grid = phi.on_grid(shape)
-        similarity = MultiKernelCorrelation(shape, self.settings["windows"], self.settings["window_weights"])
+        similarity = MultiKernelCorrelation(shape, self.settings.windows, self.settings.window_weights)
         bounds = unit_bounds(batch.views(), shape)
         weight = both_imaged(on_grid, bounds, swap(bounds))
         similarity = 2 * similarity(interpolate(moving, on_grid), fixed, weight)
         points = sample_points(shape, 2, batch.generator, moving)
-        regularity = self.settings["momentum_weight"] * 2 * spent.mean() + self.settings[
-            "symmetry"
-        ] * inverse_consistency(phi, points)
+        regularity = (
+            self.settings.momentum_weight * 2 * spent.mean()
+            + self.settings.symmetry * inverse_consistency(phi, points)
+        )
         return LossTerms(similarity, regularity, folds(on_grid).float().mean())
 
 
 class Avsm(Recipe):
     """The first stage learns the affine map, the second the momenta; either one applies its network again and again."""
 
-    settings = (
-        AFFINE_SETTINGS
-        | VELOCITY_SETTINGS
-        | {
-            "down": _CHANNELS
-            | {
-                "default": [2, 16, 32, 64, 256, 512],
-                "description": "channels on the way down of the momentum's U-Net, from the two images",
-            },
-            "up": _CHANNELS
-            | {
-                "default": [32, 64, 128, 256],
-                "description": "its channels on the way up, finest first; two fewer than down, for half the resolution",
-            },
-            "symmetry": {
-                "type": "number",
-                "minimum": 0,
-                "default": 500,
-                "description": "weight of the inverse-consistency error of the deformable maps",
-            },
-        }
-    )
-
-    @classmethod
-    def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
-        settings = complete(cls.settings, model.get("settings", {}), f"{where}.settings")
-        check_velocity(settings, f"{where}.settings")
-        down, up, stages = settings["down"], settings["up"], model["stages"]
-        problem = ""
-        if len(stages) > 2:
-            problem = f"stages: {len(stages)}, but avsm has one for the affine map and one for the momentum"
-        elif down[0] != 2:
-            problem = f"settings.down: begins with {down[0]}, but must with 2, the moving and the fixed image"
-        elif len(up) != len(down) - 2:
-            problem = f"settings.up: has {len(up)} entries and down {len(down)}, but up must have two fewer"
-        if problem:
-            raise UserError(f"configuration: {where}.{problem}; see docs/methods.md.")
-
     @staticmethod
-    def similarity_in_words(model: dict) -> str:
+    def similarity_in_words(model: AvsmModel) -> str:
         return "LNCC"
 
     @staticmethod
-    def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
-        Avsm.check(model, grid, "models.avsm")
-        settings, stages = _complete(model), model["stages"]
+    def build(model: AvsmModel, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        settings, stages = model.settings, model.stages
         affine = affine_steps(grid, settings, stages[0])
         if len(stages) == 1:
             return affine, None
-        return TwoSteps(affine, VelocitySteps(grid, settings, stages[1]["steps"])), affine
+        return TwoSteps(affine, VelocitySteps(grid, settings, stages[1].steps)), affine
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
-        settings, stages = _complete(model), model["stages"]
-        if len(stages) == 1:
-            return AffineObjective(registration, settings)
-        return VelocityObjective(registration, settings)
+    def objective(registration: nn.Module, before: nn.Module | None, model: AvsmModel) -> nn.Module:
+        if len(model.stages) == 1:
+            return AffineObjective(registration, model.settings)
+        return VelocityObjective(registration, model.settings)
 
 
-def affine_steps(grid: Sequence[int], settings: dict, stage: dict) -> AffineSteps:
+def affine_steps(grid: Sequence[int], settings: AffineNetworkSettings, stage: Stage) -> AffineSteps:
     """The affine registration of a stage, before it is trained."""
-    return AffineSteps(AffineNetwork(grid, settings["affine_channels"]), stage["steps"])
-
-
-def _complete(model: dict) -> dict:
-    return complete(Avsm.settings, model.get("settings", {}), "models.avsm.settings")
+    return AffineSteps(AffineNetwork(grid, settings.affine_channels), stage.steps)

@@ -5,34 +5,119 @@ Nothing here needs PyTorch, since the workflow looks at imported models before i
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal, NoReturn, Self
 
-from cohortreg.config import dotted, is_icon, network_problem, schema
+from annotated_types import Len
+from pydantic import ConfigDict, Field, model_validator
+
+from cohortreg.config import (
+    AnyNetwork,
+    AvsmModel,
+    AvsmSettings,
+    CardStage,
+    IconCardStage,
+    Positive,
+    Preprocess,
+    Similarity,
+    VoxelMorphModel,
+    VoxelMorphSettings,
+)
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.maps.axes import Axes
-from cohortreg.methods.registry import LEARNED, method_class, method_of
+from cohortreg.settings import Fault, Number, Settings, Text, attempt, wrong
 
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
-
-#: What instance optimisation needs to know beside what registration does; of a stage's keys, see `_schema`.
+#: What instance optimisation needs to know beside what registration does, of a card and of its last stage.
 _FOR_OPTIMISATION = ("regularity", "noise", "final_weight")
+_FOR_OPTIMISATION_OF_STAGES = ("stride", "window")
 #: What of `preprocess` has to be the same for a model and the images that it registers, but for the grid.
 _SEEN_BY_NETWORKS = ("fit", "mirror", "percentiles")
 
+_Grid = Annotated[list[Positive], Len(2, 3)]
 
-def read_card(folder: Path, optimised: bool = False) -> dict:
+
+class CardPreprocess(Preprocess):
+    """How the images were preprocessed that a model learnt from; a card may say a part of it."""
+
+    grid: _Grid
+
+
+class Card(Settings):
+    """What registration needs to know of a model; whatever else a card says is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grid: _Grid
+    stages: Annotated[list[CardStage], Len(1)]
+    method: str
+    model: Text | None = None
+    axes: Text | None = None
+    final_weight: Number | None = None
+    weights_sha256: Text | None = None
+    preprocess: CardPreprocess | None = None
+
+    @property
+    def is_icon(self) -> bool:
+        """Whether it is a model of ICON."""
+        return False
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that the stages compose."""
+        return sum(stage.steps for stage in self.stages)
+
+    @model_validator(mode="after")
+    def _axes_of_3d_images(self) -> Self:
+        if self.axes and len(self.grid) != 3:
+            raise wrong(f"{self.axes}, but the grid {self.grid} is 2D", "axes")
+        return self
+
+
+class IconCard(Card):
+    """The card of a model of ICON."""
+
+    method: Literal["icon"] = "icon"
+    network: AnyNetwork
+    similarity: Similarity
+    regularity: Literal["icon", "gradicon"] | None = None
+    noise: Annotated[Number, Field(ge=0)] | None = None
+    stages: Annotated[list[IconCardStage], Len(1)]
+
+    @property
+    def is_icon(self) -> bool:
+        return True
+
+
+class VoxelMorphCard(Card):
+    """The card of a model of VoxelMorph."""
+
+    method: Literal["voxelmorph"]
+    settings: VoxelMorphSettings = VoxelMorphSettings()
+
+    _fits_itself = VoxelMorphModel._fits_itself
+    misfit = VoxelMorphModel.misfit
+
+
+class AvsmCard(Card):
+    """The card of a model of AVSM."""
+
+    method: Literal["avsm"]
+    settings: AvsmSettings = AvsmSettings()
+
+    _fits_itself = AvsmModel._fits_itself
+
+
+CARDS = {"icon": IconCard, "voxelmorph": VoxelMorphCard, "avsm": AvsmCard}
+
+
+def read_card(folder: Path, optimised: bool = False) -> Card:
     """What a model's card says of it. optimised: its networks are to be fitted to each pair.
 
     Raises UserError where there is no card, it is damaged, or it is of a model that this version does not know.
     """
-    from jsonschema import Draft202012Validator
-
     path = Path(folder) / CARD
     if Path(folder).is_file():
         raise UserError(f"{folder} is not a folder; name the folder of a model")
@@ -43,88 +128,43 @@ def read_card(folder: Path, optimised: bool = False) -> dict:
             )
         raise UserError(f"{path}: no such file; train the model, or import its weights, first")
     try:
-        card = read_json(path, "the training, or the import of its weights,")
+        said = read_json(path, "the training, or the import of its weights,")
     except PermissionError:
         raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
-    if method_of(card) not in list(LEARNED):
-        _refuse(path, f"no trainable method {method_of(card)!r}; known are {', '.join(LEARNED)}")
-    error = next(Draft202012Validator(_schema(is_icon(card), optimised)).iter_errors(card), None)
-    if error is not None:
-        _refuse(path, _problem(error))
-    if "axes" in card:
-        Axes(card["axes"])
-        if len(card["grid"]) != 3:
-            _refuse(path, f"axes: {card['axes']}, but the grid {card['grid']} is 2D")
-    for network in (
-        [card["network"], *(stage.get("network") for stage in card["stages"])] if is_icon(card) else []
-    ):
-        if network is not None and (problem := network_problem(network)):
-            _refuse(path, f"network{problem[0]}: {problem[1]}")
+    method = said.get("method", "icon")
+    if method not in list(CARDS):
+        _refuse(path, f"no trainable method {method!r}; known are {', '.join(CARDS)}")
+    try:
+        card = attempt(CARDS[method], said)
+    except Fault as fault:
+        known = {"unknown_key": "unknown", "missing_key": "missing"}
+        _refuse(path, f"{fault.place}: {known.get(fault.kind, shorten(fault.problem, 200))}")
+    if card.axes:
+        Axes(card.axes)
+    if optimised and (absent := _absent(card)):
+        _refuse(path, f"{absent}: missing")
     return card
 
 
-def _problem(error: "ValidationError") -> str:
-    """What a card lacks, or has that this version does not know."""
-    keys, problem = list(error.absolute_path), shorten(error.message, 200)
-    if error.validator == "required":
-        keys, problem = (
-            [*keys, next(key for key in error.validator_value if key not in error.instance)],
-            "missing",
-        )
-    elif error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        keys, problem = [*keys, next(key for key in error.instance if key not in known)], "unknown"
-    return f"{dotted(keys)}: {problem}"
+def _absent(card: Card) -> str | None:
+    """The first key that instance optimisation needs and a card does not say."""
+    for key in _FOR_OPTIMISATION:
+        if getattr(card, key, None) is None:
+            return key
+    for number, stage in enumerate(card.stages):
+        for key in _FOR_OPTIMISATION_OF_STAGES:
+            if getattr(stage, key, None) is None:
+                return f"stages[{number}].{key}"
+    return None
 
 
-def _refuse(path: Path, problem: str) -> None:
+def _refuse(path: Path, problem: str) -> NoReturn:
     raise UserError(
         f"{path}: {problem}; the model is of another version of cohortreg, or its card is damaged."
     )
 
 
-def _schema(icon: bool, optimised: bool) -> dict:
-    """The JSON schema of a card, as far as registration reads it."""
-    configured = schema()["properties"]
-    model = configured["models"]["additionalProperties"]["properties"]
-    stage = model["stages"]["items"]["properties"]
-    preprocess = configured["preprocess"]["properties"] | {"grid": _GRID}
-    known = ("network", "similarity", "regularity", "noise", "settings") if icon else ("settings",)
-    in_stage = ("steps", "downsample", "stride", "window") if icon else ("steps",)
-    stage_needs = in_stage if optimised else in_stage[:2]
-    return {
-        "type": "object",
-        "required": ["grid", "stages", *known[: 2 * icon], *(_FOR_OPTIMISATION if optimised else ())],
-        "properties": {name: model[name] for name in known}
-        | {
-            "grid": _GRID,
-            "axes": {"type": "string"},
-            "final_weight": {"type": "number"},
-            "weights_sha256": {"type": "string"},
-            "preprocess": {
-                "type": ["object", "null"],
-                "required": ["grid"],
-                "additionalProperties": False,
-                "properties": preprocess,
-            },
-            "stages": {
-                "type": "array",
-                "minItems": 1,
-                "items": {
-                    "type": "object",
-                    "required": list(stage_needs),
-                    "properties": {name: stage[name] for name in in_stage}
-                    | ({"network": model["network"]} if icon else {}),
-                },
-            },
-        },
-    }
-
-
-_GRID = {"type": "array", "minItems": 2, "maxItems": 3, "items": {"type": "integer", "minimum": 1}}
-
-
-def check_pretrained(name: str, folder: Path, preprocess: Mapping) -> None:
+def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
     """Raise UserError where an imported model cannot register a cohort's images, or sees others than it learnt from.
 
     name: of the row. preprocess: the section of the configuration.
@@ -133,24 +173,23 @@ def check_pretrained(name: str, folder: Path, preprocess: Mapping) -> None:
     try:
         card = read_card(folder)
         check_weights(folder / WEIGHTS)
-        learnt = dict(card.get("preprocess") or {})
-        turned = Axes(card["axes"]) if "axes" in card else None
-        grid = list(turned.ours(card["grid"]) if turned else card["grid"])
+        learnt = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else {}
+        grid = list(Axes(card.axes).ours(card.grid) if card.axes else card.grid)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    if grid != list(preprocess["grid"]):
+    if grid != preprocess.grid:
         raise UserError(
             f"{where}: {folder} is a model of images of {grid} voxels, but preprocess.grid is "
-            f"{list(preprocess['grid'])}; set preprocess.grid to {grid}, or take {name} out of methods."
+            f"{preprocess.grid}; set preprocess.grid to {grid}, or take {name} out of methods."
         )
     for key in _SEEN_BY_NETWORKS:
-        if key in learnt and learnt[key] != preprocess[key]:
+        if key in learnt and learnt[key] != (wanted := getattr(preprocess, key)):
             raise UserError(
                 f"{where}: {folder} is a model of images with {key} {learnt[key]}, but preprocess.{key} is "
-                f"{preprocess[key]}; set preprocess.{key} to {learnt[key]}, or take {name} out of methods."
+                f"{wanted}; set preprocess.{key} to {learnt[key]}, or take {name} out of methods."
             )
-    if not is_icon(card):
-        method_class(method_of(card)).check(card, grid, f"{folder / CARD}")
+    if isinstance(card, VoxelMorphCard) and (misfit := card.misfit(grid)):
+        raise UserError(f"{where}: {folder / CARD}: {misfit[0]}: {misfit[1]}; see docs/methods.md.")
 
 
 def check_weights(path: Path) -> None:

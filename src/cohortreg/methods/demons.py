@@ -1,10 +1,13 @@
 """Demons with SimpleITK: mean squared difference, symmetric forces, multi-resolution, after an affine map."""
 
 import json
+from typing import Annotated
 
 import numpy as np
 import SimpleITK as sitk
+from pydantic import Field
 
+from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.images.image import Image
@@ -15,40 +18,7 @@ from cohortreg.methods.affine import Affine
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
-
-SETTINGS = {
-    "affine": {
-        "type": "boolean",
-        "default": True,
-        "description": "start from the affine registration of the row affine, at its default settings",
-    },
-    "match_histograms": {
-        "type": "boolean",
-        "default": True,
-        "description": "first match the moving image's histogram to the fixed image's, since MSE assumes the same "
-        "tissue to be equally bright",
-    },
-    "iterations": {
-        "type": "array",
-        "items": {"type": "integer", "minimum": 0},
-        "minItems": 1,
-        "default": [200, 100, 50],
-        "description": "iterations at each resolution, each twice the previous one, the last the images' own",
-    },
-    "sigma": {
-        "type": "number",
-        "minimum": 0,
-        "default": 1.2,
-        "description": "standard deviation of the Gaussian that smooths the field after each iteration, in voxels of "
-        "the resolution",
-    },
-    "update_sigma": {
-        "type": "number",
-        "minimum": 0,
-        "default": 0,
-        "description": "the same for each iteration's update, before it is added",
-    },
-}
+from cohortreg.settings import Flag, Number, Whole
 
 
 class Demons:
@@ -60,14 +30,38 @@ class Demons:
     """
 
     similarity = "MSE"
-    settings = SETTINGS
 
-    def __init__(self, settings: dict, seed: int, threads: int):
+    class Settings(MethodSettings):
+        """Settings of the row demons."""
+
+        affine: Flag = Field(
+            True, description="start from the affine registration of the row affine, at its default settings"
+        )
+        match_histograms: Flag = Field(
+            True,
+            description="first match the moving image's histogram to the fixed image's, since MSE assumes the same "
+            "tissue to be equally bright",
+        )
+        iterations: list[Annotated[Whole, Field(ge=0)]] = Field(
+            [200, 100, 50],
+            min_length=1,
+            description="iterations at each resolution, each twice the previous one, the last the images' own",
+        )
+        sigma: Number = Field(
+            1.2,
+            ge=0,
+            description="standard deviation of the Gaussian that smooths the field after each iteration, in voxels of "
+            "the resolution",
+        )
+        update_sigma: Number = Field(
+            0, ge=0, description="the same for each iteration's update, before it is added"
+        )
+
+    def __init__(self, settings: Settings, seed: int, threads: int):
         self.given = settings
         self.threads = threads
-        defaults = {name: setting["default"] for name, setting in Affine.settings.items()}
-        self.affine = Affine(defaults, seed, threads) if settings["affine"] else None
-        parts = [settings, self.affine.version if self.affine else None]
+        self.affine = Affine(Affine.Settings(), seed, threads) if settings.affine else None
+        parts = [settings.whole(), self.affine.version if self.affine else None]
         self.version = digest(PAIRWISE["demons"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
@@ -77,7 +71,7 @@ class Demons:
         if self.affine:
             affine = self.affine.optimise(moving_image, fixed_image)
         try:
-            if self.given["match_histograms"]:
+            if self.given.match_histograms:
                 moving_image = sitk.HistogramMatching(
                     moving_image, fixed_image, numberOfHistogramLevels=256, numberOfMatchPoints=15
                 )
@@ -95,16 +89,16 @@ class Demons:
         """Displacement field between images of one grid, resolution by resolution."""
         filter_ = sitk.FastSymmetricForcesDemonsRegistrationFilter()
         filter_.SetNumberOfThreads(self.threads)
-        filter_.SetSmoothDisplacementField(self.given["sigma"] > 0)
-        filter_.SetStandardDeviations(self.given["sigma"])
-        filter_.SetSmoothUpdateField(self.given["update_sigma"] > 0)
-        filter_.SetUpdateFieldStandardDeviations(self.given["update_sigma"])
+        filter_.SetSmoothDisplacementField(self.given.sigma > 0)
+        filter_.SetStandardDeviations(self.given.sigma)
+        filter_.SetSmoothUpdateField(self.given.update_sigma > 0)
+        filter_.SetUpdateFieldStandardDeviations(self.given.update_sigma)
         # Sums over threads differ in their last digits, so no sum may decide when to stop.
         filter_.SetMaximumRMSError(0)
-        levels = len(self.given["iterations"])
+        levels = len(self.given.iterations)
         field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat64)
         field.CopyInformation(fixed)
-        for level, iterations in zip(range(levels - 1, -1, -1), self.given["iterations"], strict=True):
+        for level, iterations in zip(range(levels - 1, -1, -1), self.given.iterations, strict=True):
             coarse_moving, coarse_fixed = (_coarse(image, 2**level) for image in (moving, fixed))
             field = _resample(field, coarse_fixed)
             filter_.SetNumberOfIterations(iterations)

@@ -2,16 +2,19 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, cycle, repeat
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.icon.alignment import align
@@ -25,35 +28,7 @@ from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.registry import PAIRWISE, REFINED
-
-SETTINGS = {
-    "similarity": {
-        "enum": ["squared_lncc", "lncc", "mse", "ncc", "mi"],
-        "default": "squared_lncc",
-        "description": "what is maximised; squared_lncc also handles reversed contrast, mse only equal grey values",
-    },
-    "smoothness": {
-        "type": "number",
-        "minimum": 0.1,
-        "maximum": 10,
-        "default": 1,
-        "description": "multiplies the widths of the Gaussians that make up displacements; larger is smoother",
-    },
-    "consistency": {
-        "type": "number",
-        "minimum": 1e-3,
-        "maximum": 1e3,
-        "default": 1,
-        "description": "multiplies the weights of inverse consistency; larger means fewer folds",
-    },
-    "steps": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "maximum": 100,
-        "default": 1,
-        "description": "multiplies the numbers of steps, and the time",
-    },
-}
+from cohortreg.settings import Number
 
 #: Voxels of the finest level at most: beyond them, the images' own resolution costs minutes and gains next to nothing.
 LARGEST = 3_000_000
@@ -72,7 +47,7 @@ LEVELS = (
 
 
 def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
-    """The levels for images of a shape, from coarse to fine. The other arguments are those of `SETTINGS`."""
+    """The levels for images of a shape, from coarse to fine. The other arguments are settings of `Fit`."""
     chosen = [
         replace(
             level,
@@ -110,15 +85,34 @@ class Fit:
     `levels` or `finer_levels`.
     """
 
-    settings = SETTINGS
+    class Settings(MethodSettings):
+        """Settings of the row fit, and of rows that it refines."""
+
+        similarity: Literal["squared_lncc", "lncc", "mse", "ncc", "mi"] = Field(
+            "squared_lncc",
+            description="what is maximised; squared_lncc also handles reversed contrast, mse only equal grey values",
+        )
+        smoothness: Number = Field(
+            1,
+            ge=0.1,
+            le=10,
+            description="multiplies the widths of the Gaussians that make up displacements; larger is smoother",
+        )
+        consistency: Number = Field(
+            1,
+            ge=1e-3,
+            le=1e3,
+            description="multiplies the weights of inverse consistency; larger means fewer folds",
+        )
+        steps: Number = Field(1, gt=0, le=100, description="multiplies the numbers of steps, and the time")
 
     @staticmethod
-    def similarity_in_words(settings: Mapping) -> str:
-        return similarity_in_words(settings.get("similarity", SETTINGS["similarity"]["default"]))
+    def similarity_in_words(settings: Settings) -> str:
+        return similarity_in_words(settings.similarity)
 
     def __init__(
         self,
-        settings: dict,
+        settings: Settings,
         seed: int,
         threads: int,
         device: Device | None = None,
@@ -131,7 +125,7 @@ class Fit:
         self.device = device.device if device else torch.device("cpu")
         self.levels = levels
         self.similarity = self.similarity_in_words(settings)
-        self.version = digest(PAIRWISE["fit"].release, json.dumps([settings, seed], sort_keys=True))
+        self.version = digest(PAIRWISE["fit"].release, json.dumps([settings.whole(), seed], sort_keys=True))
         if self.device.type == "cpu":
             self._compile()
 
@@ -139,7 +133,7 @@ class Fit:
         """Fit next to nothing: the first time on a machine its loops are compiled, which no pair's time should show."""
         images = torch.linspace(0, 1, 128).reshape(2, 1, 4, 4, 4)
         once = [replace(level, downsample=1, steps=1) for level in LEVELS]
-        fit(images, once, partial(similarity_to, self.given["similarity"]))
+        fit(images, once, partial(similarity_to, self.given.similarity))
 
     def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
         """Register a pair, from the maps of another registration of it.
@@ -207,7 +201,7 @@ class Fit:
     ) -> Tensor:
         """`icon.fit.fit` with these settings."""
         levels = self._levels(images.shape[2:]) if levels is None else levels
-        similarity = partial(similarity_to, self.given["similarity"])
+        similarity = partial(similarity_to, self.given.similarity)
         return fit(images, levels, similarity, boxes, start, places, self.seed, report or self.report)
 
     def steps(self, shape: Sequence[int]) -> int:
@@ -215,7 +209,7 @@ class Fit:
         return sum(level.steps for level in self._levels(shape))
 
     def _levels(self, shape: Sequence[int]) -> list[Level]:
-        return self.levels(shape, *(self.given[key] for key in ("smoothness", "consistency", "steps")))
+        return self.levels(shape, self.given.smoothness, self.given.consistency, self.given.steps)
 
 
 def _apart(images: Tensor, boxes: Tensor, fixed: Image) -> AffineMap | None:

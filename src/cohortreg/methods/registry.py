@@ -11,7 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortreg.config import FITTED, OPTIMISED, complete, is_icon, trained_methods
+from cohortreg.config import (
+    FITTED,
+    OPTIMISED,
+    Configuration,
+    MethodSettings,
+    Model,
+    Optimisation,
+    trained_methods,
+)
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.icon.words import in_turn
@@ -84,21 +92,21 @@ def method_class(name: str) -> type:
     return getattr(import_module(f"cohortreg.methods.{module}"), class_name)
 
 
-def method_of(model: Mapping) -> str:
-    """The method that a model learns by: of the configuration, or its card."""
-    return model.get("method", "icon")
+def read_settings(name: str, given: Mapping, where: str, source: str = "configuration") -> MethodSettings:
+    """The settings of a method that needs no training, with defaults for those that are not given.
 
-
-def releases(row: str, model: Mapping | None = None) -> list[str]:
-    """What changes when a newer package registers a row otherwise.
-
-    model: of a row that learns, its part of the configuration or its card.
+    where: their place. Raises UserError with one sentence that names the first wrong one.
     """
+    return method_class(name).Settings.read(given, where, source)
+
+
+def releases(row: str, method: str | None = None) -> list[str]:
+    """What changes when a newer package registers a row otherwise. method: that a model of the row learns by."""
     if row in PAIRWISE:
         return [PAIRWISE[name].release for name in (row, *PAIRWISE[row].uses)]
     if row.endswith(FITTED):
-        return [REFINED, *releases("fit"), *releases(row.removesuffix(FITTED), model)]
-    return [LEARNED[method_of(model)].release]
+        return [REFINED, *releases("fit"), *releases(row.removesuffix(FITTED), method)]
+    return [LEARNED[method].release]
 
 
 def accelerated(row: str) -> bool:
@@ -106,26 +114,17 @@ def accelerated(row: str) -> bool:
     return row not in PAIRWISE or PAIRWISE[row].accelerated
 
 
-def check(config: Mapping) -> None:
+def check(config: Configuration) -> None:
     """Raise UserError with one sentence where a row or a model cannot be had as it is asked for.
 
     A row is unknown, or two have one name; a setting is not the method's own, or does not fit the others; an imported
     model is not there, or is one of other images. What would fail only when a training is over is found here.
     """
     _check_names(config)
-    grid = config["preprocess"]["grid"]
-    for name, model in config["models"].items():
-        if method_of(model) not in LEARNED:
-            known = ", ".join(LEARNED)
-            raise UserError(
-                f"configuration: models.{name}.method: no trainable method {method_of(model)!r}; known are {known}; "
-                "see config/README.md."
-            )
-        if not is_icon(model):
-            method_class(method_of(model)).check(model, grid, f"models.{name}")
-    imported = [name + end for name in config["pretrained"] for end in ("", FITTED)]
-    known = [*PAIRWISE, *trained_methods(config["models"]), *imported]
-    for number, row in enumerate(config["methods"]):
+    grid = config.preprocess.grid
+    imported = [name + end for name in config.pretrained for end in ("", FITTED)]
+    known = [*PAIRWISE, *trained_methods(config.models), *imported]
+    for number, row in enumerate(config.methods):
         if row not in known:
             raise UserError(
                 f"configuration: methods[{number}]: no method {row!r}; known are {', '.join(known)}; "
@@ -133,39 +132,36 @@ def check(config: Mapping) -> None:
             )
         if row in PAIRWISE and len(grid) not in PAIRWISE[row].dimensions:
             raise UserError(
-                f"configuration: methods[{number}]: {row} registers only 3D images, and preprocess.grid {list(grid)} "
+                f"configuration: methods[{number}]: {row} registers only 3D images, and preprocess.grid {grid} "
                 "is 2D; remove it from methods."
             )
-    for name, given in config["method_settings"].items():
+    for name, given in config.method_settings.items():
         if name not in PAIRWISE:
             raise UserError(
                 f"configuration: method_settings.{name}: no method without training has this name; known are "
                 f"{', '.join(PAIRWISE)}; see config/README.md."
             )
-        chosen, where = method_class(name), f"method_settings.{name}"
-        settings = complete(chosen.settings, given, where)
-        if fits := getattr(chosen, "check", None):
-            fits(settings, where)
-    for name, folder in config["pretrained"].items():
-        if not {name, name + FITTED}.isdisjoint(config["methods"]):
+        read_settings(name, given, f"method_settings.{name}")
+    for name, folder in config.pretrained.items():
+        if not {name, name + FITTED}.isdisjoint(config.methods):
             from cohortreg.methods.cards import check_pretrained
 
-            check_pretrained(name, Path(folder), config["preprocess"])
+            check_pretrained(name, Path(folder), config.preprocess)
 
 
-def _check_names(config: Mapping) -> None:
+def _check_names(config: Configuration) -> None:
     """Raise UserError where a row of the tables would be two methods."""
-    for name in config["models"]:
+    for name in config.models:
         if name.endswith((OPTIMISED, FITTED)):
             raise UserError(
                 f"configuration: models.{name}: names that end in {OPTIMISED} or {FITTED} are those of rows that are "
                 "fitted to each pair; choose another; see config/README.md."
             )
     taken = dict.fromkeys(PAIRWISE, "a method that needs no training")
-    models = config["models"].items()
-    rows = [(f"models.{name}", name) for name in config["models"] if name in PAIRWISE]
+    models = config.models.items()
+    rows = [(f"models.{name}", name) for name in config.models if name in PAIRWISE]
     rows += [(f"models.{name}", row) for name, model in models for row in trained_methods({name: model})]
-    rows += [(f"pretrained.{name}", name) for name in config["pretrained"]]
+    rows += [(f"pretrained.{name}", name) for name in config.pretrained]
     for where, row in rows:
         if row in taken:
             raise UserError(
@@ -175,26 +171,26 @@ def _check_names(config: Mapping) -> None:
         taken[row] = f"a row of {where}"
 
 
-def warnings(config: Mapping) -> list[str]:
+def warnings(config: Configuration) -> list[str]:
     """A sentence for each part of the configuration that nothing uses."""
     return [
         f"configuration: pretrained.{name}: no row uses this model; add {name} to methods, or remove it."
-        for name in config["pretrained"]
-        if {name, name + FITTED}.isdisjoint(config["methods"])
+        for name in config.pretrained
+        if {name, name + FITTED}.isdisjoint(config.methods)
     ]
 
 
-def missing(config: Mapping) -> dict[str, str]:
+def missing(config: Configuration) -> dict[str, str]:
     """The rows of the configuration whose software is not installed, each with a sentence that says how to get it."""
-    trained = trained_methods(config["models"])
+    trained = trained_methods(config.models)
     sentences = {}
-    for row in config["methods"]:
+    for row in config.methods:
         if row in PAIRWISE:
-            sentence = PAIRWISE[row].missing(config["method_settings"].get(row, {}))
+            sentence = PAIRWISE[row].missing(config.method_settings.get(row, {}))
         elif row in trained:
-            sentence = LEARNED[method_of(config["models"][trained[row][0]])].missing({})
+            sentence = LEARNED[config.models[trained[row][0]].method].missing({})
         else:
-            sentence = _missing_of(Path(config["pretrained"].get(row.removesuffix(FITTED), "")))
+            sentence = _missing_of(Path(config.pretrained.get(row.removesuffix(FITTED), "")))
         if sentence:
             sentences[row] = f"{row} is left out: {sentence}"
     return sentences
@@ -203,32 +199,38 @@ def missing(config: Mapping) -> dict[str, str]:
 def _missing_of(folder: Path) -> str | None:
     """What is missing for an imported model; what else is wrong with it, `check` has said."""
     try:
-        method = method_of(read_json(folder / CARD))
+        method = read_json(folder / CARD).get("method", "icon")
     except (OSError, ValueError, RecursionError, AttributeError, UserError):
         return None
     return LEARNED[method].missing({}) if method in list(LEARNED) else None
 
 
 def open_row(
-    row: str, layout: Layout, settings: Mapping, seed: int, threads: int, device: "Device | None" = None
+    row: str,
+    layout: Layout,
+    seed: int,
+    threads: int,
+    device: "Device | None" = None,
+    given: Mapping | None = None,
+    model: str | None = None,
+    optimisation: Optimisation | None = None,
 ) -> "Method":
     """The method of a row of the tables, ready to register.
 
-    settings: `method_settings` of a method without training, or of the fit that refines the row's maps; of others
-    `model`, the folder of the imported model or of the trained stage that the row stands for, and `optimisation`.
-    Without `model`, the stage is looked for among the trained ones. The rest as for `open_method`.
+    given: settings of a method without training, or of the fit that refines the row's maps. model: the folder of the
+    imported model or of the trained stage that the row stands for; without it, the stage is looked for among those
+    that are trained. The rest as for `open_method`.
     """
-    given, name = settings.get("method_settings", {}), row.removesuffix(FITTED)
+    given, name = given or {}, row.removesuffix(FITTED)
     if row in PAIRWISE:
         return open_method(row, given, f"method_settings.{row}", seed, threads, device)
-    folder = settings.get("model") or _trained_folder(layout, name.removesuffix(OPTIMISED))
+    folder = model or _trained_folder(layout, name.removesuffix(OPTIMISED))
     if folder is None or name in PAIRWISE:
         known = ", ".join(PAIRWISE)
         raise UserError(
             f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )
-    fit, optimisation = row.endswith(FITTED), settings.get("optimisation")
-    where = "method_settings.fit"
+    fit, where = row.endswith(FITTED), "method_settings.fit"
     return open_method(Path(folder), given, where, seed, threads, device, optimisation, fit)
 
 
@@ -239,20 +241,22 @@ def open_method(
     seed: int,
     threads: int,
     device: "Device | None" = None,
-    optimisation: Mapping | None = None,
+    optimisation: Optimisation | None = None,
     fit: bool = False,
+    said_in: str = "configuration",
 ) -> "Method":
     """Open a method, ready to register.
 
     Args:
         source: The name of a method that needs no training, or the folder of a trained or imported model.
         given: Settings of the method without training, or of the fit that refines the maps.
-        where: The place of these settings, in words.
+        where: The place of these settings, such as method_settings.fit; empty where they have none.
         seed: What is random in a method follows from it.
         threads: Of the processor.
         device: That networks run on, and fit.
         optimisation: Of a model's networks for each pair, see `Trained`.
         fit: Whether fit refines the method's maps; where these are affine at most, it begins coarse.
+        said_in: Where the settings were read, which a sentence on a wrong one begins with.
 
     Raises:
         UserError: Where a setting is not the method's own, or there is no model that can be opened.
@@ -262,12 +266,12 @@ def open_method(
 
         method = open_method(source, {}, where, seed, threads, device, optimisation)
         deforms = source not in PAIRWISE or PAIRWISE[source].deforms
-        settings = complete(Fit.settings, given, where)
+        settings = read_settings("fit", given, where, said_in)
         return Refined(method, Fit(settings, seed, threads, device, finer_levels if deforms else levels))
     if source in PAIRWISE:
-        chosen = method_class(source)
         where_it_runs = [device] if PAIRWISE[source].accelerated else []
-        return chosen(complete(chosen.settings, given, where), seed, threads, *where_it_runs)
+        settings = read_settings(source, given, where, said_in)
+        return method_class(source)(settings, seed, threads, *where_it_runs)
     from cohortreg.methods.trained import Trained
 
     return Trained(Path(source), device, optimisation)
@@ -279,13 +283,16 @@ def _trained_folder(layout: Layout, row: str) -> Path | None:
 
     for path in sorted(layout.root.glob("models/*/stage-*/model.json"), reverse=True):
         card = read_card(path.parent)
-        if row == (f"{card['model']}-{card['steps']}step" if is_icon(card) else card["model"]):
+        if row == (f"{card.model}-{card.steps}step" if card.is_icon else card.model):
             return path.parent
     return None
 
 
 def similarity_of(
-    row: str, models: Mapping[str, dict], pretrained: Mapping[str, str], method_settings: Mapping[str, dict]
+    row: str,
+    models: Mapping[str, Model],
+    pretrained: Mapping[str, str],
+    method_settings: Mapping[str, Mapping],
 ) -> str:
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
     from cohortreg.methods.cards import read_card
@@ -297,6 +304,9 @@ def similarity_of(
     if row in PAIRWISE:
         chosen = method_class(row)
         in_words = getattr(chosen, "similarity_in_words", None)
-        return in_words(method_settings.get(row, {})) if in_words else chosen.similarity
+        given = method_settings.get(row, {})
+        return (
+            in_words(read_settings(row, given, f"method_settings.{row}")) if in_words else chosen.similarity
+        )
     model = models[trained[row][0]] if row in trained else read_card(Path(pretrained[row]))
-    return method_class(method_of(model)).similarity_in_words(model)
+    return method_class(model.method).similarity_in_words(model)

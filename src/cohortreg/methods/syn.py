@@ -6,9 +6,12 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
+from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.images.image import Image
@@ -17,45 +20,7 @@ from cohortreg.maps.transforms import Transform, displacement_in_unit, read_tran
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
-
-SETTINGS = {
-    "iterations": {
-        "type": "array",
-        "items": {"type": "integer", "minimum": 0},
-        "minItems": 1,
-        "default": [80, 50, 20],
-        "description": "maximum iterations at each resolution, each twice the previous one, the last the images' own",
-    },
-    "radius": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 4,
-        "description": "radius of the cube that correlation is computed in, in voxels of the resolution",
-    },
-    "gradient_step": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "default": 0.2,
-        "description": "step along the gradient",
-    },
-    "flow_sigma": {
-        "type": "number",
-        "minimum": 0,
-        "default": 3,
-        "description": "variance of the Gaussian that smooths each update, in squared voxels of the resolution",
-    },
-    "total_sigma": {
-        "type": "number",
-        "minimum": 0,
-        "default": 0.1,
-        "description": "the same for the whole field, after each iteration",
-    },
-    "affine_metric": {
-        "enum": ["GC", "mattes"],
-        "default": "GC",
-        "description": "what the affine part maximises: GC, global correlation, or mattes, mutual information",
-    },
-}
+from cohortreg.settings import Number, Whole
 
 
 class Syn:
@@ -68,9 +33,35 @@ class Syn:
     """
 
     similarity = "CC"
-    settings = SETTINGS
 
-    def __init__(self, settings: dict, seed: int, threads: int):
+    class Settings(MethodSettings):
+        """Settings of the row syn."""
+
+        iterations: list[Annotated[Whole, Field(ge=0)]] = Field(
+            [80, 50, 20],
+            min_length=1,
+            description="maximum iterations at each resolution, each twice the previous one, the last the images' own",
+        )
+        radius: Whole = Field(
+            4,
+            ge=1,
+            description="radius of the cube that correlation is computed in, in voxels of the resolution",
+        )
+        gradient_step: Number = Field(0.2, gt=0, description="step along the gradient")
+        flow_sigma: Number = Field(
+            3,
+            ge=0,
+            description="variance of the Gaussian that smooths each update, in squared voxels of the resolution",
+        )
+        total_sigma: Number = Field(
+            0.1, ge=0, description="the same for the whole field, after each iteration"
+        )
+        affine_metric: Literal["GC", "mattes"] = Field(
+            "GC",
+            description="what the affine part maximises: GC, global correlation, or mattes, mutual information",
+        )
+
+    def __init__(self, settings: Settings, seed: int, threads: int):
         if find_spec("ants") is None:
             raise UserError("the package ants is not installed; run make baselines")
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
@@ -79,7 +70,7 @@ class Syn:
         self.ants = ants
         self.given = settings
         self.seed = seed
-        parts = [settings, seed, version("antspyx")]
+        parts = [settings.whole(), seed, version("antspyx")]
         self.version = digest(PAIRWISE["syn"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
@@ -112,13 +103,13 @@ class Syn:
             moving,
             type_of_transform="SyN",
             outprefix=str(Path(folder) / "syn"),
-            aff_metric=self.given["affine_metric"],
+            aff_metric=self.given.affine_metric,
             syn_metric="CC",
-            syn_sampling=self.given["radius"],
-            reg_iterations=tuple(self.given["iterations"]),
-            grad_step=self.given["gradient_step"],
-            flow_sigma=self.given["flow_sigma"],
-            total_sigma=self.given["total_sigma"],
+            syn_sampling=self.given.radius,
+            reg_iterations=tuple(self.given.iterations),
+            grad_step=self.given.gradient_step,
+            flow_sigma=self.given.flow_sigma,
+            total_sigma=self.given.total_sigma,
         )
 
     def _composed(self, like, image, files: list[str], inverted: list[bool], folder: str) -> Transform:

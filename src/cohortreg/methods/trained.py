@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cohortreg.config import Optimisation
 from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.images.image import Image
@@ -17,9 +18,9 @@ from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map
-from cohortreg.methods.cards import read_card
+from cohortreg.methods.cards import Card, read_card
 from cohortreg.methods.interface import Registration
-from cohortreg.methods.registry import LEARNED, method_class, method_of
+from cohortreg.methods.registry import LEARNED, method_class
 from cohortreg.provenance import running
 
 
@@ -31,23 +32,22 @@ class Trained:
     similarity.
     """
 
-    def __init__(self, folder: Path, device: Device, optimisation: dict | None = None):
+    def __init__(self, folder: Path, device: Device, optimisation: Optimisation | None = None):
         path = folder / WEIGHTS
         self.card = read_card(folder, optimisation is not None)
-        method = method_of(self.card)
-        self.recipe = method_class(method)
-        self.registration, _ = self.recipe.build(self.card, self.card["grid"])
+        self.recipe = method_class(self.card.method)
+        self.registration, _ = self.recipe.build(self.card, self.card.grid)
         weights.load_into(self.registration, weights_of(self.card, path), path)
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
-        fitted = json.dumps(optimisation, sort_keys=True)
-        turned = [self.card["axes"]] if "axes" in self.card else []
+        fitted = json.dumps(optimisation and optimisation.plain(), sort_keys=True)
+        turned = [self.card.axes] if self.card.axes else []
         self.version = digest(
-            LEARNED[method].release, running().reads(path), device.precision, fitted, *turned
+            LEARNED[self.card.method].release, running().reads(path), device.precision, fitted, *turned
         )
         self.similarity = self.recipe.similarity_in_words(self.card)
         # A model that we did not train may have learnt from other axes than ours.
-        self.axes = Axes(self.card["axes"]) if "axes" in self.card else None
-        self.grid = self.axes.ours(self.card["grid"]) if self.axes else tuple(self.card["grid"])
+        self.axes = Axes(self.card.axes) if self.card.axes else None
+        self.grid = self.axes.ours(self.card.grid) if self.axes else tuple(self.card.grid)
         self.device = device
         self.optimisation = optimisation
         self.prepared = (
@@ -83,16 +83,17 @@ class Trained:
         Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
         """
         registration = copy.deepcopy(self.registration).requires_grad_(True)
-        asked = {key: value for key, value in self.optimisation.items() if key == "similarity"}
-        objective = self.recipe.objective(registration, None, self.card | asked).eval()
-        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation["learning_rate"])
-        for step in range(self.optimisation["steps"]):
+        similarity = getattr(self.optimisation, "similarity", None) or self.card.similarity
+        card = self.card.model_copy(update={"similarity": similarity})
+        objective = self.recipe.objective(registration, None, card).eval()
+        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation.learning_rate)
+        for step in range(self.optimisation.steps):
             generator = torch.Generator().manual_seed(step)
             with self.device.autocast():
                 similarity, regularity, _ = objective(
                     Batch(*pair.split(1), *field_of_view.split(1), generator)
                 )
-            loss = similarity + self.card["final_weight"] * regularity
+            loss = similarity + self.card.final_weight * regularity
             if not loss.isfinite():
                 raise NotFiniteError(
                     f"instance optimisation diverged at step {step + 1}; give it a smaller learning rate"
@@ -122,15 +123,15 @@ class Trained:
         return self.device.to_device(torch.from_numpy(image.array)[None])
 
 
-def weights_of(card: dict | None, path: Path) -> dict[str, Tensor]:
+def weights_of(card: Card | None, path: Path) -> dict[str, Tensor]:
     """The tensors of a model's weights. card: the model's, or None to read the one beside them, if there is one.
 
     Raises UserError where they are not those that the card is of; one of an earlier version does not say.
     """
     tensors, _ = weights.load(path)
     if card is None:
-        card = read_card(path.parent) if (path.parent / CARD).is_file() else {}
-    recorded = card.get("weights_sha256")
+        card = read_card(path.parent) if (path.parent / CARD).is_file() else None
+    recorded = card and card.weights_sha256
     if recorded is not None and recorded != weights.digest_of(tensors):
         raise UserError(
             f"{path}: not the weights that {CARD} beside them is of; train or import the model again"

@@ -1,12 +1,11 @@
 """VoxelMorph (Balakrishnan et al., TMI 2019): the network and the integration of the package `voxelmorph`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from cohortreg.config import complete
-from cohortreg.errors import UserError
+from cohortreg.config import VoxelMorphModel
 from cohortreg.icon.losses import LossTerms, both_imaged, unit_bounds
 from cohortreg.icon.similarities import mean_squared_error
 from cohortreg.icon.steps import TwoSteps
@@ -15,7 +14,7 @@ from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.transforms import voxels_to_unit
-from cohortreg.methods.avsm import AFFINE_SETTINGS, AffineObjective, affine_steps
+from cohortreg.methods.avsm import AffineObjective, affine_steps
 from cohortreg.methods.recipes import Recipe
 
 
@@ -76,68 +75,26 @@ class VoxelMorph(Recipe):
     The affine network is AVSM's.
     """
 
-    settings = AFFINE_SETTINGS | {
-        "affine": {
-            "type": "boolean",
-            "default": False,
-            "description": "whether a first stage learns an affine pre-registration",
-        },
-        "features": {
-            "type": "array",
-            "minItems": 2,
-            "items": {"type": "integer", "minimum": 1},
-            "default": [16, 16, 16, 16],
-            "description": "channels of each level of the U-Net, the package's nb_features; each level halves the grid",
-        },
-        "integration_steps": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 5,
-            "description": "squarings in integrating the velocity; 0 uses it as the displacement",
-        },
-    }
-
-    @classmethod
-    def check(cls, model: Mapping, grid: Sequence[int], where: str) -> None:
-        settings = complete(cls.settings, model.get("settings", {}), f"{where}.settings")
-        stages, halvings = len(model["stages"]), len(settings["features"])
-        most = 1 + settings["affine"]
-        if stages not in (1, most):
-            raise UserError(
-                f"configuration: {where}.stages: {stages}, but a model of voxelmorph has {most} where affine "
-                f"is {str(settings['affine']).lower()}; see docs/methods.md."
-            )
-        if any(size % 2**halvings for size in grid):
-            raise UserError(
-                f"configuration: {where}.settings.features: voxelmorph halves the grid {list(grid)} {halvings} times, "
-                "which leaves a remainder; give features fewer entries or change preprocess.grid; see docs/methods.md."
-            )
-
     @staticmethod
-    def similarity_in_words(model: dict) -> str:
+    def similarity_in_words(model: VoxelMorphModel) -> str:
         return "MSE"
 
     @staticmethod
-    def build(model: dict, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
-        VoxelMorph.check(model, grid, "models.voxelmorph")
-        settings, stages = _complete(model), model["stages"]
-        affine = affine_steps(grid, settings, stages[0]) if settings["affine"] else None
+    def build(model: VoxelMorphModel, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        settings = model.settings
+        affine = affine_steps(grid, settings, model.stages[0]) if settings.affine else None
         if _learns_affine(model):
             return affine, None
-        step = VoxelMorphStep(len(grid), settings["features"], settings["integration_steps"])
+        step = VoxelMorphStep(len(grid), settings.features, settings.integration_steps)
         return (step, None) if affine is None else (TwoSteps(affine, step), affine)
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: dict) -> nn.Module:
+    def objective(registration: nn.Module, before: nn.Module | None, model: VoxelMorphModel) -> nn.Module:
         if _learns_affine(model):
-            return AffineObjective(registration, _complete(model))
+            return AffineObjective(registration, model.settings)
         return VoxelMorphObjective(registration)
 
 
-def _learns_affine(model: dict) -> bool:
+def _learns_affine(model: VoxelMorphModel) -> bool:
     """Whether the model's last stage is that of the affine pre-registration."""
-    return _complete(model)["affine"] and len(model["stages"]) == 1
-
-
-def _complete(model: dict) -> dict:
-    return complete(VoxelMorph.settings, model.get("settings", {}), "models.voxelmorph.settings")
+    return model.settings.affine and len(model.stages) == 1

@@ -1,12 +1,14 @@
 """vSVF-opt (Shen et al., CVPR 2019): a stationary velocity field by its momentum, optimised for each pair."""
 
 import json
-from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
+from cohortreg.config import VelocitySettings
 from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.icon.similarities import MultiKernelCorrelation
@@ -18,50 +20,16 @@ from cohortreg.maps.velocity import MultiGaussian, flow
 from cohortreg.methods.affine import Affine
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.registry import PAIRWISE
+from cohortreg.settings import Number, Whole, wrong
 
-_NUMBERS = {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}}
-
-#: What vSVF-opt and AVSM share: the kernel K, the energy, the flow and the similarity.
-VELOCITY_SETTINGS = {
-    "deviations": _NUMBERS
-    | {
-        "default": [0.05, 0.10, 0.15, 0.20, 0.25],
-        "description": "standard deviations of the Gaussians that make up K, as fractions of the image's size",
-    },
-    "weights": _NUMBERS
-    | {
-        "default": [1 / 15, 2 / 15, 3 / 15, 4 / 15, 5 / 15],
-        "description": "their weights",
-    },
-    "momentum_weight": {
-        "type": "number",
-        "minimum": 0,
-        "default": 10,
-        "description": "weight of the energy, the mean over voxels of the product of momentum and velocity",
-    },
-    "flow_steps": {
-        "type": "integer",
-        "minimum": 1,
-        "default": 10,
-        "description": "steps of the Runge-Kutta method along the velocity",
-    },
-    "windows": _NUMBERS
-    | {
-        "default": [1 / 16, 1 / 8, 1 / 4],
-        "description": "windows of the multi-kernel LNCC, as fractions of the image's size",
-    },
-    "window_weights": _NUMBERS | {"default": [0.1, 0.3, 0.6], "description": "their weights"},
-}
+#: Resolutions of images whose halves are taken.
+SCALES = (1, 0.5, 0.25, 0.125, 0.0625)
 
 
-def check_velocity(settings: Mapping, where: str) -> None:
-    """Raise UserError where Gaussians or windows, see `VELOCITY_SETTINGS`, are more or fewer than their weights."""
-    for values, weights in (("deviations", "weights"), ("windows", "window_weights")):
-        if len(settings[values]) != len(settings[weights]):
-            raise UserError(
-                f"configuration: {where}.{weights}: has {len(settings[weights])} entries, but {values} has "
-                f"{len(settings[values])}; give one weight for each; see config/README.md."
-            )
+def _scale(value: float) -> float:
+    if value not in SCALES:
+        raise wrong(f"{value} is not one of {list(SCALES)}")
+    return value
 
 
 def energy(momentum: Tensor, velocity: Tensor) -> Tensor:
@@ -76,29 +44,20 @@ class VsvfOpt:
     """
 
     similarity = "LNCC"
-    settings = VELOCITY_SETTINGS | {
-        "scales": _NUMBERS
-        | {
-            "items": {"enum": [1, 0.5, 0.25, 0.125, 0.0625]},
-            "default": [0.25, 0.5, 1],
-            "description": "resolutions of the images; 1 is full resolution",
-        },
-        "iterations": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 60,
-            "description": "iterations of L-BFGS at each scale",
-        },
-    }
 
-    check = staticmethod(check_velocity)
+    class Settings(VelocitySettings):
+        """Settings of the row vsvf-opt."""
 
-    def __init__(self, settings: dict, seed: int, threads: int):
-        self.check(settings, "vsvf-opt")
+        scales: list[Annotated[Number, AfterValidator(_scale), Field(json_schema_extra={"enum": SCALES})]] = (
+            Field([0.25, 0.5, 1], min_length=1, description="resolutions of the images; 1 is full resolution")
+        )
+        iterations: Whole = Field(60, ge=1, description="iterations of L-BFGS at each scale")
+
+    def __init__(self, settings: Settings, seed: int, threads: int):
         self.given = settings
-        self.affine = Affine({name: part["default"] for name, part in Affine.settings.items()}, seed, threads)
+        self.affine = Affine(Affine.Settings(), seed, threads)
         self.version = digest(
-            PAIRWISE["vsvf-opt"].release, self.affine.version, json.dumps(settings, sort_keys=True)
+            PAIRWISE["vsvf-opt"].release, self.affine.version, json.dumps(settings.whole(), sort_keys=True)
         )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
@@ -114,7 +73,7 @@ class VsvfOpt:
             velocity = None
         if velocity is None or not velocity.isfinite().all():
             raise UserError("vsvf-opt: the optimisation diverged; give momentum_weight a larger value")
-        there, back = (DisplacementField(flow(v, self.given["flow_steps"])) for v in (velocity, -velocity))
+        there, back = (DisplacementField(flow(v, self.given.flow_steps)) for v in (velocity, -velocity))
         forward = Composition(DisplacementField(affine.forward), there).on_grid(fixed.shape)
         inverse = Composition(back, DisplacementField(affine.inverse)).on_grid(fixed.shape)
         return Registration(forward - centres, inverse - centres)
@@ -122,7 +81,7 @@ class VsvfOpt:
     def _velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """The velocity that is best for images with masks [1, 2, *grid], on a grid of half their resolution."""
         momentum = None
-        for scale in self.given["scales"]:
+        for scale in self.given.scales:
             images = torch.cat([moving, fixed])
             for _ in range(round(1 / scale).bit_length() - 1):
                 images = halve(images)
@@ -135,22 +94,22 @@ class VsvfOpt:
         """The momentum that is best at a scale, starting from that of the scale before; and the K of its grid."""
         shape = fixed.shape[2:]
         grid = [(size + 1) // 2 for size in shape]
-        smooth = MultiGaussian(grid, self.given["deviations"], self.given["weights"])
-        similarity = MultiKernelCorrelation(shape, self.given["windows"], self.given["window_weights"])
+        smooth = MultiGaussian(grid, self.given.deviations, self.given.weights)
+        similarity = MultiKernelCorrelation(shape, self.given.windows, self.given.window_weights)
         start = torch.zeros(1, len(grid), *grid) if momentum is None else resize(momentum, grid)
         momentum = start.clone().requires_grad_(True)
         centres, (target, target_mask) = identity_map(shape), fixed.split(1, 1)
         optimizer = torch.optim.LBFGS(
-            [momentum], max_iter=self.given["iterations"], history_size=5, line_search_fn="strong_wolfe"
+            [momentum], max_iter=self.given.iterations, history_size=5, line_search_fn="strong_wolfe"
         )
 
         def loss() -> Tensor:
             optimizer.zero_grad()
             velocity = smooth(momentum)
-            phi = centres + resize(flow(velocity, self.given["flow_steps"]), shape)
+            phi = centres + resize(flow(velocity, self.given.flow_steps), shape)
             warped, mask = interpolate(moving, phi).split(1, 1)
             value = similarity(warped, target, mask * target_mask)
-            value = value + self.given["momentum_weight"] * energy(momentum, velocity).sum()
+            value = value + self.given.momentum_weight * energy(momentum, velocity).sum()
             if not value.isfinite():
                 raise NotFiniteError("the loss is NaN or infinite.")
             value.backward()

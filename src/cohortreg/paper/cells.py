@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cohortreg.config import Network, Stage
 from cohortreg.digests import digest
 from cohortreg.files import whole, write_json
 from cohortreg.icon.losses import LossTerms, icon_loss, sample_points
@@ -24,6 +25,7 @@ from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.paper.plan import Cell
+from cohortreg.paper.settings import Preset
 from cohortreg.provenance import git_commit, hardware
 
 FOREGROUND = 0.5
@@ -66,7 +68,7 @@ def swap_pixels(network: nn.Module) -> None:
 def run_cell(
     layout: PaperLayout,
     cell: Cell,
-    settings: dict,
+    settings: Preset,
     seed: int,
     fabric: Fabric,
     progress: Callable[[TrainingState], None] = lambda state: None,
@@ -76,14 +78,17 @@ def run_cell(
     settings: of the preset. Returns what was measured. Raises UserError as `train` and `TrainingImages` do.
     """
     images = _images(layout, cell, "train", fabric)
-    precision = precision_on(fabric.device, settings["precision"])
+    precision = precision_on(fabric.device, settings.precision)
     stage = _stage(cell, settings)
-    network = settings["networks"][cell.network]
-    objective = _objective(cell, network, images.grid, seed)
-    made_from = digest(json.dumps([network, stage, cell, seed, precision], sort_keys=True), images.recorded)
+    objective = _objective(cell, settings.networks.network(cell.network), images.grid, seed)
+    network = getattr(settings.networks, cell.network).plain()
+    follows_from = {key: value for key, value in stage.plain().items() if key != "steps"}
+    made_from = digest(
+        json.dumps([network, follows_from, cell, seed, precision], sort_keys=True), images.recorded
+    )
     checkpoints = layout.checkpoints(*cell) / made_from[:16]
     commit, started = git_commit(), time.perf_counter()
-    train(objective, images, stage, seed, fabric, checkpoints, settings["checkpoint_every"], progress)
+    train(objective, images, stage, seed, fabric, checkpoints, settings.checkpoint_every, progress)
     facts = {
         "dataset": cell.dataset,
         "network": cell.network,
@@ -91,10 +96,10 @@ def run_cell(
         "variant": cell.variant,
         "size": images.grid[0],
         "training_images": len(images),
-        "training_steps": stage["training_steps"],
-        "batch_size": stage["batch_size"],
-        "weight_from": stage["weight_from"],
-        "weight_rise": stage["weight_rise"],
+        "training_steps": stage.training_steps,
+        "batch_size": stage.batch_size,
+        "weight_from": stage.weight_from,
+        "weight_rise": stage.weight_rise,
         "seed": seed,
         "training_seconds": round(time.perf_counter() - started, 1),
         "precision": precision,
@@ -104,7 +109,7 @@ def run_cell(
         "git_commit": commit,
     }
     test = _images(layout, cell, "test", fabric)
-    measured, examples = measure(objective.registration.eval(), test, settings["pairs"], seed, fabric)
+    measured, examples = measure(objective.registration.eval(), test, settings.pairs, seed, fabric)
     with whole(layout.examples(*cell)) as beside:
         np.savez_compressed(beside, **examples)
     write_json(layout.measured(*cell), facts | measured)
@@ -112,20 +117,21 @@ def run_cell(
     return facts | measured
 
 
-def _stage(cell: Cell, settings: dict) -> dict:
+def _stage(cell: Cell, settings: Preset) -> Stage:
     """The settings of the only stage: the weight rises to the cell's, and stays there."""
-    network = settings["networks"][cell.network]
-    return {
-        "training_steps": network["training_steps"],
-        "learning_rate": network["learning_rate"],
-        "batch_size": network["batch_size"],
-        "schedule": "cosine",
-        "weight": cell.weight,
-        "weight_from": settings["weight_from"],
-        "weight_rise": settings["weight_rise"],
-        "weight_increment": 0,
-        "fold_threshold": 0,
-    }
+    network = getattr(settings.networks, cell.network)
+    return Stage(
+        steps=1,
+        training_steps=network.training_steps,
+        learning_rate=network.learning_rate,
+        batch_size=network.batch_size,
+        schedule="cosine",
+        weight=cell.weight,
+        weight_from=settings.weight_from,
+        weight_rise=settings.weight_rise,
+        weight_increment=0,
+        fold_threshold=0,
+    )
 
 
 def _images(layout: PaperLayout, cell: Cell, split: str, fabric: Fabric) -> TrainingImages:
@@ -135,10 +141,10 @@ def _images(layout: PaperLayout, cell: Cell, split: str, fabric: Fabric) -> Trai
     return images
 
 
-def _objective(cell: Cell, network: dict, grid: tuple[int, int], seed: int) -> Pairs:
+def _objective(cell: Cell, network: Network, grid: tuple[int, int], seed: int) -> Pairs:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        predictor = build_network({"architecture": cell.network} | network, grid)
+        predictor = build_network(network, grid)
     if cell.variant != "table1":
         swap_pixels(predictor)
     return Pairs(DisplacementNetwork(predictor), off_grid=cell.variant != "swapped-on-grid")

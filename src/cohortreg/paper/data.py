@@ -11,6 +11,7 @@ from cohortreg.errors import UserError
 from cohortreg.layout import PaperLayout
 from cohortreg.learning.data import pack
 from cohortreg.paper.plan import SPLITS
+from cohortreg.paper.settings import Preset
 
 DIGIT = 5
 EDGE = 40  # how steeply a shape's edge falls, per unit of length: from 0.76 to -0.76 within 1/20 of the image
@@ -75,14 +76,14 @@ def shape_image(size: int, random: np.random.Generator) -> np.ndarray:
 
 
 def pack_dataset(
-    layout: PaperLayout, dataset: str, settings: dict, mnist: Path, seed: int, advance: Callable[[], None]
+    layout: PaperLayout, dataset: str, settings: Preset, mnist: Path, seed: int, advance: Callable[[], None]
 ) -> None:
     """Write the training and the test images of a data set, each as one array.
 
     settings: of the preset. Of MNIST the first fives of each split are taken.
     """
     for number, split in enumerate(SPLITS):
-        count = settings[f"{split}_images"]
+        count = getattr(settings, f"{split}_images")
         read = _reader(dataset, split, settings, mnist, [seed, number])
         if dataset == "mnist":
             count = min(count, len(read_fives(mnist, split)))
@@ -97,9 +98,9 @@ def pack_dataset(
 
 
 def _reader(
-    dataset: str, split: str, settings: dict, mnist: Path, seed: list[int]
+    dataset: str, split: str, settings: Preset, mnist: Path, seed: list[int]
 ) -> Callable[[int], np.ndarray]:
     """What gives the image of a row."""
     if dataset == "mnist":
         return read_fives(mnist, split).__getitem__
-    return lambda row: shape_image(settings["size"], np.random.default_rng([*seed, row]))
+    return lambda row: shape_image(settings.size, np.random.default_rng([*seed, row]))

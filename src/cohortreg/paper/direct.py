@@ -9,12 +9,13 @@ from cohortreg.icon.losses import sample_points, swap
 from cohortreg.icon.similarities import similarity_to
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import voxel_size
+from cohortreg.paper.settings import Direct
 
 NOISE = 1 / 8  # pixels
 
 
 def optimise_maps(
-    moving: Tensor, fixed: Tensor, noise: float, settings: dict, weight: float, seed: int
+    moving: Tensor, fixed: Tensor, noise: float, settings: Direct, weight: float, seed: int
 ) -> DisplacementField:
     """Displacements of Phi^AB and Phi^BA that minimise Eq. 13 for one pair, by Adam from the identity, at
     a rate that falls to zero.
@@ -37,7 +38,7 @@ def optimise_maps(
         return maps_loss(images, phi, noisy, points, similarity, all_count, weight)
 
     try:
-        descend(displacement, loss, settings["steps"], settings["learning_rate"])
+        descend(displacement, loss, settings.steps, settings.learning_rate)
     except NotFiniteError:
         raise NotFiniteError("direct optimisation diverged; lower its learning_rate.") from None
     return DisplacementField(displacement.detach())

@@ -193,7 +193,7 @@ def steepness(phi: np.ndarray) -> float:
 def register_directly(moving: np.ndarray, fixed: np.ndarray, noise: float, run: Run) -> Registered:
     """Register images [*grid] by direct optimisation of both maps."""
     images = [torch.from_numpy(image)[None, None] for image in (moving, fixed)]
-    maps = optimise_maps(*images, noise, run.settings["direct"], FIGURE5.weight, run.seed)
+    maps = optimise_maps(*images, noise, run.settings.direct, FIGURE5.weight, run.seed)
     phi = maps.on_grid(moving.shape)
     return Registered(interpolate(images[0], phi[:1])[0, 0].numpy(), *phi.numpy())
 
@@ -215,7 +215,7 @@ def figure5(layout: PaperLayout, run: Run) -> Figure:
         figure,
         "Figure 5. Maps by direct optimisation without noise, with noise of 1/8 pixel, and by the U-Net; "
         f"λ = {FIGURE5.weight:,}",
-        f"Direct optimisation: {run.settings['direct']['steps']:,} steps a pair. "
+        f"Direct optimisation: {run.settings.direct.steps:,} steps a pair. "
         + run.trained_on(FIGURE5.dataset, [FIGURE5.network]),
     )
 
@@ -243,11 +243,11 @@ def figure6(name: str) -> Callable[[PaperLayout, Run], Figure]:
     """What draws Figure 6 of a data set: each network's warped images and maps along the weights, from 0."""
 
     def draw(layout: PaperLayout, run: Run) -> Figure:
-        networks = run.settings["table1"][FIGURE6[name]]
-        weights = [0, *run.settings["weights"]]
+        networks = getattr(run.settings.table1, FIGURE6[name])
+        weights = [0, *run.settings.weights]
         size = (1.35 * (len(weights) + 1) + 0.4, 2.7 * len(networks) + 1.4)
         figure, panels = plt.subplots(2 * len(networks), len(weights) + 1, figsize=size)
-        for cell in figure_cells(name, run.settings["table1"], run.settings["weights"]):
+        for cell in figure_cells(name, run.settings.table1.plain(), run.settings.weights):
             row, column = 2 * networks.index(cell.network), 1 + weights.index(cell.weight)
             _draw_cell(panels[row : row + 2, [0, column]], layout, cell)
             panels[row, column].set_title(f"λ = {cell.weight:,}")

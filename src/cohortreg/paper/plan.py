@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cohortreg.paper.settings import Preset
+
 DATASETS = {"mnist": "MNIST", "triangles_circles": "Triangles & Circles"}
 SPLITS = ("train", "test")
 NETWORKS = {"mlp": "MLP", "enc_dec": "Enc-Dec", "unet": "U-Net", "conv_only": "ConvOnly"}
@@ -64,23 +66,23 @@ class Run:
     """
 
     preset: str
-    settings: dict
+    settings: Preset
     seed: int
 
     def trained_on(self, dataset: str, networks: Sequence[str]) -> str:
         """Preset, images, steps and seed of trainings on a data set, as a sentence."""
         sizes = self.settings
-        size = 28 if dataset == "mnist" else sizes["size"]
-        trained = {NETWORKS[name]: sizes["networks"][name] for name in networks}
-        steps = [f"{name} {one['training_steps']:,} × {one['batch_size']}" for name, one in trained.items()]
+        size = 28 if dataset == "mnist" else sizes.size
+        trained = {NETWORKS[name]: getattr(sizes.networks, name) for name in networks}
+        steps = [f"{name} {one.training_steps:,} × {one.batch_size}" for name, one in trained.items()]
         kind = (
             "the paper's images and networks"
             if self.preset == FULL
             else "smaller than the paper's experiment"
         )
         return (
-            f"Preset {self.preset} ({kind}): at most {sizes['train_images']:,} training images of {size}×{size} "
-            f"pixels; steps × pairs in each: {', '.join(steps)}; {sizes['pairs']:,} held-out pairs; seed "
+            f"Preset {self.preset} ({kind}): at most {sizes.train_images:,} training images of {size}×{size} "
+            f"pixels; steps × pairs in each: {', '.join(steps)}; {sizes.pairs:,} held-out pairs; seed "
             f"{self.seed}."
         )
 

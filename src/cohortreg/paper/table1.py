@@ -46,8 +46,8 @@ def read_published(path: Path) -> pd.DataFrame:
 
 def write(layout: PaperLayout, published: Path, run: Run) -> str:
     """Write the table as CSV and as Markdown, and return the Markdown."""
-    networks = run.settings["table1"]
-    table = gather(layout, table1_cells(networks, run.settings["weights"]), published)
+    networks = run.settings.table1.plain()
+    table = gather(layout, table1_cells(networks, run.settings.weights), published)
     write_table(layout.table1, table.assign(preset=run.preset))
     parts = [f"# Table 1, preset {run.preset}", "Measured / published / difference."]
     for dataset, named in networks.items():

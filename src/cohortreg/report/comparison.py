@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.measures import MEASURES
@@ -28,7 +29,7 @@ class Comparison:
     """
 
     layout: Layout
-    config: Mapping
+    config: Configuration
     pairs: pd.DataFrame
     methods: pd.DataFrame
     sets: pd.DataFrame
@@ -36,7 +37,7 @@ class Comparison:
     @property
     def structures(self) -> Mapping[str, list[int]]:
         """Name -> label values."""
-        return self.config["structures"]
+        return self.config.structures
 
     @cached_property
     def main_pairs(self) -> pd.DataFrame:
@@ -46,7 +47,7 @@ class Comparison:
     @cached_property
     def main_method(self) -> str:
         """The method that the page's sentences and the figures of pairs are about."""
-        return main_method(self.config["methods"], self.config["models"])
+        return main_method(self.config.methods, self.config.models)
 
     @cached_property
     def shown(self) -> dict[str, pd.Series]:
@@ -54,7 +55,7 @@ class Comparison:
         return shown_pairs(self.main_pairs, self.main_method)
 
 
-def read_comparison(layout: Layout, config: Mapping) -> Comparison:
+def read_comparison(layout: Layout, config: Configuration) -> Comparison:
     """Read the tables of a cohort. Raises UserError where one is missing, damaged or of an earlier version."""
     columns = {
         layout.pairs_table: [measure.column for measure in MEASURES],

@@ -9,7 +9,7 @@ from cohortreg.cli import app, commands  # noqa: F401  (the commands of app)
 from cohortreg.errors import UserError
 
 
-@pytest.mark.parametrize("values", [["--help"], ["1"], [1.5], [0], [], 1, None])
+@pytest.mark.parametrize("values", [["--help"], ["one"], [1.5], [0], [], 1, None])
 def test_label_values_that_no_label_map_holds_are_refused(tmp_path, values):
     """Such a structure would be found nowhere, and have a Dice of 0 without a word."""
     settings = json.dumps({"structures": {"shell": values}})

@@ -48,9 +48,6 @@ SETTINGS = {
 }
 
 
-MODEL_WITHOUT_NOISE = {key: value for key, value in SETTINGS["model"].items() if key != "noise"}
-
-
 def packed(folder) -> Layout:
     layout = Layout(folder)
     random = np.random.default_rng(0)
@@ -170,13 +167,21 @@ def test_what_is_missing_is_one_sentence(tmp_path, what):
         ("{model", 1, "--settings must be JSON"),
         ("[]", 1, "--settings must be a JSON object"),
         (json.dumps({"training": {}}), 1, "--settings has no model; correct it"),
-        (json.dumps(SETTINGS | {"training": {}}), 1, "--settings has no accelerator; correct it"),
-        (json.dumps(SETTINGS), 9, "icon has 1 stages, and no stage 9"),
-        (json.dumps({"model": MODEL_WITHOUT_NOISE}), 1, "models.icon.noise: missing"),
         (
-            json.dumps({"model": {"stages": [{"steps": 1}]}}),
+            json.dumps(SETTINGS | {"training": {"accelerator": "abacus"}}),
             1,
-            "models.icon.stages[0].training_steps: missing",
+            "--settings: training.accelerator: 'abacus' is not one of",
+        ),
+        (json.dumps(SETTINGS), 9, "icon has 1 stages, and no stage 9"),
+        (
+            json.dumps(SETTINGS | {"model": {"stages": [STAGE], "noise": -1}}),
+            1,
+            "model.noise: -1 is less than",
+        ),
+        (
+            json.dumps(SETTINGS | {"model": {"stages": [{"steps": 1}]}}),
+            1,
+            "model.stages[0].training_steps: missing",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from cohortreg.cohort.additions import Before, add
 from cohortreg.cohort.label_maps import import_label_maps
 from cohortreg.cohort.phantom import make_phantoms
 from cohortreg.cohort.tables import read_images
+from cohortreg.config import Phantom
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image, read_image, read_label, write_image
 
@@ -49,7 +50,7 @@ def test_a_subject_is_trained_on_or_tested(folder):
 
 def test_scans_are_made_from_the_label_maps(folder, tmp_path):
     images, _ = import_label_maps(folder, "right", 1.0, 5, seed=1)
-    make_phantoms(images, tmp_path / "made", {"labels": str(folder)}, seed=1)
+    make_phantoms(images, tmp_path / "made", Phantom(labels=str(folder)), seed=1)
     for row in images.itertuples():
         label = read_label(tmp_path / "made" / row.label)
         assert (label.array == read_label(folder / f"{row.image_id}_label.nii.gz").array).all()
@@ -63,7 +64,7 @@ def test_a_label_map_that_is_not_there(folder, tmp_path):
     images, _ = import_label_maps(folder, "right", 1.0, 5, seed=1)
     (folder / "B_00m_label.nii.gz").unlink()
     with pytest.raises(UserError, match=r"B_00m_label.nii.gz does not exist; correct phantom.labels"):
-        make_phantoms(images, tmp_path / "made", {"labels": str(folder)}, seed=1)
+        make_phantoms(images, tmp_path / "made", Phantom(labels=str(folder)), seed=1)
 
 
 def test_a_folder_without_label_maps(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 from cohortreg.cohort.additions import Before
 from cohortreg.cohort.phantom import make_phantoms, phantom_tables
 from cohortreg.cohort.tables import read_images, read_pairs
+from cohortreg.config import Phantom
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json, write_text
 from cohortreg.images.preprocess import read_labelled
@@ -40,7 +41,7 @@ def made(tmp_path):
     images, _ = phantom_tables(4, 2, 1, seed=1)
 
     def make(seed=1):
-        make_phantoms(images, tmp_path, {"grid": GRID, "spacing": SPACING}, seed)
+        make_phantoms(images, tmp_path, Phantom(grid=GRID, spacing=SPACING), seed)
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")}
 
     return images, tmp_path, make
@@ -71,7 +72,7 @@ def test_row_that_cannot_be_made(tmp_path):
     images, _ = phantom_tables(4, 2, 1, seed=1)
     images.loc[1, "side"] = ""
     with pytest.raises(UserError, match="'demo-002-left' needs a side"):
-        make_phantoms(images, tmp_path, {"grid": GRID, "spacing": SPACING}, 1)
+        make_phantoms(images, tmp_path, Phantom(grid=GRID, spacing=SPACING), 1)
 
 
 def test_what_was_not_made_here_is_never_replaced(made):
@@ -112,5 +113,5 @@ def test_a_path_that_leads_elsewhere(tmp_path, path):
     images, _ = phantom_tables(4, 2, 1, seed=1)
     images.loc[1, "image"] = path
     with pytest.raises(UserError, match="leads out of"):
-        make_phantoms(images, tmp_path / "made", {"grid": GRID, "spacing": SPACING}, 1)
+        make_phantoms(images, tmp_path / "made", Phantom(grid=GRID, spacing=SPACING), 1)
     assert not (tmp_path / "made").exists()

@@ -19,6 +19,7 @@ from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard
 from cohortreg.cohort.shards import row_digest, rows_made, shard_of, still_asked
 from cohortreg.cohort.tables import read_images, read_pairs, read_table, write_table
 from cohortreg.cohort.training_sets import image_digest
+from cohortreg.config import Shards
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
@@ -64,12 +65,12 @@ def run(cohort, settings=SETTINGS, fail=False, structures=STRUCTURES):
 
 def merge(cohort):
     table, pairs, _, layout = cohort
-    return merge_cohort(layout, "small", table, pairs, {"images": SHARDS, "pairs": 2})
+    return merge_cohort(layout, "small", table, pairs, Shards(images=SHARDS, pairs=2))
 
 
 def test_a_model_needs_training_images_of_the_users_table(cohort):
     table, pairs, _, layout = cohort
-    shards = {"images": SHARDS, "pairs": 2}
+    shards = Shards(images=SHARDS, pairs=2)
     run(cohort)
     table.write_text(table.read_text().replace("train", "test"))
     with pytest.raises(
@@ -331,7 +332,7 @@ def test_no_pair_left(cohort):
 def test_pairs_rated_so_are_left_out_with_their_note_and_unknown_ones_are_named_once(cohort, tmp_path):
     table, pairs, _, layout = cohort
     run(cohort)
-    shards = {"images": SHARDS, "pairs": 2}
+    shards = Shards(images=SHARDS, pairs=2)
     ratings = tmp_path / "qc.tsv"
     rows = [
         "image-0\timage-1\tbad\tupside down",
@@ -365,7 +366,7 @@ def test_of_a_rated_pair_with_a_bad_image_the_image_is_the_reason(cohort, tmp_pa
         "small",
         table,
         pairs,
-        {"images": SHARDS, "pairs": 2},
+        Shards(images=SHARDS, pairs=2),
         ratings_path=ratings,
         exclude_rated=["bad"],
     )
@@ -423,7 +424,7 @@ def test_subjects_that_a_model_learnt_from_and_that_are_tested_now_are_warned_of
     """The model keeps its training set, whatever becomes of the column split."""
     table, pairs, _, layout = cohort
     run(cohort)
-    sizes = {"images": SHARDS, "pairs": 2}
+    sizes = Shards(images=SHARDS, pairs=2)
     assert merge_cohort(layout, "small", table, pairs, sizes, ["icon"])["warnings"] == []
     lines = table.read_text().splitlines(keepends=True)
     table.write_text(
@@ -513,7 +514,7 @@ def test_names_and_notes_are_the_same_in_every_table(tmp_path_factory, names, no
     columns = ["image_id", "status", "reason", "sidecar", "digest", "row"]
     write_table(layout.image_shard(0), pd.DataFrame(index, columns=columns))
     tables = folder / "images.tsv", folder / "pairs.tsv"
-    shards = {"images": 1, "pairs": 1}
+    shards = Shards(images=1, pairs=1)
     left = merge_cohort(layout, "c", *tables, shards, (), None, folder / "qc.tsv", ["bad"])
     assert (left["images"], left["pairs"], left["excluded_pairs"]) == (3, 2, 1)
     assert layout.images.read_bytes() == tables[0].read_bytes()

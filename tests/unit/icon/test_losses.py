@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typed import build_registration
 
 from cohortreg.icon.losses import (
     StageObjective,
@@ -17,7 +18,7 @@ from cohortreg.icon.losses import (
     unit_bounds,
     white_noise,
 )
-from cohortreg.icon.stages import build_registration, inherit
+from cohortreg.icon.stages import inherit
 from cohortreg.icon.steps import HalfResolution
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import DisplacementField

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
+from typed import build_network, build_registration
 
 from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.networks import ARCHITECTURES, DualStream, UNet, local_correlation, recompute_activations
-from cohortreg.icon.stages import build_registration
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.maps.batch import Batch
 
@@ -105,7 +105,7 @@ def trained(network, moving, fixed) -> tuple[dict, int]:
 def test_activations_that_are_computed_again_train_the_same_in_less_memory(architecture):
     """Running statistics of normalisation among it, which see each batch once."""
     grid = (16, 12, 12)
-    network = ARCHITECTURES[architecture](SETTINGS[architecture], grid)
+    network = build_network({"architecture": architecture} | SETTINGS[architecture], grid)
     start_anywhere(network)
     frugal = copy.deepcopy(network)
     recompute_activations(frugal)

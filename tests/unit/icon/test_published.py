@@ -6,10 +6,10 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import save_file
+from typed import build_registration
 
 from cohortreg.errors import UserError
 from cohortreg.icon.published import read_published, translate
-from cohortreg.icon.stages import build_registration
 from cohortreg.images.io import Image
 from cohortreg.learning.devices import Device
 from cohortreg.methods.icon import import_weights

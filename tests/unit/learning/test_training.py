@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
+from typed import build_registration, stage
 
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.icon.losses import REGULARITIES, StageObjective, icon_loss, unit_bounds
-from cohortreg.icon.stages import build_registration
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs, pack
@@ -61,7 +61,7 @@ def fabric():
 
 def run(images, folder, settings=SETTINGS, every=3, scale=0.0, progress=lambda state: None):
     module = objective(scale)
-    state = train(module, images, settings, 1, fabric(), folder, every, progress)
+    state = train(module, images, stage(settings), 1, fabric(), folder, every, progress)
     return module.registration.state_dict(), state
 
 
@@ -86,7 +86,7 @@ def test_a_training_takes_the_steps_of_adam(tmp_path, images):
     fabricated = fabric().setup_module(module)
     for step in range(SETTINGS["training_steps"]):
         state.step = step
-        folds = training_step(fabric(), fabricated, optimizer, images, SETTINGS, 1, state)[-1]
+        folds = training_step(fabric(), fabricated, optimizer, images, stage(SETTINGS), 1, state)[-1]
         state.weight += SETTINGS["weight_increment"] * (folds > SETTINGS["fold_threshold"])
     for name, tensor in module.registration.state_dict().items():
         # A bias before a batch normalisation has no gradient but rounding errors, of which Adam makes steps all the
@@ -97,7 +97,7 @@ def test_a_training_takes_the_steps_of_adam(tmp_path, images):
 
 def test_a_stage_at_full_resolution_trains_in_mixed_precision(tmp_path, images):
     """Its images are not averaged first, so that what precision does to inputs reaches the maps."""
-    state = train(objective(), images, SETTINGS, 1, make_fabric("cpu", "bf16-mixed"), tmp_path, 3)
+    state = train(objective(), images, stage(SETTINGS), 1, make_fabric("cpu", "bf16-mixed"), tmp_path, 3)
     assert state.step == SETTINGS["training_steps"]
 
 
@@ -112,10 +112,10 @@ def test_pairs_follow_from_seed_and_step_and_never_join_an_image_with_itself(n, 
 
 def test_cosine_warms_up_and_ends_near_zero():
     settings = {"learning_rate": 1.0, "schedule": "cosine", "training_steps": 100}
-    assert learning_rate(settings, 0) == pytest.approx(1 / 20)
-    assert learning_rate(settings, 50) == pytest.approx(0.5)
-    assert learning_rate(settings, 99) < 1e-3
-    assert learning_rate(settings | {"schedule": "constant"}, 99) == 1.0
+    assert learning_rate(stage(settings), 0) == pytest.approx(1 / 20)
+    assert learning_rate(stage(settings), 50) == pytest.approx(0.5)
+    assert learning_rate(stage(settings), 99) < 1e-3
+    assert learning_rate(stage(settings | {"schedule": "constant"}), 99) == 1.0
 
 
 def test_weight_rises_by_its_increment_after_each_step_that_folds(images, tmp_path):
@@ -131,10 +131,10 @@ def test_weight_rises_by_its_increment_after_each_step_that_folds(images, tmp_pa
 
 def test_weight_rises_over_a_part_of_the_steps_by_the_same_factor_each(images, tmp_path):
     settings = {"training_steps": 10, "weight": 32, "weight_from": 2, "weight_rise": 0.4}
-    assert [rise(settings, step) for step in range(10)] == pytest.approx(
+    assert [rise(stage(settings), step) for step in range(10)] == pytest.approx(
         [1 / 16, 1 / 8, 1 / 4, 1 / 2] + [1] * 6
     )
-    assert rise({"training_steps": 10, "weight": 32}, 0) == 1
+    assert rise(stage({"training_steps": 10, "weight": 32}), 0) == 1
     settings = SETTINGS | {
         "training_steps": 5,
         "weight_from": 5 / 16,
@@ -150,7 +150,7 @@ def test_weight_rises_over_a_part_of_the_steps_by_the_same_factor_each(images, t
 @pytest.mark.parametrize("weight", [0, 2, 8])
 def test_weight_does_not_rise_from_more_than_it_is(weight):
     settings = {"training_steps": 10, "weight": weight, "weight_from": 8, "weight_rise": 0.5}
-    assert [rise(settings, step) for step in range(10)] == [1] * 10
+    assert [rise(stage(settings), step) for step in range(10)] == [1] * 10
 
 
 def test_loss_is_similarity_plus_weighted_inverse_consistency(images, tmp_path):

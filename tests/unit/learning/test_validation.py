@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
+from typed import build_registration, stage
 
 from cohortreg.icon.losses import StageObjective
-from cohortreg.icon.stages import build_registration
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import VALIDATION_PAIRS, TrainingImages, pack, validation_pairs
@@ -60,7 +60,7 @@ def objective() -> StageObjective:
 def run(images, folder, validation=None, **options) -> tuple[dict, TrainingState]:
     module = objective()
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
-    state = train(module, images, SETTINGS, 1, fabric, folder, 4, validation=validation, **options)
+    state = train(module, images, stage(SETTINGS), 1, fabric, folder, 4, validation=validation, **options)
     return module.state_dict(), state
 
 
@@ -168,7 +168,7 @@ def test_it_is_measured_in_the_precision_of_training(images, validation_images, 
     module = objective()
     validation = Validation(validation_images, 1, 4, "last")
     fabric = make_fabric("cpu", "bf16-mixed")
-    state = train(module, images, SETTINGS, 1, fabric, tmp_path, 4, validation=validation)
+    state = train(module, images, stage(SETTINGS), 1, fabric, tmp_path, 4, validation=validation)
     single = TrainingState(0, 0.0)
     validation.measure(module, SETTINGS["weight"], single, Fabric(accelerator="cpu", devices=1))
     assert state.validation[-1][1:] != single.validation[0][1:]

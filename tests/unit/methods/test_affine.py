@@ -12,8 +12,7 @@ from cohortreg.methods.identity import Identity
 
 
 def affine(**settings) -> Affine:
-    defaults = {name: setting["default"] for name, setting in Affine.settings.items()}
-    return Affine(defaults | settings, seed=1, threads=2)
+    return Affine(Affine.Settings(**settings), seed=1, threads=2)
 
 
 def test_it_finds_a_known_map_in_oblique_anisotropic_voxels(known):
@@ -24,7 +23,7 @@ def test_it_finds_a_known_map_of_a_2d_image(flat):
     assert (
         flat.error(affine()(flat.moving, flat.fixed))
         < 0.3
-        < flat.error(Identity({}, 1, 1)(flat.moving, flat.fixed))
+        < flat.error(Identity(Identity.Settings(), 1, 1)(flat.moving, flat.fixed))
     )
 
 

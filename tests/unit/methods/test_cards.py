@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typed import build_registration
 
-from cohortreg import config as configuration
+from cohortreg.config import Configuration, Optimisation, merge, merged
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
-from cohortreg.icon.stages import build_registration
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
@@ -21,7 +21,7 @@ from cohortreg.methods.cards import read_card
 from cohortreg.methods.registry import check, open_row, similarity_of
 from cohortreg.methods.trained import Trained
 
-CONFIG = Path(__file__).parents[3] / "config" / "config.yaml"
+CONFIG = Path(__file__).parents[3] / "config" / "demo.yaml"
 GRID = [24, 48, 48]
 PREPROCESS = {"grid": GRID, "fit": "resample", "mirror": "left", "percentiles": [1, 99], "labels": "native"}
 MODEL = {
@@ -46,15 +46,14 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def configured(folder: Path, **preprocess) -> dict:
+def configured(folder: Path, **preprocess) -> Configuration:
     """The demo's configuration with the model as a row."""
     more = {"pretrained": {"knees": str(folder)}, "preprocess": preprocess, "phantom": None}
     more["methods"] = ["identity", "affine", "knees"]
-    demo = configuration.load(CONFIG)
-    return configuration.validate(configuration.merge(copy.deepcopy(demo), more))
+    return Configuration.read(merge(merged(CONFIG), more))
 
 
-def refused(config: dict) -> str:
+def refused(config: Configuration) -> str:
     with pytest.raises(UserError) as caught:
         check(config)
     assert "\n" not in str(caught.value)
@@ -69,7 +68,9 @@ def test_a_model_of_the_cohorts_images_passes(folder):
 
 
 def test_of_a_row_that_fit_refines_the_model_is_looked_at_as_well(folder):
-    config = configured(folder, mirror="none") | {"methods": ["identity", "affine", "knees-fit"]}
+    config = configured(folder, mirror="none").model_copy(
+        update={"methods": ["identity", "affine", "knees-fit"]}
+    )
     assert "preprocess.mirror is none" in refused(config)
 
 
@@ -158,8 +159,8 @@ def test_a_card_with_a_part_missing_or_of_another_kind_opens_or_is_refused(tmp_p
         lambda: read_card(folder),
         lambda: check(configured(folder)),
         lambda: similarity_of("knees", {}, {"knees": str(folder)}, {}),
-        lambda: Trained(folder, device, {"steps": 1, "learning_rate": 1e-3}),
-        lambda: open_row("knees", None, {"model": str(folder)}, 1, 1, device),
+        lambda: Trained(folder, device, Optimisation(steps=1, learning_rate=1e-3)),
+        lambda: open_row("knees", None, 1, 1, device, model=str(folder)),
     ):
         try:
             use()
@@ -179,9 +180,9 @@ import sys
 from cohortreg import config
 from cohortreg.methods.registry import check, missing
 overlay = {"pretrained": {"knees": sys.argv[2]}, "methods": ["affine", "knees"]}
-whole = config.validate(config.merge(config.load(sys.argv[1]), overlay))
+whole = config.Configuration.read(config.merge(config.merged(sys.argv[1]), overlay))
 check(whole), missing(whole)
-print("torch" in sys.modules)
+print(not {"torch", "SimpleITK", "pandas", "scipy"}.isdisjoint(sys.modules))
 """
 
 

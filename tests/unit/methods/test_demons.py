@@ -9,8 +9,7 @@ from cohortreg.methods.demons import Demons
 
 
 def demons(threads: int = 2, **settings) -> Demons:
-    defaults = {name: setting["default"] for name, setting in Demons.settings.items()}
-    return Demons(defaults | {"iterations": [40, 20]} | settings, seed=1, threads=threads)
+    return Demons(Demons.Settings(**{"iterations": [40, 20]} | settings), seed=1, threads=threads)
 
 
 def test_they_find_a_known_map_in_oblique_anisotropic_voxels(known):
@@ -29,7 +28,7 @@ def test_they_are_the_same_every_time_on_any_number_of_threads(subjects):
 
 
 def test_they_bring_two_subjects_closer_than_the_affine_part_alone(subjects):
-    affine = Affine({name: setting["default"] for name, setting in Affine.settings.items()}, 1, 1)
+    affine = Affine(Affine.Settings(), 1, 1)
     after_affine = subjects.dice(affine(subjects.moving, subjects.fixed).forward)
     registration = demons(sigma=1)(subjects.moving, subjects.fixed)
     assert subjects.dice(registration.forward) > after_affine + 0.02
@@ -38,7 +37,7 @@ def test_they_bring_two_subjects_closer_than_the_affine_part_alone(subjects):
 
 
 def test_without_iterations_they_are_the_affine_part(known):
-    affine = Affine({name: setting["default"] for name, setting in Affine.settings.items()}, 1, 1)
+    affine = Affine(Affine.Settings(), 1, 1)
     expected = affine(known.moving, known.fixed).forward
     found = demons(iterations=[0])(known.moving, known.fixed).forward
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from cohortreg.config import complete
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image
 from cohortreg.images.preprocess import Settings, preprocess
@@ -16,10 +15,10 @@ from cohortreg.maps.fields import AffineMap, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.methods import fit as fit_module
-from cohortreg.methods.fit import SETTINGS, Fit, Refined, finer_levels, levels
+from cohortreg.methods.fit import Fit, Refined, finer_levels, levels
 from cohortreg.methods.interface import Registration
 
-DEFAULTS = {name: part["default"] for name, part in SETTINGS.items()}
+DEFAULTS = Fit.Settings()
 GRID = (32, 40, 32)
 
 
@@ -127,13 +126,13 @@ def test_it_finds_a_known_map_of_a_2d_image(flat):
 def test_each_similarity_finds_it(flat, contrast, similarity):
     """With the contrast reversed, only the squared correlation does."""
     moving = replace(flat.moving, array=contrast * flat.moving.array)
-    found = Fit(DEFAULTS | {"similarity": similarity}, 1, 1)(moving, flat.fixed)
+    found = Fit(Fit.Settings(similarity=similarity), 1, 1)(moving, flat.fixed)
     assert flat.error(found) < 1.5
 
 
 def test_more_smoothness_deforms_less(hippocampi, registered):
     (moving, _), (fixed, _) = hippocampi
-    stiff = Fit(DEFAULTS | {"smoothness": 3.0}, 1, 1)(moving, fixed)
+    stiff = Fit(Fit.Settings(smoothness=3.0), 1, 1)(moving, fixed)
 
     def roughness(displacement):
         return sum(float(displacement.diff(dim=axis).diff(dim=axis).abs().mean()) for axis in (2, 3, 4))
@@ -244,12 +243,12 @@ def test_what_it_cannot_register_is_one_sentence(flat):
 )
 def test_settings_beyond_use_are_refused(given):
     with pytest.raises(UserError, match=f"there.{next(iter(given))}: "):
-        complete(Fit.settings, given, "there")
+        Fit.Settings.read(given, "there")
 
 
 @pytest.mark.parametrize(
     "extreme", [{"smoothness": 0.1}, {"smoothness": 10}, {"consistency": 1e3}, {"consistency": 1e-3}]
 )
 def test_settings_at_the_ends_of_their_ranges_register(flat, extreme):
-    found = Fit(DEFAULTS | extreme | {"steps": 0.2}, 1, 1)(flat.moving, flat.fixed)
+    found = Fit(Fit.Settings(**extreme, steps=0.2), 1, 1)(flat.moving, flat.fixed)
     assert found.forward.isfinite().all()

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from typed import build_registration
 
-from cohortreg.icon.stages import build_registration, inherit
+from cohortreg.icon.stages import inherit
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.learning.devices import Device
 from cohortreg.maps.grids import identity_map

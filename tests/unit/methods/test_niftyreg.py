@@ -21,8 +21,7 @@ QUICK = {"levels": 1, "affine_iterations": 1, "iterations": 10}
 
 
 def method(kind: type = NiftyRegNmi, **settings):
-    defaults = {name: setting["default"] for name, setting in kind.settings.items()}
-    return kind(defaults | QUICK | settings, seed=1, threads=1)
+    return kind(kind.Settings(**QUICK | settings), seed=1, threads=1)
 
 
 @installed
@@ -44,7 +43,7 @@ def test_it_brings_two_subjects_closer_and_is_the_same_every_time(kind, settings
 @installed
 def test_a_pair_that_takes_too_long_ends_in_one_sentence(known):
     slow = method()
-    slow.given["time_limit"] = 0.05
+    slow.given = slow.given.model_copy(update={"time_limit": 0.05})
     with pytest.raises(UserError, match=r"reg_aladin did not end within 0\.05 s; raise time_limit"):
         slow(known.moving, known.fixed)
 

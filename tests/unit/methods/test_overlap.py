@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typed
 from torch import nn
 
 from cohortreg.cohort.sidecars import write_sidecar
@@ -138,12 +139,12 @@ def test_a_training_ends_with_the_dice_that_its_network_has_in_the_tables(tmp_pa
         pack(list(corners), read, layout.packed(name), layout.packed_index(name))
     sets = {"training_set": "set", "images": 3, "start": None, "validation_set": "validation"}
     write_json(layout.model_training("icon"), sets)
-    settings = {"model": MODEL, "training": TRAINING}
-    train_stage(Icon, layout, "icon", 1, settings, 1, make_fabric("cpu", "32-true"))
+    model, training = typed.model(MODEL), typed.training(TRAINING)
+    train_stage(Icon, layout, "icon", 1, model, training, 1, make_fabric("cpu", "32-true"))
     history = pd.read_csv(layout.history("icon", 1))
     assert history["step"][history["validation_dice"].notna()].tolist() == [4, 8]
 
-    method = open_row("icon-1step", layout, {}, 1, 1, Device("cpu", "32-true"))
+    method = open_row("icon-1step", layout, 1, 1, Device("cpu", "32-true"))
     registered, before = [], []
     for rows in zip(*validation_pairs(3, 1), strict=True):
         ids = [list(corners)[row] for row in rows]

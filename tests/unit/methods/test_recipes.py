@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typed
 from lightning_fabric import Fabric
 from scipy.ndimage import gaussian_filter, zoom
 
-from cohortreg.errors import UserError
+from cohortreg.config import AvsmSettings
 from cohortreg.files import write_json
 from cohortreg.images.io import Image
 from cohortreg.layout import Layout
@@ -93,8 +94,8 @@ def layout(arrays, tmp_path) -> Layout:
 def train(layout: Layout, name: str, model: dict, precision: str = "32-true") -> None:
     method = method_class(model["method"])
     for stage in range(1, len(model["stages"]) + 1):
-        settings = {"model": model, "training": TRAINING | {"precision": precision}}
-        train_stage(method, layout, name, stage, settings, 1, cpu(precision))
+        settings = typed.training(TRAINING | {"precision": precision})
+        train_stage(method, layout, name, stage, typed.model(model), settings, 1, cpu(precision))
 
 
 def shortened(model: dict) -> dict:
@@ -107,12 +108,12 @@ def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
     pytest.importorskip("voxelmorph" if "voxelmorph" in name else "torch")
     model = MODELS[name]
     method = method_class(model["method"])
-    start, _ = method.build(model | {"stages": model["stages"][:1]}, GRID)
+    start, _ = method.build(typed.model(model).up_to(1), GRID)
     pair = torch.from_numpy(np.stack(arrays[:2]))[:, None]
     with torch.no_grad():
         assert (start(pair, pair.flip(0)).on_grid(GRID) - identity_map(GRID)).abs().max() < 1e-4
     train(layout, name, model)
-    opened = open_row(name, layout, {}, 1, 1, Device("cpu", "32-true"))
+    opened = open_row(name, layout, 1, 1, Device("cpu", "32-true"))
     histories = [pd.read_csv(layout.history(name, stage)) for stage in range(1, len(model["stages"]) + 1)]
     learnt = [
         history["similarity"].iloc[-30:].mean() / history["similarity"].iloc[:10].mean()
@@ -136,7 +137,7 @@ def test_it_learns_from_2d_images(name, layout, tmp_path):
     )
     train(layout, name, shortened(MODELS[name]))
     affine = np.diag([-1.0, -1, 1])
-    registration = open_row(name, layout, {}, 1, 1, Device("cpu", "32-true"))(
+    registration = open_row(name, layout, 1, 1, Device("cpu", "32-true"))(
         *(Image(shape, affine) for shape in shapes[:2])
     )
     assert registration.forward.shape == registration.inverse.shape == (1, 2, 16, 12)
@@ -181,7 +182,7 @@ def test_affine_steps_compose_about_the_centre():
 
 
 def test_the_departure_from_the_identity_costs_less_from_step_to_step(layout):
-    model = MODELS["avsm"] | {"stages": MODELS["avsm"]["stages"][:1]}
+    model = typed.model(MODELS["avsm"]).up_to(1)
     images = TrainingImages(layout.packed("set"), layout.packed_index("set"), torch.device("cpu"))
     objective = stage_objective(Avsm, layout, "avsm", model, GRID, 1).train()
     torch.nn.init.normal_(objective.registration.network.last.bias, std=0.05)
@@ -195,8 +196,8 @@ def test_the_departure_from_the_identity_costs_less_from_step_to_step(layout):
 
 
 def test_the_energy_of_the_steps_adds_up():
-    settings = {name: part["default"] for name, part in Avsm.settings.items()}
-    steps = VelocitySteps(GRID, settings | {"down": [2, 4, 8, 8], "up": [4, 8], "flow_steps": 2}, 2).eval()
+    settings = AvsmSettings(down=[2, 4, 8, 8], up=[4, 8], flow_steps=2)
+    steps = VelocitySteps(GRID, settings, 2).eval()
     moving, fixed = torch.rand(2, 1, 1, *GRID, generator=torch.Generator().manual_seed(0))
     assert steps.with_energy(moving, fixed)[1] == 0
     torch.nn.init.normal_(steps.network.last.weight, std=0.02)
@@ -223,10 +224,3 @@ def test_voxelmorphs_displacement_is_in_voxels_as_the_packages_own_warping_takes
     assert phi.displacement.abs().max() > 0.5 / 15
     inside = ((phi.on_grid(GRID) > 0) & (phi.on_grid(GRID) < 1)).all(1, keepdim=True)
     torch.testing.assert_close(ours[inside], theirs[inside], atol=5e-3, rtol=0)
-
-
-def test_voxelmorph_refuses_a_grid_that_its_levels_do_not_divide():
-    pytest.importorskip("voxelmorph")
-    model = MODELS["voxelmorph"] | {"settings": {"features": [4] * 5}}
-    with pytest.raises(UserError, match=r"halves the grid \[16, 16, 16\] 5 times"):
-        method_class("voxelmorph").build(model, GRID)

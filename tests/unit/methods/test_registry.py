@@ -1,22 +1,22 @@
 """Rows and their settings: what is refused, what is left out, and in which words."""
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import typed
+from configurations import CONFIGURATIONS, cohort_of
+from typed import build_registration
 
-from cohortreg import config as configuration
+from cohortreg.config import AvsmSettings, Configuration, VoxelMorphSettings, merge, merged, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
-from cohortreg.icon.stages import build_registration
 from cohortreg.layout import CARD, WEIGHTS, Layout
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.methods import registry
 from cohortreg.methods.registry import (
-    LEARNED,
     PAIRWISE,
     Entry,
     check,
@@ -31,14 +31,14 @@ STAGE = {"steps": 1, "training_steps": 9, "batch_size": 1, "learning_rate": 1e-3
 STAGE |= {"weight": 1, "weight_increment": 0, "fold_threshold": 0}
 
 
-@pytest.fixture
-def demo() -> dict:
-    return copy.deepcopy(configuration.load(CONFIG / "config.yaml"))
+def demo(**changes) -> Configuration:
+    """The demo's configuration with other values."""
+    return Configuration.read(merge(merged(CONFIG / "demo.yaml"), changes))
 
 
-@pytest.mark.parametrize("overlay", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_configuration_of_the_repository_names_methods_and_settings_that_there_are(overlay):
-    check(configuration.load(CONFIG / "config.yaml", overlay))
+@pytest.mark.parametrize("names", CONFIGURATIONS, ids="+".join)
+def test_every_configuration_of_the_repository_names_methods_and_settings_that_there_are(names):
+    check(Configuration.read(cohort_of(names)))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
         ({"method_settings": {"identity": {"steps": 1}}}, "method_settings.identity.steps: has no settings"),
         ({"method_settings": {"vsvf-opt": {"iteration": 1}}}, "vsvf-opt.iteration: unknown key; did you mean"),
         ({"method_settings": {"vsvf-opt": {"iterations": 0}}}, "vsvf-opt.iterations: 0 is less than the minimum of 1"),
-        ({"models": {"a": {"method": "cat", "stages": [STAGE]}}}, "models.a.method: no trainable method 'cat'"),
+        ({"models": {"a": {"method": "cat", "stages": [STAGE]}}}, "models.a.method: 'cat' is not one of"),
         (
             {"models": {"a": {"method": "avsm", "settings": {"symetry": 1}, "stages": [STAGE]}}},
             "models.a.settings.symetry: unknown key; did you mean symmetry",
@@ -91,20 +91,19 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
         ({"methods": ["affine", "affine-fit"]}, r"methods\[1\]: no method 'affine-fit'"),
     ],
 )  # fmt: skip
-def test_what_no_method_has_ends_in_one_sentence(demo, change, words):
-    config = configuration.validate(configuration.merge(demo, change))
+def test_what_no_method_has_ends_in_one_sentence(change, words):
     with pytest.raises(UserError, match=words) as caught:
-        check(config)
+        check(demo(**change))
     assert "\n" not in str(caught.value)
 
 
-def test_a_method_of_3d_images_alone_is_refused_with_a_grid_of_2d_ones(demo):
+def test_a_method_of_3d_images_alone_is_refused_with_a_grid_of_2d_ones():
     flat = {"phantom": None, "preprocess": {"grid": [24, 48]}, "methods": ["affine", "niftyreg-nmi"]}
     with pytest.raises(UserError, match=r"methods\[1\]: niftyreg-nmi registers only 3D images") as caught:
-        check(configuration.validate(configuration.merge(demo, flat)))
+        check(demo(**flat))
     assert "\n" not in str(caught.value)
     flat["methods"] = ["identity", "affine", "demons", "syn", "vsvf-opt", "icon-2step"]
-    check(configuration.validate(configuration.merge(demo, flat)))
+    check(demo(**flat))
 
 
 @pytest.mark.parametrize(
@@ -116,39 +115,42 @@ def test_a_method_of_3d_images_alone_is_refused_with_a_grid_of_2d_ones(demo):
             {"method": "avsm", "optimisation": {"steps": 5, "learning_rate": 1e-3}, "stages": [STAGE]},
             "models.a.optimisation: only a model of icon",
         ),
-        ({"stages": [STAGE]}, "models.a.network: missing"),
+        ({"network": {"architecture": "mlp"}, "stages": [STAGE]}, "models.a.network.hidden: missing; mlp needs"),
+        ({"method": "avsm", "network": {}, "stages": [STAGE]}, "models.a.network: only a model of icon"),
     ],
 )  # fmt: skip
-def test_keys_of_icon_are_icons_alone(demo, model, words):
+def test_keys_of_icon_are_icons_alone(model, words):
     with pytest.raises(UserError, match=words):
-        configuration.validate(configuration.merge(demo, {"models": {"a": model}}))
+        demo(models={"a": model})
 
 
 def test_settings_replace_their_defaults_one_by_one():
-    schema = {"a": {"type": "integer", "default": 1}, "b": {"type": "integer", "default": 2}}
-    assert configuration.complete(schema, {"b": 3}, "here") == {"a": 1, "b": 3}
+    settings = registry.read_settings("affine", {"bins": "9"}, "here")
+    assert settings.whole() == {"levels": 3, "iterations": 200, "bins": 9, "sampling": 0.5}
+    assert settings.plain() == {"bins": 9}
 
 
-@pytest.mark.parametrize("name", [*PAIRWISE, *LEARNED])
-def test_every_setting_has_a_default_of_its_own_kind_and_a_description(name):
-    settings = method_class(name).settings
-    defaults = {key: part["default"] for key, part in settings.items()}
-    assert configuration.complete(settings, defaults, name) == defaults
-    assert all(part["description"] for part in settings.values())
+SETTINGS = [*(method_class(name).Settings for name in PAIRWISE), VoxelMorphSettings, AvsmSettings]
 
 
-def test_a_row_whose_software_is_missing_is_left_out_with_a_sentence(demo, monkeypatch):
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_every_setting_has_a_default_of_its_own_kind_and_a_description(kind):
+    assert kind.read(kind().whole()) == kind()
+    assert all(field.description for field in kind.model_fields.values())
+
+
+def test_a_row_whose_software_is_missing_is_left_out_with_a_sentence(monkeypatch):
     monkeypatch.setitem(PAIRWISE, "absent", Entry("absent.Absent", package("no_such_package")))
-    config = configuration.merge(demo, {"methods": ["identity", "absent", "icon-2step"]})
+    config = demo(methods=["affine", "absent", "icon-2step"])
     check(config)
     assert missing(config) == {
         "absent": "absent is left out: the package no_such_package is not installed; run make baselines"
     }
 
 
-def test_a_model_that_learns_by_another_method_has_a_row_of_its_name_and_one_of_fit(demo):
-    models = {"avsm": {"method": "avsm", "stages": [STAGE, STAGE]}}
-    assert configuration.trained_methods(models) == {"avsm": ("avsm", 2), "avsm-fit": ("avsm", 2)}
+def test_a_model_that_learns_by_another_method_has_a_row_of_its_name_and_one_of_fit():
+    models = {"avsm": typed.model({"method": "avsm", "stages": [STAGE, STAGE]})}
+    assert trained_methods(models) == {"avsm": ("avsm", 2), "avsm-fit": ("avsm", 2)}
     assert registry.similarity_of("avsm-fit", models, {}, {}) == "LNCC, then squared LNCC"
     assert registry.similarity_of("avsm-fit", models, {}, {"fit": {"similarity": "lncc"}}) == "LNCC"
     assert registry.similarity_of("avsm", models, {}, {}) == "LNCC"
@@ -166,14 +168,14 @@ def test_a_row_is_the_stage_that_it_is_given_not_one_that_an_earlier_configurati
         weights.save(layout.weights("icon", stage), registration.state_dict())
         card = {"model": "icon", "steps": 3, "network": network, "stages": stages, "similarity": "mse"}
         write_json(layout.model_card("icon", stage), card | {"grid": [4, 5, 6]})
-    given = {"model": str(layout.stage("icon", 1))}
+    model = str(layout.stage("icon", 1))
     device = Device("cpu", "32-true")
-    opened = open_row("icon-3step", layout, given, 1, 1, device)
-    assert [stage["steps"] for stage in opened.card["stages"]] == [3]
-    refined = open_row("icon-3step-fit", layout, given, 1, 1, device)
-    assert [stage["steps"] for stage in refined.method.card["stages"]] == [3]
-    found = open_row("icon-3step-fit", layout, {}, 1, 1, device)  # the last of both
-    assert [stage["steps"] for stage in found.method.card["stages"]] == [2, 1]
+    opened = open_row("icon-3step", layout, 1, 1, device, model=model)
+    assert [stage.steps for stage in opened.card.stages] == [3]
+    refined = open_row("icon-3step-fit", layout, 1, 1, device, model=model)
+    assert [stage.steps for stage in refined.method.card.stages] == [3]
+    found = open_row("icon-3step-fit", layout, 1, 1, device)  # the last of both
+    assert [stage.steps for stage in found.method.card.stages] == [2, 1]
 
 
 def test_a_refined_row_is_another_with_other_weights_or_settings_of_fit(tmp_path):
@@ -188,35 +190,36 @@ def test_a_refined_row_is_another_with_other_weights_or_settings_of_fit(tmp_path
         torch.manual_seed(seed)
         weights.save(tmp_path / WEIGHTS, build_registration(network, stages, (8, 8, 8))[0].state_dict())
         for steps in (1, 2):
-            given = {"model": str(tmp_path), "method_settings": {"steps": steps}}
-            opened = open_row("knees-fit", Layout(tmp_path), given, 1, 1, Device("cpu", "32-true"))
+            opened = open_row(
+                "knees-fit", Layout(tmp_path), 1, 1, Device("cpu", "32-true"), {"steps": steps}, str(tmp_path)
+            )
             versions |= {opened.version, opened.method.version, opened.fit.version}
     assert len(versions) == 4 + 2 + 2
 
 
 @pytest.mark.parametrize(
-    ("row", "model", "found"),
+    ("row", "method", "found"),
     [
         ("fit", None, ["fit"]),
         ("demons", None, ["demons", "affine"]),
-        ("icon-3step", {}, ["icon"]),
-        ("avsm", {"method": "avsm"}, ["avsm"]),
-        ("avsm-fit", {"method": "avsm"}, ["refined", "fit", "avsm"]),
-        ("icon-3step-io", {}, ["icon"]),
+        ("icon-3step", "icon", ["icon"]),
+        ("avsm", "avsm", ["avsm"]),
+        ("avsm-fit", "avsm", ["refined", "fit", "avsm"]),
+        ("icon-3step-io", "icon", ["icon"]),
     ],
 )
-def test_a_row_is_of_the_releases_of_all_methods_in_it(row, model, found):
-    assert [release.rpartition("-")[0] for release in registry.releases(row, model)] == found
+def test_a_row_is_of_the_releases_of_all_methods_in_it(row, method, found):
+    assert [release.rpartition("-")[0] for release in registry.releases(row, method)] == found
 
 
 def test_the_version_of_a_method_changes_with_its_release(monkeypatch):
     """Or the workflow would plan the row again, and its shards would keep what they have."""
     for name in ("affine", "fit", "demons", "vsvf-opt"):
-        before = open_row(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
+        before = open_row(name, Layout("."), 1, 1, Device("cpu", "32-true"))
         for used in (name, *PAIRWISE[name].uses):
             with monkeypatch.context() as patch:
                 patch.setitem(PAIRWISE, used, replace(PAIRWISE[used], release="newer"))
-                newer = open_row(name, Layout("."), {}, 1, 1, Device("cpu", "32-true"))
+                newer = open_row(name, Layout("."), 1, 1, Device("cpu", "32-true"))
             assert newer.version != before.version, (name, used)
 
 
@@ -234,22 +237,22 @@ QUICK = {
 def test_the_registry_says_what_maps_a_method_gives(flat, name):
     if sentence := PAIRWISE[name].missing({}):
         pytest.skip(sentence)
-    opened = open_row(name, None, {"method_settings": QUICK.get(name, {})}, 1, 1)
+    opened = open_row(name, None, 1, 1, given=QUICK.get(name, {}))
     found = opened(flat.moving, flat.fixed)
     assert (found.inverse is not None) == PAIRWISE[name].inverse
     curved = max(found.forward.diff(n=2, dim=axis).abs().max() for axis in (2, 3)) > 1e-5
     assert curved == PAIRWISE[name].deforms
 
 
-def test_a_model_that_no_row_uses_is_said(demo):
-    config = configuration.merge(demo, {"pretrained": {"knees": "nowhere"}})
+def test_a_model_that_no_row_uses_is_said():
+    config = demo(pretrained={"knees": "nowhere"})
     check(config)
     assert [sentence for sentence in registry.warnings(config) if "pretrained.knees: no row uses" in sentence]
-    assert not registry.warnings(configuration.merge(config, {"methods": ["identity", "knees-fit"]}))
-    assert not registry.warnings(demo)
+    assert not registry.warnings(config.model_copy(update={"methods": ["affine", "knees-fit"]}))
+    assert not registry.warnings(demo())
 
 
 def test_an_unknown_method_is_named_with_those_there_are(tmp_path):
     for name in ("demons9", "affine-fit"):
         with pytest.raises(UserError, match=f"{name}: no such method; there are identity, affine"):
-            open_row(name, Layout(tmp_path), {}, 1, 1, Device("cpu", "32-true"))
+            open_row(name, Layout(tmp_path), 1, 1, Device("cpu", "32-true"))

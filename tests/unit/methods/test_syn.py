@@ -11,8 +11,7 @@ pytest.importorskip("ants", reason="ANTsPy is not installed; make baselines inst
 
 
 def syn(**settings) -> Syn:
-    defaults = {name: setting["default"] for name, setting in Syn.settings.items()}
-    return Syn(defaults | {"iterations": [20, 2], "radius": 2} | settings, seed=1, threads=1)
+    return Syn(Syn.Settings(**{"iterations": [20, 2], "radius": 2} | settings), seed=1, threads=1)
 
 
 def test_it_finds_a_known_map_in_oblique_anisotropic_voxels(known):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter, shift
+from typed import build_registration
 
+from cohortreg.config import Optimisation
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
-from cohortreg.icon.stages import build_registration
 from cohortreg.images.io import Image
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
@@ -60,13 +61,13 @@ def test_fitting_to_a_pair_brings_it_closer(folder):
     moving = image(0)
     fixed = Image(shift(moving.array, (1, -1, 0.5), order=1, mode="nearest"), moving.affine)
     plain = Trained(folder, device())(moving, fixed)
-    fitted = Trained(folder, device(), {"steps": 300, "learning_rate": 1e-3})(moving, fixed)
+    fitted = Trained(folder, device(), Optimisation(steps=300, learning_rate=1e-3))(moving, fixed)
     assert not plain.forward.any()  # a network that was not trained yet
     assert difference(fitted, moving, fixed) < 0.5 * difference(plain, moving, fixed)
 
 
 def test_a_pair_is_fitted_the_same_whatever_came_before(folder):
-    method = Trained(folder, device(), {"steps": 3, "learning_rate": 1e-2})
+    method = Trained(folder, device(), Optimisation(steps=3, learning_rate=1e-2))
     before = {name: tensor.clone() for name, tensor in method.registration.state_dict().items()}
     first = method(image(0), image(1)).forward
     method(image(2), image(3))
@@ -77,7 +78,7 @@ def test_a_pair_is_fitted_the_same_whatever_came_before(folder):
 
 
 def test_what_was_not_imaged_does_not_count_when_fitting(folder):
-    method = Trained(folder, device(), {"steps": 100, "learning_rate": 1e-3})
+    method = Trained(folder, device(), Optimisation(steps=100, learning_rate=1e-3))
     moving = image(0)
     imaged = [[0, size - 4 * (axis == 2)] for axis, size in enumerate(GRID)]
     array = shift(moving.array, (1, -1, 0.5), order=1, mode="nearest")
@@ -92,7 +93,7 @@ def test_what_was_not_imaged_does_not_count_when_fitting(folder):
     )
 
 
-@pytest.mark.parametrize("optimisation", [None, {"steps": 2, "learning_rate": 1e-3}])
+@pytest.mark.parametrize("optimisation", [None, Optimisation(steps=2, learning_rate=1e-3)])
 def test_a_model_of_other_axes_sees_images_as_it_learnt_them(folder, tmp_path, optimisation):
     """Of images whose axes run right, anterior, superior the map is that of the turned ones, turned back."""
     turned = tmp_path / "turned"
@@ -117,7 +118,9 @@ def test_a_model_of_other_axes_sees_images_as_it_learnt_them(folder, tmp_path, o
 
 
 def test_what_fits_to_a_pair_is_part_of_the_version(folder):
-    fewer, more = (Trained(folder, device(), {"steps": n, "learning_rate": 1e-2}).version for n in (3, 4))
+    fewer, more = (
+        Trained(folder, device(), Optimisation(steps=n, learning_rate=1e-2)).version for n in (3, 4)
+    )
     assert len({fewer, more, Trained(folder, device()).version}) == 3
 
 
@@ -135,12 +138,12 @@ def test_a_field_that_is_not_finite_fails_the_pair(folder):
 
 @pytest.mark.parametrize("learning_rate", [1e38, 1e10])
 def test_instance_optimisation_that_diverges_fails_the_pair(folder, learning_rate):
-    method = Trained(folder, device(), {"steps": 4, "learning_rate": learning_rate})
+    method = Trained(folder, device(), Optimisation(steps=4, learning_rate=learning_rate))
     with pytest.raises(UserError):
         method(image(0), image(1))
 
 
-@pytest.mark.parametrize("optimisation", [None, {"steps": 2, "learning_rate": 1e-3}])
+@pytest.mark.parametrize("optimisation", [None, Optimisation(steps=2, learning_rate=1e-3)])
 def test_an_image_with_nan_fails_the_pair(folder, optimisation):
     spoilt = image(0)
     spoilt.array[3, 3, 3] = np.nan

@@ -14,11 +14,11 @@ from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.methods.identity import Identity
+from cohortreg.methods.registry import read_settings
 from cohortreg.methods.vsvf import VsvfOpt
 
 GRID = (16, 20, 16)
-SETTINGS = {name: part["default"] for name, part in VsvfOpt.settings.items()}
-SETTINGS |= {"iterations": 8, "flow_steps": 4, "momentum_weight": 1}
+SETTINGS = VsvfOpt.Settings(iterations=8, flow_steps=4, momentum_weight=1)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_what_was_not_imaged_does_not_count(pair):
     """Where the fixed image was imaged, it fits better without the noise elsewhere: on average over draws of it."""
     moving, fixed = pair
     method = VsvfOpt(SETTINGS, 1, 1)
-    method.affine = Identity({}, 1, 1)
+    method.affine = Identity(Identity.Settings(), 1, 1)
     part, found = np.s_[:, 8:], []
     for seed in range(4):
         array = fixed.array.copy()
@@ -78,8 +78,8 @@ def test_what_is_not_finite_fails_the_pair():
     """Images with NaN, and an optimisation that diverges from the first step."""
     random = np.random.default_rng(0)
     images = [Image(random.random((8, 8, 8), np.float32), np.eye(4)) for _ in range(2)]
-    method = VsvfOpt(SETTINGS | {"momentum_weight": 1e300, "scales": [1]}, 1, 1)
-    method.affine = Identity({}, 1, 1)
+    method = VsvfOpt(SETTINGS.model_copy(update={"momentum_weight": 1e300, "scales": [1]}), 1, 1)
+    method.affine = Identity(Identity.Settings(), 1, 1)
     with pytest.raises(UserError, match="the optimisation diverged"):
         method(*images)
     images[0].array[0, 0, 0] = np.inf
@@ -89,4 +89,4 @@ def test_what_is_not_finite_fails_the_pair():
 
 def test_settings_that_do_not_fit_each_other_are_a_sentence():
     with pytest.raises(UserError, match="weights: has 5 entries, but deviations has 1"):
-        VsvfOpt(SETTINGS | {"deviations": [0.1]}, 1, 1)
+        read_settings("vsvf-opt", {"deviations": [0.1]}, "method_settings.vsvf-opt")

@@ -26,11 +26,11 @@ def made(layout, run):
     """Cells that are published to the digit but for Dice, which is 0.02 higher."""
     published = table1.read_published(PUBLISHED).set_index(["dataset", "network", "lambda"])
     cells = {
-        *table1_cells(run.settings["table1"], [0, *run.settings["weights"]]),
+        *table1_cells(run.settings.table1.plain(), [0, *run.settings.weights]),
         *(
             cell
             for name in FIGURES
-            for cell in figure_cells(name, run.settings["table1"], run.settings["weights"])
+            for cell in figure_cells(name, run.settings.table1.plain(), run.settings.weights)
         ),
     }
     phi = identity_map((28, 28))[0].repeat(2, 1, 1, 1).numpy()

@@ -1,16 +1,11 @@
 """What the names of methods stand for."""
 
+import typed
+
 from cohortreg.report.names import description, main_method
 
-MODELS = {
-    "icon": {
-        "stages": [
-            {"steps": 2, "downsample": 2},
-            {"steps": 1, "downsample": 1},
-            {"steps": 1, "downsample": 1},
-        ]
-    }
-}
+STEPS = [{"steps": 2, "downsample": 2}, {"steps": 1, "downsample": 1}, {"steps": 1, "downsample": 1}]
+MODELS = {"icon": typed.model({"stages": STEPS})}
 
 
 def test_trained_methods_are_described_as_in_table_2():
@@ -29,5 +24,5 @@ def test_the_last_trained_method_is_the_main_one():
 
 
 def test_a_model_that_is_not_of_icon_has_its_name_alone():
-    models = {"avsm": {"method": "avsm", "stages": [{"steps": 7}, {"steps": 3}]}}
+    models = {"avsm": typed.model({"method": "avsm", "stages": [{"steps": 7}, {"steps": 3}]})}
     assert description("avsm", models) == "avsm"

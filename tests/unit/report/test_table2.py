@@ -5,10 +5,11 @@ import re
 
 import pandas as pd
 import pytest
+import typed
 
 from cohortreg.report.table2 import hardware_in_words, latex, markdown
 
-MODELS = {"icon": {"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]}}
+MODELS = {"icon": typed.model({"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]})}
 NAN = math.nan
 COLUMNS = [
     *("method", "similarity", "pairs", "failed", "dice_mean", "dice_mean_low", "dice_mean_high", "p_value"),

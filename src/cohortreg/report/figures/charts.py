@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cohortreg.config import Model
 from cohortreg.evaluation.csv_files import read_table
 from cohortreg.layout import Layout
 from cohortreg.report.comparison import Comparison
@@ -43,7 +44,7 @@ def draw_folds(comparison: Comparison) -> Figure:
 
 def draw_training(comparison: Comparison) -> Figure:
     """Draw the training curves of the configuration's models."""
-    return training_figure(read_histories(comparison.layout, comparison.config["models"]))
+    return training_figure(read_histories(comparison.layout, comparison.config.models))
 
 
 def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
@@ -127,11 +128,11 @@ def boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) 
     axes.set_ylim(len(methods) - 0.4, -0.6)
 
 
-def read_histories(layout: Layout, models: Mapping[str, dict]) -> dict[str, list[pd.DataFrame]]:
+def read_histories(layout: Layout, models: Mapping[str, Model]) -> dict[str, list[pd.DataFrame]]:
     """Training history of every stage of every model, as far as there is one."""
     histories = {}
     for model, settings in models.items():
-        paths = [layout.history(model, stage) for stage in range(1, len(settings["stages"]) + 1)]
+        paths = [layout.history(model, stage) for stage in range(1, len(settings.stages) + 1)]
         histories[model] = [
             read_table(path, ["step", *CURVES], "`cohortreg train`", texts={})
             for path in paths

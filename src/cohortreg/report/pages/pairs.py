@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
+from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.evaluation.measures import DICE, MEASURES
 from cohortreg.evaluation.ranking import best_first
@@ -54,7 +55,7 @@ def choose_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     As many as `report.pages` says, always with the best and the median; pairs that the main method has no rank for,
     since it failed or they have no labels, come last.
     """
-    wanted = comparison.config["report"]["pages"]
+    wanted = comparison.config.report.pages
     if not wanted:
         return []
     pairs, method = comparison.main_pairs, comparison.main_method
@@ -111,7 +112,7 @@ def write_pair_pages(
         write_text(report.pair(moving, fixed), template.render(shown | content))
         write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
         for image_id in set(images) - written:
-            content = show_image(layout, image_id, config["structures"])
+            content = show_image(layout, image_id, config.structures)
             write_text(report.image(image_id), f"cohortreg.image({json.dumps(content)});\n")
             written.add(image_id)
         advance()
@@ -143,7 +144,7 @@ def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
     return {"id": image_id, "image": shown, "label": label}
 
 
-def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -> dict:
+def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
     """What page and script of a pair say: volumes.js describes the volumes. `start` is None where there is nothing to
     look at.
 
@@ -151,7 +152,7 @@ def show_pair(layout: Layout, config: Mapping, rows: pd.DataFrame, pages: int) -
     they show.
     """
     moving, fixed = _ids(rows.iloc[0])
-    structures, main = config["structures"], main_method(config["methods"], config["models"])
+    structures, main = config.structures, main_method(config.methods, config.models)
     columns = _columns(rows, structures)
     every, structures = structures, drawn(structures)
     colours = style.colours_on_grey(list(structures))

@@ -16,7 +16,7 @@ from PIL import Image as Picture
 
 import cohortreg
 from cohortreg.cohort.tables import read_table as read_text_table
-from cohortreg.config import FITTED, is_icon, trained_methods
+from cohortreg.config import FITTED, Configuration, Model, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
@@ -126,7 +126,7 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict:
     pairs, sets, method = comparison.pairs, comparison.sets, comparison.main_method
     failures = pairs[pairs["failure"] != ""]
     excluded = read_text_table(layout.excluded, ["kind", "id", "reason"], "`cohortreg cohort`")
-    has_labels, reference = labelled(pairs), config["report"]["reference"]
+    has_labels, reference = labelled(pairs), config.report.reference
     return {
         "cohort": read_json(layout.cohort, "`cohortreg cohort`"),
         "main_pairs": int(comparison.main_pairs["method"].eq(method).sum()),
@@ -144,15 +144,15 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict:
         "methods": [_in_words(row, config) for row in summary.to_dict("records")],
         "definitions": table2.definitions(summary, reference),
         "by_structure": _by_structure(summary, list(comparison.structures)) if has_labels else None,
-        "published": config["report"]["published"],
-        "note": config["report"]["note"],
+        "published": config.report.published,
+        "note": config.report.note,
         "sets": None if table2.only_main(sets) else table2.by_set(sets),
         "sets_in_words": table2.sets_in_words(sets),
         "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
         "all_failures": len(failures),
         "figures": _figures(comparison, report),
-        "models": _models(layout, config["models"]),
-        "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
+        "models": _models(layout, config.models),
+        "config": yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True),
         "version": cohortreg.__version__,
     }
 
@@ -160,7 +160,7 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict:
 def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[str, str]]) -> dict:
     """Write the rows of the table of pairs, and what the template shows of it."""
     config, method = comparison.config, comparison.main_method
-    pairs = worst_first(comparison.pairs, config["methods"])
+    pairs = worst_first(comparison.pairs, config.methods)
     columns = rows.columns(pairs, list(comparison.structures))
     own = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
     ranked = ranked_by(pairs)[0]
@@ -170,7 +170,7 @@ def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[s
             "widths": rows.widths(pairs, columns),
             "rows": len(pairs),
             "parts": rows.write_rows(report, pairs, columns, pages),
-            "methods": list(config["methods"]),
+            "methods": list(config.methods),
             "sets": sorted(set(pairs["set"])) if pairs["set"].any() else [],
             "method": method,
             "sort": ranked.column,
@@ -247,10 +247,10 @@ def best_rows(summary: pd.DataFrame, method: str, learned: Collection[str]) -> s
     )
 
 
-def _learned(config: Mapping) -> set[str]:
+def _learned(config: Configuration) -> set[str]:
     """The rows of models, trained here or imported."""
-    imported = config.get("pretrained") or {}
-    return {*trained_methods(config["models"]), *imported, *(name + FITTED for name in imported)}
+    imported = config.pretrained
+    return {*trained_methods(config.models), *imported, *(name + FITTED for name in imported)}
 
 
 def _headline(headline: bool) -> list[Measure]:
@@ -258,12 +258,12 @@ def _headline(headline: bool) -> list[Measure]:
     return [measure for measure in MEASURES if measure.headline == headline and not measure.beside]
 
 
-def _in_words(row: Mapping, config: Mapping) -> dict:
+def _in_words(row: Mapping, config: Configuration) -> dict:
     """A row of the table of methods: what it is of, and its cells."""
-    p = {"value": row["p_value"], "text": table2.p_value(row, config["report"]["reference"]), "below": []}
+    p = {"value": row["p_value"], "text": table2.p_value(row, config.report.reference), "below": []}
     return {
         **row,
-        "steps": names.steps_in_words(row["method"], config["models"]),
+        "steps": names.steps_in_words(row["method"], config.models),
         "similarity": row["similarity"] or numbers.MISSING,
         "cells": [
             *(_cell(row, one) for one in _headline(True)),
@@ -345,19 +345,19 @@ def _size(png: Path) -> Markup:
     return Markup(f' width="{width}" height="{height}"')
 
 
-def _models(layout: Layout, models: Mapping[str, dict]) -> list[dict]:
+def _models(layout: Layout, models: Mapping[str, Model]) -> list[dict]:
     """The card of every trained stage, and the row that it stands for."""
     rows = {stage: row for row, stage in reversed(trained_methods(models).items())}
     cards = []
     for name, model in models.items():
-        for stage in range(1, len(model["stages"]) + 1):
+        for stage in range(1, len(model.stages) + 1):
             path = layout.model_card(name, stage)
             if path.exists():
                 card = read_json(path)
-                settings = card["stages"][-1]
-                resolution = names.resolution(settings["downsample"]) if is_icon(card) else ""
-                similarity = similarity_in_words(card["similarity"]) if is_icon(card) else ""
+                settings, is_icon = card["stages"][-1], model.is_icon
+                resolution = names.resolution(settings["downsample"]) if is_icon else ""
+                similarity = similarity_in_words(card["similarity"]) if is_icon else ""
                 more = {"row": rows.get((name, stage), ""), "settings": settings, "resolution": resolution}
-                more["last"] = stage == len(model["stages"])
+                more["last"] = stage == len(model.stages)
                 cards.append(card | more | {"similarity": similarity})
     return cards

@@ -95,7 +95,7 @@ def test_the_warped_image_and_folds_of_a_pair(results):
     assert np.allclose(pair.warped, pair.moving.array, atol=1e-5)
     assert not pair.folded.any()
     assert np.allclose(pair.phi[1], np.arange(12).reshape(1, 12, 1), atol=1e-4)
-    assert read_pair(layout, config["methods"][-1], "a", "b").folded.any()
+    assert read_pair(layout, config.methods[-1], "a", "b").folded.any()
 
 
 def test_stages_are_joined_one_after_another():

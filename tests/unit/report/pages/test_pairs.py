@@ -12,9 +12,11 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from cohorts import configuration
 from matplotlib import pyplot as plt
 from PIL import Image as Picture
 
+from cohortreg.config import Report
 from cohortreg.evaluation.csv_files import read_table
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import write_json
@@ -94,7 +96,7 @@ class Links(HTMLParser):
 def test_images_are_what_the_figures_show_up_to_what_compression_loses(written):
     layout, config, report, _ = written
     page = script(report, "a", "b")
-    for name in config["methods"]:
+    for name in config.methods:
         pair = read_pair(layout, name, "a", "b")
         shown = unpack(method_of(page, name)["volumes"]["warped"])[..., 0] / 255
         assert shown.shape == pair.warped.shape
@@ -109,7 +111,7 @@ def test_folds_are_exact_and_left_out_where_there_are_none(written):
     layout, config, report, _ = written
     page = script(report, "a", "b")
     assert "folded" not in method_of(page, "identity")["volumes"]
-    name = config["methods"][-1]
+    name = config.methods[-1]
     folded = unpack(method_of(page, name)["volumes"]["folded"])[..., 0]
     assert set(np.unique(folded)) == {0, 255}
     np.testing.assert_array_equal(folded == 255, read_pair(layout, name, "a", "b").folded)
@@ -124,12 +126,12 @@ def test_labels_are_the_masks_that_dice_is_measured_on(written):
     for image_id, label in (("a", moving), ("b", fixed)):
         pixels = unpack(image_of(report, image_id)["label"])
         np.testing.assert_array_equal(np.where(pixels[..., 1] >= 128, pixels[..., 0], 0), label.array)
-    for name in config["methods"]:
+    for name in config.methods:
         pixels = unpack(method_of(page, name)["volumes"]["label"])
         shown = np.where(pixels[..., 1] >= 128, pixels[..., 0], 0)
         transform = read_transform(layout.forward(name, "a", "b"))
         for number, (_, warped, _) in enumerate(
-            structure_masks(moving, fixed, transform, config["structures"]), 1
+            structure_masks(moving, fixed, transform, config.structures), 1
         ):
             # A voxel belongs to the larger of two structures that both have half of it.
             assert abs(int((shown == number).sum()) - int(warped.sum())) <= 2
@@ -167,7 +169,7 @@ def test_the_coarse_map_is_exact_to_its_steps(tmp_path):
 
 def test_the_map_on_a_page_is_within_half_a_step(written):
     layout, config, report, _ = written
-    name = config["methods"][-1]
+    name = config.methods[-1]
     packed = method_of(script(report, "a", "b"), name)["volumes"]["map"]
     low, high = np.array(packed["low"]), np.array(packed["high"])
     shown = low + unpack(packed) / 255 * (high - low)
@@ -183,7 +185,7 @@ def test_the_map_on_a_page_is_within_half_a_step(written):
 def test_pages_lead_from_the_worst_pair_to_the_best_and_to_the_index(written):
     layout, config, report, pages = written
     table = pd.read_csv(layout.pairs_table).set_index(["method", "moving", "fixed"])["dice_mean"]
-    dice = [table[config["methods"][-1], *pair] for pair in pages]
+    dice = [table[config.methods[-1], *pair] for pair in pages]
     assert dice == sorted(dice)
     for place, pair in enumerate(pages):
         page = report.pair(*pair)
@@ -222,7 +224,7 @@ def test_where_scripts_are_off_there_is_a_picture_and_every_measure(written):
     assert pixels.shape[1] > 400 and pixels.shape[2] == 3 and pixels.std() > 20
     for cells in (method["cells"] for method in script(report, "a", "b")["methods"]):
         assert all(f'<td class="number">{cell}</td>' in text for cell in cells)
-    for name in config["structures"]:
+    for name in config.structures:
         assert name.replace("_", " ") in text
 
 
@@ -282,7 +284,7 @@ def test_as_many_pages_as_are_asked_for_always_with_best_and_median(results):
     pairs = pd.concat(one.assign(moving=f"m{n:02}", fixed="f", dice_mean=n / 20) for n in range(20))
 
     def chosen(pages: int) -> list[str]:
-        config = comparison.config | {"report": {"pages": pages}}
+        config = comparison.config.model_copy(update={"report": Report(pages=pages)})
         return [moving for moving, _ in choose_pairs(replace(comparison, pairs=pairs, config=config))]
 
     assert chosen(0) == []
@@ -313,9 +315,9 @@ def test_a_2d_pair_is_a_volume_of_one_slice(tmp_path):
     }
     values |= {"log_jacobian_std": 0.0, "inverse_consistency_voxels": 0.0, "time_s": 1.0}
     rows = pd.DataFrame([{"method": "affine", "moving": "a", "fixed": "b", **values}])
-    config = {"methods": ["affine"], "models": {}, "structures": {"it": [1]}}
+    config = configuration(models=False).model_copy(update={"methods": ["affine"], "structures": {"it": [1]}})
     page = show_pair(layout, config, rows, pages=1)
-    image = show_image(layout, "b", config["structures"])["image"]
+    image = show_image(layout, "b", config.structures)["image"]
     assert image["shape"] == [10, 12, 1] and image["spacing"] == [0.5, 2.0, 1.0]
     of_method = page["methods"][0]["volumes"]
     assert of_method["jacobian"]["shape"] == [5, 6, 1]
@@ -360,7 +362,7 @@ def test_of_more_structures_than_a_picture_tells_apart_the_first_are_drawn(resul
     assert [structure["name"] for structure in page["structures"]] == ["core"]
     assert page["absent"] == "Outlines are of the first 1 of 2 structures."
     assert "outer rim" in page["columns"]  # all of them are measured
-    label = unpack(show_image(layout, "a", config["structures"])["label"])
+    label = unpack(show_image(layout, "a", config.structures)["label"])
     assert label[..., 0].max() == 1
 
 
@@ -376,6 +378,6 @@ def test_an_image_that_was_mirrored_is_said_to_be(results, tmp_path):
     assert script(report, "b", EVIL)["mirrored"] == ["moving"]
     assert script(report, EVIL, "a")["mirrored"] == []
     assert "fixed image (mirrored)" in report.pair("a", "b").read_text("utf-8")
-    figure = pair_figure(read_pair(copy, "affine", "a", "b"), config["structures"], "a to b")
+    figure = pair_figure(read_pair(copy, "affine", "a", "b"), config.structures, "a to b")
     assert [axes.get_title() for axes in figure.axes[:4]][:3] == ["moving", "fixed (mirrored)", "warped"]
     plt.close(figure)

@@ -13,8 +13,10 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+import typed
 from cohorts import EVIL
 
+from cohortreg.config import Report
 from cohortreg.errors import UserError
 from cohortreg.evaluation.ranking import worst_first
 from cohortreg.files import read_json, write_json
@@ -172,7 +174,7 @@ def test_a_report_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(dr
     (changed.report.root / "qc.tsv").write_text("mine")
     page = changed.report.pair("a", "b")
     assert page.is_file()
-    write_report(read_comparison(changed, config | {"report": config["report"] | {"pages": 0}}))
+    write_report(read_comparison(changed, config.model_copy(update={"report": Report(pages=0)})))
     assert not page.exists()
     assert (changed.report.root / "qc.tsv").read_text() == "mine"
 
@@ -206,7 +208,7 @@ def test_the_table_of_pairs_has_every_pair_of_every_method_the_worst_first(page,
     assert start == 0 and described(layout)["rows"] == len(table) == len(part["page"])
     names = {key: [part["strings"][code] for code in part[key]] for key in ("method", "moving", "fixed")}
     shown = pd.DataFrame(names | {key: part[key] for key in ("dice_mean", "dice_core", "folds", "time_s")})
-    table["place"] = table["method"].map(config["methods"].index)
+    table["place"] = table["method"].map(config.methods.index)
     wanted = table.sort_values(["place", "dice_mean"], ignore_index=True)[list(shown)]
     pd.testing.assert_frame_equal(shown, wanted, check_dtype=False)
     assert EVIL in shown["moving"].values
@@ -228,7 +230,7 @@ def test_the_table_of_pairs_says_which_columns_there_are(page, drawn, bare, with
 
 
 def test_rows_of_pairs_with_a_page_are_linked(drawn, tmp_path):
-    pairs = worst_first(pd.read_csv(drawn[0].pairs_table, keep_default_na=False), drawn[1]["methods"])
+    pairs = worst_first(pd.read_csv(drawn[0].pairs_table, keep_default_na=False), drawn[1].methods)
     assert write_rows(Layout(tmp_path).report, pairs, columns(pairs, []), [("a", "b")]) == 1
     ((_, part),) = parts(Layout(tmp_path))
     moving = [part["strings"][code] for code in part["moving"]]
@@ -326,8 +328,8 @@ def test_published_results_are_below_the_measured(drawn, tmp_path):
     for column, values in (beside | {"time_s_published": [math.nan, 0.09]}).items():
         methods.loc[rows, column] = values
     methods.to_csv(changed.methods_table, index=False)
-    report = config["report"] | {"published": "table2.csv"}
-    text = read(changed, config | {"report": report}).text
+    report = Report(published="table2.csv")
+    text = read(changed, config.model_copy(update={"report": report})).text
     assert [text.count(f"published {value}") for value in ("68.29", "49.35", "0.09")] == [1, 1, 1]
     assert "published –" not in text
     assert "the numbers of table2.csv" in " ".join(text.split())
@@ -363,8 +365,11 @@ def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
         "stages": [{**card["stages"][0], "steps": 7}],
     }
     write_json(layout.model_card("avsm", 1), card | more)
-    models = config["models"] | {"avsm": {"method": "avsm", "stages": [{"steps": 7}, {"steps": 3}]}}
-    write_report(read_comparison(layout, config | {"models": models}))
+    avsm = typed.model(
+        {"method": "avsm", "stages": [typed.stage({"steps": steps}).plain() for steps in (7, 3)]}
+    )
+    models = config.models | {"avsm": avsm}
+    write_report(read_comparison(layout, config.model_copy(update={"models": models})))
     text = layout.report.index.read_text()
     assert "<h3>stage 1 of avsm</h3>" in text
     assert "of avsm, its regularity with a weight from" in text
@@ -373,11 +378,8 @@ def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
 
 def test_the_configurations_note_is_there(drawn):
     layout, config = drawn
-    write_report(
-        read_comparison(
-            layout, config | {"report": config["report"] | {"note": "Few iterations; no comparison."}}
-        )
-    )
+    report = Report(note="Few iterations; no comparison.")
+    write_report(read_comparison(layout, config.model_copy(update={"report": report})))
     assert "<p>Few iterations; no comparison.</p>" in layout.report.index.read_text()
 
 
