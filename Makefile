@@ -78,6 +78,7 @@ lint: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/snakemake --snakefile workflow/paper/Snakefile --lint
 	$(BIN)/oxlint src
 
 format: .venv/installed-test

@@ -5,12 +5,9 @@ from pathlib import Path
 from cohortreg.config import merged
 
 CONFIG = Path(__file__).parents[1] / "config"
-#: Of paper.yaml, the experiments are no part of a cohort.
-EXPERIMENTS = ("paper", "preset")
 CONFIGURATIONS = [
     ("demo",),
     ("demo", "comparison"),
-    ("demo", "paper"),
     ("hippocampus",),
     ("oai",),
     ("oai", "oai-anatomy-full"),
@@ -20,5 +17,4 @@ CONFIGURATIONS = [
 
 def cohort_of(names: tuple[str, ...]) -> dict:
     """What the files say of a cohort, later ones over earlier ones."""
-    whole = merged(*(CONFIG / f"{name}.yaml" for name in names))
-    return {key: value for key, value in whole.items() if key not in EXPERIMENTS}
+    return merged(*(CONFIG / f"{name}.yaml" for name in names))

@@ -11,8 +11,12 @@ PAGES = sorted(
     [
         *REPOSITORY.glob("*.md"),
         *(REPOSITORY / "docs").rglob("*.md"),
-        *(REPOSITORY / folder / "README.md" for folder in ("config", "benchmarks", "resources", "results")),
+        *(
+            REPOSITORY / folder / "README.md"
+            for folder in ("config", "benchmarks", "resources", "results", "workflow/paper")
+        ),
         REPOSITORY / "benchmarks" / "accelerator" / "README.md",
+        REPOSITORY / "workflow" / "paper" / "README.md",
         *(REPOSITORY / ".github").rglob("*.md"),
     ]
 )

@@ -1,9 +1,9 @@
 """Table 1's cells: what do triangles and circles at the paper's size give, and how long does a cell take?
 
 The 24 cells of triangles and circles at 128 x 128 pixels with the images, networks and steps of preset `full` in
-config/paper.yaml; several at once on the device, each in a process of its own. The paper does not say how many steps it
-took, and its learning rates are not known; those of the preset are ours. Results come cell by cell, and a cell that is
-cut off goes on from its checkpoint as long as the folder of work is there.
+workflow/paper/config.yaml; several at once on the device, each in a process of its own. The paper does not say how many
+steps it took, and its learning rates are not known; those of the preset are ours. Results come cell by cell, and a cell
+that is cut off goes on from its checkpoint as long as the folder of work is there.
 """
 
 import copy

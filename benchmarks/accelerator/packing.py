@@ -144,14 +144,14 @@ def _configuration(*names: str) -> dict:
 
 def _settings(path: Path) -> None:
     """What parts need of the configurations, as JSON, since GPU machines need not read YAML."""
-    paper = config.merged(REPOSITORY / "config" / "paper.yaml")
+    paper = config.merged(REPOSITORY / "workflow" / "paper" / "config.yaml")
     kept = ("models", "training", "preprocess", "structures", "seed")
     found = {
         "hippocampus": _configuration("hippocampus"),
         "oai-anatomy-full": _configuration("oai", "oai-anatomy-full"),
     }
     found = {name: {key: each[key] for key in kept} for name, each in found.items()}
-    write_json(path, found | {"table1": paper["paper"]["presets"]["full"]})
+    write_json(path, found | {"table1": paper["presets"]["full"]})
 
 
 def _tables(configuration: dict) -> tuple[list[dict], list[tuple[str, str]]]:

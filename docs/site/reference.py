@@ -6,6 +6,7 @@ As a program it writes those that are kept in the repository: `make references`.
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,8 @@ from cohortreg.paper.settings import Experiments
 from cohortreg.settings import Settings, keys, sections
 
 REPOSITORY = Path(__file__).parents[2]
-SCHEMAS = REPOSITORY / "src" / "cohortreg" / "schemas"
+SCHEMA = REPOSITORY / "src" / "cohortreg" / "schemas" / "config.schema.yaml"
+PAPER = REPOSITORY / "workflow" / "paper"
 #: The heading of keys that have none below them.
 ALONE = "Single keys"
 #: Below this, keys are in the table of docs/methods.md.
@@ -31,17 +33,16 @@ BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def configuration_keys() -> str:
+def configuration_keys(kind: type[Settings] = Configuration) -> str:
     """A table of the keys that have none below them, and one for each of the others."""
     tables: dict[str, list[str]] = {ALONE: []}
-    for kind in (Configuration, Experiments):
-        found = fields(kind)
-        groups = {path.partition(".")[0] for path in found if "." in path}
-        for path, alike in found.items():
-            key = path.partition(".")[0]
-            values = " or ".join(dict.fromkeys(words for field in alike for words in _values_of(field)))
-            cells = [f"`{path}`", values, default(kind, path, alike[0]), _cell(alike[0].description)]
-            tables.setdefault(key if key in groups else ALONE, []).append(f"| {' | '.join(cells)} |")
+    found = fields(kind)
+    groups = {path.partition(".")[0] for path in found if "." in path}
+    for path, alike in found.items():
+        key = path.partition(".")[0]
+        values = " or ".join(dict.fromkeys(words for field in alike for words in _values_of(field)))
+        cells = [f"`{path}`", values, default(kind, path, alike[0]), _cell(alike[0].description)]
+        tables.setdefault(key if key in groups else ALONE, []).append(f"| {' | '.join(cells)} |")
     head = ["| key | values | default | what |", "| --- | --- | --- | --- |"]
     return "\n\n".join(f"## {key}\n\n{_of_names(head + rows)}" for key, rows in tables.items())
 
@@ -133,12 +134,9 @@ def _sections_of(kind: type[Settings], path: str) -> Iterator[type[Settings]]:
             yield from (part for end, part in sections(field.annotation) if known + end == parent)
 
 
-def every_key() -> str:
+def every_key(kind: type[Settings] = Configuration) -> str:
     """Rows of key and description."""
-    found = [
-        (path, alike[0]) for kind in (Configuration, Experiments) for path, alike in fields(kind).items()
-    ]
-    rows = [f"| `{path}` | {_cell(field.description)} |" for path, field in found]
+    rows = [f"| `{path}` | {_cell(alike[0].description)} |" for path, alike in fields(kind).items()]
     return "\n".join(["| key | what |", "| --- | --- |", *rows])
 
 
@@ -225,18 +223,26 @@ def _cell(text: str) -> str:
 
 
 #: What `<!-- generated: NAME -->` becomes in the built documentation.
-REFERENCES = {"configuration keys": configuration_keys, "command line": command_line}
+REFERENCES = {
+    "configuration keys": configuration_keys,
+    "keys of the paper": partial(configuration_keys, Experiments),
+    "command line": command_line,
+}
 #: What stands between `<!-- written: NAME -->` and `<!-- end -->` in the repository.
-WRITTEN = {"every key": every_key, "settings of methods": method_settings}
-PAGES = (REPOSITORY / "config" / "README.md", REPOSITORY / "docs" / "methods.md")
+WRITTEN = {
+    "every key": every_key,
+    "keys of the paper": partial(every_key, Experiments),
+    "settings of methods": method_settings,
+}
+PAGES = (REPOSITORY / "config" / "README.md", PAPER / "README.md", REPOSITORY / "docs" / "methods.md")
 BETWEEN = re.compile(r"(<!-- written: (.+?) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 
 def references() -> dict[Path, str]:
     """What each file of the repository has to hold that is written from the package."""
     found = {
-        SCHEMAS / "config.schema.yaml": schema(Configuration),
-        SCHEMAS / "paper.schema.yaml": schema(Experiments),
+        SCHEMA: schema(Configuration),
+        PAPER / "config.schema.yaml": schema(Experiments),
     }
     for page in PAGES:
         text = page.read_text("utf-8")

@@ -49,6 +49,12 @@ Positive = Annotated[Whole, Field(ge=1)]
 Grid = Annotated[list[Annotated[Whole, Field(ge=4)]], Len(2, 3)]
 Channels = Annotated[list[Positive], Len(1)]
 Rating = Literal["good", "doubtful", "bad"]
+Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
+SEED = Field(1, description="the single number from which every random choice is derived")
+Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
+ACCELERATOR = Field(
+    "auto", description="device, in Lightning Fabric's terms; auto takes a GPU if there is one"
+)
 
 
 class Phantom(Settings):
@@ -627,9 +633,7 @@ class Training(Settings):
         "compute in bfloat16 (compute capability 8.0), and 32-true elsewhere; on processors with AVX512-BF16 or "
         "AMX-BF16, bf16-mixed is faster",
     )
-    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = Field(
-        "auto", description="device, in Lightning Fabric's terms; auto takes a GPU if there is one"
-    )
+    accelerator: Accelerator = ACCELERATOR
     devices: Positive = Field(
         1, description="devices on each node that share each training batch; see docs/cluster.md"
     )
@@ -722,6 +726,8 @@ def _named(pattern: str, description: str, longest: int = 200) -> Any:
     ]
 
 
+#: Of a folder of results.
+Name = _named("[A-Za-z0-9][A-Za-z0-9._-]*", "")
 _StructureName = _named(
     "(?!(mean|std|union)$)[A-Za-z][A-Za-z0-9_]*",
     "a structure's name has letters, digits and underscores, and is not mean, std or union",
@@ -748,9 +754,7 @@ def _suiting_methods(given: dict) -> list[str]:
 class Configuration(Settings):
     """What a run does, from raw images to the report. A cohort's file names what differs from the defaults."""
 
-    cohort: _named("[A-Za-z0-9][A-Za-z0-9._-]*", "") = Field(
-        description="name of the cohort; everything is written below results/{cohort}"
-    )
+    cohort: Name = Field(description="name of the cohort; everything is written below results/{cohort}")
     images: Path_ = Field(description="path of the table of images (images.tsv)")
     pairs: Path_ = Field(description="path of the table of pairs to register (pairs.tsv)")
     ratings: Annotated[Path_ | None, Nullable] = Field(
@@ -767,9 +771,7 @@ class Configuration(Settings):
         description="folder that relative paths in the table of images start from; $COHORTREG_DATA in it stands "
         "for the data folder outside the repository (default ../shared/data)"
     )
-    seed: Annotated[Whole, Field(ge=0, le=2**32 - 1)] = Field(
-        1, description="the single number from which every random choice is derived"
-    )
+    seed: Seed = SEED
     on_bad_image: Literal["exclude", "fail"] = Field(
         "exclude",
         description="what happens to an unusable image (missing, damaged, without a geometry that programs agree "
@@ -815,6 +817,12 @@ class Configuration(Settings):
     shards: Shards = Field(Shards(), description="the number of jobs that the work is divided into")
     threads: Threads = Field(Threads(), description="CPU cores per job")
     report: Report = Field(Report(), description="what the report shows")
+
+    @classmethod
+    def foreign(cls, key: str, given: Mapping) -> str | None:
+        if key in ("paper", "preset"):
+            return "the paper's experiments have a workflow of their own, workflow/paper/Snakefile; remove it"
+        return None
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:

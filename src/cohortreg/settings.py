@@ -38,6 +38,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
 
+    #: The page that an error refers to.
+    page: ClassVar[str] = "config/README.md"
     #: Keys that are written only if they were given, as they are in the results of earlier versions.
     sparse: ClassVar[tuple[str, ...]] = ()
 
@@ -165,7 +167,8 @@ def read(kind: type, given: object, where: str = "", source: str = "configuratio
         return attempt(kind, given)
     except Fault as fault:
         place = ".".join(filter(None, [where, fault.place])) or "the whole"
-        end = "" if fault.problem.endswith("?") else "; see config/README.md."
+        page = getattr(kind, "page", Settings.page)
+        end = "" if fault.problem.endswith("?") else f"; see {page}."
         raise UserError(f"{source}: {place}: {fault.problem}{end}") from None
 
 

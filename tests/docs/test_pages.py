@@ -75,9 +75,12 @@ def test_the_reference_of_the_configuration_has_every_key_with_its_default():
     assert "| `preprocess.grid` | list of integer, ≥ 4, 2 to 3 of them | required |" in table
     assert "| `preprocess.percentiles` | list of number, ≥ 0, ≤ 100, 2 of them | `[1, 99]` |" in table
     assert "| `retrain` | `scratch`, `last` or `null` | `null` |" in table
-    readme = (REPOSITORY / "config" / "README.md").read_text("utf-8")
-    keys = [re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE) for text in (table, readme)]
-    assert set(keys[0]) == set(keys[1])
+    paper = reference.configuration_keys(Experiments)
+    assert '| `accelerator` | `auto`, `cpu`, `cuda`, `gpu`, `mps` | `"auto"` |' in paper
+    for text, folder in ((table, "config"), (paper, "workflow/paper")):
+        readme = (REPOSITORY / folder / "README.md").read_text("utf-8")
+        keys = [re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE) for page in (text, readme)]
+        assert set(keys[0]) == set(keys[1])
 
 
 def test_what_is_written_from_the_package_is_current():
@@ -96,6 +99,15 @@ def test_the_schema_takes_every_configuration_of_the_repository(names):
     """As an editor checks them."""
     schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
     assert not list(Draft202012Validator(schema).iter_errors(cohort_of(names)))
+
+
+def test_the_schema_of_the_paper_takes_its_configuration():
+    schema, given = (
+        yaml.safe_load((REPOSITORY / "workflow" / "paper" / name).read_text("utf-8"))
+        for name in ("config.schema.yaml", "config.yaml")
+    )
+    assert not list(Draft202012Validator(schema).iter_errors(given))
+    assert list(Draft202012Validator(schema).iter_errors(given | {"preset": 1}))
 
 
 def test_values_of_a_schema_in_words():

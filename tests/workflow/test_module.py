@@ -74,8 +74,9 @@ def test_what_snakedeploy_writes_and_a_prefix_are_planned(tmp_path, snakefile):
     assert re.search(r"^(knees_)?report +1$", run.stdout, flags=re.MULTILINE)
 
 
-def test_the_workflow_passes_snakemakes_lint():
-    command = [sys.executable, "-m", "snakemake", "--lint"]
+@pytest.mark.parametrize("snakefile", ["workflow/Snakefile", "workflow/paper/Snakefile"])
+def test_the_workflows_pass_snakemakes_lint(snakefile):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--lint"]
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from projects import CONFIGURATION, REPOSITORY, Project
 
 from cohortreg.files import read_json
 from cohortreg.layout import PaperLayout
@@ -9,6 +10,7 @@ from cohortreg.paper.plan import Cell
 
 STEPS = {"training_steps": 3, "batch_size": 2, "learning_rate": 0.001}
 PAPER = {
+    "preset": "tiny",
     "mnist": "nowhere",
     "published": "table1.csv",
     "presets": {
@@ -38,11 +40,10 @@ PAPER = {
 
 
 @pytest.fixture
-def paper(project):
+def paper(tmp_path):
     """A project with the paper's experiments."""
-    path = project.folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"preset": "tiny", "paper": PAPER}))
-    return project
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(PAPER))
+    return Project(tmp_path, snakefile=REPOSITORY / "workflow" / "paper" / "Snakefile")
 
 
 def test_a_figure_and_a_cell_are_made_and_nothing_else(paper):
@@ -55,17 +56,27 @@ def test_a_figure_and_a_cell_are_made_and_nothing_else(paper):
     assert "preset tiny: figures and tables are in results/paper-tiny" in run.stdout
     assert read_json(layout.measured(*cell))["training_steps"] == 3
     assert len(list(layout.root.rglob("cell.json"))) == 2
-    assert not paper.results.exists()
+    assert list((paper.folder / "results").iterdir()) == [layout.root]
     again = paper.snakemake("figure5", str(wanted), "--dry-run")
     assert "Nothing to be done" in again.stdout
 
 
-def test_the_papers_targets_add_nothing_to_a_cohorts_run(paper):
-    run = paper.snakemake("--dry-run")
-    assert run.returncode == 0, run.stdout
-    assert "rule report:" in run.stdout
-    assert "rule paper" not in run.stdout
-    assert "paper-tiny" not in run.stdout
+@pytest.mark.parametrize("key", ["paper", "preset"])
+def test_a_cohort_with_a_key_of_the_paper_is_refused(project, key):
+    value = PAPER.get(key, PAPER)
+    (project.folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIGURATION | {key: value}))
+    run = project.snakemake("--dry-run")
+    assert run.returncode == 1
+    assert (
+        f"cohortreg: configuration: {key}: the paper's experiments have a workflow of their own" in run.stdout
+    )
+    assert "Traceback" not in run.stdout
+
+
+def test_the_paper_with_a_key_of_a_cohort_is_refused(paper):
+    run = paper.snakemake("--dry-run", "--config", "cohort=knees")
+    assert run.returncode == 1
+    assert "cohortreg: configuration: cohort: only the configuration of a cohort has it" in run.stdout
 
 
 def test_without_mnist_one_sentence_says_where_to_get_it(paper):

@@ -1,17 +1,11 @@
-# Everything that the rules share: the validated configuration and tables, and the functions of their inputs.
-import os
+# What the rules of a cohort share: the validated configuration and tables, and the functions of their inputs.
 import re
 import shlex
-import sys
-from pathlib import Path
 
-from cohortreg import config as configuration
-from cohortreg.asked import Asked
 from cohortreg.cohort.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
 from cohortreg.cohort.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training
-from cohortreg.errors import UserError
 from cohortreg.digests import digest
 from cohortreg.files import read_json, read_kept
 from cohortreg.layout import CARD, WEIGHTS, Layout
@@ -20,7 +14,6 @@ from cohortreg.places import (
     check_places,
     missing_files,
     phantoms_made,
-    refuse_results_of_others,
     require_root,
 )
 from cohortreg.report.figures.registry import FIGURES
@@ -33,15 +26,6 @@ wildcard_constraints:
     stage=r"\d+",
     training_set="[0-9a-f]+",
 
-
-# The commands of this very installation, also where its environment is not activated.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-
-# What `--sdm conda` would make; without it, rules run in the environment that Snakemake itself runs in.
-ENVIRONMENT = "../envs/cohortreg.yaml"
-
-# The paper's experiments are no part of a cohort, nor of its report.
-PAPER = {key: config.pop(key) for key in ("paper", "preset") if key in config}
 
 try:
     # What config/config.yaml names runs where no file is given; a workflow that has this one as a module may name it too.
@@ -75,10 +59,7 @@ if settings.report.reference in MISSING:
 # What jobs are asked for, without the rows that are left out.
 SAID = settings.plain() | {"methods": METHODS}
 
-REPEATED = [
-    sentence for file in workflow.overwrite_configfiles for sentence in configuration.repeated_keys(file)
-]
-WARNINGS = [*REPEATED, *leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(settings)]
+WARNINGS += [*leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(settings)]
 if workflow.is_main_process and not settings.phantom:
     WARNINGS += missing_files(images, root)
 if images["label"].any() and not settings.structures:
@@ -112,23 +93,6 @@ HISTORIES = [
 def one_of(names):
     """A wildcard's pattern: one of these names, or none where there is none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
-
-
-def more(amount):
-    """A resource that a job was too short of asks for more at each retry."""
-    return lambda wildcards, attempt: amount * attempt
-
-
-def as_it_is(path):
-    """A path of the configuration, which is no pattern of Snakemake's whatever braces it has."""
-    return lambda wildcards: path or []
-
-
-def mode():
-    """What this process of Snakemake does: it runs the workflow, shows what a run would do, or does a job of it."""
-    if not workflow.is_main_process:
-        return "job"
-    return "run" if workflow.executor_plugin is not None and not workflow.dryrun else "show"
 
 
 # What each job is asked for, beside its files.
@@ -340,16 +304,3 @@ def excluded_in_words(layout):
     cohort = read_kept(layout.cohort)
     counts = [counted(cohort.get(f"excluded_{what}s", 0), what) for what in ("image", "pair")]
     return "" if counts == ["0 images", "0 pairs"] else f"{' and '.join(counts)} are excluded"
-
-
-def missing_targets():
-    """The files that this run was asked for and that are not there."""
-    dag = workflow.dag
-    # With --until the last jobs of the part, with --omit-from and --batch those of the targets that are left.
-    left = {*dag.jobs}
-    wanted = {file for job in dag.targetjobs if job in left for file in job.output or job.input}
-    if not (dag.untilrules or dag.untilfiles or dag.omitrules or dag.omitfiles):
-        wanted |= {*dag.targetfiles}
-        for asked_for in dag.targetrules:
-            wanted |= {file for file in asked_for.output if not asked_for.wildcard_names}
-    return sorted(str(file) for file in wanted if not os.path.exists(file))

@@ -12,7 +12,9 @@ from cohortreg.cli.progress import progress_bar
 paper = typer.Typer(no_args_is_help=True, help="The experiments of Greer et al., 2021.")
 app.add_typer(paper, name="paper")
 
-Settings = Annotated[str, typer.Option(help="JSON: the preset, an entry of paper.presets.")]
+Settings = Annotated[
+    str, typer.Option(help="JSON: the preset, an entry of presets in workflow/paper/config.yaml.")
+]
 PresetName = Annotated[str, typer.Option(help="The preset's name, which every output says.")]
 
 

@@ -1,11 +1,27 @@
-"""The paper's experiments: every key with its type, bounds and description. Only config/paper.yaml has them."""
+"""The configuration of the paper's experiments: every key with its type, bounds and description."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from annotated_types import Len
 from pydantic import Field, field_validator, model_validator
 
-from cohortreg.config import Channels, Network, Path_, Positive, Unique, check_levels, part, read_network
+from cohortreg.config import (
+    ACCELERATOR,
+    SEED,
+    Accelerator,
+    Channels,
+    Configuration,
+    Name,
+    Network,
+    Path_,
+    Positive,
+    Seed,
+    Unique,
+    check_levels,
+    part,
+    read_network,
+)
 from cohortreg.settings import WHOLE, Number, Settings, Text, Whole, wrong
 
 _Networks = Annotated[list[Literal["mlp", "enc_dec", "unet", "conv_only"]], Len(1), *Unique]
@@ -130,7 +146,7 @@ class Preset(Settings):
     )
     pairs: Positive = Field(description="pairs of held-out images that Dice and folds are measured on")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        description="precision of training, like training.precision; maps are measured in 32-true"
+        description="precision of training, like training.precision of a cohort; maps are measured in 32-true"
     )
     networks: Networks = Field(description="the four networks of Table 1")
     direct: Direct = Field(description="direct optimisation of a pair's maps, for Figure 5")
@@ -154,37 +170,39 @@ class Preset(Settings):
         return networks
 
 
-class Paper(Settings):
-    """the experiments of Greer et al., 2021"""
+class Experiments(Settings):
+    """The experiments of Greer et al., 2021."""
 
+    page = "workflow/paper/README.md"
+
+    preset: Text = Field(description="the entry of presets that the experiments are run with")
+    seed: Seed = SEED
+    accelerator: Accelerator = ACCELERATOR
     mnist: Path_ = Field(
-        description="folder of MNIST's four original files, compressed or not; $COHORTREG_DATA stands for the same "
-        "folder as in root"
+        description="folder of MNIST's four original files, compressed or not; $COHORTREG_DATA stands for the data "
+        "folder outside the repository (default ../shared/data)"
     )
     published: Path_ = Field(description="path of the published Table 1")
-    presets: dict[Text, Preset] = Field(
+    presets: dict[Name, Preset] = Field(
         description="sizes of the experiments, by name; full is the paper's, quick is for a look within 20 minutes"
     )
 
-
-class Experiments(Settings):
-    """What config/paper.yaml adds to a cohort's configuration."""
-
-    preset: Text = Field(description="the entry of paper.presets that the paper's experiments are run with")
-    paper: Paper = Field(
-        description="the experiments of Greer et al., 2021; only config/paper.yaml has this key and preset"
-    )
+    @classmethod
+    def foreign(cls, key: str, given: Mapping) -> str | None:
+        if key in Configuration.model_fields:
+            return "only the configuration of a cohort has it; remove it"
+        return None
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.preset not in self.paper.presets:
-            raise wrong(f"no preset {self.preset!r}; known are {', '.join(self.paper.presets)}", "preset")
+        if self.preset not in self.presets:
+            raise wrong(f"no preset {self.preset!r}; known are {', '.join(self.presets)}", "preset")
         return self
 
     @property
     def chosen(self) -> Preset:
         """The preset that the experiments are run with."""
-        return self.paper.presets[self.preset]
+        return self.presets[self.preset]
 
 
 #: What a data set depends on, and what a cell.

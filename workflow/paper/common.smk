@@ -1,9 +1,10 @@
-# What the rules of the paper's experiments share.
+# What the rules share: the validated configuration, and the functions of their inputs.
 from cohortreg.layout import FIGURE_SUFFIXES, PaperLayout
 from cohortreg.paper.plan import (
     DATASETS,
     FIGURE6,
     FIGURES,
+    FULL,
     NETWORKS,
     SPLITS,
     VARIANTS,
@@ -12,6 +13,7 @@ from cohortreg.paper.plan import (
     table1_cells,
 )
 from cohortreg.paper.settings import Experiments
+from cohortreg.places import refuse_results_of_others
 
 
 wildcard_constraints:
@@ -23,47 +25,45 @@ wildcard_constraints:
 
 
 try:
-    EXPERIMENTS = Experiments.read(PAPER)
-except UserError as error:
-    sys.exit(f"cohortreg: {error}")
-
-PAPER, PRESET = EXPERIMENTS.paper, EXPERIMENTS.preset
-PAPER_SETTINGS = EXPERIMENTS.chosen.plain()
-TABLE1 = PAPER_SETTINGS["table1"], PAPER_SETTINGS["weights"]
-PAPER_FIGURES = figures(PAPER_SETTINGS["table1"])
-PAPER_CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
-paper_layout = PaperLayout(Path("results") / f"paper-{PRESET}")
-paper_asked = Asked(paper_layout, mode)
-try:
+    settings = Experiments.read(config)
+    layout = PaperLayout(Path("results") / f"paper-{settings.preset}")
     if workflow.is_main_process:
-        refuse_results_of_others(paper_layout)
+        refuse_results_of_others(layout)
 except UserError as error:
     sys.exit(f"cohortreg: {error}")
 
+PRESET = settings.chosen.plain()
+TABLE1 = PRESET["table1"], PRESET["weights"]
+SHOWN = figures(PRESET["table1"])
+CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
 
-def paper_results(wildcards):
-    """The folder of the paper's results."""
-    return paper_layout.root
+# What each job is asked for, beside its files.
+asked = Asked(layout, mode)
+
+
+def results_folder(wildcards):
+    """The folder of results."""
+    return layout.root
 
 
 def preset_part(*keys):
     """Keys of the preset."""
-    return {key: PAPER_SETTINGS[key] for key in keys}
+    return {key: PRESET[key] for key in keys}
 
 
 def mnist_files(wildcards):
     """The original files, as far as they are there; what is missing is for the command to say."""
-    folder = configuration.expand_root(PAPER.mnist)
+    folder = configuration.expand_root(settings.mnist)
     return sorted(folder.glob("*-ubyte*")) if wildcards.dataset == "mnist" else []
 
 
 def data_asked(wildcards):
     """What of the preset a data set depends on."""
-    return paper_asked(
-        paper_layout.packed_index(wildcards.dataset, SPLITS[0]).is_file(),
+    return asked(
+        layout.packed_index(wildcards.dataset, SPLITS[0]).is_file(),
         "data",
         wildcards.dataset,
-        mnist=PAPER.mnist,
+        mnist=settings.mnist,
         seed=settings.seed,
         **preset_part("size", "train_images", "test_images"),
     )
@@ -71,10 +71,10 @@ def data_asked(wildcards):
 
 def cell_asked(wildcards):
     """What of the preset a cell depends on: of the networks only its own."""
-    network = {wildcards.network: PAPER_SETTINGS["networks"][wildcards.network]}
+    network = {wildcards.network: PRESET["networks"][wildcards.network]}
     cell = (wildcards.dataset, wildcards.network, wildcards.weight, wildcards.variant)
-    return paper_asked(
-        paper_layout.measured(*cell).is_file(),
+    return asked(
+        layout.measured(*cell).is_file(),
         "cell",
         "-".join(cell),
         networks=network,
@@ -85,21 +85,21 @@ def cell_asked(wildcards):
 
 def table1_asked(wildcards):
     """The preset."""
-    return paper_asked(paper_layout.table1.is_file(), "table1", **PAPER_SETTINGS)
+    return asked(layout.table1.is_file(), "table1", **PRESET)
 
 
 def figure_asked(wildcards):
     """The preset."""
-    made = paper_layout.figure(wildcards.figure).is_file()
-    return paper_asked(made, "figure", wildcards.figure, **PAPER_SETTINGS)
+    made = layout.figure(wildcards.figure).is_file()
+    return asked(made, "figure", wildcards.figure, **PRESET)
 
 
 def figure_files(wildcards):
     """What the cells of a figure left."""
     cells = figure_cells(wildcards.figure, *TABLE1)
-    return [file(*cell) for cell in cells for file in (paper_layout.examples, paper_layout.measured)]
+    return [file(*cell) for cell in cells for file in (layout.examples, layout.measured)]
 
 
 def figure_paths(*names):
     """The files of figures."""
-    return [paper_layout.figure(name, suffix) for name in names for suffix in FIGURE_SUFFIXES]
+    return [layout.figure(name, suffix) for name in names for suffix in FIGURE_SUFFIXES]
