@@ -25,9 +25,10 @@ include_patterns = [
     "benchmarks/accelerator/*.md",
     "resources/*.md",
     "results/*.md",
+    "workflow/paper/*.md",
 ]
 # Folders that are not walked through, some of them large.
-exclude_patterns = [".*", "build", "src", "tests", "workflow", "results/*/**", "resources/*/**"]
+exclude_patterns = [".*", "build", "src", "tests", "workflow/[!p]*", "results/*/**", "resources/*/**"]
 
 # Pictures with a width, as GitHub has them.
 myst_enable_extensions = ["html_image"]
