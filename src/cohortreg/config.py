@@ -119,7 +119,7 @@ class CheckedPreprocess(Preprocess):
 def one_of(names: Iterable[str]) -> str:
     """Write names as a choice: a, b or c."""
     *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
+    return f"{', '.join(others)} or {last}"
 
 
 class Network(Settings):
@@ -136,13 +136,8 @@ class Network(Settings):
         return cls.model_fields["architecture"].annotation.__args__[0]
 
     @classmethod
-    def in_words(cls) -> str:
-        """Return the architecture, with its note and the keys that it needs."""
-        return f"{cls.name()} ({', '.join(filter(None, [cls.note, f'with {cls._keys()}']))})"
-
-    @classmethod
-    def _keys(cls) -> str:
-        """Return the keys that have no default."""
+    def own_keys(cls) -> str:
+        """Return the keys that it needs, as a text."""
         names = [name for name, field in cls.model_fields.items() if field.is_required()]
         return " and ".join(name for name in names if name != "architecture")
 
@@ -154,7 +149,7 @@ class Network(Settings):
 
     @classmethod
     def needed(cls, key: str) -> str:
-        return f"missing; {cls.name()} needs {cls._keys()}"
+        return f"missing; {cls.name()} needs {cls.own_keys()}"
 
 
 _DOWN = Field(
@@ -262,9 +257,10 @@ class MlpNetwork(Network):
 
 #: Every network above, by its architecture.
 ARCHITECTURES = {kind.name(): kind for kind in Network.__subclasses__()}
-for _kind in ARCHITECTURES.values():
+for _kind in ARCHITECTURES.values():  # only now are all of them known
     _kind.model_fields["architecture"].description = one_of(
-        kind.in_words() for kind in ARCHITECTURES.values()
+        f"{name} ({', '.join(filter(None, [kind.note, f'with {kind.own_keys()}']))})"
+        for name, kind in ARCHITECTURES.items()
     )
     _kind.model_rebuild(force=True)
 if TYPE_CHECKING:

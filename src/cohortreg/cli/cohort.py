@@ -52,12 +52,9 @@ TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
 
 
 class Importer(NamedTuple):
-    """An importer of a folder that has no options of its own.
+    """An importer of a folder that has no options of its own: module and function, and the help of its command.
 
-    Attributes:
-        path: Module and function below `cohortreg.cohort`, which takes and returns what `msd.import_msd` does.
-        folder: What the folder is.
-        about: What the command does.
+    The function, below `cohortreg.cohort`, takes and returns what `msd.import_msd` does.
     """
 
     path: str
