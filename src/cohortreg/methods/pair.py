@@ -6,17 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
-from cohortreg.config import Optimisation
+from cohortreg.config import SIMILARITIES, Optimisation, Similarity
 from cohortreg.errors import UserError
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.icon.losses import both_imaged, unit_bounds
-from cohortreg.icon.similarities import SIMILARITIES, CorrelationWithOne
+from cohortreg.icon.similarities import CorrelationWithOne
 from cohortreg.images.geometry import canonical
 from cohortreg.images.io import Image, read_label
 from cohortreg.images.preprocess import Settings, preprocess
@@ -39,7 +38,7 @@ class PairOptimisation(Optimisation):
 
     sparse = ("similarity",)
 
-    similarity: Literal[tuple(SIMILARITIES)] | None = None
+    similarity: Similarity | None = None
 
 
 @dataclass(frozen=True)
