@@ -245,7 +245,7 @@ Networks = UNetwork | DualStreamNetwork | EncoderDecoderNetwork | ConvOnlyNetwor
 AnyNetwork = Annotated[Networks, Discriminator("architecture")]
 
 
-def read_network(given: object) -> Network:
+def read_network(given: object) -> Networks:
     """Validate a network of any architecture."""
     return read(AnyNetwork, given, "network")
 

@@ -108,8 +108,8 @@ def _listed(path: Path, lines: Iterator[str], count: int | None) -> list[str]:
 def _numbered(path: Path, words: list[str], last: int) -> list[str]:
     """The names of a pattern with its first number, last number and step, which may be left out."""
     pattern = NUMBERED.fullmatch(words[0])
-    numbers = [int(word) if re.fullmatch(r"-?\d{1,9}", word) else None for word in words[1:4]]
-    if pattern is None or None in numbers or 0 in numbers[2:]:
+    numbers = [int(word) for word in words[1:4] if re.fullmatch(r"-?\d{1,9}", word)]
+    if pattern is None or len(numbers) < len(words[1:4]) or 0 in numbers[2:]:
         raise BadImage(
             f"{path} names the files of its voxels by a pattern other than a name with one number, such as "
             "slice%03d.raw 1 20 1; correct it, or export the image into one file."

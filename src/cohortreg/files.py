@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
@@ -147,12 +148,12 @@ def write_json(path: Path, content: object) -> None:
 SEAL = "record_sha256"
 
 
-def write_sealed(path: Path, content: Mapping) -> None:
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record as `write_json` does, with a digest by which it is known when it is read."""
     write_json(path, {**content, SEAL: _content_digest(content)})
 
 
-def _content_digest(content: Mapping) -> str:
+def _content_digest(content: Mapping[str, Any]) -> str:
     return digest(json.dumps(content, sort_keys=True))
 
 
@@ -180,14 +181,14 @@ def _seal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-class Record(dict):
+class Record(dict[str, Any]):
     """What a JSON file of the project's own holds; a key that it lacks ends in a sentence."""
 
-    def __init__(self, content: dict, lacking: str):
+    def __init__(self, content: dict[str, Any], lacking: str):
         super().__init__(content)
         self._lacking = lacking
 
-    def __missing__(self, key: str):
+    def __missing__(self, key: str) -> NoReturn:
         raise UserError(self._lacking.format(key=key))
 
 
@@ -219,7 +220,7 @@ def damaged(path: Path, reason: str, command: str = "the command that writes it"
     return f"{path} is cut short or damaged ({' '.join(reason.split())}); delete it and run {command} again."
 
 
-def read_kept(path: Path, *keys: str) -> dict:
+def read_kept(path: Path, *keys: str) -> dict[str, Any]:
     """Read a record that spares work; one that is missing, damaged or lacks one of the keys is empty."""
     try:
         record = read_json(path)

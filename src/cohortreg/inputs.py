@@ -20,14 +20,14 @@ KINDS = {
 }
 
 
-def entries(folder: Path) -> list[os.DirEntry]:
+def entries(folder: Path) -> list[os.DirEntry[str]]:
     """The plain files in a folder, and links to such, by name; hidden ones do not count."""
     with os.scandir(folder) as found:
         there = [entry for entry in found if not entry.name.startswith(".") and _is_plain(entry)]
     return sorted(there, key=lambda entry: entry.name)
 
 
-def _is_plain(entry: os.DirEntry) -> bool:
+def _is_plain(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
     except OSError as error:

@@ -20,7 +20,7 @@ class Results:
 
     root: Path
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
 
     def figure(self, name: str, suffix: str = "png") -> Path:
@@ -260,15 +260,15 @@ class PaperLayout(Results):
         """The folder of one training."""
         return self.root / "cells" / dataset / network / f"{weight}-{variant}"
 
-    def measured(self, *cell: int | str) -> Path:
+    def measured(self, *cell: *tuple[str, str, int | str, str]) -> Path:
         """JSON: Dice and folds of a trained cell on the held-out pairs, and how it was trained."""
         return self.cell(*cell) / "cell.json"
 
-    def examples(self, *cell: int | str) -> Path:
+    def examples(self, *cell: *tuple[str, str, int | str, str]) -> Path:
         """Held-out pairs with their warped images and maps, for the figures."""
         return self.cell(*cell) / "examples.npz"
 
-    def checkpoints(self, *cell: int | str) -> Path:
+    def checkpoints(self, *cell: *tuple[str, str, int | str, str]) -> Path:
         return self.cell(*cell) / "checkpoints"
 
     @property

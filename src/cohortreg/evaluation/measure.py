@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,7 +27,9 @@ Structures = Mapping[str, Sequence[int]]
 PAIR = ("method", "moving", "fixed")
 
 
-def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> dict:
+def measure_pair(
+    layout: Layout, method: str, moving: str, fixed: str, structures: Structures
+) -> dict[str, float]:
     """Compute every measure of `MEASURES` on the transforms of one registered pair.
 
     Returns:
@@ -80,7 +83,7 @@ def _of_structures(
     fixed_label = read_label(fixed)
     for name, *masks in structure_masks(read_label(moving), fixed_label, transform, masked):
         for measure in measures:
-            if name in measure.parts(structures):
+            if measure.compute and name in measure.parts(structures):
                 values[measure.of(name)] = measure.compute(*masks, fixed_label.spacing)
     for measure in measures:
         values[measure.column] = mean_of_structures({name: values[measure.of(name)] for name in structures})
@@ -132,7 +135,7 @@ def evaluate_shard(
 
 def _measures(
     layout: Layout, method: str, moving: str, fixed: str, structures: Structures
-) -> tuple[dict, bool]:
+) -> tuple[dict[str, Any], bool]:
     """What was measured on a pair, and whether that had to be done now."""
     path = layout.evaluated_pair(method, moving, fixed)
     inputs = _digest_inputs(layout, method, moving, fixed, structures)
@@ -165,7 +168,7 @@ def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structu
     return digest(cohortreg.__version__, json.dumps(dict(structures)), *named, *contents)
 
 
-def _without_nan(row: dict) -> dict:
+def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no NaN; None comes back as an empty cell of the table all the same."""
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()

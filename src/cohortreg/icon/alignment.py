@@ -7,7 +7,7 @@ besides, such as their size, is left to the fit: maps that may also stretch and 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 
 import torch
@@ -46,11 +46,13 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     starts = _shifted(_coarse(images, SEARCHED, scale), bounds, _in_unit(_rotations(len(extent)), scale))
     identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
     found = torch.stack([identity, *starts])
+    best = 0
     for longest in REFINED:
         found, losses = _refined(_coarse(images, longest, scale), bounds, found, scale)
-        best = _farther(found, losses, scale)
-        if best is None:
+        farther = _farther(found, losses, scale)
+        if farther is None:
             return None
+        best = farther
     return AffineMap(found[best : best + 1])
 
 
@@ -74,7 +76,7 @@ def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
 
     scale: of the axes, parts of the longest.
     """
-    pool = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
+    pool: Callable[..., Tensor] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
     wanted = (max(round(longest * part), 2) for part in scale.tolist())
     return pool(images, [min(size, voxels) for size, voxels in zip(images.shape[2:], wanted, strict=True)])
 

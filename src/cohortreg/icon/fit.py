@@ -68,12 +68,12 @@ def fit(
     Raises NotFiniteError where the optimisation diverges.
     """
     generator = torch.Generator().manual_seed(seed)
-    found = start
     images = _placed(images, places)
+    # Of any grid: resized, it is the identity on each.
+    found = images.new_zeros(len(images), images.dim() - 2, *images.shape[2:]) if start is None else start
     for level in levels:
         seen, imaged = _seen(images, level, fields_of_view, places)
-        before = images.new_zeros(len(seen), seen.dim() - 2, *seen.shape[2:]) if found is None else found
-        loss = FieldsLoss(seen, level, similarity_to, imaged, resize(before, seen.shape[2:]))
+        loss = FieldsLoss(seen, level, similarity_to, imaged, resize(found, seen.shape[2:]))
         found = _at_level(loss, generator, report)
     return resize(found, images.shape[2:])
 

@@ -5,16 +5,17 @@ the kernels: they look up memory by what they are given.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 #: Sums may be reordered, which is what lets a processor add several numbers at once.
-_OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _inlined = njit(inline="always", **_OPTIONS)
 
 
-def _compiled(loop: Callable) -> Callable:
+def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
     """A loop that is compiled when it is first called, and kept on disk where there is a place to write."""
     try:
         return njit(cache=True, **_OPTIONS)(loop)

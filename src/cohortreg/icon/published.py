@@ -8,6 +8,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -128,7 +129,9 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[dict[str, Tensor], dict]:
+def translate(
+    tensors: dict[str, Tensor], grid: list[int], path: Path
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights under our names, and the settings of the model that they belong to, as in its card.
 
     grid: of the images that the model is for. path: named in errors.
@@ -160,7 +163,7 @@ def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[
     return {ours: tensors[theirs] for theirs, (ours, _) in expected.items()}, settings
 
 
-def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], path: Path) -> dict:
+def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], path: Path) -> dict[str, Any]:
     """The card's settings; a network's widths are those of its tensors."""
     stages = [
         {"steps": 1, "downsample": downsample, "stride": 1, "window": model.window}
@@ -177,11 +180,11 @@ def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], pat
     }
 
 
-def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Path) -> dict:
+def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Path) -> dict[str, Any]:
     """Settings of the U-Net that a step's tensors make up, for images of `seen` voxels."""
 
     def shapes(layer: str) -> list[torch.Size]:
-        found = []
+        found: list[torch.Size] = []
         while (name := f"{prefix}{layer}.{len(found)}.weight") in tensors:
             found.append(tensors[name].shape)
         if not found:
@@ -189,7 +192,7 @@ def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Pat
         return found
 
     down, up = shapes("downConvs"), shapes("upConvs")
-    network = {"architecture": "unet", "down": [down[0][1], *(shape[0] for shape in down)]}
+    network: dict[str, Any] = {"architecture": "unet", "down": [down[0][1], *(shape[0] for shape in down)]}
     network["up"] = [shape[1] for shape in up]
     dense = tensors.get(f"{prefix}middle_dense.0.weight")
     if dense is not None:

@@ -7,9 +7,9 @@ tensor. Voxels of weight 0 do not count: there, at least one of the images was n
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, reduce
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -106,13 +106,13 @@ class GradientAtOnce(torch.autograd.Function):
     """A scalar that knows its gradient by its first argument: what `of.value_and_gradient(first, second)` returns."""
 
     @staticmethod
-    def forward(ctx, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
+    def forward(ctx: Any, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
         value, gradient = of.value_and_gradient(first, second)
         ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (by_first,) = ctx.saved_tensors
         return gradient * by_first, None, None
 
@@ -203,13 +203,13 @@ class MultiKernelCorrelation:
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
         parts = zip(self.weights, self.parts, strict=True)
-        return sum(share * part(warped, fixed, weight) for share, part in parts)
+        return reduce(torch.add, (share * part(warped, fixed, weight) for share, part in parts))
 
 
 class MutualInformation:
     """Minus the mutual information of grey values in [0, 1], in nats, by Parzen windows: MONAI's, with its defaults."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from monai.losses import GlobalMutualInformationLoss  # seconds to import
 
         self.loss = GlobalMutualInformationLoss()

@@ -9,11 +9,12 @@ import tarfile
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any, Self
 
 import numpy as np
 
@@ -104,10 +105,11 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises BadImage naming the path where it holds no image, several series, a file cut short, frames without a place,
     or slices that make no regular grid.
     """
-    slices, pixels = [], []
+    slices: list[Header] = []
+    pixels: list[np.ndarray] = []
     for frames, values in _opened(path, voxels=True):
         slices += frames
-        pixels += list(values)
+        pixels += [] if values is None else list(values)
     order, grid = stacked(path, slices)
     return np.stack([pixels[n] for n in order]).T, grid.affine
 
@@ -201,7 +203,7 @@ def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], np.ndarray
     with closing(_files(path)) as files:
         for name, file in files:
             start = _start(file) if file else b""
-            if not looks_like_dicom(start) or PurePosixPath(name).name == "DICOMDIR":
+            if file is None or not looks_like_dicom(start) or PurePosixPath(name).name == "DICOMDIR":
                 others.append((name, start))
                 continue
             try:
@@ -254,7 +256,7 @@ def _is_text(start: bytes) -> bool:
     return bool(start) and not re.search(rb"[\0-\x08]", start)
 
 
-def read(path: str, voxels: bool) -> tuple[dict, list[np.ndarray]]:
+def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
     """What GDCM says about a file: size, spacing, origin, direction, values a pixel, tags; and its array [k, j, i].
 
     For `guarded.call`. No array where voxels are not asked for or cannot be read; BadImage where nothing can.
@@ -313,7 +315,7 @@ def _slices(
     return slices, arrays[0]
 
 
-def _frames(path: Path, name: str, about: Elements, found: dict) -> list[Header]:
+def _frames(path: Path, name: str, about: Elements, found: dict[str, Any]) -> list[Header]:
     """The slices of an image file, of which GDCM told what `read` returns."""
     *size, count = found["size"]
     places = _places(about)
@@ -384,7 +386,7 @@ def _cut_short(path: Path, name: str) -> BadImage:
     return BadImage(f"{what} is cut short or not a DICOM image; copy or export the series again.")
 
 
-def _files(path: Path) -> Iterator[tuple[str, Path | None]]:
+def _files(path: Path) -> Generator[tuple[str, Path | None]]:
     """The name of each file in a folder or an archive, or of the one file, and where it lies until the next is asked
     for; None of what is no plain file, such as a link that leads nowhere."""
     if not path.is_dir():
@@ -422,8 +424,10 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
                     if not member.isreg():
                         yield name, None
                         continue
+                    content = archive.extractfile(member)
+                    assert content  # as every plain file has
                     with file.open("wb") as unpacked:
-                        shutil.copyfileobj(archive.extractfile(member), unpacked)
+                        shutil.copyfileobj(content, unpacked)
                     yield name, file
                 # Behind the zeros that end an archive, another may follow, or the rest of one that was zeroed there.
                 while rest := archive.fileobj.read(2**20):
@@ -443,18 +447,21 @@ class _Member(tarfile.TarInfo):
     """A member whose header must be right: tarfile takes a damaged one for the end."""
 
     @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(archive)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+        except (
+            tarfile.InvalidHeaderError,  # type: ignore[attr-defined]  # the stubs lack it
+            tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]  # and this one
+        ) as error:
             raise tarfile.ReadError(str(error)) from error
 
 
-def _archive(stream: IO[bytes]) -> tarfile.TarFile:
+def _archive(stream: BufferedIOBase) -> tarfile.TarFile:
     return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member)
 
 
-def _decompressed(path: Path) -> IO[bytes]:
+def _decompressed(path: Path) -> BufferedIOBase:
     """A stream of the archive's content, whatever its name says about compression."""
     with path.open("rb") as stream:
         compressed = stream.read(len(GZIP)) == GZIP

@@ -10,7 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 #: Behind a preamble a DICOM file says that it is one; some archives leave out both.
 PREAMBLE, MAGIC = 128, b"DICM"
@@ -241,7 +241,7 @@ class _Reader:
         """The items of a sequence."""
         if depth > DEEPEST:
             raise UnlikeError
-        items = []
+        items: list[Elements] = []
         stop = end if length == UNDEFINED else self._stop(length, end)
         while self.stream.tell() < stop:
             tag, _, size = self._head()
@@ -287,7 +287,7 @@ class _Reader:
         self.stream.seek(stop)
         return value
 
-    def _unpack(self, form: str, length: int) -> tuple:
+    def _unpack(self, form: str, length: int) -> tuple[Any, ...]:
         return struct.unpack(self.order + form, self._exactly(length))
 
     def _exactly(self, length: int) -> bytes:

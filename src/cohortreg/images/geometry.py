@@ -1,6 +1,7 @@
 """Orientation, mirroring, resampling, padding: arrays brought to another grid, which `Grid` knows."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def field_of_view(offset: Shape, old: Shape, new: Shape) -> list[list[int]]:
     return [[max(b, 0), max(b, 0) + min(o, n)] for b, o, n in zip(offset, old, new, strict=True)]
 
 
-def padded(image: Image, shape: Shape, mode: str = "constant") -> Image:
+def padded(image: Image, shape: Shape, mode: Literal["constant", "edge"] = "constant") -> Image:
     """The image padded or cropped about its centre to `shape`; no voxel moves in space.
 
     mode: of numpy.pad; "constant" pads with zeros (labels), "edge" with the nearest voxel's value (images: zeros

@@ -17,7 +17,7 @@ import numpy as np
 #: What RAS millimetres are multiplied by to be LPS ones, and the other way round; in two dimensions the first two.
 RAS_LPS = np.array([-1.0, -1.0, 1.0])
 
-Numbers = Sequence[float]
+Numbers = np.typing.ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Grid:
     shape: tuple[int, ...]
     affine: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
         affine.setflags(write=False)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -47,7 +47,7 @@ class Grid:
         dim = min(len(size), 3)
         affine = np.eye(dim + 1)
         affine[:dim, :dim] = (np.reshape(direction, (len(size), len(size))) * np.asarray(spacing))[:dim, :dim]
-        affine[:dim, dim] = origin[:dim]
+        affine[:dim, dim] = np.asarray(origin)[:dim]
         return cls(tuple(size[:dim]), _flip(dim) @ affine)
 
     @classmethod
@@ -126,7 +126,7 @@ class Grid:
     def contains(self, points: np.ndarray) -> np.ndarray:
         """Which of the LPS points [*any, dim] lie within the voxels, outer edges included, [*any] bool."""
         index = self.indices(points)
-        return ((index >= -0.5) & (index <= np.array(self.shape) - 0.5)).all(-1)
+        return np.all((index >= -0.5) & (index <= np.array(self.shape) - 0.5), axis=-1)
 
     def matches(self, other: "Grid", tolerance: float = 0.1) -> bool:
         """Whether two grids have one shape and their corners agree to `tolerance` of a voxel."""

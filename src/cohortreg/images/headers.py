@@ -170,7 +170,7 @@ def _check_tiff(path: Path) -> None:
         order, big = TIFF_MAGIC.get(magic, "<"), b"+" in magic
         word, entry, few = ("Q", 20, "Q") if big else ("I", 12, "H")
         (page,) = numbers(8 if big else 4, word)
-        seen = set()
+        seen: set[int] = set()
         while page:
             if page in seen or len(seen) > MOST_PAGES:
                 raise cut_short(path)

@@ -138,6 +138,7 @@ def write_image(path: Path | str, image: Image) -> None:
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Array [i, j, k] or [i, j] and affine to RAS millimetres, of whatever format the image has."""
     _, affine, array = _read_file(path)
+    assert array is not None  # voxels were asked for
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:

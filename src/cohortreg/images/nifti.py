@@ -32,7 +32,7 @@ from cohortreg.images.stored import (
 from cohortreg.inputs import check_file
 
 SINGLE, PAIR = (".nii", ".nii.gz"), (".hdr", ".img", ".hdr.gz", ".img.gz")
-MAGIC = {
+MAGIC: dict[bytes, type[AnalyzeHeader]] = {
     b"n+1\0": Nifti1Header,
     b"ni1\0": Nifti1PairHeader,
     b"n+2\0": Nifti2Header,
@@ -71,7 +71,8 @@ def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, 
     raw = np.ndarray(shape, dtype, content(data_file, begin + needed), begin, order="F")
     scale = (np.asanyarray(1.0 if slope is None else slope), np.asanyarray(0.0 if inter is None else inter))
     with np.errstate(all="ignore"):  # what becomes infinite is refused by those who ask
-        return shape, affine, apply_read_scaling(raw, *scale)
+        # It takes arrays without axes, too, which its annotation does not say.
+        return shape, affine, apply_read_scaling(raw, *scale)  # type: ignore[arg-type]
 
 
 def _files(path: Path) -> tuple[Path, Path]:
@@ -214,7 +215,7 @@ def _qform(header: Nifti1Header) -> np.ndarray:
     length = b * b + c * c + d * d
     a = np.sqrt(max(1 - length, 0))
     if 1 - length < 1e-7:
-        a, b, c, d = 0.0, *(np.array([b, c, d]) / np.sqrt(length))
+        a, (b, c, d) = 0.0, np.array([b, c, d]) / np.sqrt(length)
     turned = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],

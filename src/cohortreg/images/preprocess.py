@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def check_axes(image: Image, settings: Settings) -> None:
 
 def preprocess(
     image: Image, label: Image | None, side: str, settings: Settings
-) -> tuple[Image, Image | None, dict]:
+) -> tuple[Image, Image | None, dict[str, Any]]:
     """Canonical orientation, mirroring, normalisation, one grid; and a record of what was done.
 
     A label always covers the field of view of its image.

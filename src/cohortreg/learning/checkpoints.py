@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,7 @@ def load_last(
     return TrainingState(facts["step"], facts["weight"], history, validation, best, dice)
 
 
-def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, object]]:
+def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
     *before, last = found
     try:
         return last, *_read(last)
@@ -105,7 +106,7 @@ def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict
         return _last_readable(before)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, facts = weights.load(path)
     if "history" not in tensors or not {"step", "weight"} <= facts.keys():
         raise UserError(f"{path}: is not a checkpoint of a training; delete it and train again")

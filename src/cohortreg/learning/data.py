@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,7 +121,7 @@ def copied(array: np.ndarray, device: torch.device) -> Tensor:
 _AGAIN = "delete it, and the images are packed again"
 
 
-def _read_index(path: Path) -> dict:
+def _read_index(path: Path) -> dict[str, Any]:
     """The index that `pack` wrote; one of an earlier version has no digest of its own."""
     if not path.is_file():
         raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first")

@@ -85,7 +85,7 @@ class Device:
         """The same, there."""
         return what.to(self.device)
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager[object]:
         """A context in which networks compute in half precision, if they should. Processors have no float16."""
         if self.precision == "32-true":
             return nullcontext()

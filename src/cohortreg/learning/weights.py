@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,7 +40,7 @@ def save(path: Path, tensors: dict[str, Tensor], **facts: object) -> str:
     return content
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the tensors and facts that `save` wrote; of a file that another program wrote, what of its facts is JSON.
 
     Raises UserError where the file is missing, may not be read, is not whole, or is not as it was written any more.
@@ -86,7 +87,7 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     sha = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        sha.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 

@@ -69,8 +69,8 @@ def looks_like_labels(array: np.ndarray, few: int = 32) -> bool:
     for axis in (0, 1):
         ahead, behind = (np.s_[1:], np.s_[:-1]) if axis == 0 else (np.s_[:, 1:], np.s_[:, :-1])
         both = inside[ahead] & inside[behind]
-        pairs += np.count_nonzero(both)
-        same += np.count_nonzero(both & (some[ahead] == some[behind]))
+        pairs += int(np.count_nonzero(both))
+        same += int(np.count_nonzero(both & (some[ahead] == some[behind])))
     return same > 0.6 * pairs
 
 

@@ -21,7 +21,7 @@ class Axes:
 
     letters: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         found = sorted(self._place(letter) for letter in self.letters)
         if found != [0, 1, 2]:
             raise UserError(

@@ -8,6 +8,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -152,7 +153,7 @@ def _read_elsewhere(path: Path) -> None:
     call(f"{__name__}:attempt", path, about=path)
 
 
-def attempt(path: str) -> tuple[None, list]:
+def attempt(path: str) -> tuple[None, list[np.ndarray]]:
     """Read a transform or a field with ITK, and use it; what is only wrong with it is said by `read`."""
     with suppress(RuntimeError, UnicodeDecodeError), quiet_itk():
         if has_suffix(Path(path), FIELDS):
@@ -307,7 +308,7 @@ def _pair(image: nibabel.Nifti1Image) -> Pair | None:
     return None
 
 
-def _grid_of(described: dict) -> Grid:
+def _grid_of(described: dict[str, Any]) -> Grid:
     """What `_described` tells of a grid. Raises ValueError where that is none."""
     shape = tuple(int(n) for n in described["shape"])
     affine = np.array(described["affine"], dtype=np.float64)
@@ -316,5 +317,5 @@ def _grid_of(described: dict) -> Grid:
     return Grid(shape, affine)
 
 
-def _described(grid: Grid) -> dict:
+def _described(grid: Grid) -> dict[str, Any]:
     return {"shape": list(grid.shape), "affine": grid.affine.tolist()}

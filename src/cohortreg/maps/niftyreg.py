@@ -22,7 +22,7 @@ def read_niftyreg(path: Path) -> Transform:
     Both lead from the reference (fixed) to the floating (moving) image. Raises UserError where the file is anything
     else, such as a grid of control points.
     """
-    return transform_of(path, nibabel.load(path))
+    return transform_of(path, nibabel.Nifti1Image.from_filename(path))
 
 
 def transform_of(path: Path, field: nibabel.Nifti1Image) -> Transform:

@@ -7,6 +7,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def _move_markups(path: Path, output: Path, mover: Mover, frame: str, mirrors: b
     return count
 
 
-def _move_markup(path: Path, markup: dict, mover: Mover, frame: str) -> int:
+def _move_markup(path: Path, markup: dict[str, Any], mover: Mover, frame: str) -> int:
     """Move the control points of a markup in place; returns how many they are.
 
     What Slicer measured on them (lengths, angles) is left out, since it would be that of before: Slicer measures anew.
@@ -142,7 +143,8 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
     reader.SetFileName(str(path))
     faults = []
     for event in ("ErrorEvent", "WarningEvent"):
-        reader.AddObserver(event, lambda *what: faults.append(what))
+        # VTK takes names of events, too, which its stubs do not know.
+        reader.AddObserver(event, lambda *what: faults.append(what))  # type: ignore[arg-type]
     before = vtkLogger.GetCurrentVerbosityCutoff()
     vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)  # what matters is in the sentence below
     reader.Update()

@@ -7,6 +7,7 @@ images to the raw ones, and u the displacement field, the raw transform is x -> 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -28,7 +29,7 @@ class Source:
     to_source: np.ndarray
 
     @classmethod
-    def of(cls, record: Mapping) -> "Source":
+    def of(cls, record: Mapping[str, Any]) -> "Source":
         """The source of an image, from what preprocessing recorded of it."""
         grid = Grid(record["source_shape"], record["source_affine"])
         return cls(grid, np.array(record["to_source"]))

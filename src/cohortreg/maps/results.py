@@ -1,5 +1,7 @@
 """The displacement fields of a cohort's results, each looked at before it is used."""
 
+from typing import Any
+
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.layout import Layout
@@ -15,7 +17,7 @@ def seals(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, str
     return {name: seal_at(path) for name, path in paths.items() if path.is_file()}
 
 
-def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict:
+def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, Any]:
     """The record of a pair's registration; empty where there is none, or none that can be read."""
     path = layout.registration_record(method, moving, fixed)
     try:
