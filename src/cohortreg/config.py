@@ -126,12 +126,14 @@ class Network(Settings):
 
     @classmethod
     def foreign(cls, key: str, given: Mapping) -> str | None:
+        """Say why a key of another architecture does not belong here."""
         if any(key in other.model_fields for other in Network.__subclasses__()):
             return f"a network of architecture {given.get('architecture')} has none; remove it"
         return None
 
     @classmethod
     def needed(cls, key: str) -> str:
+        """Name all keys that the architecture needs."""
         names = [name for name, field in cls.model_fields.items() if field.is_required()]
         architecture = cls.model_fields["architecture"].annotation.__args__[0]
         return (
@@ -289,6 +291,7 @@ class Stage(Settings):
 
     @classmethod
     def foreign(cls, key: str, given: Mapping) -> str | None:
+        """Say why a key of an icon stage does not belong here."""
         if key in IconStage.model_fields:
             return "only a model of icon has it; remove it"
         return None
@@ -363,6 +366,7 @@ class Model(Settings):
 
     @classmethod
     def foreign(cls, key: str, given: Mapping) -> str | None:
+        """Say why a key of another method's model does not belong here."""
         method = given.get("method", "icon")
         if key in IconModel.model_fields:
             return f"only a model of icon has it, and this one's method is {method}"
@@ -424,9 +428,11 @@ class IconModel(Model):
 
     @property
     def is_icon(self) -> bool:
+        """Whether the model's steps compose as those of ICON."""
         return True
 
     def up_to(self, stage: int) -> Self:
+        """Return the model as it is after its first stages."""
         given = self.model_fields_set - {"optimisation"}
         return self.model_construct(
             given, **dict(self) | {"stages": self.stages[:stage], "optimisation": None}
@@ -446,6 +452,7 @@ class IconModel(Model):
         return self
 
     def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
+        """Find the first key whose downsampling the grid does not allow, and say why; None if there is none."""
         for number, stage in enumerate(self.stages):
             factor, smallest = stage.downsample, min(grid) // stage.downsample
             if any(size % factor for size in grid):
@@ -553,6 +560,7 @@ class VoxelMorphModel(Model):
         return self
 
     def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
+        """Find the key whose levels do not divide the grid, and say why; None if they do."""
         halvings = len(self.settings.features)
         if not any(size % 2**halvings for size in grid):
             return None

@@ -36,6 +36,7 @@ class File(NamedTuple):
 
     @property
     def subject(self) -> str:
+        """The subject's label, with its prefix, such as "sub-01"."""
         return self.stem.split("_")[0]
 
     @property

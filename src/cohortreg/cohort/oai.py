@@ -50,6 +50,7 @@ class Scan:
 
     @property
     def image_id(self) -> str:
+        """The image's id in the tables of the cohort."""
         return f"{self.subject}_{self.date}_{self.side}"
 
 
@@ -60,10 +61,12 @@ class LeftOut:
         self._folder, self._rows = folder, []
 
     def add(self, kind: str, path: Path, reason: str) -> None:
+        """Record a file or folder that was left out, and why."""
         self._rows.append([kind, shown(_named(path, self._folder)), shown(" ".join(reason.split()))])
 
     @property
     def table(self) -> pd.DataFrame:
+        """What was left out, one row each, sorted."""
         return pd.DataFrame(sorted(self._rows), columns=["kind", "path", "reason"], dtype=str)
 
 
@@ -412,8 +415,11 @@ def _series_path(scan: Scan) -> str:
 def _one_of_each(
     scans: Sequence[Scan], matched: dict[Scan, Path], left_out: LeftOut, repeated: bool
 ) -> dict[Scan, str]:
-    """One scan of each subject, visit and side, or barcode where repeated: with a label rather than without, then the
-    last. In the order of their names, which are the values: the image's id, and the barcode where several have it."""
+    """Choose one scan of each subject, visit and side, or of each barcode where these repeat, and name it.
+
+    One with a label comes before one without, then the last. Returns the scans in the order of their names: the image's
+    id, with the barcode where several have it.
+    """
     kept: dict[tuple[str, str], Scan] = {}
     for scan in sorted(scans, key=lambda scan: (scan in matched, scan.time, str(scan.path))):
         key = (scan.image_id, scan.barcode if repeated else "")

@@ -250,8 +250,10 @@ def _write_pair_shards(
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """These columns of a table of an earlier run; no rows where there is none, none with these columns, or a
-    damaged one."""
+    """Read columns of a table of an earlier run.
+
+    There are no rows where the table is missing or damaged, or lacks one of the columns.
+    """
     try:
         return read_table(path, columns)[columns]
     except UserError:

@@ -201,8 +201,11 @@ def _keep_weights(layout: Layout, model: str) -> str | None:
 
 
 def training_of(layout: Layout, model: str) -> dict:
-    """The training set of a model, how many images it has, the digest of the weights that training starts with, and,
-    where it has one, its validation set."""
+    """Read what a model is trained on.
+
+    Its training set, how many images that has, the digest of the weights that training starts with and, where it has
+    one, its validation set.
+    """
     return read_json(layout.model_training(model), "`cohortreg cohort` with this model")
 
 

@@ -206,12 +206,14 @@ class StageObjective(nn.Module):
         self.beyond_grid = beyond_grid
 
     def train(self, mode: bool = True) -> "StageObjective":
+        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
         return self
 
     def forward(self, batch: Batch) -> LossTerms:
+        """Compute the loss terms of a batch of pairs."""
         images_a, images_b = batch.moving, batch.fixed
         for _ in range(self.halvings):
             images_a, images_b = halve(images_a), halve(images_b)

@@ -45,12 +45,12 @@ def _zero(layer: Layer) -> Layer:
 
 
 def _cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x [batch, channels, *grid] without what upsampling added to odd sizes."""
+    """Crop x [batch, channels, *grid] to a grid, since upsampling adds a voxel to odd sizes."""
     return x[(slice(None), slice(None), *(slice(n) for n in shape))]
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """x [batch, channels, *grid] with its channels last in memory: what convolutions are fastest on."""
+    """Store x [batch, channels, *grid] with its channels last in memory, where convolutions are fastest."""
     return x.contiguous(memory_format=_CHANNELS_LAST[x.dim() - 2])
 
 
@@ -60,12 +60,12 @@ def _store_channels_last(module: nn.Module, dim: int) -> None:
 
 
 def _halve(x: Tensor) -> Tensor:
-    """x [batch, channels, *grid] at half resolution, by averaging over 2 voxels along every axis."""
+    """Halve the resolution of x [batch, channels, *grid] by averaging over 2 voxels along every axis."""
     return _AVERAGE_POOL[x.dim() - 2](x, 2, ceil_mode=True)
 
 
 def _double(x: Tensor) -> Tensor:
-    """x [batch, channels, *grid] at twice the resolution, by linear interpolation between voxel centres."""
+    """Double the resolution of x [batch, channels, *grid] by linear interpolation between voxel centres."""
     return F.interpolate(x, scale_factor=2, mode=_LINEAR[x.dim() - 2], align_corners=False)
 
 
@@ -86,7 +86,7 @@ def _convolve_beside(layer: nn.Conv2d | nn.Conv3d, x: Tensor, skip: Tensor) -> T
 
 
 def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
-    """y + resample(x), with as many channels as y has, where resample treats one axis like the other.
+    """Add resample(x), with as many channels as y has, to y; resample treats all axes alike.
 
     Three dimensions have no fast resampling with channels last in memory on processors. Planes do, as images of a
     batch; a product of matrices then resamples the first axis, and adds y on its way.
@@ -112,6 +112,7 @@ class Network(nn.Module):
     recompute = False
 
     def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         if not self.recompute:
             return super().__call__(moving, fixed)
         # Nothing in a network is random.
@@ -160,6 +161,7 @@ class MLP(Network):
         self.last = _zero(nn.Linear(hidden[1], len(grid) * pixels))
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = torch.cat([moving, fixed], 1).flatten(1)
         x = self.last(F.relu(self.second(F.relu(self.first(x)))))
         return x.reshape(-1, len(self.grid), *self.grid)
@@ -185,6 +187,7 @@ class EncoderDecoder(Network):
         _store_channels_last(self, dim)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = _channels_last(torch.cat([moving, fixed], 1))
         shapes = []
         for convolve in self.down:
@@ -210,6 +213,7 @@ class ConvOnly(Network):
         _store_channels_last(self, dim)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = _channels_last(torch.cat([moving, fixed], 1))
         for convolve in self.hidden:
             x = torch.cat([x, F.relu(convolve(x))], 1)
@@ -257,6 +261,7 @@ class UNet(Network):
         _store_channels_last(self, dim)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = _channels_last(torch.cat([moving, fixed], 1))
         skips = []
         for convolve in self.down:
@@ -285,6 +290,7 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise features [batch, channels, *grid]."""
         shape = [1, -1, *[1] * (x.dim() - 2)]
         variance, mean = torch.var_mean(x, list(range(2, x.dim())), correction=0, keepdim=True)
         scale = self.weight.reshape(shape) * torch.rsqrt(variance + 1e-5)
@@ -381,6 +387,7 @@ class DualStream(Network):
         _store_channels_last(self, dim)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         of_moving, of_fixed = self._features(moving, fixed)
         shape = of_fixed[-1].shape[2:]
         displacement = torch.zeros(len(fixed), len(shape), *shape, device=fixed.device, dtype=torch.float32)

@@ -51,6 +51,7 @@ class LocalCrossCorrelation:
         self.squared = squared
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
         # Differences of products lose the digits that half precision has.
         with torch.autocast(warped.device.type, enabled=False):
             warped, fixed = warped.float(), fixed.float()
@@ -107,12 +108,14 @@ class GradientAtOnce(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
+        """Compute the scalar and keep its gradient."""
         value, gradient = of.value_and_gradient(first, second)
         ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Scale the gradient that was kept."""
         (by_first,) = ctx.saved_tensors
         return gradient * by_first, None, None
 
@@ -142,6 +145,7 @@ class CorrelationWithOne:
             self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, taps, floor, squared)
 
     def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
         return GradientAtOnce.apply(warped, weight, self)
 
     def value_and_gradient(self, warped: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,6 +206,7 @@ class MultiKernelCorrelation:
         ]
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
         parts = zip(self.weights, self.parts, strict=True)
         return reduce(torch.add, (share * part(warped, fixed, weight) for share, part in parts))
 
@@ -215,6 +220,7 @@ class MutualInformation:
         self.loss = GlobalMutualInformationLoss()
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
         with torch.autocast(warped.device.type, enabled=False):
             pairs = zip(warped.float(), fixed.float(), weight > 0.5, strict=True)
             values = [self.loss(w[at][None, None], f[at][None, None]) for w, f, at in pairs if at.any()]

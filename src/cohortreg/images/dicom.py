@@ -387,8 +387,10 @@ def _cut_short(path: Path, name: str) -> BadImage:
 
 
 def _files(path: Path) -> Generator[tuple[str, Path | None]]:
-    """The name of each file in a folder or an archive, or of the one file, and where it lies until the next is asked
-    for; None of what is no plain file, such as a link that leads nowhere."""
+    """Yield the name and path of each file in a folder or an archive, or of the one file.
+
+    The path holds until the next is asked for; it is None for what is no plain file, such as a link that leads nowhere.
+    """
     if not path.is_dir():
         yield from _members(path) if is_series(path) else [(path.name, path)]
         return

@@ -37,12 +37,12 @@ def read_grid(path: Path | str) -> Grid:
 
 
 def read_image(path: Path | str) -> Image:
-    """Read a 2D or 3D image of any format that nibabel or SimpleITK reads, or a DICOM series (see `read_series`), as
-    float32.
+    """Read a 2D or 3D image as float32, of any format that nibabel or SimpleITK reads, or a DICOM series.
 
-    A volume of one slice, [i, j, 1], is a 2D image. Raises BadImage where the file is missing, cut short, not an
-    image, of more dimensions, a slice that is not axial, of one value, has NaN or infinite values, or such as float32
-    cannot hold or tell apart. What the machine refuses stays an OSError or MemoryError.
+    A volume of one slice, [i, j, 1], is a 2D image. For a series see `read_series`. Raises BadImage where the file is
+    missing, cut short, not an image, of more dimensions, a slice that is not axial, constant, has NaN or infinite
+    values, or values that float32 cannot hold or tell apart. What the machine refuses stays an OSError or
+    MemoryError.
     """
     path = Path(path)
     array, affine = _read(path)

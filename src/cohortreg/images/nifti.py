@@ -95,8 +95,10 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def check_compression(path: Path) -> None:
-    """Raise BadImage where a file's name says that it is compressed and its content does not, or the other way round:
-    some programs go by the one and some by the other."""
+    """Raise BadImage where a file's name and its content disagree on whether it is compressed.
+
+    Some programs go by the one and some by the other.
+    """
     if is_gzipped(path) != path.name.lower().endswith(("gz", "mgz")):
         if not path.stat().st_size:
             raise cut_short(path)
@@ -106,7 +108,7 @@ def check_compression(path: Path) -> None:
 
 
 def _header(path: Path, block: bytes) -> AnalyzeHeader:
-    """nibabel's header, its voxel size as NIfTI's own library mends it."""
+    """The header as nibabel has it, with the voxel size mended as NIfTI's own library does."""
     kind = MAGIC.get(block[344:348]) or MAGIC.get(block[4:8])
     if kind is None and not path.name.lower().endswith(SINGLE):
         kind = next((kind for kind in ANALYZE if kind.may_contain_header(block)), None)

@@ -35,6 +35,7 @@ class Settings:
 
     @property
     def digest(self) -> str:
+        """SHA-256 of the settings, by which a preprocessed image is known to be current."""
         return digest(json.dumps(asdict(self), sort_keys=True))
 
 

@@ -40,8 +40,10 @@ def beginning(path: Path, count: int) -> bytes:
 
 
 def check_size(path: Path, size: int, needed: int, voxels: int, compressed: bool) -> None:
-    """Raise BadImage where `size` bytes of a file cannot hold those that its header claims, or where these are more
-    than any image has. Before memory is taken for them."""
+    """Raise BadImage where `size` bytes cannot hold what the header claims, or the claim exceeds any image.
+
+    To be called before memory is allocated.
+    """
     if voxels > MOST_VOXELS:
         raise BadImage(
             f"{path} claims {voxels} voxels, more than {MOST_VOXELS}; its header is damaged, or crop or resample it."
@@ -54,11 +56,11 @@ def check_size(path: Path, size: int, needed: int, voxels: int, compressed: bool
 
 
 def content(path: Path, needed: int) -> bytearray:
-    """The first `needed` bytes of a file, decompressed where it is compressed, and then read to its end: only there
-    are the checksum and length of a gzip stream.
+    """Read the first `needed` bytes of a file, decompressed where it is compressed.
 
-    Several members one after the other are one stream; what follows the last of them does not count. Raises BadImage
-    where the file is shorter or its checksum another.
+    A gzip stream is read to its end, where its checksum and length are. Several members one after the other are one
+    stream; what follows the last of them does not count. Raises BadImage where the file is shorter or its checksum does
+    not match.
     """
     kept = bytearray(needed)
     with path.open("rb") as stream:
@@ -119,8 +121,10 @@ def no_image(path: Path) -> BadImage:
 
 
 def read_through(path: Path) -> None:
-    """Read a file to its end and keep nothing. A fault of the disk that a library took for one of the file, and said so
-    in words of its own, is raised here as the OSError that it is."""
+    """Read a file to its end and keep nothing.
+
+    A fault of the disk, which a library reported as one of the file, is raised here as the OSError that it is.
+    """
     with path.open("rb") as stream:
         while stream.read(CHUNK):
             pass

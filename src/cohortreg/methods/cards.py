@@ -88,6 +88,7 @@ class IconCard(Card):
 
     @property
     def is_icon(self) -> bool:
+        """Whether the model's steps compose as those of ICON."""
         return True
 
 

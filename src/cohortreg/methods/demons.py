@@ -65,6 +65,7 @@ class Demons:
         self.version = digest(PAIRWISE["demons"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))
         moving_image, fixed_image = (to_sitk(part.array, part.grid) for part in parts)
         affine = sitk.Transform(fixed_image.GetDimension(), sitk.sitkIdentity)

@@ -30,8 +30,10 @@ def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple
 
 
 def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
-    """Raise UserError where two transforms would have one name, as those of a_to_b to c and of a to b_to_c, or one a
-    name that is too long for a file."""
+    """Raise UserError where two transforms would share a file name, or a name would be too long.
+
+    Those of a_to_b to c and of a to b_to_c would share one.
+    """
     names: dict[str, tuple[str, str]] = {}
     for ids in dict.fromkeys(both for moving, fixed in pairs for both in ((moving, fixed), (fixed, moving))):
         name = _name(*ids, kind)

@@ -108,6 +108,7 @@ class Fit:
 
     @staticmethod
     def similarity_in_words(settings: Settings) -> str:
+        """Name the similarity as the report does."""
         return similarity_in_words(settings.similarity)
 
     def __init__(
@@ -249,6 +250,7 @@ class Refined:
         self.version = digest(REFINED, method.version, fit.version)
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair with the method, then refine its maps."""
         start = self.method(moving, fixed)
         if start.inverse is None:
             raise UserError("fit starts from maps of both directions, and the method gives one alone")

@@ -110,6 +110,7 @@ class NiftyRegNmi(_NiftyReg):
     similarity = "NMI"
 
     def similarity_options(self) -> list[str]:
+        """Return the options of reg_f3d for its similarity."""
         return ["--nmi"]
 
 
@@ -128,4 +129,5 @@ class NiftyRegLncc(_NiftyReg):
         )
 
     def similarity_options(self) -> list[str]:
+        """Return the options of reg_f3d for its similarity."""
         return ["--lncc", str(self.given.sigma)]

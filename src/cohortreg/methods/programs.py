@@ -49,10 +49,9 @@ _ENDED_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIG
 
 
 def machine_fault(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is the machine's, and not of what was computed: a full disk, no memory,
-    a file server that does not answer.
+    """Whether an error, or its cause, is the machine's: a full disk, no memory, an unresponsive file server.
 
-    Libraries say so by number, in words, or not at all: then the file system for temporary files is looked at.
+    Libraries report it by number, in words, or not at all; in that case the file system for temporary files is checked.
     """
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in REFUSALS:

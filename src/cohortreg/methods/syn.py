@@ -74,6 +74,7 @@ class Syn:
         self.version = digest(PAIRWISE["syn"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         fixed_part, moving_part = (self._to_ants(imaged(image, fixed.affine)) for image in (fixed, moving))
         with TemporaryDirectory() as folder:
             try:

@@ -55,6 +55,7 @@ class Trained:
         )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
         if self.axes:
             pair = self.axes.to_model(pair)

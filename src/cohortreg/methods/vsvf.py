@@ -61,6 +61,7 @@ class VsvfOpt:
         )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
             raise UserError("an image has NaN or infinite values; preprocess it again")
         affine = self.affine(moving, fixed)

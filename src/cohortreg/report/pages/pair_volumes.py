@@ -120,8 +120,11 @@ def _folded(form: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 def _log_jacobian(form: np.ndarray, moving: Grid, fixed: Grid, sizes: Sequence[int]) -> np.ndarray:
-    """See `Registered`; form: of a map to unit coordinates of `moving`. Means over two voxels of the page along each
-    axis, so that its noise does not cost more than it tells."""
+    """Logarithm of the Jacobian, see `Registered`, averaged over two voxels of the page along each axis.
+
+    The mean keeps its noise from costing more than it tells. form: volume form of a map to unit coordinates of
+    `moving`.
+    """
     unit = (np.array(moving.shape) - 1) * moving.spacing
     times = np.pad(form, _padding(form.ndim), mode="edge") * (np.prod(unit) / np.prod(fixed.spacing))
     low, high = JACOBIAN

@@ -145,11 +145,10 @@ def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
 
 
 def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
-    """What page and script of a pair say: volumes.js describes the volumes. `start` is None where there is nothing to
-    look at.
+    """Collect the content of a pair's page and script; volumes.js describes the volumes.
 
-    rows: of the table of pairs, a row a method. pages: how many there will be, which decides on the quality of what
-    they show.
+    `start` is None where there is nothing to look at. rows: of the table of pairs, a row a method. pages: how many
+    there will be, which decides on the quality of what they show.
     """
     moving, fixed = _ids(rows.iloc[0])
     structures, main = config.structures, main_method(config.methods, config.models)
@@ -294,8 +293,10 @@ def _volumes_of(found: Registered, images: Images, quality: int) -> dict:
 
 
 def _packed_map(displacement: np.ndarray, step: float) -> dict:
-    """A coarse displacement as the three colours of a volume, with the values of 0 and 255 of each, at least 255 steps
-    from each other."""
+    """Pack a coarse displacement into the three colours of a volume.
+
+    Returns them with the values that 0 and 255 of each stand for, at least 255 steps apart.
+    """
     axes = tuple(range(1, displacement.ndim))
     low = displacement.min(axes)
     high = low + np.maximum(displacement.max(axes) - low, 255 * step)

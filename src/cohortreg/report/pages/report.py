@@ -318,8 +318,10 @@ def _figures(comparison: Comparison, report: ReportLayout) -> list[dict]:
 
 
 def _files(report: ReportLayout, name: str, pixels: bool) -> dict:
-    """The files of a figure, and the one that the page shows: SVG, which is sharp at any size, unless that would make
-    the page slow; of images, PNG."""
+    """List the files of a figure and choose the one that the page shows.
+
+    That is SVG, which is sharp at any size, unless it would make the page slow; PNG for images.
+    """
     paths = [path for suffix in FIGURE_SUFFIXES if (path := report.figure(name, suffix)).is_file()]
     files = {path.suffix: str(path.relative_to(report.root)) for path in paths}
     svg = report.figure(name, "svg")
@@ -333,8 +335,10 @@ def _files(report: ReportLayout, name: str, pixels: bool) -> dict:
 
 
 def _size(png: Path) -> Markup:
-    """Attributes of an image with its width and height, which keep its place free before it is loaded: its inches, a
-    little enlarged, so that all figures have text of one size."""
+    """The width and height attributes of an image, which reserve its place before it is loaded.
+
+    They are its inches, a little enlarged, so that all figures have text of one size.
+    """
     if not png.is_file():
         return Markup("")
     with Picture.open(png) as picture:
