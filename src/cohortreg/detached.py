@@ -39,7 +39,7 @@ def referred(path: Path) -> list[Path]:
         )
     files = [path.parent / file for file in named]
     if path in files:
-        raise BadImage(f"{path} names itself as the file of its voxels; export it again.")
+        raise BadImage(f"{path} names itself as its data file; export it again.")
     return files
 
 
@@ -88,7 +88,7 @@ def _of_nrrd(path: Path) -> list[str]:
         return []
     value = there[1] if there else ""
     if value == "-":
-        raise BadImage(f"{path} says that its voxels come from standard input; name a file there.")
+        raise BadImage(f"{path} takes its voxels from standard input; name a file instead.")
     if re.fullmatch(r"LIST(\s+\d+)?", value):
         return _listed(path, lines, None)
     if re.match(r"\S*%\S*d\S*\s", value):

@@ -208,7 +208,7 @@ def read_json(path: Path, command: str = "the command that writes it") -> Record
         raise UserError(damaged(path, "it holds no JSON object", command))
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _content_digest(content):
-        raise UserError(damaged(path, "it does not hold what was written", command))
+        raise UserError(damaged(path, "its content is not what was written", command))
     named = str(path).replace("{", "{{").replace("}", "}}")
     return Record(
         content, f"{named} has no {{key}}, as if from another version; delete it and run {command} again."

@@ -67,7 +67,7 @@ def check_file(path: Path, header: Path | None = None) -> os.stat_result:
         if kind == stat.S_IFREG or (kind == stat.S_IFDIR and header is None):
             os.close(os.open(path, os.O_RDONLY))
         else:
-            raise BadImage(f"{path} is {KINDS.get(kind, 'something else')} and not a file; name a file.")
+            raise BadImage(f"{path} is {KINDS.get(kind, 'something else')}, not a file; name a file.")
     except ValueError as error:  # a NUL, or letters that the system has no bytes for
         raise BadImage(f"{str(path)!r} is not a valid file name; correct the path.") from error
     except OSError as error:

@@ -135,7 +135,7 @@ def import_weights_command(
 
     for name in (WEIGHTS, CARD):
         if os.path.lexists(output / name):
-            raise UserError(f"{output} has a model already, {output / name}; name another folder.")
+            raise UserError(f"{output} already contains a model, {output / name}; name another folder.")
     import_weights(file, output, grid, axes, percentiles)
     typer.echo(
         f"{output}: the model. Name it in the configuration, as in `pretrained: {{{_row_name(output)}: {output}}}`, "
@@ -244,7 +244,7 @@ def phantom_command(
     if config:
         given = configured(settings, config).phantom
         if given is None:
-            raise UserError("--config has no phantom, so no image is to be made.")
+            raise UserError("--config has no phantom, so there are no images to generate.")
     else:
         given = parsed(settings, Phantom)
     table = shard_rows(read_images(images), shard, shards)
@@ -465,4 +465,6 @@ def check_command(
         f"open {layout.sheets(len(checked))[0]} and {layout.table}"
     )
     if counts["bad"] and on_bad_image is OnBadImage.fail:
-        raise UserError(f"{counts['bad']} of {len(checked)} images cannot be used; {layout.table} says why.")
+        raise UserError(
+            f"{counts['bad']} of {len(checked)} images cannot be used; see {layout.table} for the reasons."
+        )

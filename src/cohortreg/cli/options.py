@@ -60,7 +60,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict:
     given = dict(pairs)
     names = [name for name, _ in pairs]
     if twice := [name for name in given if names.count(name) > 1]:
-        raise UserError(f"--settings has {twice[0]} twice; remove one of the two.")
+        raise UserError(f"--settings gives {twice[0]} twice; remove one.")
     return given
 
 

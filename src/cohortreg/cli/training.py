@@ -78,7 +78,7 @@ def train_command(
         )
     trained = given.models[model] if config else given.model
     if stage > len(trained.stages):
-        raise UserError(f"{model} has {len(trained.stages)} stages, and no stage {stage}")
+        raise UserError(f"{model} has {len(trained.stages)} stages, so there is no stage {stage}")
     total = trained.stages[stage - 1].training_steps
     layout = Layout(results)
     training = given.training

@@ -216,7 +216,8 @@ def register_command(
     typer.echo(f"{registered.achieved}")
     if inverse_out and registered.inverse is None:
         raise UserError(
-            f"{inverse_out} is not written: {model} has no inverse; register the images the other way round."
+            f"{inverse_out} cannot be written: {model} computes no inverse; register the images in the opposite "
+            "direction."
         )
 
 
@@ -227,7 +228,7 @@ def _outputs_named_after(moving: Path, fixed: Path) -> tuple[Path, Path]:
     for path in outputs:
         if path.exists():
             raise UserError(
-                f"{path} is there already; move it elsewhere, or name --transform-out and --warped-moving-out."
+                f"{path} already exists; move it elsewhere, or name --transform-out and --warped-moving-out."
             )
     return outputs
 
@@ -344,8 +345,8 @@ def apply_command(
     image = read_label(given) if label else read_image(given)
     if label is None and looks_like_labels(image.array):
         raise UserError(
-            f"{given} looks like a label map, whose values must not be mixed; give --label if it is one, or --linear "
-            "if it is an image."
+            f"{given} looks like a label map, whose values must not be interpolated; give --label if it is one, "
+            "or --linear if it is an image."
         )
     grid = read_image(reference).grid if reference else opened.grid
     if grid is None:
@@ -461,5 +462,5 @@ def export_command(
     if lacking := [" to ".join(ids) for ids, count in written.items() if not count]:
         raise UserError(
             f"{len(lacking)} of {len(pairs)} pairs have no transform of {method}, the first of them {lacking[0]}; "
-            f"register them, or read in {layout.pairs_table} why they failed."
+            f"register them, or see {layout.pairs_table} for why they failed."
         )

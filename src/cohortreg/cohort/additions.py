@@ -181,7 +181,7 @@ def merge(path: Path, content: bytes, table: pd.DataFrame, key: Key) -> tuple[by
     lines += [[row.get(column, "") for column in header] for row in rows]
     for cell in (cell for line in lines for cell in line):
         if ODD.search(cell):
-            raise UserError(f"{cell!r} has a character that {path} cannot hold; rename the file or folder.")
+            raise UserError(f"{cell!r} has a character that {path} cannot store; rename the file or folder.")
     return content + _text(content, lines), len(rows), said
 
 

@@ -120,8 +120,8 @@ def draw_pairs(images: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     cross = np.flatnonzero(subjects[one] != subjects[other])
     if count > len(cross):
         raise UserError(
-            f"{count} pairs are asked for, but {len(ids)} test images make only {len(cross)} of two "
-            "subjects; ask for fewer pairs or more test subjects."
+            f"{count} pairs were requested, but {len(ids)} test images make only {len(cross)} of two "
+            "subjects; request fewer pairs or add test subjects."
         )
     return _drawn(ids, one, other, cross, count, random)
 

@@ -151,7 +151,7 @@ def check_start(layout: Layout, model: str, start: str | None) -> None:
     kept = _start_weights(layout, model)
     if start is not None and digest(*map(running().reads, kept)) != start:
         raise UserError(
-            f"{layout.start_weights(model, 1).parent}: not the weights that were put aside for this training; "
+            f"{layout.start_weights(model, 1).parent}: not the weights that were saved for this training; "
             "restore them, or --config retrain=scratch trains without them"
         )
 

@@ -65,7 +65,7 @@ def _require_label(layout: Layout, image: str) -> None:
     if path.is_file() or not layout.sidecar(image).is_file():
         return
     if read_sidecar(layout, image).get("label"):
-        again = f"delete {layout.image_shard(0).parent}, and the workflow makes what is missing"
+        again = f"delete {layout.image_shard(0).parent}, and the workflow will recreate what is missing"
         raise UserError(f"{path} is missing; {again}.")
 
 

@@ -91,18 +91,20 @@ def read_published(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
     except Exception as error:  # whatever a damaged file, or one of another kind, sets off
         reason = str(error).strip().split("\n")[0].split(". ")[0]
-        raise UserError(f"{path}: not a file of weights alone, or cut short ({reason})") from error
+        raise UserError(f"{path}: not a plain file of weights, or cut short ({reason})") from error
     if zipfile.is_zipfile(path) and (member := _damaged_member(path)):
-        raise UserError(f"{path}: damaged, the checksum of {member} in it fails; copy or download it again")
+        raise UserError(
+            f"{path}: damaged, the checksum of {member} does not match; copy or download it again"
+        )
     named = isinstance(tensors, dict) and all(
         isinstance(name, str) and _is_plain(value) for name, value in tensors.items()
     )
     if not named:
         raise UserError(
-            f"{path}: holds something other than named tensors; save the model's state_dict alone"
+            f"{path}: contains something other than named tensors; save the model's state_dict alone"
         )
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise UserError(f"{path}: has weights that are NaN or infinite, as after a training that diverged")
+        raise UserError(f"{path}: has NaN or infinite weights, as if training had diverged")
     return {
         name.removeprefix("regis_net."): tensor
         for name, tensor in tensors.items()

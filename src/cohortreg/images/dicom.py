@@ -130,7 +130,7 @@ def stacked(path: Path, slices: Sequence[Header]) -> tuple[list[int], Grid]:
     """
     if not slices:
         raise BadImage(
-            f"{path} holds no DICOM file of an image; name an image file, or a folder of one DICOM series."
+            f"{path} contains no DICOM image; name an image file, or a folder with one DICOM series."
         )
     _check_series(path, slices)
     _check_geometry(path, slices)
@@ -148,7 +148,7 @@ def _check_series(path: Path, slices: Sequence[Header]) -> None:
         named = ", ".join(
             f"{description or 'no description'}: {n} slices" for (_, description), n in counts.items()
         )
-        raise BadImage(f"{path} holds slices of several series ({named}); give each a folder of its own.")
+        raise BadImage(f"{path} contains slices of several series ({named}); put each in its own folder.")
 
 
 def _check_geometry(path: Path, slices: Sequence[Header]) -> None:
@@ -221,7 +221,7 @@ def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], np.ndarray
             else:
                 yield opened
     if unusable and len(series) > 1:
-        raise BadImage(f"{path} holds images of several series; give each a folder of its own.") from unusable
+        raise BadImage(f"{path} contains images of several series; put each in its own folder.") from unusable
     if unusable:
         raise unusable
     _check_others(path, images, others)
@@ -305,7 +305,7 @@ def _slices(
     except BadImage as error:
         raise _cut_short(path, name) from error
     if found["values"] > 1:
-        raise BadImage(f"{path} has several values a voxel; give an image of one real number a voxel.")
+        raise BadImage(f"{path} has several values per voxel; give an image with one real number per voxel.")
     slices = _frames(path, name, about, found)
     if not voxels:
         return slices, None

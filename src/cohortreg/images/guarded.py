@@ -151,9 +151,7 @@ def _death(about: Path, code: int) -> Exception:
     if -code in CRASHES:
         return BadImage(f"{about} crashes the library that reads it; it is damaged: export it again.")
     if -code == signal.SIGXCPU:
-        return BadImage(
-            f"{about} keeps the library that reads it busy forever; it is damaged: export it again."
-        )
+        return BadImage(f"{about} makes the library that reads it hang; it is damaged: export it again.")
     if -code == signal.SIGKILL:  # as the system does when it has no memory left
         return MemoryError()
     return ChildProcessError(errno.ECHILD, "the process that reads it was ended", str(about))

@@ -65,7 +65,7 @@ def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, 
     except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
         raise no_image(path) from error
     if dtype.kind not in "uif":
-        raise BadImage(f"{path} has voxels of type {dtype}; give an image of one real number a voxel.")
+        raise BadImage(f"{path} has voxels of type {dtype}; give an image with one real number per voxel.")
     needed = math.prod(shape) * dtype.itemsize
     check_size(data_file, data_file.stat().st_size, begin + needed, math.prod(shape), is_gzipped(data_file))
     raw = np.ndarray(shape, dtype, content(data_file, begin + needed), begin, order="F")
@@ -103,7 +103,7 @@ def check_compression(path: Path) -> None:
         if not path.stat().st_size:
             raise cut_short(path)
         if is_gzipped(path):
-            raise BadImage(f"{path} is compressed, which its name does not say; add .gz to it.")
+            raise BadImage(f"{path} is compressed but its name does not end in .gz; add that to it.")
         raise no_image(path)
 
 
@@ -159,19 +159,19 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
         return np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])  # Analyze knows no directions; these are ITK's
     if not (header["qform_code"] or header["sform_code"]):
         raise BadImage(
-            f"{path} has neither a qform nor an sform: nothing says where left and right are, and programs place it "
-            "differently; write one of them into its header."
+            f"{path} has neither a qform nor an sform: left and right are undefined, and programs place it "
+            "differently; set one of them in its header."
         )
     if not all(0 <= header[code] <= 5 for code in ("qform_code", "sform_code")):
-        raise BadImage(f"{path} has a qform or sform of no kind that NIfTI knows; correct the header.")
+        raise BadImage(f"{path} has a qform or sform code that NIfTI does not define; correct the header.")
     affine = _chosen(path, header)
     scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     off = np.abs(lengths - sizes)[:axes] / sizes[:axes]
     if not (off < CONTRADICTORY).all():
         raise BadImage(
-            f"{path} has voxels of {_mm(sizes[:axes])} by its pixdim and of {_mm(lengths[:axes])} by its sform, so "
-            "that programs read it differently; correct the header."
+            f"{path} has a voxel size of {_mm(sizes[:axes])} in its pixdim and of {_mm(lengths[:axes])} in its "
+            "sform, so that programs read it differently; correct the header."
         )
     if off.max() > ROUNDED:  # ITK takes the directions of the sform only
         affine[:3, :axes] *= sizes[:axes] / lengths[:axes]

@@ -57,7 +57,7 @@ def read_labelled(
         geometry.aligned(label, straight).grid
     ):
         raise BadImage(
-            f"{label_path} has another geometry than its image {image_path} "
+            f"{label_path} has a different geometry from its image {image_path} "
             f"({label.grid}; {image.grid}); resample the label onto the image."
         )
     present = set(np.unique(label.array).tolist())

@@ -46,7 +46,7 @@ def check_size(path: Path, size: int, needed: int, voxels: int, compressed: bool
     """
     if voxels > MOST_VOXELS:
         raise BadImage(
-            f"{path} claims {voxels} voxels, more than {MOST_VOXELS}; its header is damaged, or crop or resample it."
+            f"{path} claims {voxels} voxels, more than {MOST_VOXELS}; correct its header, or crop or resample it."
         )
     if needed > size * (DEFLATE_MOST if compressed else 1):
         raise BadImage(
@@ -88,7 +88,7 @@ def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> It
             piece = inflate.decompress(data, most)
             held += len(piece)
             if held > needed + MOST_BEHIND:
-                raise BadImage(f"{path} holds far more than its header says; export it again.")
+                raise BadImage(f"{path} contains far more than its header says; export it again.")
             yield piece
             if not inflate.eof:
                 data = inflate.unconsumed_tail or stream.read(CHUNK)

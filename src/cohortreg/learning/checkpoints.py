@@ -109,10 +109,10 @@ def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, facts = weights.load(path)
     if "history" not in tensors or not {"step", "weight"} <= facts.keys():
-        raise UserError(f"{path}: is not a checkpoint of a training; delete it and train again")
+        raise UserError(f"{path}: is not a training checkpoint; delete it and train again")
     if not weights.finite(tensors.values()):
         raise UserError(
-            f"{path}: has NaN or infinite numbers, of a training that diverged; delete it and lower the learning_rate"
+            f"{path}: has NaN or infinite values from a training that diverged; delete it and lower the learning_rate"
         )
     return tensors, facts
 

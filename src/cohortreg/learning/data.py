@@ -134,7 +134,7 @@ def _read_index(path: Path) -> dict[str, Any]:
         if np.array(fields, dtype=int).shape != (len(images), len(grid), 2):
             raise ValueError("not a field of view for each image")
     except (UserError, ValueError, TypeError, ArithmeticError):
-        raise UserError(f"{path}: damaged, it does not hold what was written; {_AGAIN}") from None
+        raise UserError(f"{path}: damaged, its content is not what was written; {_AGAIN}") from None
     return index
 
 

@@ -76,7 +76,7 @@ class Device:
         wanted = {"auto": [*there, "cpu"], "gpu": there}.get(accelerator, [accelerator])
         if not wanted or wanted[0] not in (*there, "cpu"):
             raise UserError(
-                f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what there is"
+                f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what is available"
             )
         self.device = torch.device(wanted[0])
         self.precision = precision_on(self.device, precision)

@@ -56,12 +56,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except PermissionError as error:
         raise UserError(f"{path}: no permission to read these weights; ask their owner for access") from error
     except IsADirectoryError as error:
-        raise UserError(f"{path}: is a folder and not a file of weights; name the file") from error
+        raise UserError(f"{path}: is a folder, not a file of weights; name the file") from error
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file, or cut short; delete it and train again") from error
     recorded = metadata.pop(DIGEST, None)
     if recorded is not None and recorded != json.dumps(_of_file(digest_of(tensors), metadata)):
-        raise UserError(f"{path}: damaged, it does not hold what was written; delete it and train again")
+        raise UserError(f"{path}: damaged, its content is not what was written; delete it and train again")
     return tensors, dict(_facts(metadata))
 
 
@@ -73,12 +73,12 @@ def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -
     own = module.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
-            raise UserError(f"{path}: {name} is missing; the weights are of another network")
+            raise UserError(f"{path}: {name} is missing; the weights belong to another network")
         if name not in own:
-            raise UserError(f"{path}: {name} is not a part of the network; the weights are of another one")
+            raise UserError(f"{path}: {name} is not part of the network; the weights belong to another one")
         if own[name].shape != tensors[name].shape:
             shapes = f"{list(tensors[name].shape)}, the network needs {list(own[name].shape)}"
-            raise UserError(f"{path}: {name} is {shapes}; the weights are of another network")
+            raise UserError(f"{path}: {name} is {shapes}; the weights belong to another network")
     module.load_state_dict(tensors)
 
 

@@ -44,7 +44,7 @@ def _holding(dtype: np.dtype, background: float) -> np.dtype:
     if dtype.kind == "f":
         if np.isfinite(background) and abs(background) > np.finfo(dtype).max:
             raise UserError(
-                f"the background {background:g} is beyond the image's numbers; choose a smaller one."
+                f"the background {background:g} is outside the range of the image's type; choose a smaller one."
             )
         return dtype
     if not float(background).is_integer() or abs(background) > MOST_LABEL:
@@ -90,7 +90,7 @@ def check_overlap(image: Image, transform: sitk.Transform, grid: Grid) -> None:
     index = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, len(steps))
     if not image.grid.contains(move(grid.points(index), transform)).any():
         raise UserError(
-            "no point of the fixed image's grid is mapped into the image: the transform was made for another one."
+            "no point of the fixed image's grid is mapped into the image: the transform was made for a different one."
         )
 
 
@@ -105,7 +105,7 @@ def check_made_for(image: Image, pair: Pair, tolerance: float = 1.0) -> None:
     apart = np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max()
     if apart > tolerance * voxel:
         raise UserError(
-            f"the transform was made for a moving image of {_described(pair.moving)}, and this one has "
+            f"the transform was made for a moving image of {_described(pair.moving)}, but this one has "
             f"{_described(grid)}, {apart:.0f} mm off; give the image it was made for, or one in the same place."
         )
 

@@ -25,7 +25,7 @@ class Axes:
         found = sorted(self._place(letter) for letter in self.letters)
         if found != [0, 1, 2]:
             raise UserError(
-                f"'{self.letters}' are not three axes; name where they run to, one each of R or L, A or P, S or I."
+                f"'{self.letters}' is not an orientation; give one each of R or L, A or P, S or I."
             )
 
     @staticmethod

@@ -139,8 +139,8 @@ def read(path: Path) -> Read:
             finite = _is_finite(transform)
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter of ITK's own message
         raise UserError(
-            f"{path} is not a transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
-            f"({', '.join(ITK_TRANSFORMS)})."
+            f"{path} is not a transform that ITK can read; give a displacement field ({', '.join(FIELDS)}) or a "
+            f"transform ({', '.join(ITK_TRANSFORMS)})."
         ) from error
     if not finite:
         raise UserError(f"{path} has NaN or infinite values; write the transform again, without them.")
@@ -191,7 +191,7 @@ def _read_field(path: Path) -> Read:
         _check_vectors(path, image.GetNumberOfComponentsPerPixel(), image.GetDimension())
         field, pair = from_sitk(image), None
     if 0 in field.grid.shape:
-        raise UserError(f"{path} is a field without voxels; write it again.")
+        raise UserError(f"{path} is an empty field; write it again.")
     _check_finite(path, field)
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
     return Read(sitk.DisplacementFieldTransform(vectors), field.grid, pair)
@@ -214,7 +214,9 @@ def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
     name = image.header.get_intent()[2]
     if name.startswith("NREG"):
         if name != niftyreg.NIFTYREG:
-            raise UserError(f"{path} is a field of an old NiftyReg; convert it with reg_transform -def.")
+            raise UserError(
+                f"{path} is a field of an old version of NiftyReg; convert it with reg_transform -def."
+            )
         return niftyreg.transform_of(path, image), None
     if name == niftyreg.SPM:
         return niftyreg.transform_of(path, image), None
@@ -256,13 +258,13 @@ def _check_not_fsl(path: Path, image: nibabel.Nifti1Image) -> None:
     """Raise UserError for warps that are known to be in other coordinates, and not in millimetres of space."""
     if int(image.header["intent_code"]) in _FSL:
         raise UserError(
-            f"{path} is a warp of FSL, in coordinates of its own; convert it to ITK's, for instance with "
+            f"{path} is an FSL warp, in coordinates of its own; convert it to ITK's, for instance with "
             "wb_command -convert-warpfield -from-fnirt."
         )
     if image.ndim == 4 and image.shape[3] == 3:
         raise UserError(
-            f"{path} has four axes, as warps of FSL, MRtrix and Learn2Reg have, and does not say in what coordinates; "
-            "convert it to a displacement field of ITK's."
+            f"{path} has four axes, like warps of FSL, MRtrix and Learn2Reg, and does not state its coordinates; "
+            "convert it to an ITK displacement field."
         )
 
 
@@ -291,8 +293,8 @@ def _check_not_positions(path: Path, field: Transform) -> None:
 def _check_vectors(path: Path, values: int, dim: int) -> None:
     if values != dim:
         raise UserError(
-            f"{path} has {values} values a voxel in {dim} dimensions, so it is not a displacement field; "
-            "give one vector a voxel."
+            f"{path} has {values} values per voxel in {dim} dimensions, so it is not a displacement field; "
+            "give one vector per voxel."
         )
 
 

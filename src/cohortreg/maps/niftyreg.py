@@ -30,7 +30,7 @@ def transform_of(path: Path, field: nibabel.Nifti1Image) -> Transform:
     kind, dim = int(field.header["intent_p1"]), field.shape[-1]
     dense = field.ndim == 5 and field.shape[3:] in ((1, 3), (1, 2)) and (dim == 3 or field.shape[2] == 1)
     if not dense or kind not in (DEFORMATION, DISPLACEMENT):
-        raise UserError(f"{path}: not a dense field of NiftyReg; convert it with reg_transform -def")
+        raise UserError(f"{path}: not a dense NiftyReg field; convert it with reg_transform -def")
     grid = Grid.from_nifti(field.shape[:dim], field.affine)
     values = np.asarray(field.dataobj, dtype=np.float64).reshape(*grid.shape, dim)
     vectors = torch.from_numpy(values).movedim(-1, 0)

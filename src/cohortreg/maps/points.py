@@ -39,10 +39,10 @@ def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors
         if name.endswith(suffix):
             if not output.name.lower().endswith(suffix):
                 raise UserError(
-                    f"{output}: points of a {suffix} file are written to one; use the extension {suffix}."
+                    f"{output}: the output must have the format of the input; use the extension {suffix}."
                 )
             return move(path, output, mover, frame, mirrors)
-    raise UserError(f"{path}: points are read from .csv, .mrk.json, .vtk and .stl files; give one of those.")
+    raise UserError(f"{path}: unsupported extension; use .csv, .mrk.json, .vtk or .stl.")
 
 
 def _in_frame(points: np.ndarray, mover: Mover, frame: str) -> np.ndarray:
@@ -90,7 +90,7 @@ def _move_markups(path: Path, output: Path, mover: Mover, frame: str, mirrors: b
         count = sum(_move_markup(path, markup, mover, frame) for markup in content["markups"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{path} has no landmarks as 3D Slicer writes them; save them there again."
+            f"{path} has no landmarks in 3D Slicer's format; save them again in 3D Slicer."
         ) from error
     write_json(output, content)
     return count
@@ -104,13 +104,11 @@ def _move_markup(path: Path, markup: dict[str, Any], mover: Mover, frame: str) -
     kind, system = markup["type"], markup.get("coordinateSystem") or frame or "LPS"
     if kind not in OF_POINTS:
         raise UserError(
-            f"{path} has a markup of type {kind}, whose size and axes no deformation keeps; give markups of the types "
+            f"{path} has a markup of type {kind}, whose size and axes no deformation preserves; use markups of type "
             f"{', '.join(OF_POINTS)}, for instance its corners as points."
         )
     if system.upper() not in ("LPS", "RAS"):
-        raise UserError(
-            f"{path} has coordinates in {system}, not in millimetres of space; save it in LPS or RAS."
-        )
+        raise UserError(f"{path} has coordinates in {system}; save it in LPS or RAS.")
     units = markup.get("coordinateUnits") or "mm"
     if any(unit != "mm" for unit in (units if isinstance(units, list) else [units])):
         raise UserError(f"{path} has coordinates in {units}; save it in millimetres.")

@@ -41,7 +41,7 @@ def read_registered(
     try:
         transform = read_transform(path)
         if written and seal_at(path) != written:
-            raise UserError(f"{path} is not the field that was registered: its checksum differs")
+            raise UserError(f"{path} is not the field that registration wrote: its checksum differs")
     except UserError as error:
         record = layout.registration_record(method, moving, fixed)
         raise UserError(

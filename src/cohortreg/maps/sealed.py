@@ -76,7 +76,7 @@ def read_whole(path: Path, foreign: bool = False) -> bytes:
     sealed = found.startswith(_MAGIC) or content[-_SEAL.size :].startswith(_MAGIC)
     sealed = sealed or len(found) == _SEAL.size or not foreign
     if found and sealed and found != _seal_of(memoryview(content)[:end]):
-        raise UserError(f"{path} is damaged: its checksum is not that of its content")
+        raise UserError(f"{path} is damaged: its checksum does not match its content")
     return content
 
 

@@ -139,7 +139,7 @@ def read_transform(path: Path) -> Transform:
             raise
         raise UserError(f"{path} is not a displacement field") from error
     if image.GetDimension() not in (2, 3) or image.GetNumberOfComponentsPerPixel() != image.GetDimension():
-        raise UserError(f"{path} is not a field of a vector a voxel")
+        raise UserError(f"{path} is not a field with one vector per voxel")
     if not finite:
         raise UserError(f"{path} has NaN or infinite displacements")
     return from_sitk(image)
@@ -154,5 +154,5 @@ def check_perpendicular(path: Path, grid: Grid, tolerance: float = 0.1) -> None:
     if skew * np.linalg.norm(grid.shape * grid.spacing) > tolerance * grid.spacing.min():
         raise UserError(
             f"{path} cannot be written: the axes of the fixed image are not at right angles (its affine has a shear), "
-            "which ITK does not know; resample the image onto a grid without shear."
+            "which ITK does not support; resample the image onto a grid without shear."
         )

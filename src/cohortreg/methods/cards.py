@@ -161,7 +161,7 @@ def _absent(card: Card) -> str | None:
 
 def _refuse(path: Path, problem: str) -> NoReturn:
     raise UserError(
-        f"{path}: {problem}; the model is of another version of cohortreg, or its card is damaged."
+        f"{path}: {problem}; the model is from another version of cohortreg, or its card is damaged."
     )
 
 
@@ -180,13 +180,13 @@ def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
         raise UserError(f"{where}: {error}") from None
     if grid != preprocess.grid:
         raise UserError(
-            f"{where}: {folder} is a model of images of {grid} voxels, but preprocess.grid is "
+            f"{where}: {folder} is a model for images of {grid} voxels, but preprocess.grid is "
             f"{preprocess.grid}; set preprocess.grid to {grid}, or take {name} out of methods."
         )
     for key in _SEEN_BY_NETWORKS:
         if key in learnt and learnt[key] != (wanted := getattr(preprocess, key)):
             raise UserError(
-                f"{where}: {folder} is a model of images with {key} {learnt[key]}, but preprocess.{key} is "
+                f"{where}: {folder} is a model for images with {key} {learnt[key]}, but preprocess.{key} is "
                 f"{wanted}; set preprocess.{key} to {learnt[key]}, or take {name} out of methods."
             )
     if isinstance(card, VoxelMorphCard) and (misfit := card.misfit(grid)):
@@ -206,7 +206,7 @@ def check_weights(path: Path) -> None:
     except PermissionError:
         raise UserError(f"{path}: no permission to read these weights; ask their owner for access") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a folder and not a file of weights") from None
+        raise UserError(f"{path}: is a folder, not a file of weights") from None
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
         is_whole = False
     if not is_whole:

@@ -83,7 +83,7 @@ class Demons:
         # The one added last comes first.
         found = field_of(sitk.CompositeTransform([affine, field]), imaged(fixed, fixed.affine).grid)
         if not np.isfinite(found.displacement).all():
-            raise UserError("SimpleITK's demons gave a field that is not finite; raise sigma")
+            raise UserError("SimpleITK's demons returned a field with NaN or infinite values; raise sigma")
         return Registration(displacement_in_unit(continued(found, fixed.grid), fixed.grid), None)
 
     def _demons(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.Image:

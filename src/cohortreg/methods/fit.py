@@ -253,7 +253,9 @@ class Refined:
         """Register a pair with the method, then refine its maps."""
         start = self.method(moving, fixed)
         if start.inverse is None:
-            raise UserError("fit starts from maps of both directions, and the method gives one alone")
+            raise UserError(
+                "fit needs maps in both directions to start from, but the method computes only one"
+            )
         self.fit.report = self.report
         return self.fit(moving, fixed, start)
 

@@ -80,7 +80,7 @@ class _NiftyReg:
                 run([self.programs[program], *arguments], folder, self.given.time_limit)
             transform = read_niftyreg(folder / "deformation.nii")
         if not np.isfinite(transform.displacement).all():
-            raise UserError("NiftyReg gave a field that is not finite; raise bending")
+            raise UserError("NiftyReg returned a field with NaN or infinite values; raise bending")
         return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
 
     def similarity_options(self) -> list[str]:

@@ -88,11 +88,11 @@ def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
         )
     except subprocess.TimeoutExpired as error:
         print((error.stdout or b"").decode("utf-8", "replace"), end="", flush=True)
-        raise UserError(f"{name} did not end within {time_limit:g} s; raise time_limit") from error
+        raise UserError(f"{name} did not finish within {time_limit:g} s; raise time_limit") from error
     except OSError as error:
         if machine_fault(error):
             raise
-        raise UserError(f"{name} does not start: {error.strerror}") from error
+        raise UserError(f"{name} could not be started: {error.strerror}") from error
     print(done.stdout, end="", flush=True)
     if -done.returncode in _ENDED_FROM_OUTSIDE:
         raise OSError(errno.EINTR, f"{name} was ended by {signal.Signals(-done.returncode).name}")

@@ -127,18 +127,18 @@ def check(config: Configuration) -> None:
     for number, row in enumerate(config.methods):
         if row not in known:
             raise UserError(
-                f"configuration: methods[{number}]: no method {row!r}; known are {', '.join(known)}; "
+                f"configuration: methods[{number}]: unknown method {row!r}; choose one of {', '.join(known)}; "
                 "see config/README.md."
             )
         if row in PAIRWISE and len(grid) not in PAIRWISE[row].dimensions:
             raise UserError(
-                f"configuration: methods[{number}]: {row} registers only 3D images, and preprocess.grid {grid} "
+                f"configuration: methods[{number}]: {row} registers only 3D images, but preprocess.grid {grid} "
                 "is 2D; remove it from methods."
             )
     for name, given in config.method_settings.items():
         if name not in PAIRWISE:
             raise UserError(
-                f"configuration: method_settings.{name}: no method without training has this name; known are "
+                f"configuration: method_settings.{name}: no method without training has this name; choose one of "
                 f"{', '.join(PAIRWISE)}; see config/README.md."
             )
         read_settings(name, given, f"method_settings.{name}")
@@ -154,8 +154,8 @@ def _check_names(config: Configuration) -> None:
     for name in config.models:
         if name.endswith((OPTIMISED, FITTED)):
             raise UserError(
-                f"configuration: models.{name}: names that end in {OPTIMISED} or {FITTED} are those of rows that are "
-                "fitted to each pair; choose another; see config/README.md."
+                f"configuration: models.{name}: names that end in {OPTIMISED} or {FITTED} are reserved for rows "
+                "that are fitted to each pair; choose another; see config/README.md."
             )
     taken = dict.fromkeys(PAIRWISE, "a method that needs no training")
     models = config.models.items()

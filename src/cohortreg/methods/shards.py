@@ -140,7 +140,7 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
                 raise
             raise UserError(
                 f"{pair.moving_id} to {pair.fixed_id}: {last_line(str(error))}; a fault of the machine, not of "
-                "the pair: fix that and run again, what was finished is kept."
+                "the pair: fix it and run again; finished pairs are kept."
             ) from error
         if isinstance(error, UserError):
             pair.record["failure"] = " ".join(str(error).split())  # a cell of a table
@@ -155,7 +155,7 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
 def _finite(found: Registration) -> Registration:
     """What a method returned. Raises UserError where it is no map."""
     if not all(torch.isfinite(field).all() for field in (found.forward, found.inverse) if field is not None):
-        raise UserError("the displacement that was found has NaN or infinite values")
+        raise UserError("the computed displacement has NaN or infinite values")
     return found
 
 

@@ -222,7 +222,7 @@ def test_without_any_option_files_are_named_after_the_images_and_nothing_is_repl
     assert set(written) == {"other_to_right.nii.gz", "other_on_right.nii.gz"}
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("cohortreg: other_to_right.nii.gz is there already; move it elsewhere")
+    assert done.stderr.startswith("cohortreg: other_to_right.nii.gz already exists; move it elsewhere")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
 
 
@@ -270,7 +270,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
         (
             ["--fit", "--transform-out", "t.h5"],
-            "--fit refines what another method finds; name that with --model",
+            "--fit refines the result of another method; name one with --model",
         ),
         (
             ["--model", "demons", "--fit", "--transform-out", "t.h5"],
@@ -278,13 +278,16 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         ),
         (
             ["--model", "MODEL", "--fit", "--io-iterations", "5", "--transform-out", "t.h5"],
-            "--fit and --io-iterations are two ways to fit a pair",
+            "--fit and --io-iterations exclude each other",
         ),
         (
             ["--model", "MODEL", "--fit", "--settings", '{"step": 2}', "--transform-out", "t.h5"],
             "did you mean steps?",
         ),
-        (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
+        (
+            ["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"],
+            "is not on the grid of its image",
+        ),
         (["--model", "affine", "--moving-mask", "NONE", "--transform-out", "t.h5"], "is zero everywhere"),
         (
             ["--model", "affine", "--warped-moving-out", "t.png"],

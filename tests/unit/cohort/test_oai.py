@@ -145,8 +145,8 @@ def test_series_that_cannot_be_used_are_listed(archive, imported):
     words = {
         "9000622/20041108/10583900": "1 slice is missing after slice 4 of 15",
         "9000798/20041108/10583901.tgz": "cut short or damaged",
-        "9001104/20041108/10583902": "right knee by its description and of the left by its laterality",
-        "9001400/20041108/10583903": "left knee by its description and of the right by its laterality",
+        "9001104/20041108/10583902": "right knee by its description but of the left by its laterality",
+        "9001400/20041108/10583903": "left knee by its description but of the right by its laterality",
     }
     assert {path for _, path in reasons} == {f"0.C.2/{path}" for path in words}
     for path, said in words.items():
@@ -252,7 +252,7 @@ def test_labels_that_are_not_used_are_listed(archive, imported, tmp_path):
     words = {
         "9000099_shifted.nii.gz": "another grid than each of 1 images",
         "9000099_right.nrrd": "no image of subject 9000099 is of the side",
-        "9999999.nii.gz": "holds no subject of an image",
+        "9999999.nii.gz": "contains no subject with an image",
         "9000296.mha": "fits 2 images",
         "9000099.nii": "is not an image",
     }

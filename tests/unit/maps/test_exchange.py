@@ -81,7 +81,7 @@ def test_a_field_of_niftyreg_in_two_dimensions(tmp_path):
         ({"code": 2006}, "a warp of FSL"),
         ({"code": 2006, "five": False}, "a warp of FSL"),
         ({"code": 2009, "five": False}, "a warp of FSL"),
-        ({"code": 0, "five": False}, "has four axes, as warps of FSL, MRtrix and Learn2Reg have"),
+        ({"code": 0, "five": False}, "has four axes, like warps of FSL, MRtrix and Learn2Reg"),
         ({"code": 1003}, "look like points"),
         ({"code": 0}, "look like points"),
         ({"name": "another's"}, "look like points"),
