@@ -1,4 +1,4 @@
-"""Commands for importing, making, preprocessing a cohort."""
+"""Commands that import, generate and preprocess a cohort."""
 
 import os
 from collections import Counter
@@ -20,7 +20,7 @@ app.add_typer(importers, name="import")
 
 
 class OnBadImage(StrEnum):
-    """What a bad image does to its cohort."""
+    """What to do about a bad image."""
 
     exclude = "exclude"
     fail = "fail"
@@ -39,7 +39,7 @@ ValidationFraction = Annotated[
 
 
 def _row_name(folder: Path) -> str:
-    """A row's name for a model, from its folder's."""
+    """Name the row of a model after its folder."""
     return "".join(letter if letter.isalnum() else "_" for letter in folder.name.lower()) or "published"
 
 

@@ -1,4 +1,4 @@
-"""Commands for two images, and for taking transforms elsewhere: register, apply, jacobian, export."""
+"""Commands for two images, and for using transforms elsewhere: register, apply, jacobian, export."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -35,7 +35,7 @@ class Frame(StrEnum):
 
 
 class Precision(StrEnum):
-    """Of floating-point numbers, in Lightning Fabric's terms."""
+    """Floating-point precision, in Lightning Fabric's terms."""
 
     auto = "auto"
     full = "32-true"
@@ -236,7 +236,7 @@ def _outputs_named_after(moving: Path, fixed: Path) -> tuple[Path, Path]:
 def _check_outputs(
     transforms: Mapping[str, Path | None], warped_out: Path | None, inputs: Sequence[Path | None]
 ) -> None:
-    """Raise UserError where what `register` was asked for cannot be written."""
+    """Raise UserError where an output of `register` cannot be written."""
     from cohortreg.files import check_writable
     from cohortreg.images.io import check_image_name
     from cohortreg.maps.exchange import check_name
@@ -254,7 +254,7 @@ def _check_outputs(
 def _write_registered(
     registered: "Registered", moving: "Image", transforms: Mapping[str, Path | None], warped_out: Path | None
 ) -> None:
-    """Write the transforms that there are, and the raw moving image on the raw fixed image's grid."""
+    """Write the available transforms, and the raw moving image on the raw fixed image's grid."""
     from cohortreg.images.io import write_image
     from cohortreg.maps.apply import warp
     from cohortreg.maps.exchange import write
@@ -270,7 +270,7 @@ def _write_registered(
 
 
 def _check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
-    """Raise UserError where an output would take the place of an input or of another output."""
+    """Raise UserError where an output would overwrite an input or another output."""
     names = [path.resolve() for path in (*inputs, *outputs) if path]
     for path in outputs:
         if names.count(path.resolve()) > 1:
@@ -363,7 +363,7 @@ def apply_command(
 
 
 def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> None:
-    """Move the points of a file, and say how many lay where the transform says nothing."""
+    """Move the points of a file, and report how many lie where the transform is undefined."""
     from cohortreg.maps.apply import mirrors, move
     from cohortreg.maps.points import move_points
 

@@ -1,4 +1,4 @@
-"""Measures what registration achieved, pair by pair."""
+"""Computation of the measures of registered pairs."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transfo
 
 
 def _require_label(layout: Layout, image: str) -> None:
-    """Raise UserError where an image had a label when it was preprocessed, and has none now: not one without."""
+    """Raise UserError where the label that an image had when it was preprocessed is gone."""
     path = layout.label(image)
     if path.is_file() or not layout.sidecar(image).is_file():
         return
@@ -91,7 +91,7 @@ def _of_structures(
 
 
 def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
-    """What was registered in a shard: a row a pair with moving, fixed, time_s and failure.
+    """The registered pairs of a shard: one row each with moving, fixed, time_s and failure.
 
     failure: why the pair has no transforms, empty where it has. A table without that column has no failures.
     Raises UserError where the shard was not registered.
@@ -136,7 +136,7 @@ def evaluate_shard(
 def _measures(
     layout: Layout, method: str, moving: str, fixed: str, structures: Structures
 ) -> tuple[dict[str, Any], bool]:
-    """What was measured on a pair, and whether that had to be done now."""
+    """The measures of a pair, and whether they were computed now."""
     path = layout.evaluated_pair(method, moving, fixed)
     inputs = _digest_inputs(layout, method, moving, fixed, structures)
     record, there = read_kept(path, "inputs", "measures"), seals(layout, method, moving, fixed)

@@ -1,4 +1,4 @@
-"""The measures of a registered pair: how each is computed, and everything that is said about it.
+"""The measures of a registered pair: how each is computed, named, defined and formatted.
 
 `MEASURES` is the only list of them. Columns of tables, headings, definitions, histograms and ranks are loops over it.
 """

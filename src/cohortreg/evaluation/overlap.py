@@ -1,4 +1,4 @@
-"""How well a structure's warped mask and its fixed mask agree: Dice and the 95 % Hausdorff distance."""
+"""Agreement of a structure's warped mask and its fixed mask: Dice and the 95 % Hausdorff distance."""
 
 import math
 import warnings

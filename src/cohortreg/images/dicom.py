@@ -59,7 +59,7 @@ TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of one slice says: of a file, or of one frame of a file of several.
+    """The header of one slice: a file, or one frame of a multi-frame file.
 
     file: its name, and which frame. size: columns, rows. spacing: [3] millimetres along columns, rows and the normal.
     origin: [3] millimetres in LPS. direction: [3, 3], its columns are unit vectors in LPS, the last one the normal.
@@ -115,7 +115,7 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def headers(path: Path) -> Iterator[Header]:
-    """The headers of the slices in an archive or a folder, each read when it is asked for, without pixels.
+    """Yield the headers of the slices in an archive or a folder, read lazily and without pixels.
 
     Raises BadImage where a file is cut short.
     """
@@ -198,7 +198,7 @@ def _spacing(path: Path, slices: Sequence[Header]) -> float:
 
 
 def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], np.ndarray | None]]:
-    """The slices of each image file, one file after the other, and their [k, j, i] if voxels are asked for."""
+    """Yield the slices of each image file, and their array [k, j, i] if `voxels`."""
     images, others, series, unusable = [], [], set(), None
     with closing(_files(path)) as files:
         for name, file in files:
@@ -233,7 +233,7 @@ def _start(file: Path) -> bytes:
 
 
 def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str, bytes]]) -> None:
-    """Refuse, among files that are no DICOM, one that a slice was cut down to or overwritten by.
+    """Refuse a non-DICOM file that may be a truncated or overwritten slice.
 
     Others may lie beside the slices. images: names of image files; others: names and first bytes.
     """
@@ -248,7 +248,7 @@ def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str,
 
 
 def _alike(name: str) -> str:
-    """What the names of a series' slices have in common; those of compressed ones, too."""
+    """The part that the names of a series' slices have in common, compressed ones included."""
     return re.sub(r"[\d.]+", ".", re.sub(r"\.(gz|bz2|xz|zst|zip|z)$", "", name.lower()))
 
 
@@ -257,7 +257,7 @@ def _is_text(start: bytes) -> bool:
 
 
 def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """What GDCM says about a file: size, spacing, origin, direction, values a pixel, tags; and its array [k, j, i].
+    """Read a file with GDCM: size, spacing, origin, direction, values per pixel, tags; and its array [k, j, i].
 
     For `guarded.call`. No array where voxels are not asked for or cannot be read; BadImage where nothing can.
     """
@@ -286,7 +286,7 @@ def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
 
 
 def _check_machine(path: str, error: RuntimeError) -> None:
-    """Raise MemoryError or OSError where it is the machine for which GDCM could not read a file."""
+    """Raise MemoryError or OSError where GDCM failed because of the machine, not the file."""
     if "allocate" in str(error) or "bad_alloc" in str(error):
         raise MemoryError from error
     read_through(Path(path))
@@ -295,7 +295,7 @@ def _check_machine(path: str, error: RuntimeError) -> None:
 def _slices(
     path: Path, name: str, file: Path, about: Elements, voxels: bool
 ) -> tuple[list[Header], np.ndarray | None]:
-    """The slices of an image file, one for each of its frames, and their [k, j, i] if voxels are asked for."""
+    """The slices of an image file, one per frame, and their array [k, j, i] if `voxels`."""
     pixels = about.short(elements.ROWS) * about.short(elements.COLUMNS) * about.frames
     size = file.stat().st_size
     check_size(file, size, pixels, pixels, compressed=True)
@@ -316,7 +316,7 @@ def _slices(
 
 
 def _frames(path: Path, name: str, about: Elements, found: dict[str, Any]) -> list[Header]:
-    """The slices of an image file, of which GDCM told what `read` returns."""
+    """The slices of an image file, from what `read` returned."""
     *size, count = found["size"]
     places = _places(about)
     if count == 1 and len(places) != 1:
@@ -336,14 +336,14 @@ def _frames(path: Path, name: str, about: Elements, found: dict[str, Any]) -> li
 
 
 def _told(frame: Elements, shared: Sequence[Elements], tag: int, count: int) -> np.ndarray:
-    """A frame's numbers in its own functional groups or those that it shares; NaN where there are not so many."""
+    """A frame's numbers for a tag, from its own or the shared functional groups; NaN where they are not `count`."""
     groups = (group for part in (frame, *shared) for items in part.items.values() for group in items)
     found = next((group.numbers(tag) for group in groups if tag in group.values), [])
     return np.array(found if len(found) == count else [np.nan] * count)
 
 
 def _places(about: Elements) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Spacing, origin and direction of each frame, as `Header` has them; none where a frame is not told all of them."""
+    """Spacing, origin and direction of each frame, as in `Header`; empty where a frame lacks one of them."""
     shared, places = about.items.get(elements.SHARED, []), []
     for frame in about.items.get(elements.PER_FRAME, []):
         origin = _told(frame, shared, elements.POSITION, 3)
@@ -367,7 +367,7 @@ def _places(about: Elements) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 
 def _is_rescaled(about: Elements) -> bool:
-    """Whether GDCM gives each frame the slope and intercept that the file does: one for all, of some classes only."""
+    """Whether GDCM rescales frames as the file states: only one slope for all, and only for some classes."""
     shared, tags = about.items.get(elements.SHARED, []), (elements.SLOPE, elements.INTERCEPT)
     frames = about.items.get(elements.PER_FRAME, [])
     of_frames = {tuple(str(_told(frame, shared, tag, 1)[0]) for tag in tags) for frame in frames}
@@ -410,7 +410,7 @@ def _printable(name: str) -> str:
 
 
 def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
-    """As `_files`, of an archive.
+    """Yield the members of an archive, as `_files` does.
 
     They are unpacked one at a time, under a name of our own: nothing in an archive decides where it is written, and no
     link in it is followed. One to a file that is in the archive already, as `tar` writes a second name, adds nothing.

@@ -69,7 +69,7 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
 
 
 def block_means(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Means over blocks of so many voxels along each axis; voxels behind the last whole block are left out."""
+    """Means over blocks of `sizes` voxels; voxels beyond the last whole block are dropped."""
     counts = [n // size for n, size in zip(array.shape, sizes, strict=True)]
     whole = array[tuple(slice(count * size) for count, size in zip(counts, sizes, strict=True))]
     blocks = whole.reshape([n for pair in zip(counts, sizes, strict=True) for n in pair])

@@ -1,4 +1,4 @@
-"""Where the voxels of an image lie: the one place where voxels, millimetres and unit coordinates become each other.
+"""Where the voxels of an image lie: the one place that converts voxels, millimetres and unit coordinates.
 
 Coordinate frames, in two dimensions without their last axis:
 
@@ -43,7 +43,7 @@ class Grid:
 
     @classmethod
     def from_itk(cls, size: Sequence[int], spacing: Numbers, origin: Numbers, direction: Numbers) -> "Grid":
-        """The grid that ITK describes by these, in LPS. Of more axes than three, the fourth of which is time, three."""
+        """The grid of ITK's size, spacing, origin and direction, in LPS; a fourth axis, of time, is dropped."""
         dim = min(len(size), 3)
         affine = np.eye(dim + 1)
         affine[:dim, :dim] = (np.reshape(direction, (len(size), len(size))) * np.asarray(spacing))[:dim, :dim]
@@ -120,7 +120,7 @@ class Grid:
         return _apply(self.lps_to_voxel, points)
 
     def corners(self, beyond: float = 0.5) -> np.ndarray:
-        """Voxel indices of the corners of the box so many voxels beyond the outer centres, [2^dim, dim]."""
+        """Voxel indices of the corners of the box `beyond` the outer voxel centres, [2^dim, dim]."""
         return np.array(list(product(*((-beyond, n - 1 + beyond) for n in self.shape))))
 
     def contains(self, points: np.ndarray) -> np.ndarray:
@@ -129,7 +129,7 @@ class Grid:
         return np.all((index >= -0.5) & (index <= np.array(self.shape) - 0.5), axis=-1)
 
     def matches(self, other: "Grid", tolerance: float = 0.1) -> bool:
-        """Whether two grids have one shape and their corners agree to `tolerance` of a voxel."""
+        """Whether two grids have the same shape and corners that agree to `tolerance` of a voxel."""
         if self.shape != other.shape:
             return False
         corners = self.corners(0)
@@ -153,7 +153,7 @@ class Grid:
         )
 
     def _of_voxels(self, factors: np.ndarray, shape: Sequence[int]) -> "Grid":
-        """The grid whose voxels are so many times as large, and which begins at the same outer corner."""
+        """The grid whose voxels are larger by `factors`, starting at the same outer corner."""
         scale = np.diag([*factors, 1.0])
         scale[:-1, -1] = (factors - 1) / 2
         return Grid(tuple(shape), self.affine @ scale)

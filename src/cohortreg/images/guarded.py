@@ -1,4 +1,4 @@
-"""What can crash, hang or use up a library, done in a process of its own with a limit of time and memory.
+"""Calls that may crash, hang or exhaust a library, run in another process under time and memory limits.
 
 `call` starts that process when it is first needed, keeps it for the next call, and starts another where it died. A file
 that kills it is a `BadImage`, and everything else goes on.
@@ -61,7 +61,7 @@ _turn = threading.Lock()
 
 
 def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tuple[Any, list[np.ndarray]]:
-    """What `function`, "package.module:name", returns for these arguments in the other process.
+    """Call `function`, "package.module:name", in the other process.
 
     about: the file that it reads, for messages and for its share of time. memory: bytes that it needs beyond 2 GB.
 
@@ -119,7 +119,7 @@ def _started() -> _Reader:
 
 @atexit.register
 def _stop() -> int:
-    """End the other process; how it ended, as subprocess has it."""
+    """End the other process and return its exit code, as subprocess has it."""
     global _reader
     reader, _reader = _reader, None
     if reader is None or reader.owner != os.getpid():
@@ -147,7 +147,7 @@ def _received(stream: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray:
 
 
 def _death(about: Path, code: int) -> Exception:
-    """What it means that the other process is gone."""
+    """The exception for a process that died, from its exit code."""
     if -code in CRASHES:
         return BadImage(f"{about} crashes the library that reads it; it is damaged: export it again.")
     if -code == signal.SIGXCPU:
@@ -173,7 +173,7 @@ def _error(answer: dict[str, Any], about: Path) -> Exception:
 
 
 def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer one request after the other until the asking process is gone."""
+    """Answer requests until the calling process is gone."""
     for line in asked:
         request = json.loads(line)
         arrays = []
@@ -204,7 +204,7 @@ def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def _limit(seconds: int, memory: int) -> None:
-    """Limits above what this process has used until now."""
+    """Set limits above what this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _set(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds + 1)
     if STATM.exists():
@@ -212,7 +212,7 @@ def _limit(seconds: int, memory: int) -> None:
 
 
 def allow(memory: int) -> None:
-    """More memory, and the time to fill it, for a function whose file turns out to hold so many bytes.
+    """Allow more memory, and the time to fill it, for a file that turns out to hold that many bytes.
 
     Called by that function, in its process; in any other, where nothing is limited, it does nothing.
     """
@@ -226,7 +226,7 @@ def allow(memory: int) -> None:
 
 
 def _set(kind: int, limit: int) -> None:
-    """A soft limit, which may be raised again up to the hard one."""
+    """Set a soft limit, which may be raised again up to the hard one."""
     most = resource.getrlimit(kind)[1]
     resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
@@ -237,7 +237,7 @@ def _taken() -> int:
 
 
 def _is_there() -> bool:
-    """Whether the machine would give what is allowed: then it was our limit that an allocation failed for."""
+    """Whether the machine has the memory that is allowed, so that an allocation failed because of our limit."""
     limit, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:

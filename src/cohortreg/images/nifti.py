@@ -130,7 +130,7 @@ def _header(path: Path, block: bytes) -> AnalyzeHeader:
 
 
 def _nearly(found: bytes, mark: bytes) -> bool:
-    """Whether all bytes but one are a mark's."""
+    """Whether all bytes but one match a mark."""
     return sum(one == other for one, other in zip(found, mark, strict=False)) == len(mark) - 1
 
 
@@ -150,7 +150,7 @@ def _begin(header: AnalyzeHeader) -> int:
 
 
 def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
-    """(4, 4) from voxel indices to RAS millimetres, as ITK has it."""
+    """The affine (4, 4) from voxel indices to RAS millimetres, as ITK computes it."""
     axes = min(int(header["dim"][0]), 3)
     sizes = header["pixdim"][1:4].astype(np.float64)
     if (sizes[:axes] < 0).any():
@@ -179,7 +179,7 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
 
 
 def _chosen(path: Path, header: Nifti1Header) -> np.ndarray:
-    """The one of sform and qform that ITK takes."""
+    """The one of sform and qform that ITK uses."""
     has_qform, code = bool(header["qform_code"]), int(header["sform_code"])
     sform, right_angles = header.get_sform(), False
     if code and np.isfinite(sform).all():
@@ -236,7 +236,7 @@ def _qform(header: Nifti1Header) -> np.ndarray:
 
 
 def to_nifti(array: np.ndarray, grid: Grid) -> Nifti1Image:
-    """An array on a grid as nibabel's image of the array's own type, with one geometry for every program."""
+    """Make a nibabel image of an array on a grid, with the array's type and one geometry for every program."""
     image = Nifti1Image(array, grid.nifti_affine, dtype=array.dtype)
     image.set_sform(grid.nifti_affine, code=1)
     image.set_qform(grid.nifti_affine, code=1)
@@ -254,7 +254,7 @@ def has_right_angles(affine: np.ndarray) -> bool:
 
 
 def sheared(path: Path) -> BadImage:
-    """What to say of an image whose axes are not perpendicular, or run nowhere."""
+    """The error for an image whose axes are not perpendicular, or are zero."""
     return BadImage(
         f"{path} has axes that are not perpendicular (a shear, or no usable geometry), which displacement fields in "
         "NIfTI cannot have and ITK does not read; resample it onto perpendicular axes, or correct the header."

@@ -1,4 +1,4 @@
-"""From a raw image and its label to the grid and the grey values that registration works on (paper, 4.1)."""
+"""Preprocessing of a raw image and its label to the grid and grey values of registration (paper, 4.1)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ def oriented(image: Image, label: Image | None) -> list[Image]:
 
 
 def check_axes(image: Image, settings: Settings) -> None:
-    """Raise BadImage where the grid has other axes than the image."""
+    """Raise BadImage where the grid and the image differ in dimension."""
     if image.array.ndim != len(settings.grid):
         raise BadImage(
             f"it has {image.array.ndim} axes, but preprocess.grid {list(settings.grid)} has {len(settings.grid)}; "
@@ -92,7 +92,7 @@ def check_axes(image: Image, settings: Settings) -> None:
 def preprocess(
     image: Image, label: Image | None, side: str, settings: Settings
 ) -> tuple[Image, Image | None, dict[str, Any]]:
-    """Canonical orientation, mirroring, normalisation, one grid; and a record of what was done.
+    """Bring an image to canonical orientation, one side, range and grid; record what was done.
 
     A label always covers the field of view of its image.
 

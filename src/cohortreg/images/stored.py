@@ -1,4 +1,4 @@
-"""The bytes of an image file before a library opens it: what kind of file it is, and its content whole and checked."""
+"""The bytes of an image file before a library opens it: its kind, completeness and checksum."""
 
 import zlib
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def content(path: Path, needed: int) -> bytearray:
 
 
 def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> Iterator[bytes]:
-    """What a stream of gzip or zlib holds, in pieces, to its end and with its checksum looked at.
+    """Inflate a gzip or zlib stream in pieces, to its end, and verify its checksum.
 
     path: for messages. most: bytes of a piece. Raises BadImage where it is damaged, or holds fewer than `needed` bytes
     or far more.
@@ -106,17 +106,17 @@ def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> It
 
 
 def cut_short(path: Path) -> BadImage:
-    """What to say of a file that ends too early."""
+    """The error for a file that ends too early."""
     return BadImage(f"{path} is cut short or damaged; copy or export it again.")
 
 
 def damaged(path: Path) -> BadImage:
-    """What to say of a file whose content is not what was written."""
+    """The error for a file whose content is not what was written."""
     return BadImage(f"{path} is cut short or damaged (its checksum does not match); copy or export it again.")
 
 
 def no_image(path: Path) -> BadImage:
-    """What to say of a file that no library knows."""
+    """The error for a file that no library can read."""
     return BadImage(f"{path} is not an image, or is cut short or damaged; export or copy it again.")
 
 

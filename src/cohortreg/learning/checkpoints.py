@@ -1,4 +1,4 @@
-"""The state of a training at a step: what a killed run needs to go on as if it had never stopped."""
+"""Checkpoints of a training, from which a killed run resumes as if it had never stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ KEPT = 2
 
 @dataclass
 class TrainingState:
-    """How far a training is.
+    """The progress of a training.
 
     step: training steps done. weight: the weight of inverse consistency for the next step. history: a row of
     numbers for each step done. validation: a row for each time that it was measured on validation pairs, first the

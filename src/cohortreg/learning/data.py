@@ -1,4 +1,4 @@
-"""Training images in one packed, memory-mapped file, and the pairs that each training step sees."""
+"""Training images in one packed, memory-mapped file, and the pairs of each training step."""
 
 import json
 import math
@@ -85,7 +85,7 @@ class TrainingImages:
         return running().reads(self.path)
 
     def verify(self) -> None:
-        """Raise UserError where the array is not the one that was written any more."""
+        """Raise UserError where the array is no longer the one that was written."""
         if self.sha256 != self.recorded:
             raise UserError(f"{self.path}: damaged, its SHA-256 is not the one recorded beside it; {_AGAIN}")
 

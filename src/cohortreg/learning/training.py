@@ -133,13 +133,13 @@ def train(
 
 
 def _finite(module: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether all of a checkpoint would be finite."""
+    """Whether the weights and Adam's moments are all finite."""
     moments = (value for state in optimizer.state_dict()["state"].values() for value in state.values())
     return weights.finite([*module.state_dict().values(), *moments])
 
 
 def _why_not_finite(images: TrainingImages, settings: Stage, seed: int, step: int) -> str:
-    """What is wrong at a step whose loss is not finite, in a sentence."""
+    """One sentence on why the loss of a step is not finite."""
     for row in np.unique(draw_pairs(len(images), settings.batch_size, seed, step)):
         if not images.batch(np.array([row])).isfinite().all():
             return f"training image '{images.ids[row]}' has NaN or infinite values: correct or exclude it"

@@ -1,4 +1,4 @@
-"""How a training does on pairs of images that it does not learn from."""
+"""Validation of a training on pairs that it does not learn from."""
 
 import math
 from collections.abc import Callable

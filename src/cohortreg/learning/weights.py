@@ -41,7 +41,7 @@ def save(path: Path, tensors: dict[str, Tensor], **facts: object) -> str:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors and facts that `save` wrote; of a file that another program wrote, what of its facts is JSON.
+    """Read the tensors and facts that `save` wrote; of another program's file, those facts that are JSON.
 
     Raises UserError where the file is missing, may not be read, is not whole, or is not as it was written any more.
     """
@@ -102,7 +102,7 @@ def _of_file(content: str, metadata: Mapping[str, str]) -> str:
 
 
 def _facts(metadata: Mapping[str, str]) -> Iterator[tuple[str, object]]:
-    """What `save` was given; other programs write texts, such as {"format": "pt"}, which say nothing to us."""
+    """The facts that `save` wrote; other programs write texts, such as {"format": "pt"}, which are ignored."""
     for name, text in metadata.items():
         with suppress(ValueError, RecursionError):
             yield name, json.loads(text)

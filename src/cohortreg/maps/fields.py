@@ -17,7 +17,7 @@ from cohortreg.maps.grids import identity_map, interpolate, resize
 
 
 class Map(Protocol):
-    """What every map can do."""
+    """The interface of all maps."""
 
     def __call__(self, points: Tensor) -> Tensor:
         """The map's values at points, both [batch, dim, *any] in unit coordinates."""
@@ -55,7 +55,7 @@ class DisplacementField:
 
 @dataclass(frozen=True)
 class Recomputed:
-    """A map whose values are computed again for their gradient, instead of keeping what interpolation needs for it."""
+    """A map that recomputes its values in the backward pass, which saves memory."""
 
     map: Map
 
@@ -93,7 +93,7 @@ class AffineMap:
         return AffineMap(torch.cat([product[..., :-1], product[..., -1:] + self.matrix[..., -1:]], -1))
 
     def inverse(self) -> "AffineMap":
-        """The map that leads back."""
+        """The inverse map."""
         linear = torch.linalg.inv(self.matrix[..., :-1])
         return AffineMap(torch.cat([linear, -_product(linear, self.matrix[..., -1:])], -1))
 

@@ -1,4 +1,4 @@
-"""Where a map folds, and how much volume it makes of a voxel's."""
+"""Folds of a map, and its local change of volume."""
 
 import math
 from collections.abc import Sequence

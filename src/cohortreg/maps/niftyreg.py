@@ -26,7 +26,7 @@ def read_niftyreg(path: Path) -> Transform:
 
 
 def transform_of(path: Path, field: nibabel.Nifti1Image) -> Transform:
-    """The transform of an image that was read from a path, as `read_niftyreg` has it; the same of SPM's y_*.nii."""
+    """Convert an image read from a path to a transform, see `read_niftyreg`; also SPM's y_*.nii."""
     kind, dim = int(field.header["intent_p1"]), field.shape[-1]
     dense = field.ndim == 5 and field.shape[3:] in ((1, 3), (1, 2)) and (dim == 3 or field.shape[2] == 1)
     if not dense or kind not in (DEFORMATION, DISPLACEMENT):

@@ -1,4 +1,4 @@
-"""Points in files: tables, landmarks of 3D Slicer and surface meshes, read, moved and written as they were else.
+"""Points in files: tables, 3D Slicer landmarks and surface meshes, moved and otherwise left unchanged.
 
 Coordinates are LPS millimetres, ITK's, unless the file, or who gives it, says RAS.
 """
@@ -23,7 +23,7 @@ OF_POINTS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 
 
 def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors: bool = False) -> int:
-    """Write a file's points, moved, under another name; whatever else is in the file stays. Returns how many they are.
+    """Move a file's points and write them under another name with the rest of the file; return their number.
 
     path: .csv with columns x, y, z; .mrk.json of 3D Slicer; .vtk (legacy polygons) or .stl, for which the package vtk
     is needed. frame: "LPS" or "RAS", where the file does not say it; "" is what it says, or LPS. mirrors: whether
@@ -46,7 +46,7 @@ def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors
 
 
 def _in_frame(points: np.ndarray, mover: Mover, frame: str) -> np.ndarray:
-    """Points of a frame, "LPS" or "RAS", moved, in the same frame."""
+    """Move points of a frame, "LPS" or "RAS", and return them in the same frame."""
     flip = RAS_LPS if frame.upper() == "RAS" else np.ones(3)
     return mover(points * flip) * flip
 
@@ -97,7 +97,7 @@ def _move_markups(path: Path, output: Path, mover: Mover, frame: str, mirrors: b
 
 
 def _move_markup(path: Path, markup: dict[str, Any], mover: Mover, frame: str) -> int:
-    """Move the control points of a markup in place; returns how many they are.
+    """Move the control points of a markup in place and return their number.
 
     What Slicer measured on them (lengths, angles) is left out, since it would be that of before: Slicer measures anew.
     """
@@ -177,7 +177,7 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
 
 
 def _stl_is_short(path: Path) -> bool:
-    """Whether triangles are missing at an STL file's end, of which VTK reads what is there."""
+    """Whether triangles are missing at the end of an STL file, which VTK does not report."""
     content = path.read_bytes()
     as_binary = 84 + 50 * int.from_bytes(content[80:84], "little")
     return len(content) < as_binary and b"endsolid" not in content[-1000:].lower()

@@ -1,4 +1,4 @@
-"""The displacement fields of a cohort's results, each looked at before it is used."""
+"""The displacement fields of a cohort's results, each verified before use."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def seals(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, str
 
 
 def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, Any]:
-    """The record of a pair's registration; empty where there is none, or none that can be read."""
+    """Read the record of a pair's registration; empty where it is missing or unreadable."""
     path = layout.registration_record(method, moving, fixed)
     try:
         record = read_json(path)

@@ -68,7 +68,7 @@ def to_unit(transform: Transform, target: Grid) -> Tensor:
 
 
 def displacement_in_unit(transform: Transform, target: Grid) -> Tensor:
-    """What a method returns of a physical transform: phi - Id, [1, dim, *transform.grid.shape], float32.
+    """Convert a physical transform to a method's result: phi - Id, [1, dim, *transform.grid.shape], float32.
 
     target: grid of the image that the transform leads to, see `to_unit`.
     """
@@ -119,7 +119,7 @@ def write_transform(path: Path, transform: Transform) -> None:
 
 
 def read_transform(path: Path) -> Transform:
-    """Read a displacement field as SimpleITK does, after a look at whether it is whole.
+    """Read a displacement field as SimpleITK does, after verifying that it is whole.
 
     Raises UserError where the file is missing, cut short or damaged, is no field of vectors of two or three
     dimensions, or has NaN or infinite values.
@@ -146,7 +146,7 @@ def read_transform(path: Path) -> Transform:
 
 
 def check_perpendicular(path: Path, grid: Grid, tolerance: float = 0.1) -> None:
-    """Raise UserError where a field is to be written whose grid ITK has no words for: with axes not at right angles.
+    """Raise UserError where ITK cannot represent the grid of a field: axes that are not at right angles.
 
     tolerance: of the voxel, by which the far corners may be off then.
     """

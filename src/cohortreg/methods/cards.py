@@ -1,4 +1,4 @@
-"""A model's card, model.json: looked at before anything is built from it, or from the weights beside it.
+"""A model's card, model.json, validated before anything is built from it or from the weights beside it.
 
 Nothing here needs PyTorch, since the workflow looks at imported models before it starts.
 """
@@ -40,13 +40,13 @@ _Grid = Annotated[list[Positive], Len(2, 3)]
 
 
 class CardPreprocess(Preprocess):
-    """How the images were preprocessed that a model learnt from; a card may say a part of it."""
+    """How a model's training images were preprocessed, in whole or in part."""
 
     grid: _Grid
 
 
 class Card(Settings):
-    """What registration needs to know of a model; whatever else a card says is ignored."""
+    """What registration needs to know of a model; other keys of a card are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -61,7 +61,7 @@ class Card(Settings):
 
     @property
     def is_icon(self) -> bool:
-        """Whether it is a model of ICON."""
+        """Whether the model is one of ICON."""
         return False
 
     @property
@@ -115,7 +115,7 @@ CARDS = {"icon": IconCard, "voxelmorph": VoxelMorphCard, "avsm": AvsmCard}
 
 
 def read_card(folder: Path, optimised: bool = False) -> Card:
-    """What a model's card says of it. optimised: its networks are to be fitted to each pair.
+    """Read a model's card. optimised: its networks are to be fitted to each pair.
 
     Raises UserError where there is no card, it is damaged, or it is of a model that this version does not know.
     """
@@ -148,7 +148,7 @@ def read_card(folder: Path, optimised: bool = False) -> Card:
 
 
 def _absent(card: Card) -> str | None:
-    """The first key that instance optimisation needs and a card does not say."""
+    """The first key that instance optimisation needs and a card lacks."""
     for key in _FOR_OPTIMISATION:
         if getattr(card, key, None) is None:
             return key

@@ -108,7 +108,7 @@ class Demons:
 
 
 def _coarse(image: sitk.Image, factor: int) -> sitk.Image:
-    """The image at a part of its resolution, smoothed before by half a new voxel."""
+    """Downsample an image, after smoothing by half a new voxel."""
     if factor == 1:
         return image
     smooth = sitk.DiscreteGaussian(image, variance=(factor / 2) ** 2, useImageSpacing=False)

@@ -1,4 +1,4 @@
-"""Nothing done: what every method starts from."""
+"""The identity, from which every method starts."""
 
 import torch
 

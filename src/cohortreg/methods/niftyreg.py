@@ -84,7 +84,7 @@ class _NiftyReg:
         return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
 
     def similarity_options(self) -> list[str]:
-        """What tells reg_f3d which similarity to maximise."""
+        """The options of reg_f3d that choose the similarity."""
         raise NotImplementedError
 
     def _commands(self) -> list[list[str]]:

@@ -44,7 +44,7 @@ class PairOptimisation(Optimisation):
 
 @dataclass(frozen=True)
 class Registered:
-    """What came of two raw images.
+    """The result of registering two raw images.
 
     forward: from points of the fixed to points of the moving image, LPS millimetres: what warps the moving image.
     inverse: the other way; None where the method has none. pair: the images' voxels. achieved: what the maps are worth.
@@ -229,7 +229,7 @@ def _source(model: str, grid: list[int] | None, axes: str) -> Iterator[str | Pat
 
 
 def _check_start(model: str, optimisation: Optimisation | None) -> None:
-    """Raise UserError where fit cannot start from what a model or method finds."""
+    """Raise UserError where fit cannot start from the maps of a model or method."""
     if optimisation:
         raise UserError("--fit and --io-iterations exclude each other; leave one of them out.")
     if model == "fit":
@@ -243,7 +243,7 @@ def _check_start(model: str, optimisation: Optimisation | None) -> None:
 
 
 def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> Optimisation | None:
-    """What instance optimisation is asked for; None for no iterations. Raises UserError for an unknown similarity."""
+    """The settings of instance optimisation; None for no iterations. Raises UserError for an unknown similarity."""
     if not iterations:
         return None
     known = {"lncc2": "squared_lncc"} | {name: name for name in SIMILARITIES}

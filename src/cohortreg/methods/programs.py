@@ -1,4 +1,4 @@
-"""Programs that a method runs, and where NiftyReg's are. Nothing is imported that takes time."""
+"""Programs that a method runs, and where to find NiftyReg's. Imports nothing slow."""
 
 import errno
 import os
@@ -67,7 +67,7 @@ def _says_refused(text: str) -> bool:
 
 
 def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
-    """Run a program in a folder, print what it said, and return it.
+    """Run a program in a folder; print and return its output.
 
     time_limit: seconds, after which the program is ended. Raises UserError where it cannot be started, does not end in
     time or fails, with the last line that it printed; OSError where the machine is why, see `machine_fault`.
@@ -104,7 +104,7 @@ def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line with words in it of what a program printed, or of an exception."""
+    """The last line with words in the output of a program, or in an exception."""
     lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line))]
     return lines[-1] if lines else "it said nothing"
 

@@ -1,4 +1,4 @@
-"""The methods by name, a line each; and how a row of the tables becomes one of them.
+"""The methods by name, one line each, and how a row of the tables is opened as one of them.
 
 Only names are here, so that nothing of a method is imported before it is wanted: the workflow reads this file for
 each of its jobs.
@@ -115,7 +115,7 @@ def accelerated(row: str) -> bool:
 
 
 def check(config: Configuration) -> None:
-    """Raise UserError with one sentence where a row or a model cannot be had as it is asked for.
+    """Raise UserError where a row or a model is not possible as configured.
 
     A row is unknown, or two have one name; a setting is not the method's own, or does not fit the others; an imported
     model is not there, or is one of other images. What would fail only when a training is over is found here.
@@ -197,7 +197,7 @@ def missing(config: Configuration) -> dict[str, str]:
 
 
 def _missing_of(folder: Path) -> str | None:
-    """What is missing for an imported model; what else is wrong with it, `check` has said."""
+    """What is missing for an imported model; `check` reports its other faults."""
     try:
         method = read_json(folder / CARD).get("method", "icon")
     except (OSError, ValueError, RecursionError, AttributeError, UserError):
