@@ -1,4 +1,4 @@
-"""What each job of the workflow is asked for, in a file that is older than what was made of it.
+"""The settings of each job of the workflow, in a file that is older than the job's outputs.
 
 Snakemake remembers settings in a folder of its own. It takes a job that failed for one that was done with the new ones
 (9.27 records what it was given), and knows nothing where that folder is lost. A file that changes with the settings,
@@ -69,7 +69,7 @@ class Asked:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """What a file of JSON holds; nothing where there is none, or where it is damaged."""
+    """The content of a JSON file; empty where it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):

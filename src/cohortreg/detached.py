@@ -55,7 +55,7 @@ def _together(path: Path) -> list[Path]:
 
 
 def _of_metaimage(path: Path) -> list[str]:
-    """What the field ElementDataFile, a header's last, says."""
+    """The files that ElementDataFile, the last field of a header, names."""
     lines, sizes = _lines(path), []
     for line in lines:
         key, _, value = re.sub("[=:]", "=", line, count=1).partition("=")

@@ -98,7 +98,7 @@ def _beside(path: Path) -> Path:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """A sentence instead of the error where no space was left to write `path`."""
+    """Replace the error by a sentence where no space was left to write `path`."""
     try:
         yield
     except UserError:
@@ -112,7 +112,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise UserError where no file can be written under a name: before the work is done that it is to hold."""
+    """Raise UserError where no file can be written under a name, before the work is done."""
     path = Path(path)
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
@@ -182,7 +182,7 @@ def _seal_of(path: Path) -> Path:
 
 
 class Record(dict[str, Any]):
-    """What a JSON file of the project's own holds; a key that it lacks ends in a sentence."""
+    """The content of one of the project's JSON files; looking up a missing key raises UserError."""
 
     def __init__(self, content: dict[str, Any], lacking: str):
         super().__init__(content)

@@ -1,4 +1,4 @@
-"""Files that are read: whether they can be, and which of them an image consists of."""
+"""Input files: whether they are readable, and which files an image consists of."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Where everything lies below a cohort's results folder: every path of the project is named here, once.
+"""The layout of a cohort's results folder: every path of the project is named here, once.
 
 The workflow's rules and the package's commands both use it, so that they cannot disagree.
 """
@@ -56,7 +56,7 @@ class Layout(Results):
 
     @property
     def check(self) -> "CheckLayout":
-        """What is looked at before a long run."""
+        """The folder of the check before a long run."""
         return CheckLayout(self.root / "check")
 
     def phantoms(self, shard: int | str) -> Path:
@@ -222,7 +222,7 @@ class Layout(Results):
 
     @property
     def report(self) -> "ReportLayout":
-        """What people look at."""
+        """The folder of the report."""
         return ReportLayout(self.root / "report")
 
 

@@ -1,4 +1,4 @@
-"""What makes a result: files that the running command reads, versions, commit, hardware."""
+"""The provenance of a result: files that the running command reads, versions, commit, hardware."""
 
 import os
 import platform

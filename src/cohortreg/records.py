@@ -1,4 +1,4 @@
-"""Records of commands below a folder of results: what made the files in it."""
+"""Records of the commands that made the files below a folder of results."""
 
 import os
 import re

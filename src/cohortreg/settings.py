@@ -1,4 +1,4 @@
-"""What every section of the configuration is: a type whose fields have a default, bounds and a description.
+"""The base of every section of the configuration: a type whose fields have a default, bounds and a description.
 
 Text is read as the number, truth value or null that a field wants: Snakemake takes all that is nested in --config for
 text, and YAML takes an exponent without a point before it for text. An error is one sentence with the place, the
@@ -256,7 +256,7 @@ _BOUNDS = {
 
 
 def _problem(error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
-    """What is wrong with a value."""
+    """Describe what is wrong with a value."""
     value, kind = error["input"], error["type"]
     if kind == "unknown_key":
         known = context["known"]

@@ -55,7 +55,7 @@ class Scan:
 
 
 class LeftOut:
-    """What is not used, and why: rows kind (image or label), path, reason."""
+    """Files that are not used, and why: rows of kind (image or label), path and reason."""
 
     def __init__(self, folder: Path):
         self._folder, self._rows = folder, []
@@ -72,7 +72,7 @@ class LeftOut:
 
 @contextmanager
 def no_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """In place of a progress bar."""
+    """A progress bar that shows nothing."""
     yield lambda: None
 
 
@@ -149,7 +149,7 @@ def _check_path(path: Path) -> None:
 
 
 def _candidates(folder: Path) -> list[Path]:
-    """What may be a series or an image by its name: folders with slices, archives, images with a published name."""
+    """Candidates for series and images by name: folders with slices, archives, images with a published name."""
     found = []
     for path, names in walked(folder):
         found += [path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)]
@@ -187,7 +187,7 @@ def _split(
 
 
 def _scans(folder: Path, path: Path) -> list[Scan]:
-    """The scan at a path; none where it is of another kind. Raises UserError where it is one that cannot be used."""
+    """The scan at a path; None where it is of another kind. Raises UserError where it is unusable."""
     if not is_series(path):
         subject, date, side, barcode = IMAGE.fullmatch(path.name).groups()
         scan = Scan(path, subject, date, side.lower(), barcode, "", read_grid(path))
@@ -286,7 +286,7 @@ def _series_of_labels(path: Path) -> dict[str, str]:
 
 
 def _scan_of_label(path: Path, of_subject: dict[str, list[Scan]], series: dict[str, str]) -> Scan:
-    """The one scan that a label map is of. Raises UserError where that cannot be decided."""
+    """The scan that a label map belongs to. Raises UserError where that is ambiguous."""
     subjects = {number for number in re.findall(r"\d+", path.name) if number in of_subject}
     if len(subjects) != 1:
         raise UserError(f"the name of {path.name} contains no subject with an image, or several.")
@@ -334,7 +334,7 @@ def _asked(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan]
 
 
 def _fits(grid: Grid, scan: Scan) -> bool:
-    """Whether a canonical grid is the scan's."""
+    """Whether a canonical grid matches the scan's."""
     return grid.matches(scan.grid.canonical())
 
 

@@ -1,4 +1,4 @@
-"""The embedded cohort: its tables, and every raw image and label they name, from seeds and identifiers."""
+"""The embedded cohort: its tables, and their raw images and labels, generated from seeds and identifiers."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -76,7 +76,7 @@ def make_phantoms(
 
 
 def _note(row: Mapping[str, str], output: Path) -> Path:
-    """The JSON that says what an image and its label were made from."""
+    """The JSON record of what an image and its label were generated from."""
     return (output / row["image"]).with_name(f"{row['image_id']}.json")
 
 

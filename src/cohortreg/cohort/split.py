@@ -1,4 +1,4 @@
-"""Who is trained on, who is tested, and on which pairs: all from one seed."""
+"""The split into training and test subjects, and the test pairs, all drawn from one seed."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path

@@ -30,7 +30,7 @@ WORTH_THREADS = 1_000_000
 
 
 def for_each(number: int, work: Callable[[int], Result]) -> list[Result]:
-    """What work returns for 0, ..., number - 1, on as many threads as PyTorch has."""
+    """Call work for 0, ..., number - 1 on as many threads as PyTorch has, and list the results."""
     threads = min(number, torch.get_num_threads())
     if threads == 1:
         return [work(index) for index in range(number)]
@@ -224,7 +224,7 @@ class _Gaussians:
 
 
 def _along_first_axes(values: np.ndarray, matrices: Sequence[Banded], axes: Sequence[int]) -> Tensor:
-    """Values [batch, 3, *grid] times a banded matrix along each of the grid's axes that are named."""
+    """Multiply values [batch, 3, *grid] by a banded matrix along each of `axes` of the grid."""
     for matrix, axis in zip(matrices, axes, strict=True):
         before, after = values.shape[: 2 + axis], values.shape[3 + axis :]
         flat = values.reshape(-1, values.shape[2 + axis], int(np.prod(after)))
@@ -233,7 +233,7 @@ def _along_first_axes(values: np.ndarray, matrices: Sequence[Banded], axes: Sequ
 
 
 def _bounds(loss: "FieldsLoss") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What was imaged, as `kernels.warp` takes it for each image: placements, and the first and last voxels."""
+    """The imaged boxes as `kernels.warp` takes them for each image: placements, first and last voxels."""
     size = (1 / loss.voxel).reshape(3)
     placement = torch.eye(3, 4).expand(len(loss.images), 3, 4)
     if loss.imaged.places is not None:

@@ -30,7 +30,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def _with_channels(x: Tensor, channels: int) -> Tensor:
-    """The first channels of x, or x behind channels of zeros, so that it can be added to a layer's output."""
+    """Crop the channels of x, or pad them in front with zeros, so that it can be added to a layer's output."""
     missing = channels - x.shape[1]
     if missing <= 0:
         return x[:, :channels]
@@ -38,7 +38,7 @@ def _with_channels(x: Tensor, channels: int) -> Tensor:
 
 
 def _zero(layer: Layer) -> Layer:
-    """A last layer, which starts at zero."""
+    """Initialise a last layer at zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -70,7 +70,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 def _beside(x: Tensor, skip: Tensor) -> Tensor:
-    """The channels of x, then those of skip."""
+    """Concatenate the channels of x and those of skip."""
     if x.requires_grad:
         # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
         x.register_hook(_channels_last)
@@ -106,7 +106,7 @@ def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 class Network(nn.Module):
-    """What all networks have in common."""
+    """The base class of all networks."""
 
     #: Whether training keeps neither its activations nor those of its map, and computes them again for the gradient.
     recompute = False
@@ -127,7 +127,7 @@ class Network(nn.Module):
 
     @contextmanager
     def _batches_not_counted(self) -> Iterator[None]:
-        """Normalisation does not see a batch that it sees again: its running statistics have it already."""
+        """Freeze the running statistics of batch normalisation while a batch is recomputed."""
         norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
         before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
         for norm in norms:
@@ -298,7 +298,7 @@ class InstanceNorm(nn.Module):
 
 
 def _block(dim: int, before: int, after: int, stride: int = 1) -> nn.Module:
-    """A convolution, normalised, and not linear."""
+    """Build a convolution with normalisation and nonlinearity."""
     return nn.Sequential(
         _CONV[dim](before, after, kernel_size=3, stride=stride, padding=1),
         InstanceNorm(after),
@@ -412,7 +412,7 @@ class DualStream(Network):
             return smoothed(displacement, self.smoothing)
 
     def _features(self, moving: Tensor, fixed: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What each level sees in both images, finest first; of images that stand on both sides, once."""
+        """The features of both images at each level, finest first, computed once where both batches are the same."""
         both = len(moving) % 2 == 0 and torch.equal(moving, torch.cat(fixed.chunk(2)[::-1]))
         x = _channels_last(moving if both else torch.cat([moving, fixed]))
         of_moving, of_fixed = [], []

@@ -1,4 +1,4 @@
-"""Models that the authors of ICON and GradICON published: weights under their names there become ours.
+"""Models that the authors of ICON and GradICON published, with their weights translated to our names.
 
 Their four-step models nest two-step and half-resolution registrations as ours do; only the names differ.
 """
@@ -21,7 +21,7 @@ from cohortreg.icon.stages import build_registration
 
 @dataclass(frozen=True)
 class Published:
-    """How a published model is made up.
+    """The architecture of a published model.
 
     steps: name of each step's network there, in order, and the resolution that it sees. The rest is what it was
     trained with, as in the configuration of a model.
@@ -113,7 +113,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged_member(path: Path) -> str | None:
-    """The first member of an archive whose checksum fails, which PyTorch does not look at."""
+    """The first member of an archive whose checksum does not match, which PyTorch does not verify."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
@@ -122,7 +122,7 @@ def _damaged_member(path: Path) -> str | None:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a tensor with all its values, neither sparse nor quantised nor on a device that holds none."""
+    """Whether a value is a dense tensor in memory: not sparse, quantised or on a device without storage."""
     return (
         isinstance(value, Tensor)
         and value.layout is torch.strided
@@ -134,7 +134,7 @@ def _is_plain(value: object) -> bool:
 def translate(
     tensors: dict[str, Tensor], grid: list[int], path: Path
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights under our names, and the settings of the model that they belong to, as in its card.
+    """Translate weights to our names, and derive the settings of their model, as in its card.
 
     grid: of the images that the model is for. path: named in errors.
 

@@ -104,7 +104,7 @@ def _compiled() -> ModuleType | None:
 
 
 class GradientAtOnce(torch.autograd.Function):
-    """A scalar that knows its gradient by its first argument: what `of.value_and_gradient(first, second)` returns."""
+    """A scalar computed together with its gradient by the first argument, by `of.value_and_gradient(first, second)`."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
@@ -121,7 +121,7 @@ class GradientAtOnce(torch.autograd.Function):
 
 
 class KnowsItsGradient(Protocol):
-    """What `GradientAtOnce` is given."""
+    """The interface that `GradientAtOnce` needs."""
 
     def value_and_gradient(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """A scalar, and its gradient by the first argument, of its shape."""

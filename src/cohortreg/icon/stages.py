@@ -1,4 +1,4 @@
-"""The staged registration of 4.5, built from the stages' settings and nothing else."""
+"""The staged registration of 4.5, built from the stages' settings alone."""
 
 import math
 from collections.abc import Sequence

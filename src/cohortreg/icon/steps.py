@@ -15,7 +15,7 @@ _AVERAGE_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def halve(image: Tensor) -> Tensor:
-    """Image [batch, channels, *grid] at half resolution, by averaging over 2 voxels along every axis."""
+    """Halve the resolution of an image [batch, channels, *grid] by averaging over 2 voxels along every axis."""
     return _AVERAGE_POOL[image.dim() - 2](image, 2, ceil_mode=True)
 
 

@@ -132,7 +132,7 @@ def page_address(moving: str, fixed: str) -> str:
 
 
 def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
-    """What the script of an image says: its volume and its label's, as volumes.js has them; None without a label."""
+    """The content of an image's script: its volume and its label's, in the form of volumes.js; None without a label."""
     image = read_image(layout.image(image_id))
     image = shrunk_image(image, block_sizes(image.shape, image.spacing))
     path = layout.label(image_id)
@@ -199,7 +199,7 @@ def drawn(structures: Mapping) -> dict:
 
 
 def _sentence(error: UserError, layout: Layout) -> str:
-    """What an error says, with paths as they are below the results' folder, for pages go to others."""
+    """The message of an error, with paths relative to the results, since pages are shared."""
     return str(error).replace(f"{layout.root}/", "")
 
 
@@ -229,7 +229,7 @@ def _measures(row: Mapping, columns: Mapping[str, Callable[[Mapping], str]]) -> 
 
 
 def _quality(voxels: int) -> int:
-    """Of the warped images, of so many voxels altogether."""
+    """The quality at which warped images of so many voxels altogether are stored."""
     return next(
         (quality for quality, each in QUALITIES.items() if each * voxels <= WARPED_AT_MOST), min(QUALITIES)
     )
@@ -238,7 +238,7 @@ def _quality(voxels: int) -> int:
 def _registered(
     layout: Layout, method: dict, pair: tuple[str, str], images: Images, structures: Mapping
 ) -> Registered | None:
-    """What a method made of the pair; None, and noted in the method, where nothing is there."""
+    """The result of a method for the pair; None, and noted in the method, where there is none."""
     if method["absent"]:
         return None
     path = layout.forward(method["name"], *pair)

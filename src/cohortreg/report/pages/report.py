@@ -86,7 +86,7 @@ def templates() -> Environment:
 
 
 def content_security_policy() -> str:
-    """What a browser lets a page of the report load: files of the report, from disk or a server, and pictures in it.
+    """The content security policy of a page: files of the report, from disk or a server, and embedded pictures.
 
     No script but these, whatever a name or a note holds, nothing of another host, and no form that sends anything.
     """
@@ -119,7 +119,7 @@ def _copy_figures(layout: Layout, report: ReportLayout) -> None:
 
 
 def _content(comparison: Comparison, report: ReportLayout) -> dict:
-    """What the template shows of the cohort as a whole."""
+    """The content of the template about the cohort as a whole."""
     layout, config, summary = comparison.layout, comparison.config, comparison.methods
     for path in (layout.cohort, layout.excluded):
         running().reads(path)
@@ -308,7 +308,7 @@ def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict:
 
 
 def _figures(comparison: Comparison, report: ReportLayout) -> list[dict]:
-    """What the page has of each figure that it shows, in their order."""
+    """The figures that the page shows, in their order."""
     said = {name: figure.said(comparison) for name, figure in FIGURES.items()}
     return [
         {"name": name, "figure": figure, "about": said[name], **_files(report, name, figure.pixels)}
