@@ -245,7 +245,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
             "unsupported extension; use .nii.gz (a displacement field)",
         ),
         (["--moving-mask", "none.nii.gz", "--transform-out", "t.h5"], "none.nii.gz: no such file; correct"),
-        (["--model", "demons", "--inverse-out", "t.h5"], "demons has no inverse"),
+        (["--model", "demons", "--inverse-out", "t.h5"], "demons computes no inverse"),
         (
             ["--grid", "10000", "10000", "10000", "--transform-out", "t.h5"],
             "not enough memory on this machine",
@@ -261,7 +261,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         ),
         (
             ["--model", "MODEL", "--io-iterations", "5", "--io-sim", "mind", "--transform-out", "t.h5"],
-            "no similarity",
+            "unknown similarity",
         ),
         (
             ["--model", "ABOVE", "--transform-out", "t.h5"],
@@ -274,7 +274,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         ),
         (
             ["--model", "demons", "--fit", "--transform-out", "t.h5"],
-            "demons has no inverse, and fit starts from",
+            "demons computes no inverse, but fit starts from",
         ),
         (
             ["--model", "MODEL", "--fit", "--io-iterations", "5", "--transform-out", "t.h5"],
@@ -346,7 +346,7 @@ def test_without_an_inverse_the_rest_is_kept(knees, tmp_path):
     outputs += ["--warped_moving_out", tmp_path / "w.nrrd"]
     settings = ["--settings", '{"iterations": [1]}', "--grid", 16, 16, 16]
     images = [knees / "left.nii.gz", knees / "right.nii.gz"]
-    assert "i.h5 is not written" in refused(*images, "--model", "demons", *settings, *outputs)
+    assert "i.h5 cannot be written" in refused(*images, "--model", "demons", *settings, *outputs)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.hdf5", "w.nrrd"]
     moving, fixed = (sitk.ReadImage(str(path)) for path in images)
     ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "w.nrrd")))

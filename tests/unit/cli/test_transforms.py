@@ -166,9 +166,9 @@ def test_a_transform_that_leads_nowhere(folder, tmp_path):
         ("itk.h5", "name the fixed image with --reference"),
         ("moving.nii.gz", "1 values per voxel in 3 dimensions"),
         ("nothing.h5", "nothing.h5: no such file; correct the path."),
-        ("short.h5", "not a transform that ITK reads"),
+        ("short.h5", "not a transform that ITK can read"),
         ("short.nii.gz", "is cut short or damaged"),
-        ("short.tfm", "not a transform that ITK reads"),
+        ("short.tfm", "not a transform that ITK can read"),
     ],
 )
 def test_what_is_no_transform_is_one_sentence(folder, tmp_path, transform, sentence):
