@@ -103,7 +103,7 @@ def check_compression(path: Path) -> None:
         if not path.stat().st_size:
             raise cut_short(path)
         if is_gzipped(path):
-            raise BadImage(f"{path} is compressed but its name does not end in .gz; add that to it.")
+            raise BadImage(f"{path} is compressed but its name does not say so; add .gz to it.")
         raise no_image(path)
 
 
