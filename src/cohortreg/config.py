@@ -52,7 +52,7 @@ Rating = Literal["good", "doubtful", "bad"]
 Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
 SEED = Field(1, description="the single number from which every random choice is derived")
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
-ACCELERATOR = Field(
+ACCELERATOR: Any = Field(
     "auto", description="device, in Lightning Fabric's terms; auto takes a GPU if there is one"
 )
 
@@ -834,7 +834,8 @@ class Configuration(Settings):
     report: Report = Field(Report(), description="what the report shows")
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping) -> str | None:
+    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+        """Say where the keys of the paper's experiments belong."""
         if key in ("paper", "preset"):
             return "the paper's experiments have a workflow of their own, workflow/paper/Snakefile; remove it"
         return None
