@@ -8,7 +8,7 @@
 # make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
 # make docs        the documentation as a site in build/docs; a warning is an error
 # make generated   schemas, pages and captions that are written from the types, measures and figures of the package
-# make lint        formatting and lint, of Python, of the workflow and of the report's scripts
+# make lint        formatting, lint and types of Python; formatting and lint of the workflow and of the report's scripts
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
 # make constraints the versions installed now, as those that everyone gets
@@ -76,6 +76,7 @@ generated: .venv/installed
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake --snakefile workflow/paper/Snakefile --lint

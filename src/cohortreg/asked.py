@@ -1,4 +1,4 @@
-"""What each job of the workflow is asked for, in a file that is older than what was made of it.
+"""The settings of each job of the workflow, in a file that is older than the job's outputs.
 
 Snakemake remembers settings in a folder of its own. It takes a job that failed for one that was done with the new ones
 (9.27 records what it was given), and knows nothing where that folder is lost. A file that changes with the settings,
@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cohortreg.files import write_json
 from cohortreg.layout import Results
@@ -32,7 +32,7 @@ class Asked:
     def __init__(self, layout: Results, mode: Callable[[], Mode]):
         self.layout = layout
         self.mode = mode
-        self._said: dict[tuple[str, str], tuple[dict, str]] = {}
+        self._said: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
         self._elsewhere: Path | None = None
 
     def __call__(self, made: bool, rule: str, name: str = "all", /, **settings: object) -> str:
@@ -48,7 +48,7 @@ class Asked:
             self._said[rule, name] = (settings, said)
         return said
 
-    def _say(self, made: bool, rule: str, name: str, settings: dict) -> str:
+    def _say(self, made: bool, rule: str, name: str, settings: dict[str, Any]) -> str:
         path, mode = self.layout.settings(rule, name), self.mode()
         if mode == "job":
             return str(path)
@@ -68,8 +68,8 @@ class Asked:
         return self._elsewhere
 
 
-def _content(path: Path) -> dict:
-    """What a file of JSON holds; nothing where there is none, or where it is damaged."""
+def _content(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):

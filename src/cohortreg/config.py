@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args
 
 from annotated_types import Len
 from pydantic import (
@@ -53,7 +53,7 @@ Rating = Literal["good", "doubtful", "bad"]
 Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
 SEED = Field(1, description="the single number from which every random choice is derived")
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
-ACCELERATOR = Field(
+ACCELERATOR: Any = Field(
     "auto", description="device, in Lightning Fabric's terms; auto takes a GPU if there is one"
 )
 
@@ -108,7 +108,7 @@ class Preprocess(Settings):
 
     @field_validator("percentiles")
     @classmethod
-    def _rise(cls, percentiles: list) -> list:
+    def _rise(cls, percentiles: list[float]) -> list[float]:
         low, high = percentiles
         if low >= high:
             raise wrong(f"the first, {low}, must be below the second, {high}")
@@ -118,7 +118,7 @@ class Preprocess(Settings):
 class CheckedPreprocess(Preprocess):
     """What `cohortreg check` looks at: without a grid, images may have any number of axes."""
 
-    grid: Grid | None = None
+    grid: Grid | None = None  # type: ignore[assignment]  # read by the check alone
     mirror: Literal["left", "right", "none"] = "left"
 
 
@@ -139,7 +139,7 @@ class Network(Settings):
     @classmethod
     def name(cls) -> str:
         """Return the architecture."""
-        return cls.model_fields["architecture"].annotation.__args__[0]
+        return get_args(cls.model_fields["architecture"].annotation)[0]
 
     @classmethod
     def own_keys(cls) -> str:
@@ -148,13 +148,15 @@ class Network(Settings):
         return " and ".join(name for name in names if name != "architecture")
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping) -> str | None:
+    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+        """Say why a key of another architecture does not belong here."""
         if any(key in other.model_fields for other in ARCHITECTURES.values()):
             return f"a network of architecture {given.get('architecture')} has none; remove it"
         return None
 
     @classmethod
     def needed(cls, key: str) -> str:
+        """Name all keys that the architecture needs."""
         return f"missing; {cls.name()} needs {cls.own_keys()}"
 
 
@@ -310,7 +312,8 @@ SIMILARITIES = {
     "mi": SimilarityEntry("similarities.mutual_information", "MI"),
 }
 if TYPE_CHECKING:
-    Similarity = FieldSimilarity = str
+    Similarity = str
+    FieldSimilarity = str
 else:
     Similarity = Literal[tuple(SIMILARITIES)]
     #: Of displacement fields that are fitted, whose points beyond the grid always count.
@@ -360,7 +363,8 @@ class Stage(Settings):
     )
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping) -> str | None:
+    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+        """Say why a key of an icon stage does not belong here."""
         if key in IconStage.model_fields:
             return "only a model of icon has it; remove it"
         return None
@@ -407,7 +411,7 @@ class IconCardStage(CardStage):
     network: AnyNetwork | None = None
 
 
-def read_steps(given: Sequence[Mapping]) -> list[IconCardStage]:
+def read_steps(given: Sequence[Mapping[str, Any]]) -> list[IconCardStage]:
     """Validate the stages of a registration, each with its steps and its resolution."""
     return [IconCardStage.read(stage, f"stages[{number}]") for number, stage in enumerate(given)]
 
@@ -431,10 +435,11 @@ class Model(Settings):
     """one model, a network trained in stages"""
 
     method: str
-    stages: list
+    stages: list[Any]
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping) -> str | None:
+    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+        """Say why a key of another method's model does not belong here."""
         method = given.get("method", "icon")
         if key in IconModel.model_fields:
             return f"only a model of icon has it, and this one's method is {method}"
@@ -495,11 +500,16 @@ class IconModel(Model):
 
     @property
     def is_icon(self) -> bool:
+        """Whether the model's steps compose as those of ICON."""
         return True
 
     def up_to(self, stage: int) -> Self:
+        """Return the model as it is after its first stages."""
         given = self.model_fields_set - {"optimisation"}
-        return self.model_construct(
+        # The plugin has it return this class, not a subclass.
+        return type(
+            self
+        ).model_construct(  # type: ignore[return-value]
             given, **dict(self) | {"stages": self.stages[:stage], "optimisation": None}
         )
 
@@ -517,6 +527,7 @@ class IconModel(Model):
         return self
 
     def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
+        """Find the first key whose downsampling the grid does not allow, and say why; None if there is none."""
         for number, stage in enumerate(self.stages):
             factor, smallest = stage.downsample, min(grid) // stage.downsample
             if any(size % factor for size in grid):
@@ -539,7 +550,7 @@ class MethodSettings(Settings):
     def __pydantic_init_subclass__(cls, **more: Any) -> None:
         cls.sparse = tuple(cls.model_fields)
 
-    def whole(self) -> dict:
+    def whole(self) -> dict[str, Any]:
         """Return every setting, also those that were not given: what results follow from."""
         return dict(self)
 
@@ -624,6 +635,7 @@ class VoxelMorphModel(Model):
         return self
 
     def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
+        """Find the key whose levels do not divide the grid, and say why; None if they do."""
         halvings = len(self.settings.features)
         if not any(size % 2**halvings for size in grid):
             return None
@@ -779,7 +791,7 @@ class Report(Settings):
     )
 
 
-def _unique(values: list) -> list:
+def _unique(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise wrong(f"{values} has non-unique elements")
     return values
@@ -788,25 +800,29 @@ def _unique(values: list) -> list:
 Unique = AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})
 
 
-def _named(pattern: str, description: str, longest: int = 200) -> Any:
-    """A name of the user's. The pattern's end is that of the name, and not a line's."""
-    return Annotated[
-        Text,
-        StringConstraints(pattern=f"^{pattern}$(?!\\n)", max_length=longest),
-        Field(description=description),
-    ]
+def _named(pattern: str, description: str, longest: int = 200) -> tuple[Any, ...]:
+    """What holds for a name of the user's. The pattern's end is that of the name, and not a line's."""
+    constraints = StringConstraints(pattern=f"^{pattern}$(?!\\n)", max_length=longest)
+    return constraints, Field(description=description)
 
 
 #: Of a folder of results.
-Name = _named("[A-Za-z0-9][A-Za-z0-9._-]*", "")
-_StructureName = _named(
-    "(?!(mean|std|union)$)[A-Za-z][A-Za-z0-9_]*",
-    "a structure's name has letters, digits and underscores, and is not mean, std or union",
-)
-_ModelName = _named("[a-z][a-z0-9_-]*", "a model's name has small letters, digits, underscores and hyphens")
-_PretrainedName = _named(
-    "[a-z][a-z0-9_]*", "an imported model's name has small letters, digits and underscores"
-)
+Name = Annotated[Text, *_named("[A-Za-z0-9][A-Za-z0-9._-]*", "")]
+_StructureName = Annotated[
+    Text,
+    *_named(
+        "(?!(mean|std|union)$)[A-Za-z][A-Za-z0-9_]*",
+        "a structure's name has letters, digits and underscores, and is not mean, std or union",
+    ),
+]
+_ModelName = Annotated[
+    Text,
+    *_named("[a-z][a-z0-9_-]*", "a model's name has small letters, digits, underscores and hyphens"),
+]
+_PretrainedName = Annotated[
+    Text,
+    *_named("[a-z][a-z0-9_]*", "an imported model's name has small letters, digits and underscores"),
+]
 LabelValues = Annotated[list[Positive], Len(1), *Unique]
 Ratings = Annotated[
     Annotated[Rating, Tag("one")] | Annotated[list[Rating], Len(1), *Unique, Tag("list")],
@@ -816,7 +832,7 @@ Structures = dict[_StructureName, LabelValues]
 Models = dict[_ModelName, AnyModel]
 
 
-def _suiting_methods(given: dict) -> list[str]:
+def _suiting_methods(given: dict[str, Any]) -> list[str]:
     """What needs no training and suits any cohort, and the last row of each model."""
     rows = {model: row for row, (model, _) in trained_methods(given["models"], fitted=False).items()}
     return ["identity", "affine", "fit", *rows.values()]
@@ -890,7 +906,8 @@ class Configuration(Settings):
     report: Report = Field(Report(), description="what the report shows")
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping) -> str | None:
+    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+        """Say where the keys of the paper's experiments belong."""
         if key in ("paper", "preset"):
             return "the paper's experiments have a workflow of their own, workflow/paper/Snakefile; remove it"
         return None
@@ -943,7 +960,7 @@ def part(*names: str, of: type[Settings] = Configuration, **own: Any) -> type[Se
     fields: dict[str, Any] = {}
     for name in names:
         field = of.model_fields[name]
-        kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         fields[name] = (kind, FieldInfo.from_annotation(kind))
     own = {name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in own.items()}
     return create_model("Part", __base__=Settings, **fields, **own)
@@ -958,7 +975,7 @@ def load(*paths: Path) -> Configuration:
     return Configuration.read(merged(*paths))
 
 
-def merged(*paths: Path) -> dict:
+def merged(*paths: Path) -> dict[str, Any]:
     """Read configuration files and merge them, later ones over earlier ones, as Snakemake does.
 
     Raises:
@@ -966,26 +983,26 @@ def merged(*paths: Path) -> dict:
     """
     import yaml
 
-    whole: dict = {}
+    whole: dict[str, Any] = {}
     for path in paths:
         try:
-            content = yaml.safe_load(Path(path).read_text("utf-8"))
+            content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"configuration {path}: cannot be read as YAML ({reason}).") from None
-        if not isinstance(content or {}, Mapping):
+        if not isinstance(content, Mapping):
             raise UserError(f"configuration {path}: it has no keys; see config/README.md.")
-        whole = merge(whole, content or {})
+        whole = merge(whole, content)
     return whole
 
 
-def merge(config: Mapping, overlay: Mapping) -> dict:
+def merge(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """Put the overlay's values over those of config: mappings merge, anything else is replaced."""
     whole = dict(config)
     for key, value in overlay.items():
         before = whole.get(key)
-        both = isinstance(value, Mapping) and isinstance(before, Mapping)
-        whole[key] = merge(before, value) if both else value
+        nested = isinstance(value, Mapping) and isinstance(before, Mapping)
+        whole[key] = merge(before or {}, value) if nested else value
     return whole
 
 
@@ -1031,7 +1048,7 @@ def trained_methods(models: Mapping[str, Model], fitted: bool = True) -> dict[st
     has one row of its name, for its last stage. With `-fit` behind any of them, its maps are refined by fit; with
     `-io`, the networks of an icon model's last stage are optimised for each pair. fitted: whether these count.
     """
-    methods = {}
+    methods: dict[str, tuple[str, int]] = {}
     for name, model in models.items():
         steps, stages = 0, {}
         for number, stage in enumerate(model.stages, start=1):
@@ -1041,7 +1058,7 @@ def trained_methods(models: Mapping[str, Model], fitted: bool = True) -> dict[st
         methods |= stages
         if fitted:
             methods |= {row + FITTED: stage for row, stage in stages.items()}
-        if fitted and model.is_icon and model.optimisation:
+        if fitted and isinstance(model, IconModel) and model.optimisation:
             methods[row + OPTIMISED] = stages[row]
     return methods
 

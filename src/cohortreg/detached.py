@@ -39,7 +39,7 @@ def referred(path: Path) -> list[Path]:
         )
     files = [path.parent / file for file in named]
     if path in files:
-        raise BadImage(f"{path} names itself as the file of its voxels; export it again.")
+        raise BadImage(f"{path} names itself as its data file; export it again.")
     return files
 
 
@@ -55,7 +55,7 @@ def _together(path: Path) -> list[Path]:
 
 
 def _of_metaimage(path: Path) -> list[str]:
-    """What the field ElementDataFile, a header's last, says."""
+    """The files that ElementDataFile, the last field of a header, names."""
     lines, sizes = _lines(path), []
     for line in lines:
         key, _, value = re.sub("[=:]", "=", line, count=1).partition("=")
@@ -88,7 +88,7 @@ def _of_nrrd(path: Path) -> list[str]:
         return []
     value = there[1] if there else ""
     if value == "-":
-        raise BadImage(f"{path} says that its voxels come from standard input; name a file there.")
+        raise BadImage(f"{path} takes its voxels from standard input; name a file instead.")
     if re.fullmatch(r"LIST(\s+\d+)?", value):
         return _listed(path, lines, None)
     if re.match(r"\S*%\S*d\S*\s", value):
@@ -108,8 +108,8 @@ def _listed(path: Path, lines: Iterator[str], count: int | None) -> list[str]:
 def _numbered(path: Path, words: list[str], last: int) -> list[str]:
     """The names of a pattern with its first number, last number and step, which may be left out."""
     pattern = NUMBERED.fullmatch(words[0])
-    numbers = [int(word) if re.fullmatch(r"-?\d{1,9}", word) else None for word in words[1:4]]
-    if pattern is None or None in numbers or 0 in numbers[2:]:
+    numbers = [int(word) for word in words[1:4] if re.fullmatch(r"-?\d{1,9}", word)]
+    if pattern is None or len(numbers) < len(words[1:4]) or 0 in numbers[2:]:
         raise BadImage(
             f"{path} names the files of its voxels by a pattern other than a name with one number, such as "
             "slice%03d.raw 1 20 1; correct it, or export the image into one file."

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
@@ -97,7 +98,7 @@ def _beside(path: Path) -> Path:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """A sentence instead of the error where no space was left to write `path`."""
+    """Replace the error by a sentence where no space was left to write `path`."""
     try:
         yield
     except UserError:
@@ -111,7 +112,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise UserError where no file can be written under a name: before the work is done that it is to hold."""
+    """Raise UserError where no file can be written under a name, before the work is done."""
     path = Path(path)
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
@@ -147,12 +148,12 @@ def write_json(path: Path, content: object) -> None:
 SEAL = "record_sha256"
 
 
-def write_sealed(path: Path, content: Mapping) -> None:
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record as `write_json` does, with a digest by which it is known when it is read."""
     write_json(path, {**content, SEAL: _content_digest(content)})
 
 
-def _content_digest(content: Mapping) -> str:
+def _content_digest(content: Mapping[str, Any]) -> str:
     return digest(json.dumps(content, sort_keys=True))
 
 
@@ -180,14 +181,14 @@ def _seal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-class Record(dict):
-    """What a JSON file of the project's own holds; a key that it lacks ends in a sentence."""
+class Record(dict[str, Any]):
+    """The content of one of the project's JSON files; looking up a missing key raises UserError."""
 
-    def __init__(self, content: dict, lacking: str):
+    def __init__(self, content: dict[str, Any], lacking: str):
         super().__init__(content)
         self._lacking = lacking
 
-    def __missing__(self, key: str):
+    def __missing__(self, key: str) -> NoReturn:
         raise UserError(self._lacking.format(key=key))
 
 
@@ -207,7 +208,7 @@ def read_json(path: Path, command: str = "the command that writes it") -> Record
         raise UserError(damaged(path, "it holds no JSON object", command))
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _content_digest(content):
-        raise UserError(damaged(path, "it does not hold what was written", command))
+        raise UserError(damaged(path, "its content is not what was written", command))
     named = str(path).replace("{", "{{").replace("}", "}}")
     return Record(
         content, f"{named} has no {{key}}, as if from another version; delete it and run {command} again."
@@ -219,7 +220,7 @@ def damaged(path: Path, reason: str, command: str = "the command that writes it"
     return f"{path} is cut short or damaged ({' '.join(reason.split())}); delete it and run {command} again."
 
 
-def read_kept(path: Path, *keys: str) -> dict:
+def read_kept(path: Path, *keys: str) -> dict[str, Any]:
     """Read a record that spares work; one that is missing, damaged or lacks one of the keys is empty."""
     try:
         record = read_json(path)

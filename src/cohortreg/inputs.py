@@ -1,4 +1,4 @@
-"""Files that are read: whether they can be, and which of them an image consists of."""
+"""Input files: whether they are readable, and which files an image consists of."""
 
 import errno
 import os
@@ -20,14 +20,14 @@ KINDS = {
 }
 
 
-def entries(folder: Path) -> list[os.DirEntry]:
+def entries(folder: Path) -> list[os.DirEntry[str]]:
     """The plain files in a folder, and links to such, by name; hidden ones do not count."""
     with os.scandir(folder) as found:
         there = [entry for entry in found if not entry.name.startswith(".") and _is_plain(entry)]
     return sorted(there, key=lambda entry: entry.name)
 
 
-def _is_plain(entry: os.DirEntry) -> bool:
+def _is_plain(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
     except OSError as error:
@@ -67,7 +67,7 @@ def check_file(path: Path, header: Path | None = None) -> os.stat_result:
         if kind == stat.S_IFREG or (kind == stat.S_IFDIR and header is None):
             os.close(os.open(path, os.O_RDONLY))
         else:
-            raise BadImage(f"{path} is {KINDS.get(kind, 'something else')} and not a file; name a file.")
+            raise BadImage(f"{path} is {KINDS.get(kind, 'something else')}, not a file; name a file.")
     except ValueError as error:  # a NUL, or letters that the system has no bytes for
         raise BadImage(f"{str(path)!r} is not a valid file name; correct the path.") from error
     except OSError as error:

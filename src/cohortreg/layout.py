@@ -1,4 +1,4 @@
-"""Where everything lies below a cohort's results folder: every path of the project is named here, once.
+"""The layout of a cohort's results folder: every path of the project is named here, once.
 
 The workflow's rules and the package's commands both use it, so that they cannot disagree.
 """
@@ -20,27 +20,33 @@ class Results:
 
     root: Path
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
 
     def figure(self, name: str, suffix: str = "png") -> Path:
+        """A figure, in one of its formats."""
         return self.root / "figures" / f"{name}.{suffix}"
 
     # What was said and used along the way.
     @property
     def logs(self) -> Path:
+        """The folder of logs."""
         return self.root / "logs"
 
     def log(self, rule: str, name: str = "all") -> Path:
+        """The log of a job."""
         return self.logs / rule / f"{name}.log"
 
     def benchmark(self, rule: str, name: str = "all") -> Path:
+        """Snakemake's measurements of a job's time and memory."""
         return self.root / "benchmarks" / rule / f"{name}.tsv"
 
     def settings(self, rule: str, name: str = "all") -> Path:
-        """JSON: what a job is asked for beside its files. It is written anew when that changes, so that what was made
-        with other settings is older than it. Each has a folder of its own, since Snakemake looks into a folder once
-        and takes what is written there later for missing."""
+        """JSON: the settings of a job.
+
+        It is rewritten when they change, so that what was made with other settings is older than it. Each has a
+        folder of its own, since Snakemake lists a folder once and takes what is written there later for missing.
+        """
         return self.root / "settings" / rule / name / "settings.json"
 
 
@@ -50,7 +56,7 @@ class Layout(Results):
 
     @property
     def check(self) -> "CheckLayout":
-        """What is looked at before a long run."""
+        """The folder of the check before a long run."""
         return CheckLayout(self.root / "check")
 
     def phantoms(self, shard: int | str) -> Path:
@@ -59,30 +65,39 @@ class Layout(Results):
 
     # Preprocessed images and labels; a sidecar beside each image says what was done to it.
     def image(self, image_id: str) -> Path:
+        """A preprocessed image."""
         return self.root / "images" / f"{image_id}.nii.gz"
 
     def sidecar(self, image_id: str) -> Path:
+        """JSON beside a preprocessed image: how it was made."""
         return self.root / "images" / f"{image_id}.json"
 
     def label(self, image_id: str) -> Path:
+        """A preprocessed label map."""
         return self.root / "labels" / f"{image_id}.nii.gz"
 
     def image_shard(self, shard: int | str) -> Path:
-        """A row an image of the shard: image_id, status (ok or excluded), reason, sidecar (its SHA-256), digest (of
-        what the image was made from, and how)."""
+        """A table with a row for each image of the shard.
+
+        Columns: image_id, status (ok or excluded), reason, sidecar (its SHA-256), digest (of what the image was made
+        from, and how).
+        """
         return self.root / "images" / "shards" / f"{shard}.tsv"
 
     # What is left of the cohort after preprocessing.
     @property
     def images(self) -> Path:
+        """The table of images."""
         return self.root / "images.tsv"
 
     @property
     def pairs(self) -> Path:
+        """The table of pairs."""
         return self.root / "pairs.tsv"
 
     @property
     def excluded(self) -> Path:
+        """The table of images that were left out, and why."""
         return self.root / "excluded.tsv"
 
     @property
@@ -109,11 +124,14 @@ class Layout(Results):
 
     @property
     def models(self) -> Path:
+        """The folder of trained models."""
         return self.root / "models"
 
     def model_training(self, model: str) -> Path:
-        """JSON: the model's training_set, the number of its images, how they were preprocessed, a digest of the weights
-        that it starts with."""
+        """JSON: what a model is trained on.
+
+        Its training_set, the number of images in it, how they were preprocessed, and a digest of the initial weights.
+        """
         return self.models / model / "training.json"
 
     def start_weights(self, model: str, stage: int | str) -> Path:
@@ -121,9 +139,11 @@ class Layout(Results):
         return self.models / model / "start" / f"stage-{stage}.safetensors"
 
     def stage(self, model: str, stage: int | str) -> Path:
+        """The folder of a training stage."""
         return self.models / model / f"stage-{stage}"
 
     def weights(self, model: str, stage: int | str) -> Path:
+        """The weights that a stage ended with."""
         return self.stage(model, stage) / WEIGHTS
 
     def model_card(self, model: str, stage: int | str) -> Path:
@@ -131,9 +151,11 @@ class Layout(Results):
         return self.stage(model, stage) / CARD
 
     def history(self, model: str, stage: int | str) -> Path:
+        """The loss terms of each training step of a stage."""
         return self.stage(model, stage) / "history.csv"
 
     def checkpoints(self, model: str, stage: int | str) -> Path:
+        """The folder of a stage's checkpoints."""
         return self.stage(model, stage) / "checkpoints"
 
     # Registration and evaluation.
@@ -162,28 +184,35 @@ class Layout(Results):
         return self.root / "tables" / "shards" / method / f"{shard}.csv"
 
     def evaluated_pair(self, method: str, moving: str, fixed: str) -> Path:
-        """JSON: what was measured on one pair and a digest of what it was measured from, so that an interrupted
-        shard does only what is missing."""
+        """JSON: the measures of one pair and a digest of what they were computed from.
+
+        With it, an interrupted shard computes only what is missing.
+        """
         return self.root / "tables" / "shards" / method / "pairs" / moving / f"{fixed}.json"
 
     @property
     def pairs_table(self) -> Path:
+        """The measures of each registered pair."""
         return self.root / "tables" / "pairs.csv"
 
     @property
     def methods_table(self) -> Path:
+        """The means of the measures for each method."""
         return self.root / "tables" / "methods.csv"
 
     @property
     def sets_table(self) -> Path:
+        """The means of the measures over each set of pairs."""
         return self.root / "tables" / "sets.csv"
 
     @property
     def methods_markdown(self) -> Path:
+        """The table of methods in Markdown."""
         return self.root / "tables" / "methods.md"
 
     @property
     def methods_latex(self) -> Path:
+        """The table of methods in LaTeX."""
         return self.root / "tables" / "methods.tex"
 
     @property
@@ -193,7 +222,7 @@ class Layout(Results):
 
     @property
     def report(self) -> "ReportLayout":
-        """What people look at."""
+        """The folder of the report."""
         return ReportLayout(self.root / "report")
 
 
@@ -203,6 +232,7 @@ class ReportLayout(Results):
 
     @property
     def index(self) -> Path:
+        """The report's first page."""
         return self.root / "index.html"
 
     @property
@@ -260,21 +290,24 @@ class PaperLayout(Results):
         """The folder of one training."""
         return self.root / "cells" / dataset / network / f"{weight}-{variant}"
 
-    def measured(self, *cell: int | str) -> Path:
+    def measured(self, *cell: *tuple[str, str, int | str, str]) -> Path:
         """JSON: Dice and folds of a trained cell on the held-out pairs, and how it was trained."""
         return self.cell(*cell) / "cell.json"
 
-    def examples(self, *cell: int | str) -> Path:
+    def examples(self, *cell: *tuple[str, str, int | str, str]) -> Path:
         """Held-out pairs with their warped images and maps, for the figures."""
         return self.cell(*cell) / "examples.npz"
 
-    def checkpoints(self, *cell: int | str) -> Path:
+    def checkpoints(self, *cell: *tuple[str, str, int | str, str]) -> Path:
+        """The folder of a training's checkpoints."""
         return self.cell(*cell) / "checkpoints"
 
     @property
     def table1(self) -> Path:
+        """Table 1 as CSV."""
         return self.root / "tables" / "table1.csv"
 
     @property
     def table1_markdown(self) -> Path:
+        """Table 1 in Markdown."""
         return self.root / "tables" / "table1.md"

@@ -1,4 +1,4 @@
-"""Where raw images are, and where the workflow may write: nothing that a user brought may lie there."""
+"""Where raw images are, and where the workflow may write: never where a user's own files lie."""
 
 import os
 from collections.abc import Iterator

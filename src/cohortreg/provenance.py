@@ -1,4 +1,4 @@
-"""What makes a result: files that the running command reads, versions, commit, hardware."""
+"""The provenance of a result: files that the running command reads, versions, commit, hardware."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ class Provenance:
         outputs: Files, and folders that were written as a whole.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.inputs: dict[Path, str] = {}
         self.outputs: set[Path] = set()
 
@@ -111,6 +111,6 @@ def hardware(device: str = "cpu", threads: int | None = None) -> str:
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         name = names[0] if names else name
-    cores = os.cpu_count()
+    cores = os.cpu_count() or 1
     used = f"{threads} of {cores} cores" if threads and threads < cores else f"{cores} cores"
     return f"{name}, {used}" + ("" if device == "cpu" else f", {device}")

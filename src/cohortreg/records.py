@@ -1,4 +1,4 @@
-"""Records of commands below a folder of results: what made the files in it."""
+"""Records of the commands that made the files below a folder of results."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cohortreg.errors import UserError
 from cohortreg.files import damaged, read_json, write_json
@@ -63,8 +64,8 @@ class Command:
     def record(self, root: Path) -> None:
         """Write what made the files that the command wrote below a folder of results; nothing if there are none."""
         # Copies: the command goes on meanwhile.
-        inputs, outputs = dict(self.provenance.inputs), set(self.provenance.outputs)
-        written = {path for path in outputs if path.parent.name != FOLDER}
+        inputs = dict(self.provenance.inputs)
+        written = {path for path in set(self.provenance.outputs) if path.parent.name != FOLDER}
         outputs = sorted(str(path.relative_to(root)) for path in written if path.is_relative_to(root))
         if not outputs:
             return
@@ -89,7 +90,7 @@ class Command:
         )
 
 
-def history(result: Path) -> Iterator[tuple[str, dict]]:
+def history(result: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The commands that a result of a cohort or of the paper comes from: what each made, and its record.
 
     result: a file, or a whole folder of results. The result's own command comes first, then those that made its inputs,
@@ -125,7 +126,7 @@ def _records(root: Path) -> list[Path]:
     return sorted(path for path in (root / FOLDER).glob("*.json") if not path.name.startswith("."))
 
 
-def _record(path: Path) -> dict:
+def _record(path: Path) -> dict[str, Any]:
     """A record; raises UserError where it is damaged."""
     record = read_json(path)
     for key, kind in KINDS.items():

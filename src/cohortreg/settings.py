@@ -1,4 +1,4 @@
-"""What every section of the configuration is: a type whose fields have a default, bounds and a description.
+"""The base of every section of the configuration: a type whose fields have a default, bounds and a description.
 
 Text is read as the number, truth value or null that a field wants: Snakemake takes all that is nested in --config for
 text, and YAML takes an exponent without a point before it for text. An error is one sentence with the place, the
@@ -57,12 +57,12 @@ class Settings(BaseModel):
         """
         return read(cls, given, where, source)
 
-    def plain(self) -> dict:
+    def plain(self) -> dict[str, Any]:
         """Return the section as plain values, as YAML and JSON have them."""
         return self.model_dump()
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping) -> str | None:
+    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
         """Say why a key of a neighbouring section does not belong here; None for a key that is simply unknown."""
 
     @classmethod
@@ -92,7 +92,7 @@ class Settings(BaseModel):
         return given
 
     @model_serializer(mode="wrap")
-    def _given(self, handler: Any) -> dict:
+    def _given(self, handler: Any) -> dict[str, Any]:
         """Write every key, and those of `sparse` only if they were given."""
         whole = handler(self)
         return {key: whole[key] for key in whole if key not in self.sparse or key in self.model_fields_set}
@@ -108,7 +108,7 @@ def optional(default: object, **about: Any) -> Any:
     return Field(default, **about)
 
 
-def _number(value: object) -> object:
+def _number(value: Any) -> Any:
     """The number that a text is; everything else as it is."""
     if not isinstance(value, str):
         return value
@@ -126,7 +126,7 @@ def _whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _as_given(value: object, validate: Any) -> int | float:
+def _as_given(value: Any, validate: Any) -> int | float:
     """A number keeps its kind, 1 or 1.0: digests of results are of its digits."""
     value = _number(value)
     validate(value)
@@ -161,7 +161,7 @@ class Fault(Exception):  # noqa: N818  (of what was given, which a user is told 
         self.kind = kind
 
 
-def read(kind: type, given: object, where: str = "", source: str = "configuration") -> Any:
+def read(kind: Any, given: object, where: str = "", source: str = "configuration") -> Any:
     """Validate values of a type, a section or any other; see `Settings.read`."""
     try:
         return attempt(kind, given)
@@ -172,7 +172,7 @@ def read(kind: type, given: object, where: str = "", source: str = "configuratio
         raise UserError(f"{source}: {place}: {fault.problem}{end}") from None
 
 
-def attempt(kind: type, given: object) -> Any:
+def attempt(kind: Any, given: object) -> Any:
     """Validate values of a type; raise `Fault` for what is wrong first."""
     try:
         return TypeAdapter(kind).validate_python(given)
@@ -200,12 +200,12 @@ def _first(error: ValidationError, kind: type, given: object) -> Fault:
     if "problem" not in context and (about := _about(kind, here, is_key)):
         problem += f" ({about})"
     here = here + key if key.startswith("[") else ".".join(filter(None, [here, key]))
-    return Fault(*(text.replace("\n", " ") for text in (here, problem)), first["type"])
+    return Fault(here.replace("\n", " "), problem.replace("\n", " "), first["type"])
 
 
-def _place(loc: Iterable, given: object) -> list:
+def _place(loc: Iterable[int | str], given: object) -> list[int | str]:
     """The path of an error in what was given, without the tags of unions that pydantic puts into it."""
-    path = []
+    path: list[int | str] = []
     for part in loc:
         if isinstance(given, Mapping) and part in given:
             given, part = given[part], str(part)
@@ -255,8 +255,8 @@ _BOUNDS = {
 }
 
 
-def _problem(error: Mapping, context: Mapping) -> str:
-    """What is wrong with a value."""
+def _problem(error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    """Describe what is wrong with a value."""
     value, kind = error["input"], error["type"]
     if kind == "unknown_key":
         known = context["known"]
@@ -291,7 +291,7 @@ def _problem(error: Mapping, context: Mapping) -> str:
     return f"{shown} is not of type '{name}'" + ("; put it in quotes" if quotes else "")
 
 
-def dotted(path: Iterable) -> str:
+def dotted(path: Iterable[int | str]) -> str:
     """models.icon.stages[1].steps for ("models", "icon", "stages", 1, "steps")."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 

@@ -113,7 +113,7 @@ def test_headers_that_ask_for_too_much(tmp_path):
 def test_voxels_that_are_no_plain_file(tmp_path, named, kind):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.mhd").write_text(METAIMAGE + named)
-    with pytest.raises(BadImage, match=f"is a {kind} and not a file"):
+    with pytest.raises(BadImage, match=f"is a {kind}, not a file"):
         digest_file(tmp_path / "a.mhd")
 
 

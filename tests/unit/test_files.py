@@ -156,7 +156,7 @@ def test_a_sealed_record_is_read_as_it_was_written_or_not_at_all(tmp_path, chang
     assert read_json(path) == content == read_kept(path, "a")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert read_kept(path, "a") == {}
-    with pytest.raises(UserError, match="it does not hold what was written"):
+    with pytest.raises(UserError, match="its content is not what was written"):
         read_json(path)
 
 

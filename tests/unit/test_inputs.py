@@ -13,10 +13,10 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "round").symlink_to("round")
     for path, match in (
-        (tmp_path / "pipe", "pipe is a named pipe and not a file; name a file"),
+        (tmp_path / "pipe", "pipe is a named pipe, not a file; name a file"),
         (tmp_path / "round", "cannot be opened: Too many levels of symbolic links"),
         (tmp_path / ("a" * 300), "cannot be opened: File name too long"),
-        (Path("/dev/zero"), "is a device and not a file"),
+        (Path("/dev/zero"), "is a device, not a file"),
         (tmp_path / "none", "none: no such file; correct the path"),
         (tmp_path / "pipe" / "a", "no such file"),
         (tmp_path / "a\0b", "is not a valid file name"),

@@ -76,6 +76,6 @@ def _let_threads_sleep() -> None:
 
 
 def _machine_fault(error: OSError) -> str:
-    """A sentence for what the system refused: which file, and why."""
+    """One sentence on what the system refused: which file, and why."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; fix that and run again, what was finished is kept."
+    return f"{where}{error.strerror or error}; fix it and run again; finished pairs are kept."

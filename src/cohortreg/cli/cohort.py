@@ -1,4 +1,4 @@
-"""Commands for importing, making, preprocessing a cohort."""
+"""Commands that import, generate and preprocess a cohort."""
 
 import os
 from collections import Counter
@@ -23,7 +23,7 @@ app.add_typer(importers, name="import")
 
 
 class OnBadImage(StrEnum):
-    """What a bad image does to its cohort."""
+    """What to do about a bad image."""
 
     exclude = "exclude"
     fail = "fail"
@@ -42,7 +42,7 @@ ValidationFraction = Annotated[
 
 
 def _row_name(folder: Path) -> str:
-    """A row's name for a model, from its folder's."""
+    """Name the row of a model after its folder."""
     return "".join(letter if letter.isalnum() else "_" for letter in folder.name.lower()) or "published"
 
 
@@ -155,7 +155,7 @@ def import_weights_command(
 
     for name in (WEIGHTS, CARD):
         if os.path.lexists(output / name):
-            raise UserError(f"{output} has a model already, {output / name}; name another folder.")
+            raise UserError(f"{output} already contains a model, {output / name}; name another folder.")
     import_weights(file, output, grid, axes, percentiles)
     typer.echo(
         f"{output}: the model. Name it in the configuration, as in `pretrained: {{{_row_name(output)}: {output}}}`, "
@@ -255,7 +255,7 @@ def phantom_command(
     if config:
         given = configured(settings, config).phantom
         if given is None:
-            raise UserError("--config has no phantom, so no image is to be made.")
+            raise UserError("--config has no phantom, so there are no images to generate.")
     else:
         given = parsed(settings, Phantom)
     table = shard_rows(read_images(images), shard, shards)
@@ -485,4 +485,6 @@ def check_command(
         f"open {layout.sheets(len(checked))[0]} and {layout.table}"
     )
     if counts["bad"] and on_bad_image is OnBadImage.fail:
-        raise UserError(f"{counts['bad']} of {len(checked)} images cannot be used; {layout.table} says why.")
+        raise UserError(
+            f"{counts['bad']} of {len(checked)} images cannot be used; see {layout.table} for the reasons."
+        )

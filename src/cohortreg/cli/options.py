@@ -56,11 +56,11 @@ Config = Annotated[
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object from its keys and values, in order."""
+    """Build a JSON object from its keys and values, in order."""
     given = dict(pairs)
     names = [name for name, _ in pairs]
     if twice := [name for name in given if names.count(name) > 1]:
-        raise UserError(f"--settings has {twice[0]} twice; remove one of the two.")
+        raise UserError(f"--settings gives {twice[0]} twice; remove one.")
     return given
 
 
@@ -76,7 +76,7 @@ def plain(settings: str) -> dict:
 
 
 def parsed(settings: str, kind: "type[Section]") -> "Section":
-    """What a command reads of --settings.
+    """The settings that a command takes from --settings.
 
     kind: what the command reads, see `config.part`; other keys may be anything. Raises UserError with one sentence.
     """
@@ -97,7 +97,7 @@ def configured(settings: str, config: Sequence[Path] | None, *names: str, **own:
 
 
 def _text(settings: str) -> str:
-    """--settings as it was given, or what the file holds that it names."""
+    """The text of --settings, or the content of the file that it names."""
     if settings.lstrip().startswith(("{", "[")):
         return settings
     try:
@@ -107,7 +107,7 @@ def _text(settings: str) -> str:
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
-    """A command's arguments with the content of the file that --settings names, which may be another one tomorrow."""
+    """A command's arguments with the content of the --settings file in place of its name, since the file may change."""
     whole = list(arguments)
     for number, name in enumerate(whole[:-1]):
         if name == "--settings":

@@ -47,7 +47,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def new_and_kept(records: Iterable[Path]) -> str:
-    """How many results this command made and how many it found, of which these are the records: "1 new, 12 kept"."""
+    """How many of these results are new and how many were kept, by their records: "1 new, 12 kept"."""
     records, written = list(records), running().outputs
     new = sum(path in written for path in records)
     return f"{new} new, {len(records) - new} kept"

@@ -1,4 +1,4 @@
-"""The command that tells where a result comes from."""
+"""The command that traces where a result comes from."""
 
 from collections import Counter
 from pathlib import Path
@@ -36,7 +36,7 @@ def provenance_command(
 
 
 def _described(made: str, record: dict, inputs: int) -> str:
-    """A record as text with its first inputs, beginning with one file that its command made."""
+    """Format a record with its first inputs, headed by one file that its command wrote."""
     others = len(record["outputs"]) - 1
     more = f" and {others} more file{'s' if others > 1 else ''}" if others else ""
     versions = ", ".join(f"{name} {version}" for name, version in record["software"].items())

@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 @contextmanager
 def asked_to_end() -> Iterator[Callable[[], bool]]:
-    """Whether such a signal came since the block was entered; within it, none ends the process.
+    """Whether such a signal has arrived since the block was entered; within the block, none ends the process.
 
     Nor do more of them: Slurm sends them to torchrun and to its processes alike, and torchrun hands its own on. Only a
     second Ctrl-C ends it as ever.

@@ -1,4 +1,4 @@
-"""Commands for packing, training, registering."""
+"""Commands that pack, train and register."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +57,7 @@ def train_command(
         float, typer.Option(min=0, help="After so many, write a checkpoint and end; 0: only when it is done.")
     ] = 0,
 ) -> None:
-    """Train a stage of a model, or go on where a training of it stopped.
+    """Train a stage of a model, or resume an interrupted training.
 
     On several devices torchrun starts it once for each; they share the threads.
     """
@@ -78,7 +78,7 @@ def train_command(
         )
     trained = given.models[model] if config else given.model
     if stage > len(trained.stages):
-        raise UserError(f"{model} has {len(trained.stages)} stages, and no stage {stage}")
+        raise UserError(f"{model} has {len(trained.stages)} stages, so there is no stage {stage}")
     total = trained.stages[stage - 1].training_steps
     layout = Layout(results)
     training = given.training
@@ -177,7 +177,7 @@ def register_shard_command(
 
 
 def _registration(config: "Configuration", method: str) -> dict:
-    """What the configuration says of a row's registration."""
+    """The settings of a row's registration."""
     from cohortreg.config import FITTED, OPTIMISED, trained_methods
 
     fitted, named = method.endswith(FITTED), config.pretrained.get(method.removesuffix(FITTED))
@@ -190,7 +190,7 @@ def _registration(config: "Configuration", method: str) -> dict:
 
 
 def use_processor(threads: int) -> None:
-    """As many threads as the rule was given, in every library."""
+    """Give every library as many threads as the rule has."""
     import os
 
     from cohortreg.learning.devices import use_processor
@@ -200,7 +200,7 @@ def use_processor(threads: int) -> None:
 
 
 def warn_of_precision(device: "torch.device", precision: str) -> None:
-    """Say so where networks would compute in a precision that makes them many times slower."""
+    """Warn where networks would compute in a precision that makes them many times slower."""
     from cohortreg.learning.devices import slow_precision
 
     if warning := slow_precision(device, precision):

@@ -1,4 +1,4 @@
-"""Commands for two images, and for taking transforms elsewhere: register, apply, jacobian, export."""
+"""Commands for two images, and for using transforms elsewhere: register, apply, jacobian, export."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -35,7 +35,7 @@ class Frame(StrEnum):
 
 
 class Precision(StrEnum):
-    """Of floating-point numbers, in Lightning Fabric's terms."""
+    """Floating-point precision, in Lightning Fabric's terms."""
 
     auto = "auto"
     full = "32-true"
@@ -216,7 +216,8 @@ def register_command(
     typer.echo(f"{registered.achieved}")
     if inverse_out and registered.inverse is None:
         raise UserError(
-            f"{inverse_out} is not written: {model} has no inverse; register the images the other way round."
+            f"{inverse_out} cannot be written: {model} computes no inverse; register the images in the opposite "
+            "direction."
         )
 
 
@@ -227,7 +228,7 @@ def _outputs_named_after(moving: Path, fixed: Path) -> tuple[Path, Path]:
     for path in outputs:
         if path.exists():
             raise UserError(
-                f"{path} is there already; move it elsewhere, or name --transform-out and --warped-moving-out."
+                f"{path} already exists; move it elsewhere, or name --transform-out and --warped-moving-out."
             )
     return outputs
 
@@ -235,7 +236,7 @@ def _outputs_named_after(moving: Path, fixed: Path) -> tuple[Path, Path]:
 def _check_outputs(
     transforms: Mapping[str, Path | None], warped_out: Path | None, inputs: Sequence[Path | None]
 ) -> None:
-    """Raise UserError where what `register` was asked for cannot be written."""
+    """Raise UserError where an output of `register` cannot be written."""
     from cohortreg.files import check_writable
     from cohortreg.images.io import check_image_name
     from cohortreg.maps.exchange import check_name
@@ -253,7 +254,7 @@ def _check_outputs(
 def _write_registered(
     registered: "Registered", moving: "Image", transforms: Mapping[str, Path | None], warped_out: Path | None
 ) -> None:
-    """Write the transforms that there are, and the raw moving image on the raw fixed image's grid."""
+    """Write the available transforms, and the raw moving image on the raw fixed image's grid."""
     from cohortreg.images.io import write_image
     from cohortreg.maps.apply import warp
     from cohortreg.maps.exchange import write
@@ -269,7 +270,7 @@ def _write_registered(
 
 
 def _check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
-    """Raise UserError where an output would take the place of an input or of another output."""
+    """Raise UserError where an output would overwrite an input or another output."""
     names = [path.resolve() for path in (*inputs, *outputs) if path]
     for path in outputs:
         if names.count(path.resolve()) > 1:
@@ -344,8 +345,8 @@ def apply_command(
     image = read_label(given) if label else read_image(given)
     if label is None and looks_like_labels(image.array):
         raise UserError(
-            f"{given} looks like a label map, whose values must not be mixed; give --label if it is one, or --linear "
-            "if it is an image."
+            f"{given} looks like a label map, whose values must not be interpolated; give --label if it is one, "
+            "or --linear if it is an image."
         )
     grid = read_image(reference).grid if reference else opened.grid
     if grid is None:
@@ -362,7 +363,7 @@ def apply_command(
 
 
 def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> None:
-    """Move the points of a file, and say how many lay where the transform says nothing."""
+    """Move the points of a file, and report how many lie where the transform is undefined."""
     from cohortreg.maps.apply import mirrors, move
     from cohortreg.maps.points import move_points
 
@@ -461,5 +462,5 @@ def export_command(
     if lacking := [" to ".join(ids) for ids, count in written.items() if not count]:
         raise UserError(
             f"{len(lacking)} of {len(pairs)} pairs have no transform of {method}, the first of them {lacking[0]}; "
-            f"register them, or read in {layout.pairs_table} why they failed."
+            f"register them, or see {layout.pairs_table} for why they failed."
         )

@@ -1,0 +1,1 @@
+"""Tables of images and pairs, importers and phantoms."""

@@ -1,4 +1,4 @@
-"""What an import adds to the tables of a cohort: lines below those that are there, which stay to the byte.
+"""Additions of an import to the tables of a cohort: new lines below the existing ones, which stay to the byte.
 
 People write into these tables, and results stand on them. So an import changes no line, moves no image to another
 split, and removes nothing; run again, it adds nothing.
@@ -181,7 +181,7 @@ def merge(path: Path, content: bytes, table: pd.DataFrame, key: Key) -> tuple[by
     lines += [[row.get(column, "") for column in header] for row in rows]
     for cell in (cell for line in lines for cell in line):
         if ODD.search(cell):
-            raise UserError(f"{cell!r} has a character that {path} cannot hold; rename the file or folder.")
+            raise UserError(f"{cell!r} has a character that {path} cannot store; rename the file or folder.")
     return content + _text(content, lines), len(rows), said
 
 
@@ -198,7 +198,7 @@ KEYS: dict[str, Key] = {IMAGES: lambda row: row["image_id"], PAIRS: _pair}
 
 
 def _content(path: Path) -> bytes:
-    """What is in a table; nothing where it is not there."""
+    """The content of a table; empty where it does not exist."""
     if not os.path.lexists(path):
         return b""
     if not path.is_file():
@@ -256,7 +256,7 @@ def _write(output: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _check(output: Path, beside: Mapping[Path, Path]) -> None:
-    """Raise UserError where what the tables would become is not what the workflow reads."""
+    """Raise UserError where the workflow could not read the tables as they would become."""
     images, pairs = (beside.get(path, path) for path in (output / IMAGES, output / PAIRS))
     try:
         table = read_images(images)

@@ -36,6 +36,7 @@ class File(NamedTuple):
 
     @property
     def subject(self) -> str:
+        """The subject's label, with its prefix, such as "sub-01"."""
         return self.stem.split("_")[0]
 
     @property
@@ -143,12 +144,12 @@ def _of_suffix(folder: Path, images: Sequence[File], suffix: str) -> list[File]:
     present = sorted({file.suffix for file in images})
     if not present:
         raise UserError(
-            f"{folder} has no sub-*/anat/*.nii.gz, with or without ses-*; give a folder in BIDS' layout."
+            f"{folder} has no sub-*/anat/*.nii.gz, with or without ses-*; give a folder in BIDS layout."
         )
     if suffix and suffix not in present:
-        raise UserError(f"{folder} has no images of suffix {suffix}, but of {', '.join(present)}.")
+        raise UserError(f"{folder} has no images with suffix {suffix}, only with {', '.join(present)}.")
     if not suffix and len(present) > 1:
-        raise UserError(f"{folder} has images of {', '.join(present)}; name one of them with --suffix.")
+        raise UserError(f"{folder} has images with suffixes {', '.join(present)}; choose one with --suffix.")
     return [file for file in images if file.suffix == (suffix or present[0])]
 
 

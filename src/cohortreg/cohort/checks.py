@@ -257,8 +257,10 @@ def _odd_volumes(usable: Usable) -> Found:
 
 
 def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple]:
-    """Of the images whose value is more than `factor` times the median, or less than that part of it: image, value,
-    median."""
+    """Yield image, value and median of the images whose value is far from the median.
+
+    factor: how many times more than the median, or less.
+    """
     if len(values) >= MEDIAN_OF:
         median = float(np.median(values))
         for image, value in zip(usable, values, strict=True):

@@ -106,7 +106,7 @@ def _depth_below_skin(labels: np.ndarray, size: np.ndarray, random: np.random.Ge
 
 
 def _backness(labels: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Millimetres behind the middle of the structures: muscle lies there, the fat pad in front. [1, j, 1]"""
+    """Millimetres behind the middle of the structures, [1, j, 1]: muscle lies there, the fat pad in front."""
     filled = np.flatnonzero(labels.any(axis=(0, 2)))
     middle = filled.mean() if filled.size else labels.shape[1] / 2
     return ((middle - np.arange(labels.shape[1])) * size[1])[None, :, None]

@@ -1,4 +1,4 @@
-"""What importers share about other people's folders: the files in them, and what is said of those that are not used."""
+"""What importers share about folders: listing their files, and reporting those that are not used."""
 
 import os
 import re
@@ -46,7 +46,7 @@ def images_below(folder: Path) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UserError where a folder is not there, or is none."""
+    """Raise UserError where a folder does not exist or is not a folder."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the one that holds the images.")
 
@@ -58,7 +58,7 @@ def fits_a_table(path: str) -> bool:
 
 
 def exists(path: Path | str) -> bool:
-    """Whether there is something under a path, which may be any text."""
+    """Whether a path, which may be any text, exists."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):  # too long a name, or one with a character that no file can have
@@ -107,5 +107,5 @@ def counted(number: int, what: str) -> str:
 
 
 def left_out(names: Sequence[str], what: str, why: str) -> list[str]:
-    """A sentence about files that an import does not use; none where there are none."""
+    """One sentence about files that an import does not use; empty if there are none."""
     return [f"Left out: {counted(len(names), what)} ({few(names)}); {why}."] if names else []

@@ -1,4 +1,4 @@
-"""Tables of a cohort whose images the workflow makes from label maps of real people."""
+"""Tables of a cohort whose images the workflow generates from label maps of real people."""
 
 import re
 from itertools import pairwise

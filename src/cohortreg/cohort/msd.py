@@ -66,7 +66,7 @@ def import_msd(
 
 
 def _content(source: Path) -> dict:
-    """What is in dataset.json, which has a list under "training"."""
+    """The content of dataset.json, which has a list under "training"."""
     if not source.is_file():
         raise UserError(
             f"{source} does not exist; give a folder in the Medical Segmentation Decathlon's layout."

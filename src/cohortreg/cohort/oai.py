@@ -50,26 +50,29 @@ class Scan:
 
     @property
     def image_id(self) -> str:
+        """The image's id in the tables of the cohort."""
         return f"{self.subject}_{self.date}_{self.side}"
 
 
 class LeftOut:
-    """What is not used, and why: rows kind (image or label), path, reason."""
+    """Files that are not used, and why: rows of kind (image or label), path and reason."""
 
     def __init__(self, folder: Path):
         self._folder, self._rows = folder, []
 
     def add(self, kind: str, path: Path, reason: str) -> None:
+        """Record a file or folder that was left out, and why."""
         self._rows.append([kind, shown(_named(path, self._folder)), shown(" ".join(reason.split()))])
 
     @property
     def table(self) -> pd.DataFrame:
+        """What was left out, one row each, sorted."""
         return pd.DataFrame(sorted(self._rows), columns=["kind", "path", "reason"], dtype=str)
 
 
 @contextmanager
 def no_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """In place of a progress bar."""
+    """A progress bar that shows nothing."""
     yield lambda: None
 
 
@@ -133,7 +136,7 @@ def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan
     if not scans:
         first = f", the first because {left_out.table['reason'][0]}" if len(left_out.table) else "."
         raise UserError(
-            f"{folder} holds no series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT that can be used; of {len(found)} series "
+            f"{folder} contains no usable series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT; of {len(found)} series "
             f"and images {len(left_out.table)} were left out{first}"
         )
     return scans
@@ -142,11 +145,11 @@ def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan
 def _check_path(path: Path) -> None:
     """Raise UserError where a table cannot hold a path."""
     if not fits_a_table(str(path)):
-        raise UserError("its path has characters that a table cannot hold; rename the file or folder.")
+        raise UserError("its path has characters that a table cannot store; rename the file or folder.")
 
 
 def _candidates(folder: Path) -> list[Path]:
-    """What may be a series or an image by its name: folders with slices, archives, images with a published name."""
+    """Candidates for series and images by name: folders with slices, archives, images with a published name."""
     found = []
     for path, names in walked(folder):
         found += [path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)]
@@ -184,7 +187,7 @@ def _split(
 
 
 def _scans(folder: Path, path: Path) -> list[Scan]:
-    """The scan at a path; none where it is of another kind. Raises UserError where it is one that cannot be used."""
+    """The scan at a path; None where it is of another kind. Raises UserError where it is unusable."""
     if not is_series(path):
         subject, date, side, barcode = IMAGE.fullmatch(path.name).groups()
         scan = Scan(path, subject, date, side.lower(), barcode, "", read_grid(path))
@@ -197,7 +200,7 @@ def _scans(folder: Path, path: Path) -> list[Scan]:
     said = SIDE.findall(str(path.relative_to(folder)).upper())
     if any(side.lower() != scan.side for side in said):
         raise UserError(
-            f"{path} says another side than {scan.side}, the series' own; find out which is right."
+            f"{path} gives a side other than {scan.side}, that of the series; find out which is right."
         )
     return [scan]
 
@@ -206,10 +209,10 @@ def _scan_of_series(path: Path, slices: Sequence[Header]) -> Scan:
     """Of slices the first of which is of a DESS series."""
     # Before `stacked` would: what other series are called is nothing to be passed on.
     if len({header.tags["series"] for header in slices}) > 1:
-        raise UserError(f"{path} holds slices of several series; give each a folder of its own.")
+        raise UserError(f"{path} contains slices of several series; put each in its own folder.")
     _, grid = stacked(path, slices)
     if len(slices) < 2:
-        raise UserError(f"{path} holds one slice; copy or export the series again.")
+        raise UserError(f"{path} has a single slice; copy or export the series again.")
     tags = slices[0].tags
     side = DESCRIPTION.fullmatch(tags["description"])[1].lower()
     for header in slices:
@@ -218,7 +221,7 @@ def _scan_of_series(path: Path, slices: Sequence[Header]) -> Scan:
         )
         if other != side:
             raise UserError(
-                f"{path} is of the {side} knee by its description and of the {other} by its laterality; "
+                f"{path} is of the {side} knee by its description but of the {other} by its laterality; "
                 "find out which is right."
             )
     if not re.fullmatch(r"\d{7}", tags["subject"]) or not _is_date(tags["date"]):
@@ -283,29 +286,29 @@ def _series_of_labels(path: Path) -> dict[str, str]:
 
 
 def _scan_of_label(path: Path, of_subject: dict[str, list[Scan]], series: dict[str, str]) -> Scan:
-    """The one scan that a label map is of. Raises UserError where that cannot be decided."""
+    """The scan that a label map belongs to. Raises UserError where that is ambiguous."""
     subjects = {number for number in re.findall(r"\d+", path.name) if number in of_subject}
     if len(subjects) != 1:
-        raise UserError(f"the name of {path.name} holds no subject of an image, or several.")
+        raise UserError(f"the name of {path.name} contains no subject with an image, or several.")
     subject = subjects.pop()
     asked, decided = _asked(path.name, of_subject[subject], series.get(subject))
     if not asked:
-        raise UserError(
-            f"no image of subject {subject} is of the side, date or series that {path.name} is of."
-        )
+        raise UserError(f"no image of subject {subject} matches the side, date or series of {path.name}.")
     grid = read_grid(path).canonical()
     fitting = [scan for scan in asked if _fits(grid, scan)]
     if not fitting and _lacks_pose(grid):
         if not decided:
             raise UserError(
-                f"{path.name} has no pose in its header, so that it may be of any visit and side; "
+                f"{path.name} has no pose in its header, so that it may belong to any visit and side; "
                 f"give them in its name, or a list {SERIES_OF_LABELS} beside it."
             )
         fitting = [scan for scan in asked if _same_voxels(grid, scan.grid.canonical())]
     if len(fitting) > 1:
         raise UserError(f"{path.name} fits {len(fitting)} images; add side, date or barcode to its name.")
     if not fitting:
-        raise UserError(f"{path.name} has another grid than each of {len(asked)} images that it may be of.")
+        raise UserError(
+            f"{path.name} has a grid other than those of the {len(asked)} images that it may belong to."
+        )
     return fitting[0]
 
 
@@ -331,7 +334,7 @@ def _asked(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan]
 
 
 def _fits(grid: Grid, scan: Scan) -> bool:
-    """Whether a canonical grid is the scan's."""
+    """Whether a canonical grid matches the scan's."""
     return grid.matches(scan.grid.canonical())
 
 
@@ -412,8 +415,11 @@ def _series_path(scan: Scan) -> str:
 def _one_of_each(
     scans: Sequence[Scan], matched: dict[Scan, Path], left_out: LeftOut, repeated: bool
 ) -> dict[Scan, str]:
-    """One scan of each subject, visit and side, or barcode where repeated: with a label rather than without, then the
-    last. In the order of their names, which are the values: the image's id, and the barcode where several have it."""
+    """Choose one scan of each subject, visit and side, or of each barcode where these repeat, and name it.
+
+    One with a label comes before one without, then the last. Returns the scans in the order of their names: the image's
+    id, with the barcode where several have it.
+    """
     kept: dict[tuple[str, str], Scan] = {}
     for scan in sorted(scans, key=lambda scan: (scan in matched, scan.time, str(scan.path))):
         key = (scan.image_id, scan.barcode if repeated else "")

@@ -1,4 +1,4 @@
-"""The embedded cohort: its tables, and every raw image and label they name, from seeds and identifiers."""
+"""The embedded cohort: its tables, and their raw images and labels, generated from seeds and identifiers."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -76,19 +76,21 @@ def make_phantoms(
 
 
 def _note(row: Mapping[str, str], output: Path) -> Path:
-    """The JSON that says what an image and its label were made from."""
+    """The JSON record of what an image and its label were generated from."""
     return (output / row["image"]).with_name(f"{row['image_id']}.json")
 
 
 def _refuse_what_is_not_ours(row: Mapping[str, str], output: Path) -> None:
     image_id = row["image_id"]
     if not row["label"]:
-        raise UserError(f"image '{image_id}' needs a label's path to be made; fill it in.")
+        raise UserError(f"image '{image_id}' needs the path of a label to be generated; fill it in.")
     note = _note(row, output)
     paths = {column: output / row[column] for column in ("image", "label")}
     for path in (*paths.values(), note):
         if not path.resolve().is_relative_to(output.resolve()):
-            raise UserError(f"image '{image_id}': {path} leads out of {output}; a made image lies below it.")
+            raise UserError(
+                f"image '{image_id}': {path} leads out of {output}; generated images lie below it."
+            )
     record = read_json(note) if note.is_file() else {}
     for column, path in paths.items():
         if not os.path.lexists(path):
@@ -99,7 +101,7 @@ def _refuse_what_is_not_ours(row: Mapping[str, str], output: Path) -> None:
         )  # of earlier versions, and of what was interrupted, there is none
         if not ours or (recorded and recorded != digest_file(path)):
             raise UserError(
-                f"{path} is there, and was not made here; move it elsewhere, or, where images are real, set "
+                f"{path} already exists and was not generated here; move it elsewhere, or, where images are real, set "
                 "`phantom: null`."
             )
 
@@ -131,7 +133,7 @@ def _anatomy(row: Mapping[str, str], settings: Phantom, seed: int) -> tuple[dict
             raise UserError(f"{path} does not exist; correct phantom.labels, or set $COHORTREG_DATA.")
         return made_from | {"label_sha256": running().reads(path)}, partial(read_label, path)
     if not row["side"]:
-        raise UserError(f"image '{row['image_id']}' needs a side to be made; fill it in.")
+        raise UserError(f"image '{row['image_id']}' needs a side to be generated; fill it in.")
     grid, spacing = settings.grid, settings.spacing
     make = partial(anatomy, seed, row["image_id"], row["side"], grid, spacing)
     return made_from | {"grid": grid, "spacing": spacing}, make

@@ -1,4 +1,4 @@
-"""Preprocessing of a shard of images, and what is left of a cohort afterwards."""
+"""Preprocessing of a shard of images, and collection of the usable cohort afterwards."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -136,7 +136,7 @@ def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:
 
 
 def _remove(layout: Layout, image_id: str) -> None:
-    """Nothing of an earlier run may pass for this one's; the sidecar goes first."""
+    """Delete the outputs of an earlier run, the sidecar first, so that none passes for this one's."""
     for path in (layout.sidecar(image_id), layout.image(image_id), layout.label(image_id)):
         path.unlink(missing_ok=True)
 
@@ -152,7 +152,7 @@ def merge_cohort(
     ratings_path: Path | None = None,
     exclude_rated: Collection[str] = (),
 ) -> dict:
-    """Write what is left of the cohort: `images.tsv`, `pairs.tsv` and its shards, `excluded.tsv`, `cohort.json`.
+    """Write the tables of the usable cohort: `images.tsv`, `pairs.tsv` and its shards, `excluded.tsv`, `cohort.json`.
 
     shards: how many of images and of pairs. models, retrain: see `assign_training_sets`. ratings_path, exclude_rated:
     which pairs are left out, see `rated_out`.
@@ -250,8 +250,10 @@ def _write_pair_shards(
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """These columns of a table of an earlier run; no rows where there is none, none with these columns, or a
-    damaged one."""
+    """Read columns of a table of an earlier run.
+
+    There are no rows where the table is missing or damaged, or lacks one of the columns.
+    """
     try:
         return read_table(path, columns)[columns]
     except UserError:

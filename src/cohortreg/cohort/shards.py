@@ -1,4 +1,4 @@
-"""Which shard an image or a pair belongs to, and what a shard was made of."""
+"""The shards of images and pairs, and the inputs that a shard was made from."""
 
 import errno
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The JSON beside each preprocessed image: what it was made from, and where its voxels lay in the raw image."""
+"""The JSON sidecar of each preprocessed image: its inputs, and where its voxels lay in the raw image."""
 
 from collections.abc import Mapping
 

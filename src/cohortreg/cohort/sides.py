@@ -1,4 +1,4 @@
-"""Images of the wrong side: those whose mirror image looks more like the rest of the cohort than they do.
+"""Detection of images of the wrong side, whose mirror image looks more like the rest of the cohort.
 
 Every image, small and of one side by its own account, is compared with the mean of all others: once as it is, once
 mirrored. Both may be moved by a few voxels first, since a patient who lay more to one side is no mirrored patient; only

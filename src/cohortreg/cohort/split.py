@@ -1,4 +1,4 @@
-"""Who is trained on, who is tested, and on which pairs: all from one seed."""
+"""The split into training and test subjects, and the test pairs, all drawn from one seed."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -120,8 +120,8 @@ def draw_pairs(images: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     cross = np.flatnonzero(subjects[one] != subjects[other])
     if count > len(cross):
         raise UserError(
-            f"{count} pairs are asked for, but {len(ids)} test images make only {len(cross)} of two "
-            "subjects; ask for fewer pairs or more test subjects."
+            f"{count} pairs were requested, but {len(ids)} test images make only {len(cross)} of two "
+            "subjects; request fewer pairs or add test subjects."
         )
     return _drawn(ids, one, other, cross, count, random)
 

@@ -102,7 +102,7 @@ def read_table(
         raise UserError(damaged(path, "it is not UTF-8 text", command)) from error
     header, *rows = [line.split("\t") for line in text.split("\n")[:-1]] or [[]]
     if not text.endswith("\n") or any(len(row) != len(header) for row in rows):
-        raise UserError(damaged(path, "a row has no end", command))
+        raise UserError(damaged(path, "a row is incomplete", command))
     if missing := [column for column in columns if column not in header]:
         raise UserError(
             f"{path} has no column {missing[0]}, as if from an earlier version; delete it and run {command} again."

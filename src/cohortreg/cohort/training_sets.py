@@ -1,4 +1,4 @@
-"""Which images each model learns from: those there when it was first trained, until retraining is asked for.
+"""The training set of each model: the images present at its first training, until retraining is requested.
 
 A training set is a list of images and of what they were preprocessed from, and is named after its content; labels are
 no part of it. A cohort that grows has a new set; its models keep theirs, unless images are preprocessed in another way.
@@ -109,7 +109,7 @@ def _write_set(layout: Layout, images: pd.DataFrame, digests: Mapping[str, str])
 
 
 def _outdated(given: Mapping, sets: Mapping[str, str], preprocessing: str, retrain: str | None) -> bool:
-    """Whether a model's training has to begin anew; after one that began with weights, from scratch can too."""
+    """Whether a model has to be trained again, also from scratch after a training that began with weights."""
     # One of an earlier version does not say how its images were preprocessed.
     if given.get("preprocessing", preprocessing) != preprocessing:
         return True
@@ -151,7 +151,7 @@ def check_start(layout: Layout, model: str, start: str | None) -> None:
     kept = _start_weights(layout, model)
     if start is not None and digest(*map(running().reads, kept)) != start:
         raise UserError(
-            f"{layout.start_weights(model, 1).parent}: not the weights that were put aside for this training; "
+            f"{layout.start_weights(model, 1).parent}: not the weights that were saved for this training; "
             "restore them, or --config retrain=scratch trains without them"
         )
 
@@ -201,8 +201,11 @@ def _keep_weights(layout: Layout, model: str) -> str | None:
 
 
 def training_of(layout: Layout, model: str) -> dict:
-    """The training set of a model, how many images it has, the digest of the weights that training starts with, and,
-    where it has one, its validation set."""
+    """Read what a model is trained on.
+
+    Its training set, how many images that has, the digest of the weights that training starts with and, where it has
+    one, its validation set.
+    """
     return read_json(layout.model_training(model), "`cohortreg cohort` with this model")
 
 

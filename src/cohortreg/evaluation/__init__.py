@@ -1,0 +1,1 @@
+"""Measures, ranks and statistics of registered pairs."""

@@ -20,11 +20,11 @@ def read_table(
     command: str = "the command that writes it",
     texts: Mapping[str, type] = TEXT,
 ) -> pd.DataFrame:
-    """Read a CSV of the project's with identifiers as text; only empty cells are missing, since an image may well be
-    called NA.
+    """Read a CSV of the project's, with identifiers as text.
 
-    columns: that it must have. command: what writes it, for messages. texts: columns that are no numbers. Raises
-    UserError where the table is missing, damaged, or lacks one of the columns.
+    Only empty cells are missing values, since an image may well be called NA. columns: that it must have. command:
+    what writes it, for messages. texts: columns that are no numbers. Raises UserError where the table is missing,
+    damaged, or lacks one of the columns.
     """
     if path.is_file():
         check_seal(path, command)

@@ -1,4 +1,4 @@
-"""How far the maps between two images are from being inverse to each other."""
+"""The inverse-consistency error of the maps between two images."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from cohortreg.maps.grids import identity_map, voxel_size
 
 
 def inverse_consistency_error(forward: Tensor, inverse: Tensor) -> float:
-    """Mean distance in voxels between a voxel and where the two maps, one after the other, take it.
+    """Mean distance in voxels between a voxel and its image under the composition of both maps.
 
     forward, inverse: maps [1, dim, *grid] in unit coordinates, from the fixed to the moving image and back.
     The mean of |inverse(forward(x)) - x| over the fixed image's voxels and of |forward(inverse(x)) - x| over the

@@ -1,9 +1,10 @@
-"""Measures what registration achieved, pair by pair."""
+"""Computation of the measures of registered pairs."""
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,7 +27,9 @@ Structures = Mapping[str, Sequence[int]]
 PAIR = ("method", "moving", "fixed")
 
 
-def measure_pair(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> dict:
+def measure_pair(
+    layout: Layout, method: str, moving: str, fixed: str, structures: Structures
+) -> dict[str, float]:
     """Compute every measure of `MEASURES` on the transforms of one registered pair.
 
     Returns:
@@ -57,12 +60,12 @@ def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transfo
 
 
 def _require_label(layout: Layout, image: str) -> None:
-    """Raise UserError where an image had a label when it was preprocessed, and has none now: not one without."""
+    """Raise UserError where the label that an image had when it was preprocessed is gone."""
     path = layout.label(image)
     if path.is_file() or not layout.sidecar(image).is_file():
         return
     if read_sidecar(layout, image).get("label"):
-        again = f"delete {layout.image_shard(0).parent}, and the workflow makes what is missing"
+        again = f"delete {layout.image_shard(0).parent}, and the workflow will recreate what is missing"
         raise UserError(f"{path} is missing; {again}.")
 
 
@@ -80,7 +83,7 @@ def _of_structures(
     fixed_label = read_label(fixed)
     for name, *masks in structure_masks(read_label(moving), fixed_label, transform, masked):
         for measure in measures:
-            if name in measure.parts(structures):
+            if measure.compute and name in measure.parts(structures):
                 values[measure.of(name)] = measure.compute(*masks, fixed_label.spacing)
     for measure in measures:
         values[measure.column] = mean_of_structures({name: values[measure.of(name)] for name in structures})
@@ -88,7 +91,7 @@ def _of_structures(
 
 
 def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
-    """What was registered in a shard: a row a pair with moving, fixed, time_s and failure.
+    """The registered pairs of a shard: one row each with moving, fixed, time_s and failure.
 
     failure: why the pair has no transforms, empty where it has. A table without that column has no failures.
     Raises UserError where the shard was not registered.
@@ -132,8 +135,8 @@ def evaluate_shard(
 
 def _measures(
     layout: Layout, method: str, moving: str, fixed: str, structures: Structures
-) -> tuple[dict, bool]:
-    """What was measured on a pair, and whether that had to be done now."""
+) -> tuple[dict[str, Any], bool]:
+    """The measures of a pair, and whether they were computed now."""
     path = layout.evaluated_pair(method, moving, fixed)
     inputs = _digest_inputs(layout, method, moving, fixed, structures)
     record, there = read_kept(path, "inputs", "measures"), seals(layout, method, moving, fixed)
@@ -165,7 +168,7 @@ def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structu
     return digest(cohortreg.__version__, json.dumps(dict(structures)), *named, *contents)
 
 
-def _without_nan(row: dict) -> dict:
+def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no NaN; None comes back as an empty cell of the table all the same."""
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()

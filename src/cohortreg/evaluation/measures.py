@@ -1,4 +1,4 @@
-"""The measures of a registered pair: how each is computed, and everything that is said about it.
+"""The measures of a registered pair: how each is computed, named, defined and formatted.
 
 `MEASURES` is the only list of them. Columns of tables, headings, definitions, histograms and ranks are loops over it.
 """
@@ -198,5 +198,5 @@ def columns(structures: Iterable[str]) -> list[str]:
     structures = list(structures)
     for name in structures:
         if name in ("mean", UNION):
-            raise UserError(f"a structure is called {name}, as a column of the tables is; rename it.")
+            raise UserError(f"the structure {name} has the name of a column of the tables; rename it.")
     return [column for measure in MEASURES for column in measure.columns(structures)]

@@ -1,4 +1,4 @@
-"""How numbers are written for people, the same in every table, figure and sentence."""
+"""Number formats, the same in every table, figure and sentence."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How well a structure's warped mask and its fixed mask agree: Dice and the 95 % Hausdorff distance."""
+"""Agreement of a structure's warped mask and its fixed mask: Dice and the 95 % Hausdorff distance."""
 
 import math
 import warnings
@@ -31,12 +31,16 @@ def hausdorff95(warped: np.ndarray, fixed: np.ndarray, spacing: Sequence[float])
         return math.nan
     from monai.metrics import compute_hausdorff_distance  # seconds to import
 
-    masks = (torch.from_numpy(mask)[None, None] for mask in (warped, fixed))
+    warped_mask, fixed_mask = (torch.from_numpy(mask)[None, None] for mask in (warped, fixed))
     with warnings.catch_warnings():
         # MONAI warns of an argument that it passes on to itself.
         warnings.simplefilter("ignore", FutureWarning)
         distance = compute_hausdorff_distance(
-            *masks, include_background=True, percentile=95, spacing=[float(size) for size in spacing]
+            warped_mask,
+            fixed_mask,
+            include_background=True,
+            percentile=95,
+            spacing=[float(size) for size in spacing],
         )
     return distance.item()
 

@@ -1,4 +1,4 @@
-"""Published results, beside which the measured are shown."""
+"""Published results, shown beside the measured ones."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ MEASURES = ("dice", "folds", "time_s")
 
 
 def read_published(path: Path) -> pd.DataFrame:
-    """A table of published results by the names that our rows have.
+    """Read a table of published results, indexed by our names of the rows.
 
     path: CSV with the columns row, dice (percent), folds (mean count a pair), time_s; an empty cell was not published,
     more columns are not read. Returns the index row and dice_published (0 to 1), folds_published, time_s_published.

@@ -1,4 +1,4 @@
-"""Which pairs are the best and the worst: by Dice, and without labels by how regular the maps are."""
+"""Ranking of pairs by Dice or, without labels, by the regularity of their maps."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ WITHOUT_LABELS = (BY_KEY["folds_percent"], BY_KEY["inverse_consistency_voxels"])
 
 
 def labelled(pairs: pd.DataFrame) -> bool:
-    """Whether pairs have labels, as their table tells: any Dice, or no pair that could have one."""
+    """Whether pairs have labels, by their table: any Dice, or no pair that could have one."""
     return bool(pairs[DICE.column].notna().any() or pairs["failure"].ne("").all())
 
 

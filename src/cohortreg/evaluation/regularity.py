@@ -1,4 +1,4 @@
-"""How regular a map is: the spread of the volume changes it makes."""
+"""The regularity of a map: the spread of its changes of volume."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Values at points in physical space: labels and displacement fields each have a grid of their own, and meet there.
+"""Sampling at points in physical space, where labels and displacement fields on different grids meet.
 
 Points are [1, dim, *any] float64 in ITK's physical space (LPS millimetres), as the displacements are.
 """

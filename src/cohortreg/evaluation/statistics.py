@@ -24,19 +24,19 @@ def mean_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
     Of `MANY` values and more, mean ± 1.96 standard errors. values: one a pair; NaN does not count. NaN for fewer than
     three values and where all are equal, of which a resampled mean says nothing.
     """
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if len(values) < 3 or np.ptp(values) == 0:
+    present = np.asarray(values, dtype=float)
+    present = present[~np.isnan(present)]
+    if len(present) < 3 or np.ptp(present) == 0:
         return math.nan, math.nan
-    if len(values) >= MANY:
-        margin = norm.ppf((1 + LEVEL) / 2) * values.std(ddof=1) / math.sqrt(len(values))
-        return float(values.mean() - margin), float(values.mean() + margin)
+    if len(present) >= MANY:
+        margin = norm.ppf((1 + LEVEL) / 2) * present.std(ddof=1) / math.sqrt(len(present))
+        return float(present.mean() - margin), float(present.mean() + margin)
     interval = bootstrap(
-        (values,),
+        (present,),
         np.mean,
         confidence_level=LEVEL,
         n_resamples=RESAMPLES,
-        batch=max(1, VALUES_AT_ONCE // len(values)),
+        batch=max(1, VALUES_AT_ONCE // len(present)),
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)

@@ -1,4 +1,4 @@
-"""The tables of the whole cohort: one row a method and pair, one row a method."""
+"""The tables of the whole cohort: one row per method and pair, one row per method."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -82,9 +82,9 @@ def summarise(
 
 
 def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Of one method: numbers of pairs, and the mean of every measure with what tells its spread."""
+    """The means of one method: numbers of pairs, and the mean of every measure with its spread."""
     registered = rows[rows["failure"] == ""]
-    means = {"pairs": len(registered), "failed": len(rows) - len(registered)}
+    means: dict[str, float] = {"pairs": len(registered), "failed": len(rows) - len(registered)}
     of_pairs = {measure.column: measure for measure in MEASURES}
     for column in (column for column in rows if column not in (*IDS, "failure")):
         measure = of_pairs.get(column)
@@ -132,7 +132,7 @@ def images_of_trained_subjects(
 
 
 def hardware(layout: Layout, method: str, shards: Sequence[int]) -> str:
-    """What the pairs of a method's shards were registered on; several machines are joined by "and".
+    """The hardware that a method's pairs were registered on; several machines are joined by "and".
 
     Empty where the transforms' folder, which says it, was removed.
     """

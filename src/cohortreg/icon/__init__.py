@@ -1,0 +1,1 @@
+"""Networks, their composition and the ICON loss."""

@@ -1,4 +1,4 @@
-"""Where images of a pair lie far apart: a rotation and a shift, found without a start.
+"""Rigid alignment of images that lie far apart, found without an initial guess.
 
 A fit follows the gradient of its similarity, and finds the way over about an eighth of the field of view. Beyond, every
 rotation of a set is tried with every shift at a coarse resolution, as a product of Fourier transforms; the best
@@ -7,7 +7,7 @@ besides, such as their size, is left to the fit: maps that may also stretch and 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 
 import torch
@@ -46,16 +46,18 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     starts = _shifted(_coarse(images, SEARCHED, scale), bounds, _in_unit(_rotations(len(extent)), scale))
     identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
     found = torch.stack([identity, *starts])
+    best = 0
     for longest in REFINED:
         found, losses = _refined(_coarse(images, longest, scale), bounds, found, scale)
-        best = _farther(found, losses, scale)
-        if best is None:
+        farther = _farther(found, losses, scale)
+        if farther is None:
             return None
+        best = farther
     return AffineMap(found[best : best + 1])
 
 
 def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
-    """Which of the maps a fit would not find by itself and is clearly better than those that it would; None if none is.
+    """The best map, if a fit would not find it by itself and it is clearly better than those it would; else None.
 
     maps: see `_refined`, and losses. scale: of the axes, parts of the longest.
     """
@@ -70,11 +72,11 @@ def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
 
 
 def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
-    """Images of so many voxels along their longest axis, about as long as wide, each the mean of what it covers.
+    """Downsample images to `longest` nearly cubic voxels along their longest axis, by averaging.
 
     scale: of the axes, parts of the longest.
     """
-    pool = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
+    pool: Callable[..., Tensor] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
     wanted = (max(round(longest * part), 2) for part in scale.tolist())
     return pool(images, [min(size, voxels) for size, voxels in zip(images.shape[2:], wanted, strict=True)])
 
@@ -90,7 +92,7 @@ def _rotations(dim: int) -> Tensor:
 
 
 def _planes(dim: int) -> Tensor:
-    """Of each two axes the matrix whose multiples' exponentials turn one to the other, [planes, dim, dim]."""
+    """Generators of the rotations in the plane of each two axes, [planes, dim, dim]."""
     planes = torch.zeros(math.comb(dim, 2), dim, dim)
     for plane, (one, other) in zip(planes, combinations(range(dim), 2), strict=True):
         plane[one, other], plane[other, one] = -1, 1
@@ -105,7 +107,7 @@ def _in_unit(linear: Tensor, scale: Tensor) -> Tensor:
 
 
 def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
-    """The maps of which, with its best shift, the images correlate most, the best `BEST`.
+    """The `BEST` maps, each with its best shift, under which the images correlate most.
 
     Correlation is the normalised one over the voxels that both images have at a shift (Padfield, IEEE TIP 2012), and
     squared, so that contrast may be reversed. images: [2, 1, *grid].

@@ -6,7 +6,7 @@ is at hand when their values are computed.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from cohortreg.icon.similarities import GradientAtOnce
 if TYPE_CHECKING:
     from cohortreg.icon.fit import FieldsLoss
 
+Result = TypeVar("Result")
+
 #: Beyond any voxel, where nothing bounds what was imaged.
 FAR = 1e9
 #: Voxels by which bounds are widened, so that voxel centres on them lie within.
@@ -27,8 +29,8 @@ ROUNDING = 1e-4
 WORTH_THREADS = 1_000_000
 
 
-def for_each(number: int, work: Callable[[int], object]) -> list:
-    """What work returns for 0, ..., number - 1, on as many threads as PyTorch has."""
+def for_each(number: int, work: Callable[[int], Result]) -> list[Result]:
+    """Call work for 0, ..., number - 1 on as many threads as PyTorch has, and list the results."""
     threads = min(number, torch.get_num_threads())
     if threads == 1:
         return [work(index) for index in range(number)]
@@ -40,7 +42,7 @@ class Banded:
     """A matrix [to, from] whose rows are zero outside of a band, as `kernels.banded` takes it."""
 
     def __init__(self, matrix: Tensor):
-        dense = matrix.numpy()
+        dense: np.ndarray = matrix.numpy()
         filled = np.abs(dense) > 1e-7 * np.abs(dense).max()
         first, end = filled.argmax(1), dense.shape[1] - filled[:, ::-1].argmax(1)
         # Rows of fewer columns than a band would reach beyond the values.
@@ -92,21 +94,20 @@ class Correlation:
 
     def __call__(self, warped: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of share * (1 - correlation), and its gradient by the warped images; both as large as the fixed."""
-        shape = warped.shape
-        warped, share = (each.detach().numpy().reshape(self.fixed.shape) for each in (warped, share))
+        warped_values, shares = (each.detach().numpy().reshape(self.fixed.shape) for each in (warped, share))
         by_warped = np.empty_like(self.fixed)
 
         def of_one(index: int) -> float:
             values, between, windowed = self.values[index], self.between[index], self.windowed[index]
             flat = values.reshape(3, -1), windowed.reshape(3, -1)
-            one, fixed = warped[index], self.fixed[index]
+            one, fixed = warped_values[index], self.fixed[index]
             kernels.products(one, fixed, flat[0])
             kernels.window(values, self.taps, between, windowed)
             total = kernels.correlation(
                 flat[1],
                 self.mean[index],
                 self.variance[index],
-                share[index],
+                shares[index],
                 self.floor,
                 self.squared,
                 flat[0],
@@ -117,7 +118,7 @@ class Correlation:
             return total
 
         total = sum(for_each(len(self.fixed), of_one))
-        return torch.tensor(total, dtype=torch.float32), torch.from_numpy(by_warped).reshape(shape)
+        return torch.tensor(total, dtype=torch.float32), torch.from_numpy(by_warped).reshape(warped.shape)
 
 
 class CompiledLoss:
@@ -178,19 +179,20 @@ class CompiledLoss:
         with torch.enable_grad():
             value = 2 * self.similarity(warped, self.weight)
             value.backward()
+        assert warped.grad is not None  # of the backward pass
         return value.detach(), self.onto_voxels.transposed(self.gradient.mul_(warped.grad))
 
     def _inverse_consistency(self, control: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         fields = (
             (self.onto_points(control).movedim(1, -1) * self.per_voxel).add_(self.before_off_grid).numpy()
         )
-        points = (points[0].flatten(1).T * self.to_points).contiguous().numpy()
+        at = (points[0].flatten(1).T * self.to_points).contiguous().numpy()
 
         def there_and_back(index: int) -> tuple[float, int, np.ndarray, np.ndarray]:
             other = (index + self.count // 2) % self.count
             by_there, by_back = np.zeros((2, *fields.shape[1:]), np.float32)
             total = kernels.inverse_consistency(
-                points, fields[other], fields[index], self.scale, by_there, by_back
+                at, fields[other], fields[index], self.scale, by_there, by_back
             )
             return total, other, by_there, by_back
 
@@ -222,7 +224,7 @@ class _Gaussians:
 
 
 def _along_first_axes(values: np.ndarray, matrices: Sequence[Banded], axes: Sequence[int]) -> Tensor:
-    """Values [batch, 3, *grid] times a banded matrix along each of the grid's axes that are named."""
+    """Multiply values [batch, 3, *grid] by a banded matrix along each of `axes` of the grid."""
     for matrix, axis in zip(matrices, axes, strict=True):
         before, after = values.shape[: 2 + axis], values.shape[3 + axis :]
         flat = values.reshape(-1, values.shape[2 + axis], int(np.prod(after)))
@@ -231,7 +233,7 @@ def _along_first_axes(values: np.ndarray, matrices: Sequence[Banded], axes: Sequ
 
 
 def _bounds(loss: "FieldsLoss") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What was imaged, as `kernels.warp` takes it for each image: placements, and the first and last voxels."""
+    """The imaged boxes as `kernels.warp` takes them for each image: placements, first and last voxels."""
     size = (1 / loss.voxel).reshape(3)
     placement = torch.eye(3, 4).expand(len(loss.images), 3, 4)
     if loss.imaged.places is not None:
@@ -240,4 +242,4 @@ def _bounds(loss: "FieldsLoss") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if loss.imaged.bounds is not None:
         first, last = (loss.imaged.bounds * size).clamp(-FAR, FAR).unbind(1)
     first, last = first - ROUNDING, last + ROUNDING
-    return tuple(each.contiguous().numpy() for each in (placement, first, last))
+    return placement.contiguous().numpy(), first.contiguous().numpy(), last.contiguous().numpy()

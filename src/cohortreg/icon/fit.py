@@ -1,4 +1,4 @@
-"""Direct optimisation of the two maps of a pair under the loss of ICON (4.3): no network, and none of its weights.
+"""Direct optimisation of the two maps of a pair under the loss of ICON (4.3), without a network.
 
 The maps of both directions are displacement fields made of few Gaussians, found coarse to fine by Adam. A step
 interpolates both images, looks at a window around each voxel, and composes the maps at points off the grid; that is all
@@ -23,7 +23,7 @@ from cohortreg.maps.separable import gaussians, sampled, separable
 
 @dataclass(frozen=True)
 class Level:
-    """How the maps are found at one resolution.
+    """Settings of the optimisation at one resolution.
 
     downsample: a power of two. steps: of Adam. rate: its learning rate at the start, voxels of the level; it falls to
     zero as a cosine. deviation: of the Gaussians that the field is made of, voxels of the level. spacing: voxels
@@ -68,12 +68,12 @@ def fit(
     Raises NotFiniteError where the optimisation diverges.
     """
     generator = torch.Generator().manual_seed(seed)
-    found = start
     images = _placed(images, places)
+    # Of any grid: resized, it is the identity on each.
+    found = images.new_zeros(len(images), images.dim() - 2, *images.shape[2:]) if start is None else start
     for level in levels:
         seen, imaged = _seen(images, level, fields_of_view, places)
-        before = images.new_zeros(len(seen), seen.dim() - 2, *seen.shape[2:]) if found is None else found
-        loss = FieldsLoss(seen, level, similarity_to, imaged, resize(before, seen.shape[2:]))
+        loss = FieldsLoss(seen, level, similarity_to, imaged, resize(found, seen.shape[2:]))
         found = _at_level(loss, generator, report)
     return resize(found, images.shape[2:])
 
@@ -105,7 +105,7 @@ def _placed(images: Tensor, places: AffineMap | None) -> Tensor:
 def _seen(
     images: Tensor, level: Level, fields_of_view: Tensor | None, places: AffineMap | None
 ) -> tuple[Tensor, "Imaged"]:
-    """Placed images at a level's resolution, and what of them was imaged; see `fit`."""
+    """Placed images at a level's resolution, and their imaged parts; see `fit`."""
     for _ in range(round(math.log2(level.downsample))):
         images = halve(images)
     if fields_of_view is None:
@@ -117,7 +117,7 @@ def _seen(
 
 @dataclass(frozen=True)
 class Imaged:
-    """Where points lie within what was imaged of their image.
+    """Tests whether points lie within the imaged part of their image.
 
     bounds: see `losses.within`; everything was imaged if None. places: see `fit`.
     """
@@ -133,7 +133,7 @@ class Imaged:
 
 
 class FieldsLoss:
-    """Eq. 13 for displacement fields that are made of Gaussians, by the control points of these.
+    """Eq. 13 for displacement fields made of Gaussians, as a function of their control points.
 
     images, level, similarity_to: see `fit`, the images at the level's resolution. imaged: what of them was. before:
     displacements on their grid that the Gaussians are added to, [2 * pairs, dim, *grid], unit coordinates.
@@ -221,7 +221,7 @@ def descend(
     rate: float,
     report: Callable[[], None] = lambda: None,
 ) -> None:
-    """Lower a loss of values, in their place, by steps of Adam whose rate falls to zero as a cosine.
+    """Minimise a loss over values, in place, by Adam with a rate that falls to zero as a cosine.
 
     Raises NotFiniteError where it diverges.
     """

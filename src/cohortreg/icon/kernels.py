@@ -1,21 +1,22 @@
-"""The loops of `fit` over voxels, compiled by Numba: on arrays of float32, into arrays that they are given.
+"""The loops of `fit` over voxels, compiled by Numba, on float32 arrays and into preallocated ones.
 
 Coordinates are voxels of the grid at hand, which has two at least along each axis. What is not finite must not reach
 the kernels: they look up memory by what they are given.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 #: Sums may be reordered, which is what lets a processor add several numbers at once.
-_OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _inlined = njit(inline="always", **_OPTIONS)
 
 
-def _compiled(loop: Callable) -> Callable:
-    """A loop that is compiled when it is first called, and kept on disk where there is a place to write."""
+def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop when it is first called, and cache it on disk where that is writable."""
     try:
         return njit(cache=True, **_OPTIONS)(loop)
     except RuntimeError:  # neither beside the source nor in the user's folder of caches

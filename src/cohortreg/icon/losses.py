@@ -84,7 +84,8 @@ def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator,
     """
     offsets = torch.randint(stride, (len(shape),), generator=generator).tolist()
     centres = identity_map(shape, like.device, like.dtype)
-    centres = centres[(..., *[slice(offset, None, stride) for offset in offsets])]
+    kept = [slice(None), slice(None), *(slice(offset, None, stride) for offset in offsets)]
+    centres = centres[tuple(kept)]
     jitter = torch.randn(centres.shape, generator=generator, dtype=like.dtype).to(like.device)
     return centres + jitter * voxel_size(shape, like)
 
@@ -132,7 +133,7 @@ def gradient_inverse_consistency(phi: Map, points: Tensor, noise: Tensor | None 
     steps = steps.reshape(*steps.shape, *[1] * (points.dim() - 2))
     at_points = error(points)
     derivatives = [(error(points + step) - at_points) / DIFFERENCE for step in steps]
-    return sum(torch.mean(derivative**2) for derivative in derivatives)
+    return reduce(torch.add, (torch.mean(derivative**2) for derivative in derivatives))
 
 
 #: Each name of the configuration, and its regularity.
@@ -205,12 +206,14 @@ class StageObjective(nn.Module):
         self.beyond_grid = beyond_grid
 
     def train(self, mode: bool = True) -> "StageObjective":
+        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
         return self
 
     def forward(self, batch: Batch) -> LossTerms:
+        """Compute the loss terms of a batch of pairs."""
         images_a, images_b = batch.moving, batch.fixed
         for _ in range(self.halvings):
             images_a, images_b = halve(images_a), halve(images_b)

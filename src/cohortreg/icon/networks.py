@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise, product
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,58 +19,65 @@ from torch.utils.checkpoint import checkpoint
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import smoothed
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
 
 def _with_channels(x: Tensor, channels: int) -> Tensor:
-    """The first channels of x, or x behind channels of zeros, so that it can be added to a layer's output."""
+    """Crop the channels of x, or pad them in front with zeros, so that it can be added to a layer's output."""
     missing = channels - x.shape[1]
     if missing <= 0:
         return x[:, :channels]
     return F.pad(x, [0, 0] * (x.dim() - 2) + [missing, 0])
 
 
-def _zero(layer: nn.Module) -> nn.Module:
-    """A last layer, which starts at zero."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+def _zero(layer: Layer) -> Layer:
+    """Initialise a last layer at zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 
 def _cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x [batch, channels, *grid] without what upsampling added to odd sizes."""
-    return x[(..., *[slice(n) for n in shape])]
+    """Crop x [batch, channels, *grid] to a grid, since upsampling adds a voxel to odd sizes."""
+    return x[(slice(None), slice(None), *(slice(n) for n in shape))]
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """x [batch, channels, *grid] with its channels last in memory: what convolutions are fastest on."""
+    """Store x [batch, channels, *grid] with its channels last in memory, where convolutions are fastest."""
     return x.contiguous(memory_format=_CHANNELS_LAST[x.dim() - 2])
 
 
+def _store_channels_last(module: nn.Module, dim: int) -> None:
+    """Store the weights of convolutions with their channels last in memory."""
+    module.to(memory_format=_CHANNELS_LAST[dim])  # type: ignore[call-overload]  # the stubs lack this argument
+
+
 def _halve(x: Tensor) -> Tensor:
-    """x [batch, channels, *grid] at half resolution, by averaging over 2 voxels along every axis."""
+    """Halve the resolution of x [batch, channels, *grid] by averaging over 2 voxels along every axis."""
     return _AVERAGE_POOL[x.dim() - 2](x, 2, ceil_mode=True)
 
 
 def _double(x: Tensor) -> Tensor:
-    """x [batch, channels, *grid] at twice the resolution, by linear interpolation between voxel centres."""
+    """Double the resolution of x [batch, channels, *grid] by linear interpolation between voxel centres."""
     return F.interpolate(x, scale_factor=2, mode=_LINEAR[x.dim() - 2], align_corners=False)
 
 
 def _beside(x: Tensor, skip: Tensor) -> Tensor:
-    """The channels of x, then those of skip."""
+    """Concatenate the channels of x and those of skip."""
     if x.requires_grad:
         # Concatenation hands back a slice of its gradient, on which normalisation is several times slower.
         x.register_hook(_channels_last)
     return torch.cat([x, skip], 1)
 
 
-def _convolve_beside(layer: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+def _convolve_beside(layer: nn.Conv2d | nn.Conv3d, x: Tensor, skip: Tensor) -> Tensor:
     """layer(_beside(x, skip)) for a convolution to few channels, which costs less than concatenation."""
     convolve = {2: F.conv2d, 3: F.conv3d}[x.dim() - 2]
     weights = layer.weight.split([x.shape[1], skip.shape[1]], 1)
@@ -79,7 +86,7 @@ def _convolve_beside(layer: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
 
 
 def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
-    """y + resample(x), with as many channels as y has, where resample treats one axis like the other.
+    """Add resample(x), with as many channels as y has, to y; resample treats all axes alike.
 
     Three dimensions have no fast resampling with channels last in memory on processors. Planes do, as images of a
     batch; a product of matrices then resamples the first axis, and adds y on its way.
@@ -99,7 +106,7 @@ def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 class Network(nn.Module):
-    """What all networks have in common."""
+    """The base class of all networks."""
 
     #: Whether training keeps neither its activations nor those of its map, and computes them again for the gradient.
     recompute = False
@@ -110,6 +117,7 @@ class Network(nn.Module):
         return cls(len(grid), **settings)
 
     def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         if not self.recompute:
             return super().__call__(moving, fixed)
         # Nothing in a network is random.
@@ -124,8 +132,8 @@ class Network(nn.Module):
 
     @contextmanager
     def _batches_not_counted(self) -> Iterator[None]:
-        """Normalisation does not see a batch that it sees again: its running statistics have it already."""
-        norms = [m for m in self.modules() if isinstance(m, tuple(_BATCH_NORM.values()))]
+        """Freeze the running statistics of batch normalisation while a batch is recomputed."""
+        norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
         before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
         for norm in norms:
             norm.momentum, norm.num_batches_tracked = 0.0, None
@@ -159,9 +167,11 @@ class MLP(Network):
 
     @classmethod
     def build(cls, settings: Mapping[str, Any], grid: Sequence[int]) -> Self:
+        """Return the network with the settings of the configuration, for images on a grid."""
         return cls(grid, **settings)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = torch.cat([moving, fixed], 1).flatten(1)
         x = self.last(F.relu(self.second(F.relu(self.first(x)))))
         return x.reshape(-1, len(self.grid), *self.grid)
@@ -184,9 +194,10 @@ class EncoderDecoder(Network):
             for before, after in zip(below, up, strict=True)
         )
         self.last = _zero(_CONV[dim](up[0], dim, kernel_size=3, padding=1))
-        self.to(memory_format=_CHANNELS_LAST[dim])
+        _store_channels_last(self, dim)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = _channels_last(torch.cat([moving, fixed], 1))
         shapes = []
         for convolve in self.down:
@@ -209,9 +220,10 @@ class ConvOnly(Network):
             _CONV[dim](2 + n * channels, channels, kernel_size=5, padding=2) for n in range(layers - 1)
         )
         self.last = _zero(_CONV[dim](2 + (layers - 1) * channels, dim, kernel_size=5, padding=2))
-        self.to(memory_format=_CHANNELS_LAST[dim])
+        _store_channels_last(self, dim)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = _channels_last(torch.cat([moving, fixed], 1))
         for convolve in self.hidden:
             x = torch.cat([x, F.relu(convolve(x))], 1)
@@ -256,13 +268,15 @@ class UNet(Network):
             voxels = math.prod(math.ceil(size / 2 ** len(levels)) for size in grid)
             widths = down[-1] * voxels, bottleneck * voxels
             self.dense = nn.ModuleList([nn.Linear(*widths), nn.Linear(*reversed(widths))])
-        self.to(memory_format=_CHANNELS_LAST[dim])
+        _store_channels_last(self, dim)
 
     @classmethod
     def build(cls, settings: Mapping[str, Any], grid: Sequence[int]) -> Self:
+        """Return the network with the settings of the configuration, for images on a grid."""
         return cls(len(grid), **settings, grid=grid)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
         x = _channels_last(torch.cat([moving, fixed], 1))
         skips = []
         for convolve in self.down:
@@ -291,6 +305,7 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise features [batch, channels, *grid]."""
         shape = [1, -1, *[1] * (x.dim() - 2)]
         variance, mean = torch.var_mean(x, list(range(2, x.dim())), correction=0, keepdim=True)
         scale = self.weight.reshape(shape) * torch.rsqrt(variance + 1e-5)
@@ -298,7 +313,7 @@ class InstanceNorm(nn.Module):
 
 
 def _block(dim: int, before: int, after: int, stride: int = 1) -> nn.Module:
-    """A convolution, normalised, and not linear."""
+    """Build a convolution with normalisation and nonlinearity."""
     return nn.Sequential(
         _CONV[dim](before, after, kernel_size=3, stride=stride, padding=1),
         InstanceNorm(after),
@@ -321,13 +336,13 @@ class _Correlation(torch.autograd.Function):
     """Products of fixed features with padded moving ones at each shift; keeps none of them for its gradient."""
 
     @staticmethod
-    def forward(ctx, fixed: Tensor, around: Tensor, radius: int) -> Tensor:
+    def forward(ctx: Any, fixed: Tensor, around: Tensor, radius: int) -> Tensor:
         ctx.save_for_backward(fixed, around)
         ctx.radius = radius
         return torch.stack([(fixed * near).sum(1) for near in _shifted(around, fixed.shape[2:], radius)], 1)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         fixed, around = ctx.saved_tensors
         shape = fixed.shape[2:]
         by_fixed, by_around = torch.zeros_like(fixed), torch.zeros_like(around)
@@ -341,7 +356,8 @@ class _Correlation(torch.autograd.Function):
 def _shifted(around: Tensor, shape: Sequence[int], radius: int) -> Iterator[Tensor]:
     """Views of padded values [batch, channels, *shape + 2 radius] at each shift, [batch, channels, *shape]."""
     for shift in product(range(2 * radius + 1), repeat=len(shape)):
-        yield around[(..., *(slice(first, first + size) for first, size in zip(shift, shape, strict=True)))]
+        window = (slice(first, first + size) for first, size in zip(shift, shape, strict=True))
+        yield around[(slice(None), slice(None), *window)]
 
 
 class DualStream(Network):
@@ -383,20 +399,19 @@ class DualStream(Network):
             for here, below, width in zip(seen, from_below, up, strict=True)
         )
         self.last = nn.ModuleList(_zero(_CONV[dim](width, dim, kernel_size=3, padding=1)) for width in up)
-        self.to(memory_format=_CHANNELS_LAST[dim])
+        _store_channels_last(self, dim)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        moving, fixed = self._features(moving, fixed)
-        displacement, hidden = None, None
+        """Predict the displacements of the pairs, [batch, dim, *grid], in unit coordinates."""
+        of_moving, of_fixed = self._features(moving, fixed)
+        shape = of_fixed[-1].shape[2:]
+        displacement = torch.zeros(len(fixed), len(shape), *shape, device=fixed.device, dtype=torch.float32)
+        hidden: Tensor | None = None
         for level in reversed(range(len(self.up))):
-            here, there = fixed.pop(), moving.pop()
+            here, there = of_fixed.pop(), of_moving.pop()
             shape = here.shape[2:]
-            if displacement is None:
-                displacement = torch.zeros(
-                    len(here), len(shape), *shape, device=here.device, dtype=torch.float32
-                )
-            else:
-                displacement, hidden = (resize(x, shape) for x in (displacement, hidden))
+            if hidden is not None:
+                displacement, hidden = resize(displacement, shape), resize(hidden, shape)
                 phi = identity_map(shape, here.device) + displacement
                 there = interpolate(there.float(), phi).to(here.dtype)
             voxel = voxel_size(shape, displacement)
@@ -412,13 +427,13 @@ class DualStream(Network):
             return smoothed(displacement, self.smoothing)
 
     def _features(self, moving: Tensor, fixed: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What each level sees in both images, finest first; of images that stand on both sides, once."""
+        """The features of both images at each level, finest first, computed once where both batches are the same."""
         both = len(moving) % 2 == 0 and torch.equal(moving, torch.cat(fixed.chunk(2)[::-1]))
         x = _channels_last(moving if both else torch.cat([moving, fixed]))
-        moving, fixed = [], []
+        of_moving, of_fixed = [], []
         for level in self.down:
             x = level(x)
             first, second = x.chunk(2)
-            moving.append(x if both else first)
-            fixed.append(torch.cat([second, first]) if both else second)
-        return moving, fixed
+            of_moving.append(x if both else first)
+            of_fixed.append(torch.cat([second, first]) if both else second)
+        return of_moving, of_fixed

@@ -1,4 +1,4 @@
-"""Models that the authors of ICON and GradICON published: weights under their names there become ours.
+"""Models that the authors of ICON and GradICON published, with their weights translated to our names.
 
 Their four-step models nest two-step and half-resolution registrations as ours do; only the names differ.
 """
@@ -8,6 +8,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,7 @@ from cohortreg.icon.stages import build_registration
 
 @dataclass(frozen=True)
 class Published:
-    """How a published model is made up.
+    """The architecture of a published model.
 
     steps: name of each step's network there, in order, and the resolution that it sees. The rest is what it was
     trained with, as in the configuration of a model.
@@ -90,18 +91,20 @@ def read_published(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
     except Exception as error:  # whatever a damaged file, or one of another kind, sets off
         reason = str(error).strip().split("\n")[0].split(". ")[0]
-        raise UserError(f"{path}: not a file of weights alone, or cut short ({reason})") from error
+        raise UserError(f"{path}: not a plain file of weights, or cut short ({reason})") from error
     if zipfile.is_zipfile(path) and (member := _damaged_member(path)):
-        raise UserError(f"{path}: damaged, the checksum of {member} in it fails; copy or download it again")
+        raise UserError(
+            f"{path}: damaged, the checksum of {member} does not match; copy or download it again"
+        )
     named = isinstance(tensors, dict) and all(
         isinstance(name, str) and _is_plain(value) for name, value in tensors.items()
     )
     if not named:
         raise UserError(
-            f"{path}: holds something other than named tensors; save the model's state_dict alone"
+            f"{path}: contains something other than named tensors; save the model's state_dict alone"
         )
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise UserError(f"{path}: has weights that are NaN or infinite, as after a training that diverged")
+        raise UserError(f"{path}: has NaN or infinite weights, as if training had diverged")
     return {
         name.removeprefix("regis_net."): tensor
         for name, tensor in tensors.items()
@@ -110,7 +113,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged_member(path: Path) -> str | None:
-    """The first member of an archive whose checksum fails, which PyTorch does not look at."""
+    """The first member of an archive whose checksum does not match, which PyTorch does not verify."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
@@ -119,7 +122,7 @@ def _damaged_member(path: Path) -> str | None:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a tensor with all its values, neither sparse nor quantised nor on a device that holds none."""
+    """Whether a value is a dense tensor in memory: not sparse, quantised or on a device without storage."""
     return (
         isinstance(value, Tensor)
         and value.layout is torch.strided
@@ -128,8 +131,10 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Weights under our names, and the settings of the model that they belong to, as in its card.
+def translate(
+    tensors: dict[str, Tensor], grid: list[int], path: Path
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Translate weights to our names, and derive the settings of their model, as in its card.
 
     grid: of the images that the model is for. path: named in errors.
 
@@ -160,7 +165,7 @@ def translate(tensors: dict[str, Tensor], grid: list[int], path: Path) -> tuple[
     return {ours: tensors[theirs] for theirs, (ours, _) in expected.items()}, settings
 
 
-def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], path: Path) -> dict:
+def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], path: Path) -> dict[str, Any]:
     """The card's settings; a network's widths are those of its tensors."""
     stages = [
         {"steps": 1, "downsample": downsample, "stride": 1, "window": model.window}
@@ -177,11 +182,11 @@ def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], pat
     }
 
 
-def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Path) -> dict:
+def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Path) -> dict[str, Any]:
     """Settings of the U-Net that a step's tensors make up, for images of `seen` voxels."""
 
     def shapes(layer: str) -> list[torch.Size]:
-        found = []
+        found: list[torch.Size] = []
         while (name := f"{prefix}{layer}.{len(found)}.weight") in tensors:
             found.append(tensors[name].shape)
         if not found:
@@ -189,7 +194,7 @@ def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Pat
         return found
 
     down, up = shapes("downConvs"), shapes("upConvs")
-    network = {"architecture": "unet", "down": [down[0][1], *(shape[0] for shape in down)]}
+    network: dict[str, Any] = {"architecture": "unet", "down": [down[0][1], *(shape[0] for shape in down)]}
     network["up"] = [shape[1] for shape in up]
     dense = tensors.get(f"{prefix}middle_dense.0.weight")
     if dense is not None:

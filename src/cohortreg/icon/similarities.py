@@ -7,10 +7,10 @@ tensor. Voxels of weight 0 do not count: there, at least one of the images was n
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce
 from pkgutil import resolve_name
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class LocalCrossCorrelation:
         self.squared = squared
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
         # Differences of products lose the digits that half precision has.
         with torch.autocast(warped.device.type, enabled=False):
             warped, fixed = warped.float(), fixed.float()
@@ -108,22 +109,24 @@ def _compiled() -> ModuleType | None:
 
 
 class GradientAtOnce(torch.autograd.Function):
-    """A scalar that knows its gradient by its first argument: what `of.value_and_gradient(first, second)` returns."""
+    """A scalar computed together with its gradient by the first argument, by `of.value_and_gradient(first, second)`."""
 
     @staticmethod
-    def forward(ctx, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
+    def forward(ctx: Any, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
+        """Compute the scalar and keep its gradient."""
         value, gradient = of.value_and_gradient(first, second)
         ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Scale the gradient that was kept."""
         (by_first,) = ctx.saved_tensors
         return gradient * by_first, None, None
 
 
 class KnowsItsGradient(Protocol):
-    """What `GradientAtOnce` is given."""
+    """The interface that `GradientAtOnce` needs."""
 
     def value_and_gradient(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """A scalar, and its gradient by the first argument, of its shape."""
@@ -147,6 +150,7 @@ class CorrelationWithOne:
             self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, taps, floor, squared)
 
     def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
         return GradientAtOnce.apply(warped, weight, self)
 
     def value_and_gradient(self, warped: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,8 +211,9 @@ class MultiKernelCorrelation:
         ]
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
         parts = zip(self.weights, self.parts, strict=True)
-        return sum(share * part(warped, fixed, weight) for share, part in parts)
+        return reduce(torch.add, (share * part(warped, fixed, weight) for share, part in parts))
 
 
 def mutual_information(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:

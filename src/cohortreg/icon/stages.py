@@ -1,4 +1,4 @@
-"""The staged registration of 4.5, built from the stages' settings and nothing else."""
+"""The staged registration of 4.5, built from the stages' settings alone."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 
 from torch import nn
 
-from cohortreg.config import IconStage, Network
+from cohortreg.config import IconCardStage, IconStage, Network
 from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
 
 
@@ -24,7 +24,7 @@ def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.M
 
 
 def build_registration(
-    network: Network, stages: Sequence[IconStage], grid: Sequence[int]
+    network: Network, stages: Sequence[IconStage] | Sequence[IconCardStage], grid: Sequence[int]
 ) -> tuple[nn.Module, nn.Module | None]:
     """The registration of the last stage at that stage's resolution, and the stages before it, inside of it.
 
@@ -32,7 +32,9 @@ def build_registration(
     `downsample` (a power of two), after all steps before it. The second part is what the last stage freezes; None
     for the first stage. A stage of an imported model may have a `network` of its own.
     """
-    registration, before, resolution = None, None, 1
+    registration: nn.Module | None = None
+    before: nn.Module | None = None
+    resolution = 1
     for stage in stages:
         before = registration
         if registration is not None:
@@ -42,6 +44,7 @@ def build_registration(
             step = DisplacementNetwork(build_network(stage.network or network, seen))
             registration = step if registration is None else TwoSteps(registration, step)
         resolution = stage.downsample
+    assert registration is not None  # there is a stage, with a step
     return registration, before
 
 

@@ -15,7 +15,7 @@ _AVERAGE_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def halve(image: Tensor) -> Tensor:
-    """Image [batch, channels, *grid] at half resolution, by averaging over 2 voxels along every axis."""
+    """Halve the resolution of an image [batch, channels, *grid] by averaging over 2 voxels along every axis."""
     return _AVERAGE_POOL[image.dim() - 2](image, 2, ceil_mode=True)
 
 
@@ -27,6 +27,7 @@ class DisplacementNetwork(nn.Module):
         self.network = network
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Map:
+        """Register the pairs and return their map."""
         # Maps are float32 whatever the network computes in: bfloat16 resolves only 1/256 of a displacement.
         precision = next(self.network.parameters()).dtype
         field = DisplacementField(self.network(moving.to(precision), fixed.to(precision)).float())
@@ -42,6 +43,7 @@ class TwoSteps(nn.Module):
         self.second = second
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Map:
+        """Register the pairs and return their map."""
         phi = self.first(moving, fixed)
         warped = interpolate(moving, phi.on_grid(moving.shape[2:]))
         return Composition(phi, self.second(warped, fixed))
@@ -55,4 +57,5 @@ class HalfResolution(nn.Module):
         self.registration = registration
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Map:
+        """Register the pairs and return their map."""
         return self.registration(halve(moving), halve(fixed))

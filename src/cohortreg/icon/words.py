@@ -1,4 +1,4 @@
-"""What similarities are called in tables."""
+"""Display names of similarities."""
 
 from collections.abc import Iterable
 

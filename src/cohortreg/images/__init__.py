@@ -1,0 +1,1 @@
+"""Images and label maps: geometry, reading, writing and preprocessing."""

@@ -9,11 +9,12 @@ import tarfile
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any, Self
 
 import numpy as np
 
@@ -58,7 +59,7 @@ TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of one slice says: of a file, or of one frame of a file of several.
+    """The header of one slice: a file, or one frame of a multi-frame file.
 
     file: its name, and which frame. size: columns, rows. spacing: [3] millimetres along columns, rows and the normal.
     origin: [3] millimetres in LPS. direction: [3, 3], its columns are unit vectors in LPS, the last one the normal.
@@ -104,16 +105,17 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises BadImage naming the path where it holds no image, several series, a file cut short, frames without a place,
     or slices that make no regular grid.
     """
-    slices, pixels = [], []
+    slices: list[Header] = []
+    pixels: list[np.ndarray] = []
     for frames, values in _opened(path, voxels=True):
         slices += frames
-        pixels += list(values)
+        pixels += [] if values is None else list(values)
     order, grid = stacked(path, slices)
     return np.stack([pixels[n] for n in order]).T, grid.affine
 
 
 def headers(path: Path) -> Iterator[Header]:
-    """The headers of the slices in an archive or a folder, each read when it is asked for, without pixels.
+    """Yield the headers of the slices in an archive or a folder, read lazily and without pixels.
 
     Raises BadImage where a file is cut short.
     """
@@ -128,7 +130,7 @@ def stacked(path: Path, slices: Sequence[Header]) -> tuple[list[int], Grid]:
     """
     if not slices:
         raise BadImage(
-            f"{path} holds no DICOM file of an image; name an image file, or a folder of one DICOM series."
+            f"{path} contains no DICOM image; name an image file, or a folder with one DICOM series."
         )
     _check_series(path, slices)
     _check_geometry(path, slices)
@@ -146,7 +148,7 @@ def _check_series(path: Path, slices: Sequence[Header]) -> None:
         named = ", ".join(
             f"{description or 'no description'}: {n} slices" for (_, description), n in counts.items()
         )
-        raise BadImage(f"{path} holds slices of several series ({named}); give each a folder of its own.")
+        raise BadImage(f"{path} contains slices of several series ({named}); put each in its own folder.")
 
 
 def _check_geometry(path: Path, slices: Sequence[Header]) -> None:
@@ -196,12 +198,12 @@ def _spacing(path: Path, slices: Sequence[Header]) -> float:
 
 
 def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], np.ndarray | None]]:
-    """The slices of each image file, one file after the other, and their [k, j, i] if voxels are asked for."""
+    """Yield the slices of each image file, and their array [k, j, i] if `voxels`."""
     images, others, series, unusable = [], [], set(), None
     with closing(_files(path)) as files:
         for name, file in files:
             start = _start(file) if file else b""
-            if not looks_like_dicom(start) or PurePosixPath(name).name == "DICOMDIR":
+            if file is None or not looks_like_dicom(start) or PurePosixPath(name).name == "DICOMDIR":
                 others.append((name, start))
                 continue
             try:
@@ -219,7 +221,7 @@ def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], np.ndarray
             else:
                 yield opened
     if unusable and len(series) > 1:
-        raise BadImage(f"{path} holds images of several series; give each a folder of its own.") from unusable
+        raise BadImage(f"{path} contains images of several series; put each in its own folder.") from unusable
     if unusable:
         raise unusable
     _check_others(path, images, others)
@@ -231,7 +233,7 @@ def _start(file: Path) -> bytes:
 
 
 def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str, bytes]]) -> None:
-    """Refuse, among files that are no DICOM, one that a slice was cut down to or overwritten by.
+    """Refuse a non-DICOM file that may be a truncated or overwritten slice.
 
     Others may lie beside the slices. images: names of image files; others: names and first bytes.
     """
@@ -246,7 +248,7 @@ def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str,
 
 
 def _alike(name: str) -> str:
-    """What the names of a series' slices have in common; those of compressed ones, too."""
+    """The part that the names of a series' slices have in common, compressed ones included."""
     return re.sub(r"[\d.]+", ".", re.sub(r"\.(gz|bz2|xz|zst|zip|z)$", "", name.lower()))
 
 
@@ -254,8 +256,8 @@ def _is_text(start: bytes) -> bool:
     return bool(start) and not re.search(rb"[\0-\x08]", start)
 
 
-def read(path: str, voxels: bool) -> tuple[dict, list[np.ndarray]]:
-    """What GDCM says about a file: size, spacing, origin, direction, values a pixel, tags; and its array [k, j, i].
+def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Read a file with GDCM: size, spacing, origin, direction, values per pixel, tags; and its array [k, j, i].
 
     For `guarded.call`. No array where voxels are not asked for or cannot be read; BadImage where nothing can.
     """
@@ -284,7 +286,7 @@ def read(path: str, voxels: bool) -> tuple[dict, list[np.ndarray]]:
 
 
 def _check_machine(path: str, error: RuntimeError) -> None:
-    """Raise MemoryError or OSError where it is the machine for which GDCM could not read a file."""
+    """Raise MemoryError or OSError where GDCM failed because of the machine, not the file."""
     if "allocate" in str(error) or "bad_alloc" in str(error):
         raise MemoryError from error
     read_through(Path(path))
@@ -293,7 +295,7 @@ def _check_machine(path: str, error: RuntimeError) -> None:
 def _slices(
     path: Path, name: str, file: Path, about: Elements, voxels: bool
 ) -> tuple[list[Header], np.ndarray | None]:
-    """The slices of an image file, one for each of its frames, and their [k, j, i] if voxels are asked for."""
+    """The slices of an image file, one per frame, and their array [k, j, i] if `voxels`."""
     pixels = about.short(elements.ROWS) * about.short(elements.COLUMNS) * about.frames
     size = file.stat().st_size
     check_size(file, size, pixels, pixels, compressed=True)
@@ -303,7 +305,7 @@ def _slices(
     except BadImage as error:
         raise _cut_short(path, name) from error
     if found["values"] > 1:
-        raise BadImage(f"{path} has several values a voxel; give an image of one real number a voxel.")
+        raise BadImage(f"{path} has several values per voxel; give an image with one real number per voxel.")
     slices = _frames(path, name, about, found)
     if not voxels:
         return slices, None
@@ -313,8 +315,8 @@ def _slices(
     return slices, arrays[0]
 
 
-def _frames(path: Path, name: str, about: Elements, found: dict) -> list[Header]:
-    """The slices of an image file, of which GDCM told what `read` returns."""
+def _frames(path: Path, name: str, about: Elements, found: dict[str, Any]) -> list[Header]:
+    """The slices of an image file, from what `read` returned."""
     *size, count = found["size"]
     places = _places(about)
     if count == 1 and len(places) != 1:
@@ -334,14 +336,14 @@ def _frames(path: Path, name: str, about: Elements, found: dict) -> list[Header]
 
 
 def _told(frame: Elements, shared: Sequence[Elements], tag: int, count: int) -> np.ndarray:
-    """A frame's numbers in its own functional groups or those that it shares; NaN where there are not so many."""
+    """A frame's numbers for a tag, from its own or the shared functional groups; NaN where they are not `count`."""
     groups = (group for part in (frame, *shared) for items in part.items.values() for group in items)
     found = next((group.numbers(tag) for group in groups if tag in group.values), [])
     return np.array(found if len(found) == count else [np.nan] * count)
 
 
 def _places(about: Elements) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Spacing, origin and direction of each frame, as `Header` has them; none where a frame is not told all of them."""
+    """Spacing, origin and direction of each frame, as in `Header`; empty where a frame lacks one of them."""
     shared, places = about.items.get(elements.SHARED, []), []
     for frame in about.items.get(elements.PER_FRAME, []):
         origin = _told(frame, shared, elements.POSITION, 3)
@@ -365,7 +367,7 @@ def _places(about: Elements) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 
 def _is_rescaled(about: Elements) -> bool:
-    """Whether GDCM gives each frame the slope and intercept that the file does: one for all, of some classes only."""
+    """Whether GDCM rescales frames as the file states: only one slope for all, and only for some classes."""
     shared, tags = about.items.get(elements.SHARED, []), (elements.SLOPE, elements.INTERCEPT)
     frames = about.items.get(elements.PER_FRAME, [])
     of_frames = {tuple(str(_told(frame, shared, tag, 1)[0]) for tag in tags) for frame in frames}
@@ -384,9 +386,11 @@ def _cut_short(path: Path, name: str) -> BadImage:
     return BadImage(f"{what} is cut short or not a DICOM image; copy or export the series again.")
 
 
-def _files(path: Path) -> Iterator[tuple[str, Path | None]]:
-    """The name of each file in a folder or an archive, or of the one file, and where it lies until the next is asked
-    for; None of what is no plain file, such as a link that leads nowhere."""
+def _files(path: Path) -> Generator[tuple[str, Path | None]]:
+    """Yield the name and path of each file in a folder or an archive, or of the one file.
+
+    The path holds until the next is asked for; it is None for what is no plain file, such as a link that leads nowhere.
+    """
     if not path.is_dir():
         yield from _members(path) if is_series(path) else [(path.name, path)]
         return
@@ -406,7 +410,7 @@ def _printable(name: str) -> str:
 
 
 def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
-    """As `_files`, of an archive.
+    """Yield the members of an archive, as `_files` does.
 
     They are unpacked one at a time, under a name of our own: nothing in an archive decides where it is written, and no
     link in it is followed. One to a file that is in the archive already, as `tar` writes a second name, adds nothing.
@@ -422,8 +426,10 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
                     if not member.isreg():
                         yield name, None
                         continue
+                    content = archive.extractfile(member)
+                    assert content  # as every plain file has
                     with file.open("wb") as unpacked:
-                        shutil.copyfileobj(archive.extractfile(member), unpacked)
+                        shutil.copyfileobj(content, unpacked)
                     yield name, file
                 # Behind the zeros that end an archive, another may follow, or the rest of one that was zeroed there.
                 while rest := archive.fileobj.read(2**20):
@@ -443,18 +449,21 @@ class _Member(tarfile.TarInfo):
     """A member whose header must be right: tarfile takes a damaged one for the end."""
 
     @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(archive)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+        except (
+            tarfile.InvalidHeaderError,  # type: ignore[attr-defined]  # the stubs lack it
+            tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]  # and this one
+        ) as error:
             raise tarfile.ReadError(str(error)) from error
 
 
-def _archive(stream: IO[bytes]) -> tarfile.TarFile:
+def _archive(stream: BufferedIOBase) -> tarfile.TarFile:
     return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member)
 
 
-def _decompressed(path: Path) -> IO[bytes]:
+def _decompressed(path: Path) -> BufferedIOBase:
     """A stream of the archive's content, whatever its name says about compression."""
     with path.open("rb") as stream:
         compressed = stream.read(len(GZIP)) == GZIP

@@ -1,4 +1,4 @@
-"""The elements of a DICOM file that say what it is: read without a library, and without its pixels (PS3.5, section 7).
+"""The elements of a DICOM file that describe it, read without a library and without pixels (PS3.5, section 7).
 
 GDCM reads pixels; it has no word for files that are cut short, hold no image, or give each of many frames a place.
 """
@@ -10,7 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 #: Behind a preamble a DICOM file says that it is one; some archives leave out both.
 PREAMBLE, MAGIC = 128, b"DICM"
@@ -60,7 +60,7 @@ class CutShortError(Exception):
 
 
 class UnlikeError(Exception):
-    """Bytes that no element begins with."""
+    """Bytes that cannot begin an element."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Elements:
 
     @property
     def frames(self) -> int:
-        """How many frames a file says that it has."""
+        """The number of frames that a file declares."""
         text = self.text(FRAMES)
         return int(text) if re.fullmatch(r"\d{1,9}", text) else 1
 
@@ -114,7 +114,7 @@ class Elements:
 
 
 def looks_like_dicom(start: bytes) -> bool:
-    """Whether a file's first 132 bytes are those of DICOM, be it without preamble."""
+    """Whether a file's first 132 bytes are DICOM's, with or without a preamble."""
     if start[PREAMBLE : PREAMBLE + len(MAGIC)] == MAGIC:
         return True
     if len(start) < 8 or start[:2] not in (b"\2\0", b"\x08\0") or start[3] != 0:
@@ -125,7 +125,7 @@ def looks_like_dicom(start: bytes) -> bool:
 
 
 def read_elements(file: Path) -> Elements:
-    """What a DICOM file says before its pixels.
+    """Read the elements of a DICOM file that precede its pixels.
 
     Raises CutShortError where the file ends before what it announces, also within its pixels.
     """
@@ -155,7 +155,7 @@ def _read_into(found: Elements, file: Path) -> None:
 
 
 def _inflated(data: bytes) -> bytes:
-    """What was deflated without a header."""
+    """Inflate a stream without a header."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = stream.decompress(data, LARGEST)
@@ -176,18 +176,18 @@ class _Reader:
     order: str = "<"
 
     def peek(self) -> bytes:
-        """The next eight bytes, or fewer, which remain next."""
+        """Peek at the next eight bytes, or fewer."""
         start = self.stream.read(8)
         self.stream.seek(-len(start), os.SEEK_CUR)
         return start
 
     def read_group(self, into: Elements, group: int) -> None:
-        """Read elements as long as they are of a group."""
+        """Read the elements of one group."""
         while self.peek()[:2] == struct.pack("<H", group):
             self._read_element(into, self.size, native=True, depth=0)
 
     def read(self, into: Elements, end: int, native: bool = True, depth: int = 0) -> None:
-        """Read elements until a place in the stream, an item's end, or behind the pixels."""
+        """Read elements up to a position in the stream, the end of an item, or the pixels."""
         while self.stream.tell() < end and self._read_element(into, end, native, depth):
             pass
 
@@ -241,7 +241,7 @@ class _Reader:
         """The items of a sequence."""
         if depth > DEEPEST:
             raise UnlikeError
-        items = []
+        items: list[Elements] = []
         stop = end if length == UNDEFINED else self._stop(length, end)
         while self.stream.tell() < stop:
             tag, _, size = self._head()
@@ -287,7 +287,7 @@ class _Reader:
         self.stream.seek(stop)
         return value
 
-    def _unpack(self, form: str, length: int) -> tuple:
+    def _unpack(self, form: str, length: int) -> tuple[Any, ...]:
         return struct.unpack(self.order + form, self._exactly(length))
 
     def _exactly(self, length: int) -> bytes:
@@ -298,6 +298,6 @@ class _Reader:
 
 
 def _bytes_of_pixels(elements: Elements) -> int:
-    """Of grey pixels that are not compressed."""
+    """Number of bytes of uncompressed grey pixels; 0 for colours."""
     bits = elements.short(ROWS) * elements.short(COLUMNS) * elements.frames * elements.short(BITS)
     return -(-bits // 8) if elements.short(SAMPLES) == 1 else 0

@@ -1,6 +1,7 @@
 """Orientation, mirroring, resampling, padding: arrays brought to another grid, which `Grid` knows."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
 
 
 def block_means(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Means over blocks of so many voxels along each axis; voxels behind the last whole block are left out."""
+    """Means over blocks of `sizes` voxels; voxels beyond the last whole block are dropped."""
     counts = [n // size for n, size in zip(array.shape, sizes, strict=True)]
     whole = array[tuple(slice(count * size) for count, size in zip(counts, sizes, strict=True))]
     blocks = whole.reshape([n for pair in zip(counts, sizes, strict=True) for n in pair])
@@ -88,7 +89,7 @@ def field_of_view(offset: Shape, old: Shape, new: Shape) -> list[list[int]]:
     return [[max(b, 0), max(b, 0) + min(o, n)] for b, o, n in zip(offset, old, new, strict=True)]
 
 
-def padded(image: Image, shape: Shape, mode: str = "constant") -> Image:
+def padded(image: Image, shape: Shape, mode: Literal["constant", "edge"] = "constant") -> Image:
     """The image padded or cropped about its centre to `shape`; no voxel moves in space.
 
     mode: of numpy.pad; "constant" pads with zeros (labels), "edge" with the nearest voxel's value (images: zeros

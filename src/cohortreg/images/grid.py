@@ -1,4 +1,4 @@
-"""Where the voxels of an image lie: the one place where voxels, millimetres and unit coordinates become each other.
+"""Where the voxels of an image lie: the one place that converts voxels, millimetres and unit coordinates.
 
 Coordinate frames, in two dimensions without their last axis:
 
@@ -17,7 +17,7 @@ import numpy as np
 #: What RAS millimetres are multiplied by to be LPS ones, and the other way round; in two dimensions the first two.
 RAS_LPS = np.array([-1.0, -1.0, 1.0])
 
-Numbers = Sequence[float]
+Numbers = np.typing.ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Grid:
     shape: tuple[int, ...]
     affine: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
         affine.setflags(write=False)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -43,11 +43,11 @@ class Grid:
 
     @classmethod
     def from_itk(cls, size: Sequence[int], spacing: Numbers, origin: Numbers, direction: Numbers) -> "Grid":
-        """The grid that ITK describes by these, in LPS. Of more axes than three, the fourth of which is time, three."""
+        """The grid of ITK's size, spacing, origin and direction, in LPS; a fourth axis, of time, is dropped."""
         dim = min(len(size), 3)
         affine = np.eye(dim + 1)
         affine[:dim, :dim] = (np.reshape(direction, (len(size), len(size))) * np.asarray(spacing))[:dim, :dim]
-        affine[:dim, dim] = origin[:dim]
+        affine[:dim, dim] = np.asarray(origin)[:dim]
         return cls(tuple(size[:dim]), _flip(dim) @ affine)
 
     @classmethod
@@ -120,16 +120,16 @@ class Grid:
         return _apply(self.lps_to_voxel, points)
 
     def corners(self, beyond: float = 0.5) -> np.ndarray:
-        """Voxel indices of the corners of the box so many voxels beyond the outer centres, [2^dim, dim]."""
+        """Voxel indices of the corners of the box `beyond` the outer voxel centres, [2^dim, dim]."""
         return np.array(list(product(*((-beyond, n - 1 + beyond) for n in self.shape))))
 
     def contains(self, points: np.ndarray) -> np.ndarray:
         """Which of the LPS points [*any, dim] lie within the voxels, outer edges included, [*any] bool."""
         index = self.indices(points)
-        return ((index >= -0.5) & (index <= np.array(self.shape) - 0.5)).all(-1)
+        return np.all((index >= -0.5) & (index <= np.array(self.shape) - 0.5), axis=-1)
 
     def matches(self, other: "Grid", tolerance: float = 0.1) -> bool:
-        """Whether two grids have one shape and their corners agree to `tolerance` of a voxel."""
+        """Whether two grids have the same shape and corners that agree to `tolerance` of a voxel."""
         if self.shape != other.shape:
             return False
         corners = self.corners(0)
@@ -153,7 +153,7 @@ class Grid:
         )
 
     def _of_voxels(self, factors: np.ndarray, shape: Sequence[int]) -> "Grid":
-        """The grid whose voxels are so many times as large, and which begins at the same outer corner."""
+        """The grid whose voxels are larger by `factors`, starting at the same outer corner."""
         scale = np.diag([*factors, 1.0])
         scale[:-1, -1] = (factors - 1) / 2
         return Grid(tuple(shape), self.affine @ scale)

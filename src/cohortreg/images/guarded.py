@@ -1,4 +1,4 @@
-"""What can crash, hang or use up a library, done in a process of its own with a limit of time and memory.
+"""Calls that may crash, hang or exhaust a library, run in another process under time and memory limits.
 
 `call` starts that process when it is first needed, keeps it for the next call, and starts another where it died. A file
 that kills it is a `BadImage`, and everything else goes on.
@@ -24,7 +24,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -50,7 +50,9 @@ CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.
 
 @dataclass
 class _Reader:
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
+    requests: IO[bytes]
+    answers: IO[bytes]
     owner: int  # a fork of its owner has a process of its own, or two would read one pipe
 
 
@@ -58,8 +60,8 @@ _reader: _Reader | None = None
 _turn = threading.Lock()
 
 
-def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tuple[object, list[np.ndarray]]:
-    """What `function`, "package.module:name", returns for these arguments in the other process.
+def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tuple[Any, list[np.ndarray]]:
+    """Call `function`, "package.module:name", in the other process.
 
     about: the file that it reads, for messages and for its share of time. memory: bytes that it needs beyond 2 GB.
 
@@ -71,16 +73,16 @@ def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tup
     seconds = SECONDS + int(size * SECONDS_PER_MB / 1e6)
     asked = {"function": function, "arguments": arguments, "seconds": seconds, "memory": memory + MEMORY}
     with _turn:
-        process = _started()
+        reader = _started()
         try:
-            process.stdin.write(json.dumps(asked, default=str).encode() + b"\n")
-            process.stdin.flush()
+            reader.requests.write(json.dumps(asked, default=str).encode() + b"\n")
+            reader.requests.flush()
             answering = select.poll()
-            answering.register(process.stdout, select.POLLIN)
+            answering.register(reader.answers, select.POLLIN)
             if not answering.poll(1000 * PATIENCE * seconds):
                 raise TimeoutError(errno.ETIMEDOUT, "the file system does not answer", str(about))
-            answer = json.loads(process.stdout.readline() or b"null")
-            arrays = [_received(process.stdout, *array) for array in (answer or {}).get("arrays", ())]
+            answer = json.loads(reader.answers.readline() or b"null")
+            arrays = [_received(reader.answers, *array) for array in (answer or {}).get("arrays", ())]
         except (BrokenPipeError, EOFError):
             answer = None
         except BaseException:  # half an answer may still be in the pipe
@@ -93,7 +95,7 @@ def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tup
     return answer["value"], arrays
 
 
-def _started() -> subprocess.Popen:
+def _started() -> _Reader:
     global _reader
     if _reader and (_reader.owner != os.getpid() or _reader.process.poll() is not None):
         _reader = None
@@ -110,33 +112,34 @@ def _started() -> subprocess.Popen:
             stderr=subprocess.DEVNULL,
             env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)},
         )
-        _reader = _Reader(process, os.getpid())
-    return _reader.process
+        assert process.stdin and process.stdout  # they are pipes
+        _reader = _Reader(process, process.stdin, process.stdout, os.getpid())
+    return _reader
 
 
 @atexit.register
 def _stop() -> int:
-    """End the other process; how it ended, as subprocess has it."""
+    """End the other process and return its exit code, as subprocess has it."""
     global _reader
     reader, _reader = _reader, None
     if reader is None or reader.owner != os.getpid():
         return 0
     with suppress(OSError):
-        reader.process.stdin.close()  # then it ends by itself, if it can
+        reader.requests.close()  # then it ends by itself, if it can
     try:
         return reader.process.wait(1)
     except subprocess.TimeoutExpired:
         reader.process.kill()
         return reader.process.wait()
     finally:
-        reader.process.stdout.close()
+        reader.answers.close()
 
 
-def _received(stream: BinaryIO, dtype: str, shape: list[int]) -> np.ndarray:
+def _received(stream: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray:
     array = np.empty(shape, dtype)
-    view = memoryview(array.reshape(-1).view(np.uint8))
+    view = memoryview(array.reshape(-1).view(np.uint8).data)
     while view:
-        count = stream.readinto(view)
+        count = stream.readinto(view)  # type: ignore[attr-defined]  # of every stream of bytes, but not of IO
         if not count:
             raise EOFError
         view = view[count:]
@@ -144,19 +147,17 @@ def _received(stream: BinaryIO, dtype: str, shape: list[int]) -> np.ndarray:
 
 
 def _death(about: Path, code: int) -> Exception:
-    """What it means that the other process is gone."""
+    """The exception for a process that died, from its exit code."""
     if -code in CRASHES:
         return BadImage(f"{about} crashes the library that reads it; it is damaged: export it again.")
     if -code == signal.SIGXCPU:
-        return BadImage(
-            f"{about} keeps the library that reads it busy forever; it is damaged: export it again."
-        )
+        return BadImage(f"{about} makes the library that reads it hang; it is damaged: export it again.")
     if -code == signal.SIGKILL:  # as the system does when it has no memory left
         return MemoryError()
     return ChildProcessError(errno.ECHILD, "the process that reads it was ended", str(about))
 
 
-def _error(answer: dict, about: Path) -> Exception:
+def _error(answer: dict[str, Any], about: Path) -> Exception:
     kind, message = answer["error"], answer["message"]
     if kind == "OSError":
         return OSError(*message)
@@ -171,8 +172,8 @@ def _error(answer: dict, about: Path) -> Exception:
     return RuntimeError(f"{about}: {message}")
 
 
-def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
-    """Answer one request after the other until the asking process is gone."""
+def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer requests until the calling process is gone."""
     for line in asked:
         request = json.loads(line)
         arrays = []
@@ -203,7 +204,7 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _limit(seconds: int, memory: int) -> None:
-    """Limits above what this process has used until now."""
+    """Set limits above what this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _set(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds + 1)
     if STATM.exists():
@@ -211,7 +212,7 @@ def _limit(seconds: int, memory: int) -> None:
 
 
 def allow(memory: int) -> None:
-    """More memory, and the time to fill it, for a function whose file turns out to hold so many bytes.
+    """Allow more memory, and the time to fill it, for a file that turns out to hold that many bytes.
 
     Called by that function, in its process; in any other, where nothing is limited, it does nothing.
     """
@@ -225,7 +226,7 @@ def allow(memory: int) -> None:
 
 
 def _set(kind: int, limit: int) -> None:
-    """A soft limit, which may be raised again up to the hard one."""
+    """Set a soft limit, which may be raised again up to the hard one."""
     most = resource.getrlimit(kind)[1]
     resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
@@ -236,7 +237,7 @@ def _taken() -> int:
 
 
 def _is_there() -> bool:
-    """Whether the machine would give what is allowed: then it was our limit that an allocation failed for."""
+    """Whether the machine has the memory that is allowed, so that an allocation failed because of our limit."""
     limit, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:

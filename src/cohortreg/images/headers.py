@@ -129,10 +129,10 @@ def _beside(path: Path, name: str) -> Path:
     """The file of voxels that a header names, which must be one plain file beside the header or below its folder."""
     plain = Path(name)
     if "%" in name or name.upper().split()[:1] == ["LIST"]:
-        raise BadImage(f"{path} names its voxels by a pattern or list of files; save the image as one file.")
+        raise BadImage(f"{path} gives its voxels as a pattern or list of files; save the image as one file.")
     if plain.is_absolute() or ".." in plain.parts or not name:
         raise BadImage(
-            f"{path} refers to a file of voxels elsewhere, {name!r}; put it beside the header, or save as one file."
+            f"{path} refers to a data file elsewhere, {name!r}; put it beside the header, or save as one file."
         )
     file = path.parent / plain
     if not check_file(file, header=path).st_size:
@@ -170,7 +170,7 @@ def _check_tiff(path: Path) -> None:
         order, big = TIFF_MAGIC.get(magic, "<"), b"+" in magic
         word, entry, few = ("Q", 20, "Q") if big else ("I", 12, "H")
         (page,) = numbers(8 if big else 4, word)
-        seen = set()
+        seen: set[int] = set()
         while page:
             if page in seen or len(seen) > MOST_PAGES:
                 raise cut_short(path)
@@ -214,4 +214,4 @@ def _check_picture(path: Path) -> None:
 
 
 def _text(path: Path) -> BadImage:
-    return BadImage(f"{path} holds its voxels as text; save it in binary, for instance as .nii.gz.")
+    return BadImage(f"{path} stores its voxels as text; save it in binary, for instance as .nii.gz.")

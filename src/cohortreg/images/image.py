@@ -23,6 +23,7 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Number of voxels along each array axis."""
         return self.array.shape
 
     @property

@@ -23,7 +23,7 @@ def normalised(image: Image, percentiles: Sequence[float]) -> tuple[Image, tuple
     if not np.isfinite(np.float32(high - low)) or not np.float32(high - low):
         raise BadImage(
             f"percentiles {percentiles[0]:g} and {percentiles[1]:g} are {low:g} and {high:g}, further apart or closer "
-            "than single precision can say; multiply the image by a constant."
+            "than single precision can resolve; multiply the image by a constant."
         )
     array = np.clip((image.array - np.float32(low)) / np.float32(high - low), 0, 1)
     return Image(array.astype(np.float32, copy=False), image.affine), (low, high)

@@ -37,12 +37,12 @@ def read_grid(path: Path | str) -> Grid:
 
 
 def read_image(path: Path | str) -> Image:
-    """Read a 2D or 3D image of any format that nibabel or SimpleITK reads, or a DICOM series (see `read_series`), as
-    float32.
+    """Read a 2D or 3D image as float32, of any format that nibabel or SimpleITK reads, or a DICOM series.
 
-    A volume of one slice, [i, j, 1], is a 2D image. Raises BadImage where the file is missing, cut short, not an
-    image, of more dimensions, a slice that is not axial, of one value, has NaN or infinite values, or such as float32
-    cannot hold or tell apart. What the machine refuses stays an OSError or MemoryError.
+    A volume of one slice, [i, j, 1], is a 2D image. For a series see `read_series`. Raises BadImage where the file is
+    missing, cut short, not an image, of more dimensions, a slice that is not axial, constant, has NaN or infinite
+    values, or values that float32 cannot hold or tell apart. What the machine refuses stays an OSError or
+    MemoryError.
     """
     path = Path(path)
     array, affine = _read(path)
@@ -64,7 +64,7 @@ def _single(path: Path, array: np.ndarray) -> np.ndarray:
         return single
     if not np.isfinite(single).all():
         raise BadImage(
-            f"{path} has values beyond those of single precision, 3.4e38; divide them by a constant."
+            f"{path} has values beyond the range of single precision, 3.4e38; divide them by a constant."
         )
     some, kept = (values.ravel(order="K")[:: -(-array.size // SAMPLED)] for values in (array, single))
     if some.dtype.kind == "f":  # what two float64 differ by from rounding alone is no contrast
@@ -138,6 +138,7 @@ def write_image(path: Path | str, image: Image) -> None:
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Array [i, j, k] or [i, j] and affine to RAS millimetres, of whatever format the image has."""
     _, affine, array = _read_file(path)
+    assert array is not None  # voxels were asked for
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:
@@ -148,7 +149,9 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     _check_axial(path, affine, array.ndim)
     affine = Grid.from_nifti(array.shape, affine).affine
     if array.dtype.kind not in "uif":
-        raise BadImage(f"{path} has voxels of type {array.dtype}; give an image of one real number a voxel.")
+        raise BadImage(
+            f"{path} has voxels of type {array.dtype}; give an image with one real number per voxel."
+        )
     _check_affine(path, affine)
     return array, affine
 
@@ -180,7 +183,9 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
     except RuntimeError as error:  # whatever a damaged header sets off, the file cannot be used
         raise no_image(path) from error
     if found.pop("values") > 1:
-        raise BadImage(f"{path} has several values a voxel; give one real number a voxel, of a picture grey.")
+        raise BadImage(
+            f"{path} has several values per voxel; give an image with one, such as a greyscale picture."
+        )
     return tuple(found["size"]), Grid.from_itk(**found).affine, arrays[0].T if voxels else None
 
 
@@ -199,6 +204,6 @@ def _check_axial(path: Path, affine: np.ndarray, dim: int) -> None:
     """Raise BadImage where an array's first axes lead out of right and anterior."""
     if np.abs(affine[dim:-1, :dim]).max(initial=0) > 1e-3 * np.abs(affine[:dim, :dim]).max():
         raise BadImage(
-            f"{path} is a slice that is not axial, for which 2D coordinates, right and anterior, have no place; "
+            f"{path} is a slice that is not axial, for which 2D coordinates (right, anterior) cannot describe; "
             "save it as PNG, TIFF or a 2D MetaImage."
         )

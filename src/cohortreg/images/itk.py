@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ READERS = (
 )  # fmt: skip
 
 
-def itk_geometry(image: "sitk.Image | sitk.ImageFileReader") -> dict[str, tuple]:
+def itk_geometry(image: "sitk.Image | sitk.ImageFileReader") -> dict[str, Any]:
     """What `Grid.from_itk` takes, of SimpleITK's image or of a reader that has read a header."""
     named = {"size": image.GetSize(), "spacing": image.GetSpacing()}
     return named | {"origin": image.GetOrigin(), "direction": image.GetDirection()}
@@ -67,7 +67,7 @@ def quiet_itk() -> Iterator[None]:
         SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
 
 
-def read(path: str, voxels: bool = True) -> tuple[dict, list[np.ndarray]]:
+def read(path: str, voxels: bool = True) -> tuple[dict[str, Any], list[np.ndarray]]:
     """ITK's size, spacing, origin and direction of a file, and the number of values a voxel; its array [..., j, i].
 
     For `guarded.call`: what is in a file can end the process that ITK reads it in. voxels: False leaves the array out.

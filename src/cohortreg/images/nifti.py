@@ -32,7 +32,7 @@ from cohortreg.images.stored import (
 from cohortreg.inputs import check_file
 
 SINGLE, PAIR = (".nii", ".nii.gz"), (".hdr", ".img", ".hdr.gz", ".img.gz")
-MAGIC = {
+MAGIC: dict[bytes, type[AnalyzeHeader]] = {
     b"n+1\0": Nifti1Header,
     b"ni1\0": Nifti1PairHeader,
     b"n+2\0": Nifti2Header,
@@ -65,13 +65,14 @@ def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, 
     except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
         raise no_image(path) from error
     if dtype.kind not in "uif":
-        raise BadImage(f"{path} has voxels of type {dtype}; give an image of one real number a voxel.")
+        raise BadImage(f"{path} has voxels of type {dtype}; give an image with one real number per voxel.")
     needed = math.prod(shape) * dtype.itemsize
     check_size(data_file, data_file.stat().st_size, begin + needed, math.prod(shape), is_gzipped(data_file))
     raw = np.ndarray(shape, dtype, content(data_file, begin + needed), begin, order="F")
     scale = (np.asanyarray(1.0 if slope is None else slope), np.asanyarray(0.0 if inter is None else inter))
     with np.errstate(all="ignore"):  # what becomes infinite is refused by those who ask
-        return shape, affine, apply_read_scaling(raw, *scale)
+        # It takes arrays without axes, too, which its annotation does not say.
+        return shape, affine, apply_read_scaling(raw, *scale)  # type: ignore[arg-type]
 
 
 def _files(path: Path) -> tuple[Path, Path]:
@@ -94,18 +95,20 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def check_compression(path: Path) -> None:
-    """Raise BadImage where a file's name says that it is compressed and its content does not, or the other way round:
-    some programs go by the one and some by the other."""
+    """Raise BadImage where a file's name and its content disagree on whether it is compressed.
+
+    Some programs go by the one and some by the other.
+    """
     if is_gzipped(path) != path.name.lower().endswith(("gz", "mgz")):
         if not path.stat().st_size:
             raise cut_short(path)
         if is_gzipped(path):
-            raise BadImage(f"{path} is compressed, which its name does not say; add .gz to it.")
+            raise BadImage(f"{path} is compressed but its name does not say so; add .gz to it.")
         raise no_image(path)
 
 
 def _header(path: Path, block: bytes) -> AnalyzeHeader:
-    """nibabel's header, its voxel size as NIfTI's own library mends it."""
+    """The header as nibabel has it, with the voxel size mended as NIfTI's own library does."""
     kind = MAGIC.get(block[344:348]) or MAGIC.get(block[4:8])
     if kind is None and not path.name.lower().endswith(SINGLE):
         kind = next((kind for kind in ANALYZE if kind.may_contain_header(block)), None)
@@ -127,7 +130,7 @@ def _header(path: Path, block: bytes) -> AnalyzeHeader:
 
 
 def _nearly(found: bytes, mark: bytes) -> bool:
-    """Whether all bytes but one are a mark's."""
+    """Whether all bytes but one match a mark."""
     return sum(one == other for one, other in zip(found, mark, strict=False)) == len(mark) - 1
 
 
@@ -147,7 +150,7 @@ def _begin(header: AnalyzeHeader) -> int:
 
 
 def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
-    """(4, 4) from voxel indices to RAS millimetres, as ITK has it."""
+    """The affine (4, 4) from voxel indices to RAS millimetres, as ITK computes it."""
     axes = min(int(header["dim"][0]), 3)
     sizes = header["pixdim"][1:4].astype(np.float64)
     if (sizes[:axes] < 0).any():
@@ -156,19 +159,19 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
         return np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])  # Analyze knows no directions; these are ITK's
     if not (header["qform_code"] or header["sform_code"]):
         raise BadImage(
-            f"{path} has neither a qform nor an sform: nothing says where left and right are, and programs place it "
-            "differently; write one of them into its header."
+            f"{path} has neither a qform nor an sform: left and right are undefined, and programs place it "
+            "differently; set one of them in its header."
         )
     if not all(0 <= header[code] <= 5 for code in ("qform_code", "sform_code")):
-        raise BadImage(f"{path} has a qform or sform of no kind that NIfTI knows; correct the header.")
+        raise BadImage(f"{path} has a qform or sform code that NIfTI does not define; correct the header.")
     affine = _chosen(path, header)
     scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     off = np.abs(lengths - sizes)[:axes] / sizes[:axes]
     if not (off < CONTRADICTORY).all():
         raise BadImage(
-            f"{path} has voxels of {_mm(sizes[:axes])} by its pixdim and of {_mm(lengths[:axes])} by its sform, so "
-            "that programs read it differently; correct the header."
+            f"{path} has a voxel size of {_mm(sizes[:axes])} in its pixdim and of {_mm(lengths[:axes])} in its "
+            "sform, so that programs read it differently; correct the header."
         )
     if off.max() > ROUNDED:  # ITK takes the directions of the sform only
         affine[:3, :axes] *= sizes[:axes] / lengths[:axes]
@@ -176,7 +179,7 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
 
 
 def _chosen(path: Path, header: Nifti1Header) -> np.ndarray:
-    """The one of sform and qform that ITK takes."""
+    """The one of sform and qform that ITK uses."""
     has_qform, code = bool(header["qform_code"]), int(header["sform_code"])
     sform, right_angles = header.get_sform(), False
     if code and np.isfinite(sform).all():
@@ -214,7 +217,7 @@ def _qform(header: Nifti1Header) -> np.ndarray:
     length = b * b + c * c + d * d
     a = np.sqrt(max(1 - length, 0))
     if 1 - length < 1e-7:
-        a, b, c, d = 0.0, *(np.array([b, c, d]) / np.sqrt(length))
+        a, (b, c, d) = 0.0, np.array([b, c, d]) / np.sqrt(length)
     turned = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
@@ -233,7 +236,7 @@ def _qform(header: Nifti1Header) -> np.ndarray:
 
 
 def to_nifti(array: np.ndarray, grid: Grid) -> Nifti1Image:
-    """An array on a grid as nibabel's image of the array's own type, with one geometry for every program."""
+    """Make a nibabel image of an array on a grid, with the array's type and one geometry for every program."""
     image = Nifti1Image(array, grid.nifti_affine, dtype=array.dtype)
     image.set_sform(grid.nifti_affine, code=1)
     image.set_qform(grid.nifti_affine, code=1)
@@ -251,7 +254,7 @@ def has_right_angles(affine: np.ndarray) -> bool:
 
 
 def sheared(path: Path) -> BadImage:
-    """What to say of an image whose axes are not perpendicular, or run nowhere."""
+    """The error for an image whose axes are not perpendicular, or are zero."""
     return BadImage(
         f"{path} has axes that are not perpendicular (a shear, or no usable geometry), which displacement fields in "
         "NIfTI cannot have and ITK does not read; resample it onto perpendicular axes, or correct the header."

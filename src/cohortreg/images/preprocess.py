@@ -1,9 +1,10 @@
-"""From a raw image and its label to the grid and the grey values that registration works on (paper, 4.1)."""
+"""Preprocessing of a raw image and its label to the grid and grey values of registration (paper, 4.1)."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Settings:
 
     @property
     def digest(self) -> str:
+        """SHA-256 of the settings, by which a preprocessed image is known to be current."""
         return digest(json.dumps(asdict(self), sort_keys=True))
 
 
@@ -55,7 +57,7 @@ def read_labelled(
         geometry.aligned(label, straight).grid
     ):
         raise BadImage(
-            f"{label_path} has another geometry than its image {image_path} "
+            f"{label_path} has a different geometry from its image {image_path} "
             f"({label.grid}; {image.grid}); resample the label onto the image."
         )
     present = set(np.unique(label.array).tolist())
@@ -79,7 +81,7 @@ def oriented(image: Image, label: Image | None) -> list[Image]:
 
 
 def check_axes(image: Image, settings: Settings) -> None:
-    """Raise BadImage where the grid has other axes than the image."""
+    """Raise BadImage where the grid and the image differ in dimension."""
     if image.array.ndim != len(settings.grid):
         raise BadImage(
             f"it has {image.array.ndim} axes, but preprocess.grid {list(settings.grid)} has {len(settings.grid)}; "
@@ -89,8 +91,8 @@ def check_axes(image: Image, settings: Settings) -> None:
 
 def preprocess(
     image: Image, label: Image | None, side: str, settings: Settings
-) -> tuple[Image, Image | None, dict]:
-    """Canonical orientation, mirroring, normalisation, one grid; and a record of what was done.
+) -> tuple[Image, Image | None, dict[str, Any]]:
+    """Bring an image to canonical orientation, one side, range and grid; record what was done.
 
     A label always covers the field of view of its image.
 

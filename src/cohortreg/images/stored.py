@@ -1,4 +1,4 @@
-"""The bytes of an image file before a library opens it: what kind of file it is, and its content whole and checked."""
+"""The bytes of an image file before a library opens it: its kind, completeness and checksum."""
 
 import zlib
 from collections.abc import Iterator
@@ -40,11 +40,13 @@ def beginning(path: Path, count: int) -> bytes:
 
 
 def check_size(path: Path, size: int, needed: int, voxels: int, compressed: bool) -> None:
-    """Raise BadImage where `size` bytes of a file cannot hold those that its header claims, or where these are more
-    than any image has. Before memory is taken for them."""
+    """Raise BadImage where `size` bytes cannot hold what the header claims, or the claim exceeds any image.
+
+    To be called before memory is allocated.
+    """
     if voxels > MOST_VOXELS:
         raise BadImage(
-            f"{path} claims {voxels} voxels, more than {MOST_VOXELS}; its header is damaged, or crop or resample it."
+            f"{path} claims {voxels} voxels, more than {MOST_VOXELS}; correct its header, or crop or resample it."
         )
     if needed > size * (DEFLATE_MOST if compressed else 1):
         raise BadImage(
@@ -54,11 +56,11 @@ def check_size(path: Path, size: int, needed: int, voxels: int, compressed: bool
 
 
 def content(path: Path, needed: int) -> bytearray:
-    """The first `needed` bytes of a file, decompressed where it is compressed, and then read to its end: only there
-    are the checksum and length of a gzip stream.
+    """Read the first `needed` bytes of a file, decompressed where it is compressed.
 
-    Several members one after the other are one stream; what follows the last of them does not count. Raises BadImage
-    where the file is shorter or its checksum another.
+    A gzip stream is read to its end, where its checksum and length are. Several members one after the other are one
+    stream; what follows the last of them does not count. Raises BadImage where the file is shorter or its checksum does
+    not match.
     """
     kept = bytearray(needed)
     with path.open("rb") as stream:
@@ -75,7 +77,7 @@ def content(path: Path, needed: int) -> bytearray:
 
 
 def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> Iterator[bytes]:
-    """What a stream of gzip or zlib holds, in pieces, to its end and with its checksum looked at.
+    """Inflate a gzip or zlib stream in pieces, to its end, and verify its checksum.
 
     path: for messages. most: bytes of a piece. Raises BadImage where it is damaged, or holds fewer than `needed` bytes
     or far more.
@@ -86,7 +88,7 @@ def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> It
             piece = inflate.decompress(data, most)
             held += len(piece)
             if held > needed + MOST_BEHIND:
-                raise BadImage(f"{path} holds far more than its header says; export it again.")
+                raise BadImage(f"{path} contains far more than its header says; export it again.")
             yield piece
             if not inflate.eof:
                 data = inflate.unconsumed_tail or stream.read(CHUNK)
@@ -104,23 +106,25 @@ def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> It
 
 
 def cut_short(path: Path) -> BadImage:
-    """What to say of a file that ends too early."""
+    """The error for a file that ends too early."""
     return BadImage(f"{path} is cut short or damaged; copy or export it again.")
 
 
 def damaged(path: Path) -> BadImage:
-    """What to say of a file whose content is not what was written."""
+    """The error for a file whose content is not what was written."""
     return BadImage(f"{path} is cut short or damaged (its checksum does not match); copy or export it again.")
 
 
 def no_image(path: Path) -> BadImage:
-    """What to say of a file that no library knows."""
+    """The error for a file that no library can read."""
     return BadImage(f"{path} is not an image, or is cut short or damaged; export or copy it again.")
 
 
 def read_through(path: Path) -> None:
-    """Read a file to its end and keep nothing. A fault of the disk that a library took for one of the file, and said so
-    in words of its own, is raised here as the OSError that it is."""
+    """Read a file to its end and keep nothing.
+
+    A fault of the disk, which a library reported as one of the file, is raised here as the OSError that it is.
+    """
     with path.open("rb") as stream:
         while stream.read(CHUNK):
             pass

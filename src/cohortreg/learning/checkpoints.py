@@ -1,8 +1,9 @@
-"""The state of a training at a step: what a killed run needs to go on as if it had never stopped."""
+"""Checkpoints of a training, from which a killed run resumes as if it had never stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ KEPT = 2
 
 @dataclass
 class TrainingState:
-    """How far a training is.
+    """The progress of a training.
 
     step: training steps done. weight: the weight of inverse consistency for the next step. history: a row of
     numbers for each step done. validation: a row for each time that it was measured on validation pairs, first the
@@ -95,7 +96,7 @@ def load_last(
     return TrainingState(facts["step"], facts["weight"], history, validation, best, dice)
 
 
-def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, object]]:
+def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
     *before, last = found
     try:
         return last, *_read(last)
@@ -105,13 +106,13 @@ def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict
         return _last_readable(before)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, facts = weights.load(path)
     if "history" not in tensors or not {"step", "weight"} <= facts.keys():
-        raise UserError(f"{path}: is not a checkpoint of a training; delete it and train again")
+        raise UserError(f"{path}: is not a training checkpoint; delete it and train again")
     if not weights.finite(tensors.values()):
         raise UserError(
-            f"{path}: has NaN or infinite numbers, of a training that diverged; delete it and lower the learning_rate"
+            f"{path}: has NaN or infinite values from a training that diverged; delete it and lower the learning_rate"
         )
     return tensors, facts
 

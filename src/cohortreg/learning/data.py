@@ -1,10 +1,11 @@
-"""Training images in one packed, memory-mapped file, and the pairs that each training step sees."""
+"""Training images in one packed, memory-mapped file, and the pairs of each training step."""
 
 import json
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class TrainingImages:
         return running().reads(self.path)
 
     def verify(self) -> None:
-        """Raise UserError where the array is not the one that was written any more."""
+        """Raise UserError where the array is no longer the one that was written."""
         if self.sha256 != self.recorded:
             raise UserError(f"{self.path}: damaged, its SHA-256 is not the one recorded beside it; {_AGAIN}")
 
@@ -120,7 +121,7 @@ def copied(array: np.ndarray, device: torch.device) -> Tensor:
 _AGAIN = "delete it, and the images are packed again"
 
 
-def _read_index(path: Path) -> dict:
+def _read_index(path: Path) -> dict[str, Any]:
     """The index that `pack` wrote; one of an earlier version has no digest of its own."""
     if not path.is_file():
         raise UserError(f"{path}: the training images are not packed yet; run cohortreg pack first")
@@ -133,7 +134,7 @@ def _read_index(path: Path) -> dict:
         if np.array(fields, dtype=int).shape != (len(images), len(grid), 2):
             raise ValueError("not a field of view for each image")
     except (UserError, ValueError, TypeError, ArithmeticError):
-        raise UserError(f"{path}: damaged, it does not hold what was written; {_AGAIN}") from None
+        raise UserError(f"{path}: damaged, its content is not what was written; {_AGAIN}") from None
     return index
 
 

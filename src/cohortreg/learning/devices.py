@@ -15,7 +15,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def use_processor(threads: int) -> None:
-    """Let PyTorch compute on that many threads of this process, and keep it from two things that make it slow.
+    """Set PyTorch's number of threads, and turn off two things that make it slow.
 
     Numbers below 1e-38 become zero: Adam's averages of a parameter that sees no gradient any more fall there, and
     processors are up to a hundred times slower on such numbers. Memory that is freed stays with the process: glibc
@@ -53,7 +53,7 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 
 
 def slow_precision(device: torch.device, precision: str) -> str:
-    """A warning where a processor was asked for half precision and has no instructions for it; else empty."""
+    """A warning where half precision was requested and the processor has no instructions for it; else empty."""
     if device.type != "cpu" or precision in ("32-true", "auto") or _computes_in_bfloat16(device):
         return ""
     return (
@@ -76,16 +76,16 @@ class Device:
         wanted = {"auto": [*there, "cpu"], "gpu": there}.get(accelerator, [accelerator])
         if not wanted or wanted[0] not in (*there, "cpu"):
             raise UserError(
-                f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what there is"
+                f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what is available"
             )
         self.device = torch.device(wanted[0])
         self.precision = precision_on(self.device, precision)
 
     def to_device(self, what: nn.Module | torch.Tensor) -> nn.Module | torch.Tensor:
-        """The same, there."""
+        """Move a module or a tensor to the device."""
         return what.to(self.device)
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager[object]:
         """A context in which networks compute in half precision, if they should. Processors have no float16."""
         if self.precision == "32-true":
             return nullcontext()

@@ -34,7 +34,7 @@ def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int =
         raise UserError(
             f"training.devices: {devices} on {nodes} nodes need torchrun, which starts a process for each"
         )
-    options = {
+    options: dict[str, Any] = {
         "accelerator": accelerator,
         "devices": devices,
         "num_nodes": nodes,
@@ -46,11 +46,12 @@ def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int =
     there = torch.cuda.device_count() if device.device.type == "cuda" else devices
     if devices > there:
         raise UserError(f"training.devices: {devices}, but this machine has {there}")
-    fabric = Fabric(**options, precision=device.precision, plugins=[started_by])
+    fabric = Fabric(**options | {"precision": device.precision}, plugins=[started_by])
     # Fabric may choose another precision than asked for: bfloat16 on processors, which have no float16.
     mixed = fabric.strategy.precision
     if isinstance(mixed, MixedPrecision):
-        plugin = NetworksInHalfPrecision(mixed.precision, mixed.device, mixed.scaler)
+        # Its precision is one of the mixed ones, of which the stubs forget.
+        plugin = NetworksInHalfPrecision(mixed.precision, mixed.device, mixed.scaler)  # type: ignore[arg-type]
         fabric = Fabric(**options, plugins=[plugin, started_by])
     if together:
         fabric.launch()

@@ -133,17 +133,24 @@ def train(
 
 
 def _finite(module: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether all of a checkpoint would be finite."""
+    """Whether the weights and Adam's moments are all finite."""
     moments = (value for state in optimizer.state_dict()["state"].values() for value in state.values())
     return weights.finite([*module.state_dict().values(), *moments])
 
 
 def _why_not_finite(images: TrainingImages, settings: Stage, seed: int, step: int) -> str:
-    """What is wrong at a step whose loss is not finite, in a sentence."""
+    """One sentence on why the loss of a step is not finite."""
     for row in np.unique(draw_pairs(len(images), settings.batch_size, seed, step)):
         if not images.batch(np.array([row])).isfinite().all():
             return f"training image '{images.ids[row]}' has NaN or infinite values: correct or exclude it"
     return f"training diverged at step {step + 1}, where the loss is not finite: lower its learning_rate"
+
+
+def _over_processes(fabric: "Fabric", values: Tensor, operation: str) -> Tensor:
+    """The sum or mean of a tensor over the processes of a training."""
+    reduced = fabric.all_reduce(values, reduce_op=operation)
+    assert isinstance(reduced, Tensor)  # as what it was given
+    return reduced
 
 
 def training_step(
@@ -166,9 +173,7 @@ def training_step(
     rows_a, rows_b = draw_pairs(len(images), settings.batch_size, seed, state.step)
     parts = fabric.world_size * accumulate
     if settings.batch_size % parts:
-        raise UserError(
-            f"a batch of {settings['batch_size']} pairs cannot be divided into {parts} equal parts"
-        )
+        raise UserError(f"a batch of {settings.batch_size} pairs cannot be divided into {parts} equal parts")
     weight = rise(settings, state.step) * state.weight
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, state.step)
@@ -182,7 +187,7 @@ def training_step(
         )
         # Processes exchange gradients once a step.
         last = part + fabric.world_size >= parts
-        with nullcontext() if last else fabric.no_backward_sync(module):
+        with nullcontext() if last else fabric.no_backward_sync(module):  # type: ignore[arg-type]  # of Fabric, as set up
             try:
                 terms = module(images.pairs(here_a, here_b, generator, state.step / settings.training_steps))
             except NotFiniteError:
@@ -190,11 +195,11 @@ def training_step(
             similarity, inverse_consistency, _ = terms
             loss = (similarity + weight * inverse_consistency) / accumulate
             # Processes end together, or one would wait for the gradients of another.
-            finite = fabric.all_reduce(loss.detach().isfinite().float(), reduce_op="sum")
+            finite = _over_processes(fabric, loss.detach().isfinite().float(), "sum")
             if finite.item() < fabric.world_size:
                 raise NotFiniteError("the loss is NaN or infinite.")
             fabric.backward(loss)
         sums += torch.stack([term.detach().float() for term in terms])
     optimizer.step()
-    similarity, inverse_consistency, folds = fabric.all_reduce(sums / accumulate, reduce_op="mean").tolist()
+    similarity, inverse_consistency, folds = _over_processes(fabric, sums / accumulate, "mean").tolist()
     return similarity, inverse_consistency, similarity + weight * inverse_consistency, folds

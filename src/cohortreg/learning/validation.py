@@ -1,4 +1,4 @@
-"""How a training does on pairs of images that it does not learn from."""
+"""Validation of a training on pairs that it does not learn from."""
 
 import math
 from collections.abc import Callable
@@ -50,11 +50,12 @@ class Validation:
         return measured < state.step and (state.step % self.every == 0 or state.step == steps)
 
     def measure(self, objective: nn.Module, weight: float, state: TrainingState, fabric: "Fabric") -> None:
-        """Add a row to the state's validation and, where its loss is the lowest yet, keep the objective's weights; and
-        one to its Dice, where there are labels.
+        """Measure the objective on the validation pairs and add a row to the state.
 
-        weight: of inverse consistency, the same at every measurement of a training. Networks use the batch statistics
-        of training, as in registration, and leave them as they are. A loss that is not finite is no measurement.
+        Where the loss is the lowest yet, the objective's weights are kept; where there are labels, Dice is recorded
+        as well. weight: of inverse consistency, the same at every measurement of a training. Networks use the batch
+        statistics of training, as in registration, and leave them as they are. A loss that is not finite is no
+        measurement.
         """
         terms = self._terms(objective, fabric)
         if terms is None:
@@ -70,8 +71,10 @@ class Validation:
 
     @torch.no_grad()
     def _terms(self, objective: nn.Module, fabric: "Fabric") -> tuple[float, float] | None:
-        """Mean similarity and inverse consistency; None where they are not finite. One pair after the other, since a
-        device may have room for no more."""
+        """Mean similarity and inverse consistency; None where they are not finite.
+
+        Pairs are run one by one, since a device may have room for no more.
+        """
         objective.eval()
         sums = torch.zeros(2, dtype=torch.float64)
         try:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,8 +40,8 @@ def save(path: Path, tensors: dict[str, Tensor], **facts: object) -> str:
     return content
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Read the tensors and facts that `save` wrote; of a file that another program wrote, what of its facts is JSON.
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors and facts that `save` wrote; of another program's file, those facts that are JSON.
 
     Raises UserError where the file is missing, may not be read, is not whole, or is not as it was written any more.
     """
@@ -55,12 +56,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     except PermissionError as error:
         raise UserError(f"{path}: no permission to read these weights; ask their owner for access") from error
     except IsADirectoryError as error:
-        raise UserError(f"{path}: is a folder and not a file of weights; name the file") from error
+        raise UserError(f"{path}: is a folder, not a file of weights; name the file") from error
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file, or cut short; delete it and train again") from error
     recorded = metadata.pop(DIGEST, None)
     if recorded is not None and recorded != json.dumps(_of_file(digest_of(tensors), metadata)):
-        raise UserError(f"{path}: damaged, it does not hold what was written; delete it and train again")
+        raise UserError(f"{path}: damaged, its content is not what was written; delete it and train again")
     return tensors, dict(_facts(metadata))
 
 
@@ -72,12 +73,12 @@ def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -
     own = module.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
-            raise UserError(f"{path}: {name} is missing; the weights are of another network")
+            raise UserError(f"{path}: {name} is missing; the weights belong to another network")
         if name not in own:
-            raise UserError(f"{path}: {name} is not a part of the network; the weights are of another one")
+            raise UserError(f"{path}: {name} is not part of the network; the weights belong to another one")
         if own[name].shape != tensors[name].shape:
             shapes = f"{list(tensors[name].shape)}, the network needs {list(own[name].shape)}"
-            raise UserError(f"{path}: {name} is {shapes}; the weights are of another network")
+            raise UserError(f"{path}: {name} is {shapes}; the weights belong to another network")
     module.load_state_dict(tensors)
 
 
@@ -86,7 +87,7 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     sha = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        sha.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
@@ -101,7 +102,7 @@ def _of_file(content: str, metadata: Mapping[str, str]) -> str:
 
 
 def _facts(metadata: Mapping[str, str]) -> Iterator[tuple[str, object]]:
-    """What `save` was given; other programs write texts, such as {"format": "pt"}, which say nothing to us."""
+    """The facts that `save` wrote; other programs write texts, such as {"format": "pt"}, which are ignored."""
     for name, text in metadata.items():
         with suppress(ValueError, RecursionError):
             yield name, json.loads(text)

@@ -1,0 +1,1 @@
+"""Displacement fields and other maps, in memory and on disk."""

@@ -1,4 +1,4 @@
-"""A transform applied: to images and label maps, on any grid, and to points."""
+"""Application of a transform to images and label maps, on any grid, and to points."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,7 +14,7 @@ from cohortreg.maps.exchange import Pair
 def warp(
     image: Image, transform: sitk.Transform, grid: Grid, nearest: bool = False, background: float = 0
 ) -> Image:
-    """The moving image, or its label map, on the voxels of `grid`, which lie in the fixed image's space.
+    """Warp the moving image, or its label map, onto `grid`, which lies in the fixed image's space.
 
     transform: from points of the fixed to points of the moving image, LPS millimetres. Linear interpolation, or with
     `nearest`, for labels, the nearest voxel's value, in the image's own type. background: where the transform leads out
@@ -40,11 +40,11 @@ def warp(
 
 
 def _holding(dtype: np.dtype, background: float) -> np.dtype:
-    """The type of an image or label map, or the next wider one that holds the background too."""
+    """The type of an image or label map, or the next wider one that can represent the background."""
     if dtype.kind == "f":
         if np.isfinite(background) and abs(background) > np.finfo(dtype).max:
             raise UserError(
-                f"the background {background:g} is beyond the image's numbers; choose a smaller one."
+                f"the background {background:g} is outside the range of the image's type; choose a smaller one."
             )
         return dtype
     if not float(background).is_integer() or abs(background) > MOST_LABEL:
@@ -53,7 +53,7 @@ def _holding(dtype: np.dtype, background: float) -> np.dtype:
 
 
 def looks_like_labels(array: np.ndarray, few: int = 32) -> bool:
-    """Whether the values of an image are rather names, of which none lies between two others.
+    """Whether the values of an image look like labels, between which nothing can be interpolated.
 
     They are whole numbers, at most `few`, or, as in an atlas of hundreds of regions, mostly those of their neighbours.
     """
@@ -69,13 +69,13 @@ def looks_like_labels(array: np.ndarray, few: int = 32) -> bool:
     for axis in (0, 1):
         ahead, behind = (np.s_[1:], np.s_[:-1]) if axis == 0 else (np.s_[:, 1:], np.s_[:, :-1])
         both = inside[ahead] & inside[behind]
-        pairs += np.count_nonzero(both)
-        same += np.count_nonzero(both & (some[ahead] == some[behind]))
+        pairs += int(np.count_nonzero(both))
+        same += int(np.count_nonzero(both & (some[ahead] == some[behind])))
     return same > 0.6 * pairs
 
 
 def check_axes(transform: sitk.Transform, **grids: Grid) -> None:
-    """Raise UserError where a grid, named by its keyword, has other axes than the transform: 2D and 3D."""
+    """Raise UserError where a grid, named by its keyword, differs in dimension from the transform."""
     dim = transform.GetDimension()
     for name, grid in grids.items():
         if len(grid.shape) != dim:
@@ -85,12 +85,12 @@ def check_axes(transform: sitk.Transform, **grids: Grid) -> None:
 
 
 def check_overlap(image: Image, transform: sitk.Transform, grid: Grid) -> None:
-    """Raise UserError where no point of the grid is mapped into the image: it is not what the transform is for."""
+    """Raise UserError where no point of the grid is mapped into the image: the transform is not for it."""
     steps = [np.linspace(0, n - 1, min(n, 16)) for n in grid.shape]
     index = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, len(steps))
     if not image.grid.contains(move(grid.points(index), transform)).any():
         raise UserError(
-            "no point of the fixed image's grid is mapped into the image: the transform was made for another one."
+            "no point of the fixed image's grid is mapped into the image: the transform was made for a different one."
         )
 
 
@@ -105,18 +105,18 @@ def check_made_for(image: Image, pair: Pair, tolerance: float = 1.0) -> None:
     apart = np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max()
     if apart > tolerance * voxel:
         raise UserError(
-            f"the transform was made for a moving image of {_described(pair.moving)}, and this one has "
+            f"the transform was made for a moving image of {_described(pair.moving)}, but this one has "
             f"{_described(grid)}, {apart:.0f} mm off; give the image it was made for, or one in the same place."
         )
 
 
 def move(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
-    """Points [n, dim] of the fixed image, LPS millimetres, where they lie in the moving image."""
+    """Map points [n, dim] of the fixed image to the moving image, both in LPS millimetres."""
     return np.array([transform.TransformPoint(point) for point in points.tolist()]).reshape(points.shape)
 
 
 def mirrors(transform: sitk.Transform, grid: Grid | None = None) -> bool:
-    """Whether a transform turns left into right, as it does between a left and a right knee.
+    """Whether a transform mirrors, as it does between a left and a right knee.
 
     grid: of a displacement field, beyond which it is the identity.
     """

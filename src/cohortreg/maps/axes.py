@@ -1,4 +1,4 @@
-"""Arrays whose axes run elsewhere than right, anterior, superior, for models that learnt from such."""
+"""Arrays in orientations other than RAS, for models trained on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ class Axes:
 
     letters: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         found = sorted(self._place(letter) for letter in self.letters)
         if found != [0, 1, 2]:
             raise UserError(
-                f"'{self.letters}' are not three axes; name where they run to, one each of R or L, A or P, S or I."
+                f"'{self.letters}' is not an orientation; give one each of R or L, A or P, S or I."
             )
 
     @staticmethod
     def _place(letter: str) -> int:
-        """Which of our axes a letter's direction lies along; -1 for another letter."""
+        """The index of our axis along a letter's direction; -1 for any other letter."""
         return max(CANONICAL.find(letter), OPPOSITE.find(letter))
 
     @property
@@ -40,7 +40,7 @@ class Axes:
 
     @property
     def flipped(self) -> list[int]:
-        """The model's axes that run against ours."""
+        """The model's axes that run opposite to ours."""
         return [axis for axis, letter in enumerate(self.letters) if letter in OPPOSITE]
 
     def ours(self, grid: Sequence[int]) -> tuple[int, ...]:
@@ -48,7 +48,7 @@ class Axes:
         return tuple(grid[self.order.index(axis)] for axis in range(3))
 
     def to_model(self, images: "Tensor") -> "Tensor":
-        """Our arrays [*any, i, j, k] along the model's axes."""
+        """Reorient our arrays [*any, i, j, k] to the model's axes."""
         first = images.dim() - 3
         turned = images.permute(*range(first), *(first + axis for axis in self.order))
         return turned.flip([first + axis for axis in self.flipped])

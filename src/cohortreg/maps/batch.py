@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Pairs of images of one grid, and what a loss needs to know of them beside.
+    """Pairs of images on one grid, with what else a loss needs.
 
     Attributes:
         moving: Moving images, [batch, 1, *grid].

@@ -1,4 +1,4 @@
-"""Transforms in files that other programs read and write: displacement fields, ITK's transforms, Learn2Reg's arrays.
+"""Transforms in the files of other programs: displacement fields, ITK transforms, Learn2Reg arrays.
 
 A displacement field that we write for raw images carries, in a header extension that other programs skip, the voxels of
 the two images that it was made for.
@@ -8,6 +8,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -35,19 +36,19 @@ _FSL = range(2006, 2019)  # intents of FSL's warps and their coefficients
 
 @dataclass(frozen=True)
 class Pair:
-    """The voxels of the two images that a transform was made for."""
+    """The grids of the two images that a transform was made for."""
 
     moving: Grid
     fixed: Grid
 
     def swapped(self) -> "Pair":
-        """Of the inverse transform."""
+        """The same of the inverse transform."""
         return Pair(self.fixed, self.moving)
 
 
 @dataclass(frozen=True)
 class Read:
-    """A transform as it was read.
+    """A transform that was read from a file.
 
     transform: from points of the fixed to points of the moving image, LPS millimetres. grid: of a displacement field;
     None of any other transform. pair: None where the file does not say what it was made for.
@@ -59,12 +60,12 @@ class Read:
 
 
 def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file's name ends in one of these."""
+    """Whether a file name ends in one of the suffixes."""
     return path.name.lower().endswith(suffixes)
 
 
 def check_name(path: Path) -> None:
-    """Raise UserError where `write` does not write files with this extension."""
+    """Raise UserError where `write` does not support the extension."""
     # In small letters: ITK knows no others.
     if not path.name.endswith((*_WRITTEN_FIELDS, *_WRITTEN_TRANSFORMS)):
         raise UserError(
@@ -73,7 +74,7 @@ def check_name(path: Path) -> None:
 
 
 def write(path: Path, transform: sitk.Transform, pair: Pair) -> None:
-    """Write a transform between two images in the format that the name asks for, whole or not at all.
+    """Write a transform between two images in the format of the extension, whole or not at all.
 
     .nii, .nii.gz: a displacement field on the fixed image's voxels, LPS millimetres, as ITK and ANTs have it. .h5,
     .hdf5, .tfm: ITK's transform as it is. Raises UserError for another name.
@@ -107,7 +108,7 @@ def write_field(path: Path, field: Transform, pair: Pair) -> None:
 
 
 def write_learn2reg(path: Path, field: Transform, moving: Grid) -> None:
-    """Write a displacement field as Learn2Reg reads it, whole or not at all.
+    """Write a displacement field in Learn2Reg's format, whole or not at all.
 
     In voxels, at every voxel of the fixed image, see `in_voxels`. .nii.gz: float32 [i, j, k, 3] under an affine of
     ones; .npz: float16 [3, i, j, k], the array of its first challenges at full resolution.
@@ -138,8 +139,8 @@ def read(path: Path) -> Read:
             finite = _is_finite(transform)
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter of ITK's own message
         raise UserError(
-            f"{path} is not a transform that ITK reads; give a displacement field ({', '.join(FIELDS)}) or a transform "
-            f"({', '.join(ITK_TRANSFORMS)})."
+            f"{path} is not a transform that ITK can read; give a displacement field ({', '.join(FIELDS)}) or a "
+            f"transform ({', '.join(ITK_TRANSFORMS)})."
         ) from error
     if not finite:
         raise UserError(f"{path} has NaN or infinite values; write the transform again, without them.")
@@ -147,13 +148,13 @@ def read(path: Path) -> Read:
 
 
 def _read_elsewhere(path: Path) -> None:
-    """Have ITK read a file in a process of its own first; raises BadImage where it crashes ITK or takes all memory."""
+    """Have ITK read a file in another process first; raise BadImage where it crashes ITK or exhausts memory."""
     check_whole(path)
     call(f"{__name__}:attempt", path, about=path)
 
 
-def attempt(path: str) -> tuple[None, list]:
-    """Read a transform or a field with ITK, and use it; what is only wrong with it is said by `read`."""
+def attempt(path: str) -> tuple[None, list[np.ndarray]]:
+    """Read a transform or a field with ITK and use it once; `read` reports lesser faults."""
     with suppress(RuntimeError, UnicodeDecodeError), quiet_itk():
         if has_suffix(Path(path), FIELDS):
             sitk.ReadImage(path, sitk.sitkVectorFloat32)
@@ -164,7 +165,7 @@ def attempt(path: str) -> tuple[None, list]:
 
 
 def _is_finite(transform: sitk.Transform) -> bool:
-    """Whether all numbers of a transform, or of its parts, are numbers."""
+    """Whether all parameters of a transform, or of its parts, are finite."""
     kind = transform.GetTransformEnum()
     if kind == sitk.sitkComposite:
         whole = sitk.CompositeTransform(transform)
@@ -190,14 +191,14 @@ def _read_field(path: Path) -> Read:
         _check_vectors(path, image.GetNumberOfComponentsPerPixel(), image.GetDimension())
         field, pair = from_sitk(image), None
     if 0 in field.grid.shape:
-        raise UserError(f"{path} is a field without voxels; write it again.")
+        raise UserError(f"{path} is an empty field; write it again.")
     _check_finite(path, field)
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
     return Read(sitk.DisplacementFieldTransform(vectors), field.grid, pair)
 
 
 def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
-    """A field in NIfTI. Not read by ITK, for which one that is cut short ends in zeros."""
+    """Read a field in NIfTI without ITK, which reads zeros where a file is cut short."""
     try:
         content = read_whole(path, foreign=True)
     except UserError as error:
@@ -213,7 +214,9 @@ def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
     name = image.header.get_intent()[2]
     if name.startswith("NREG"):
         if name != niftyreg.NIFTYREG:
-            raise UserError(f"{path} is a field of an old NiftyReg; convert it with reg_transform -def.")
+            raise UserError(
+                f"{path} is a field of an old version of NiftyReg; convert it with reg_transform -def."
+            )
         return niftyreg.transform_of(path, image), None
     if name == niftyreg.SPM:
         return niftyreg.transform_of(path, image), None
@@ -252,21 +255,21 @@ def _grid(path: Path, image: nibabel.Nifti1Image, dim: int) -> Grid:
 
 
 def _check_not_fsl(path: Path, image: nibabel.Nifti1Image) -> None:
-    """Raise UserError for warps that are known to be in other coordinates, and not in millimetres of space."""
+    """Raise UserError for warps known to be in coordinates other than millimetres of physical space."""
     if int(image.header["intent_code"]) in _FSL:
         raise UserError(
-            f"{path} is a warp of FSL, in coordinates of its own; convert it to ITK's, for instance with "
+            f"{path} is an FSL warp, in coordinates of its own; convert it to ITK's, for instance with "
             "wb_command -convert-warpfield -from-fnirt."
         )
     if image.ndim == 4 and image.shape[3] == 3:
         raise UserError(
-            f"{path} has four axes, as warps of FSL, MRtrix and Learn2Reg have, and does not say in what coordinates; "
-            "convert it to a displacement field of ITK's."
+            f"{path} has four axes, like warps of FSL, MRtrix and Learn2Reg, and does not state its coordinates; "
+            "convert it to an ITK displacement field."
         )
 
 
 def _check_not_positions(path: Path, field: Transform) -> None:
-    """Raise UserError where the vectors are rather points than displacements, as several programs write them.
+    """Raise UserError where the vectors look like positions, which several programs write, not displacements.
 
     Those of points grow as the coordinates do, in RAS or LPS. A displacement that does would have no inverse, or make
     the image twice as large.
@@ -290,13 +293,13 @@ def _check_not_positions(path: Path, field: Transform) -> None:
 def _check_vectors(path: Path, values: int, dim: int) -> None:
     if values != dim:
         raise UserError(
-            f"{path} has {values} values a voxel in {dim} dimensions, so it is not a displacement field; "
-            "give one vector a voxel."
+            f"{path} has {values} values per voxel in {dim} dimensions, so it is not a displacement field; "
+            "give one vector per voxel."
         )
 
 
 def _pair(image: nibabel.Nifti1Image) -> Pair | None:
-    """What a field's header says of the images that it was made for; None where it says nothing."""
+    """The grids of the images that a field was made for, from its header; None where it has none."""
     for extension in image.header.extensions:
         try:
             note = json.loads(extension.get_content())["cohortreg"]
@@ -307,8 +310,8 @@ def _pair(image: nibabel.Nifti1Image) -> Pair | None:
     return None
 
 
-def _grid_of(described: dict) -> Grid:
-    """What `_described` tells of a grid. Raises ValueError where that is none."""
+def _grid_of(described: dict[str, Any]) -> Grid:
+    """Parse a grid that `_described` wrote. Raises ValueError where it is malformed."""
     shape = tuple(int(n) for n in described["shape"])
     affine = np.array(described["affine"], dtype=np.float64)
     if affine.shape != (len(shape) + 1,) * 2 or min(shape) < 1 or not abs(np.linalg.det(affine)) > 0:
@@ -316,5 +319,5 @@ def _grid_of(described: dict) -> Grid:
     return Grid(shape, affine)
 
 
-def _described(grid: Grid) -> dict:
+def _described(grid: Grid) -> dict[str, Any]:
     return {"shape": list(grid.shape), "affine": grid.affine.tolist()}

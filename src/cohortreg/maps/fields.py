@@ -17,7 +17,7 @@ from cohortreg.maps.grids import identity_map, interpolate, resize
 
 
 class Map(Protocol):
-    """What every map can do."""
+    """The interface of all maps."""
 
     def __call__(self, points: Tensor) -> Tensor:
         """The map's values at points, both [batch, dim, *any] in unit coordinates."""
@@ -39,30 +39,36 @@ class DisplacementField:
     displacement: Tensor
 
     def __call__(self, points: Tensor) -> Tensor:
+        """Map points [batch, dim, *any] in unit coordinates."""
         return points + interpolate(self.displacement, points)
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Evaluate the map at the voxel centres of a grid, [batch, dim, *shape]."""
         displacement = resize(self.displacement, shape)
         return displacement + identity_map(shape, displacement.device, displacement.dtype)
 
     def halves(self) -> "tuple[DisplacementField, DisplacementField]":
+        """Split the batch into its two halves, one map each."""
         first, second = self.displacement.chunk(2)
         return DisplacementField(first), DisplacementField(second)
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """A map whose values are computed again for their gradient, instead of keeping what interpolation needs for it."""
+    """A map that recomputes its values in the backward pass, which saves memory."""
 
     map: Map
 
     def __call__(self, points: Tensor) -> Tensor:
+        """Map points [batch, dim, *any] in unit coordinates."""
         return checkpoint(self.map, points, use_reentrant=False, preserve_rng_state=False)
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Evaluate the map at the voxel centres of a grid, [batch, dim, *shape]."""
         return self.map.on_grid(shape)
 
     def halves(self) -> "tuple[Recomputed, Recomputed]":
+        """Split the batch into its two halves, one map each."""
         first, second = self.map.halves()
         return Recomputed(first), Recomputed(second)
 
@@ -77,29 +83,32 @@ class AffineMap:
     matrix: Tensor
 
     def __call__(self, points: Tensor) -> Tensor:
+        """Map points [batch, dim, *any] in unit coordinates."""
         linear, shift = self.matrix[..., :-1], self.matrix[..., -1:]
         return (_product(linear, points.flatten(2)) + shift).unflatten(2, points.shape[2:])
 
     def after(self, inner: "AffineMap") -> "AffineMap":
-        """self ∘ inner, an affine map again."""
+        """Compose self ∘ inner, an affine map again."""
         product = _product(self.matrix[..., :-1], inner.matrix)
         return AffineMap(torch.cat([product[..., :-1], product[..., -1:] + self.matrix[..., -1:]], -1))
 
     def inverse(self) -> "AffineMap":
-        """The map that leads back."""
+        """The inverse map."""
         linear = torch.linalg.inv(self.matrix[..., :-1])
         return AffineMap(torch.cat([linear, -_product(linear, self.matrix[..., -1:])], -1))
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Evaluate the map at the voxel centres of a grid, [batch, dim, *shape]."""
         return self(identity_map(shape, self.matrix.device, self.matrix.dtype))
 
     def halves(self) -> "tuple[AffineMap, AffineMap]":
+        """Split the batch into its two halves, one map each."""
         first, second = self.matrix.chunk(2)
         return AffineMap(first), AffineMap(second)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b in the precision of the two, also where training mixes precisions: points in half would be off."""
+    """Multiply a @ b in their own precision even under autocast: half precision would shift points."""
     with torch.autocast(a.device.type, enabled=False):
         return a @ b
 
@@ -112,11 +121,14 @@ class Composition:
     inner: Map
 
     def __call__(self, points: Tensor) -> Tensor:
+        """Map points [batch, dim, *any] in unit coordinates."""
         return self.outer(self.inner(points))
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Evaluate the map at the voxel centres of a grid, [batch, dim, *shape]."""
         return self.outer(self.inner.on_grid(shape))
 
     def halves(self) -> "tuple[Composition, Composition]":
+        """Split the batch into its two halves, one map each."""
         first, second = zip(self.outer.halves(), self.inner.halves(), strict=True)
         return Composition(*first), Composition(*second)

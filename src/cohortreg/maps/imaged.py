@@ -1,4 +1,4 @@
-"""What was imaged of a preprocessed image, and fields that are known only there."""
+"""The imaged box of a preprocessed image, and fields that are defined only there."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from cohortreg.maps.transforms import Transform
 
 
 def imaged(image: Image, affine: np.ndarray) -> Image:
-    """The box of an image that was imaged, without the margin that preprocessing added, where `affine` puts it.
+    """Crop an image to the box that was imaged, without the padding of preprocessing, and place it by `affine`.
 
     affine: voxels of the whole image to RAS millimetres. The fixed image's for both images of a pair gives
     them one geometry: where a subject lay in the scanner is nothing that two subjects share, and every method starts
@@ -20,7 +20,7 @@ def imaged(image: Image, affine: np.ndarray) -> Image:
 
 
 def continued(transform: Transform, grid: Grid) -> Transform:
-    """A field on a box of a grid as a field on the whole grid: beyond the box, what it is at the box's border."""
+    """Extend a field on a box of a grid to the whole grid by its values at the border of the box."""
     starts = np.rint(grid.indices(transform.grid.origin)).astype(int).tolist()
     sizes = zip(starts, transform.grid.shape, grid.shape, strict=True)
     margins = [(start, whole - part - start) for start, part, whole in sizes]

@@ -1,4 +1,4 @@
-"""Where a map folds, and how much volume it makes of a voxel's."""
+"""Folds of a map, and its local change of volume."""
 
 import math
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ def determinant(transform: "Transform") -> np.ndarray:
         # With a layer more on both sides, where there is one, so that differences are central.
         first, last = max(start - 1, 0), min(start + _SLAB + 1, size)
         part = transform.displacement[:, first:last].astype(np.float64)
-        slopes = np.stack(np.gradient(part, axis=tuple(range(1, dim + 1))), axis=-1)
+        slopes = np.stack([np.gradient(part, axis=axis) for axis in range(1, dim + 1)], axis=-1)
         jacobian = np.moveaxis(slopes, 0, -2) + matrix  # of voxel indices to millimetres
         inner = slice(start - first, start - first + min(_SLAB, size - start))
         result[start : start + _SLAB] = np.linalg.det(jacobian[inner]) / np.linalg.det(matrix)

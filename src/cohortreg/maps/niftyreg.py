@@ -22,15 +22,15 @@ def read_niftyreg(path: Path) -> Transform:
     Both lead from the reference (fixed) to the floating (moving) image. Raises UserError where the file is anything
     else, such as a grid of control points.
     """
-    return transform_of(path, nibabel.load(path))
+    return transform_of(path, nibabel.Nifti1Image.from_filename(path))
 
 
 def transform_of(path: Path, field: nibabel.Nifti1Image) -> Transform:
-    """The transform of an image that was read from a path, as `read_niftyreg` has it; the same of SPM's y_*.nii."""
+    """Convert an image read from a path to a transform, see `read_niftyreg`; also SPM's y_*.nii."""
     kind, dim = int(field.header["intent_p1"]), field.shape[-1]
     dense = field.ndim == 5 and field.shape[3:] in ((1, 3), (1, 2)) and (dim == 3 or field.shape[2] == 1)
     if not dense or kind not in (DEFORMATION, DISPLACEMENT):
-        raise UserError(f"{path}: not a dense field of NiftyReg; convert it with reg_transform -def")
+        raise UserError(f"{path}: not a dense NiftyReg field; convert it with reg_transform -def")
     grid = Grid.from_nifti(field.shape[:dim], field.affine)
     values = np.asarray(field.dataobj, dtype=np.float64).reshape(*grid.shape, dim)
     vectors = torch.from_numpy(values).movedim(-1, 0)

@@ -1,4 +1,4 @@
-"""Points in files: tables, landmarks of 3D Slicer and surface meshes, read, moved and written as they were else.
+"""Points in files: tables, 3D Slicer landmarks and surface meshes, moved and otherwise left unchanged.
 
 Coordinates are LPS millimetres, ITK's, unless the file, or who gives it, says RAS.
 """
@@ -7,6 +7,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ OF_POINTS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 
 
 def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors: bool = False) -> int:
-    """Write a file's points, moved, under another name; whatever else is in the file stays. Returns how many they are.
+    """Move a file's points and write them under another name with the rest of the file; return their number.
 
     path: .csv with columns x, y, z; .mrk.json of 3D Slicer; .vtk (legacy polygons) or .stl, for which the package vtk
     is needed. frame: "LPS" or "RAS", where the file does not say it; "" is what it says, or LPS. mirrors: whether
@@ -38,14 +39,14 @@ def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors
         if name.endswith(suffix):
             if not output.name.lower().endswith(suffix):
                 raise UserError(
-                    f"{output}: points of a {suffix} file are written to one; use the extension {suffix}."
+                    f"{output}: the output must have the format of the input; use the extension {suffix}."
                 )
             return move(path, output, mover, frame, mirrors)
-    raise UserError(f"{path}: points are read from .csv, .mrk.json, .vtk and .stl files; give one of those.")
+    raise UserError(f"{path}: unsupported extension; use .csv, .mrk.json, .vtk or .stl.")
 
 
 def _in_frame(points: np.ndarray, mover: Mover, frame: str) -> np.ndarray:
-    """Points of a frame, "LPS" or "RAS", moved, in the same frame."""
+    """Move points of a frame, "LPS" or "RAS", and return them in the same frame."""
     flip = RAS_LPS if frame.upper() == "RAS" else np.ones(3)
     return mover(points * flip) * flip
 
@@ -89,27 +90,25 @@ def _move_markups(path: Path, output: Path, mover: Mover, frame: str, mirrors: b
         count = sum(_move_markup(path, markup, mover, frame) for markup in content["markups"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{path} has no landmarks as 3D Slicer writes them; save them there again."
+            f"{path} has no landmarks in 3D Slicer's format; save them again in 3D Slicer."
         ) from error
     write_json(output, content)
     return count
 
 
-def _move_markup(path: Path, markup: dict, mover: Mover, frame: str) -> int:
-    """Move the control points of a markup in place; returns how many they are.
+def _move_markup(path: Path, markup: dict[str, Any], mover: Mover, frame: str) -> int:
+    """Move the control points of a markup in place and return their number.
 
     What Slicer measured on them (lengths, angles) is left out, since it would be that of before: Slicer measures anew.
     """
     kind, system = markup["type"], markup.get("coordinateSystem") or frame or "LPS"
     if kind not in OF_POINTS:
         raise UserError(
-            f"{path} has a markup of type {kind}, whose size and axes no deformation keeps; give markups of the types "
+            f"{path} has a markup of type {kind}, whose size and axes no deformation preserves; use markups of type "
             f"{', '.join(OF_POINTS)}, for instance its corners as points."
         )
     if system.upper() not in ("LPS", "RAS"):
-        raise UserError(
-            f"{path} has coordinates in {system}, not in millimetres of space; save it in LPS or RAS."
-        )
+        raise UserError(f"{path} has coordinates in {system}; save it in LPS or RAS.")
     units = markup.get("coordinateUnits") or "mm"
     if any(unit != "mm" for unit in (units if isinstance(units, list) else [units])):
         raise UserError(f"{path} has coordinates in {units}; save it in millimetres.")
@@ -142,7 +141,8 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
     reader.SetFileName(str(path))
     faults = []
     for event in ("ErrorEvent", "WarningEvent"):
-        reader.AddObserver(event, lambda *what: faults.append(what))
+        # VTK takes names of events, too, which its stubs do not know.
+        reader.AddObserver(event, lambda *what: faults.append(what))  # type: ignore[arg-type]
     before = vtkLogger.GetCurrentVerbosityCutoff()
     vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)  # what matters is in the sentence below
     reader.Update()
@@ -177,7 +177,7 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
 
 
 def _stl_is_short(path: Path) -> bool:
-    """Whether triangles are missing at an STL file's end, of which VTK reads what is there."""
+    """Whether triangles are missing at the end of an STL file, which VTK does not report."""
     content = path.read_bytes()
     as_binary = 84 + 50 * int.from_bytes(content[80:84], "little")
     return len(content) < as_binary and b"endsolid" not in content[-1000:].lower()

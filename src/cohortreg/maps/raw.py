@@ -1,4 +1,4 @@
-"""Transforms between raw images: what preprocessing did to the two images of a pair, undone around the field.
+"""Transforms between raw images: the field with the preprocessing of both images undone around it.
 
 A transform of the results leads between preprocessed images. These lie in space where the raw ones do, but for images
 that were mirrored. With x a point of the raw fixed image, F and M the maps from the preprocessed fixed and moving
@@ -7,6 +7,7 @@ images to the raw ones, and u the displacement field, the raw transform is x -> 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -28,8 +29,8 @@ class Source:
     to_source: np.ndarray
 
     @classmethod
-    def of(cls, record: Mapping) -> "Source":
-        """The source of an image, from what preprocessing recorded of it."""
+    def of(cls, record: Mapping[str, Any]) -> "Source":
+        """Read the source of an image from its preprocessing record."""
         grid = Grid(record["source_shape"], record["source_affine"])
         return cls(grid, np.array(record["to_source"]))
 

@@ -1,4 +1,6 @@
-"""The displacement fields of a cohort's results, each looked at before it is used."""
+"""The displacement fields of a cohort's results, each verified before use."""
+
+from typing import Any
 
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
@@ -15,8 +17,8 @@ def seals(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, str
     return {name: seal_at(path) for name, path in paths.items() if path.is_file()}
 
 
-def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict:
-    """The record of a pair's registration; empty where there is none, or none that can be read."""
+def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, Any]:
+    """Read the record of a pair's registration; empty where it is missing or unreadable."""
     path = layout.registration_record(method, moving, fixed)
     try:
         record = read_json(path)
@@ -39,7 +41,7 @@ def read_registered(
     try:
         transform = read_transform(path)
         if written and seal_at(path) != written:
-            raise UserError(f"{path} is not the field that was registered: its checksum differs")
+            raise UserError(f"{path} is not the field that registration wrote: its checksum differs")
     except UserError as error:
         record = layout.registration_record(method, moving, fixed)
         raise UserError(

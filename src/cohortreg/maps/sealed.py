@@ -1,4 +1,4 @@
-"""NIfTI files whose damage is noticed: cut short, or with another bit anywhere.
+"""NIfTI files with a seal that reveals truncation or a flipped bit.
 
 A `.nii` file of ours ends in a seal: how long it is and a checksum of all before. It stands behind the voxels, where
 NIfTI has nothing and no program looks; a program that writes the file anew leaves it out, so that a seal is never out
@@ -53,7 +53,7 @@ def seal_at(path: Path) -> str:
 
 
 def read_whole(path: Path, foreign: bool = False) -> bytes:
-    """The content of a .nii file, or of a .nii.gz file unpacked.
+    """Read the content of a .nii file, or of a .nii.gz file unpacked.
 
     foreign: whether another program may have written it, and something of its own behind the voxels.
 
@@ -76,12 +76,12 @@ def read_whole(path: Path, foreign: bool = False) -> bytes:
     sealed = found.startswith(_MAGIC) or content[-_SEAL.size :].startswith(_MAGIC)
     sealed = sealed or len(found) == _SEAL.size or not foreign
     if found and sealed and found != _seal_of(memoryview(content)[:end]):
-        raise UserError(f"{path} is damaged: its checksum is not that of its content")
+        raise UserError(f"{path} is damaged: its checksum does not match its content")
     return content
 
 
 def open_nifti(content: bytes) -> "nibabel.Nifti1Image":
-    """The image of a NIfTI file's content. Raises whatever a damaged one sets off."""
+    """Open a NIfTI file's content as an image. Raises whatever nibabel raises for a damaged one."""
     import nibabel
 
     kind = nibabel.Nifti2Image if content[:4] in _NIFTI_2 else nibabel.Nifti1Image

@@ -21,7 +21,7 @@ def separable(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
 
 
 def control_points(size: int, spacing: float) -> int:
-    """How many control points an axis of that many voxels has, the outer ones at its ends or beyond."""
+    """The number of control points of an axis of `size` voxels, the outer ones at its ends or beyond."""
     return math.ceil((size - 1) / spacing) + 1
 
 

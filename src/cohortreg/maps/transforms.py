@@ -68,7 +68,7 @@ def to_unit(transform: Transform, target: Grid) -> Tensor:
 
 
 def displacement_in_unit(transform: Transform, target: Grid) -> Tensor:
-    """What a method returns of a physical transform: phi - Id, [1, dim, *transform.grid.shape], float32.
+    """Convert a physical transform to a method's result: phi - Id, [1, dim, *transform.grid.shape], float32.
 
     target: grid of the image that the transform leads to, see `to_unit`.
     """
@@ -119,7 +119,7 @@ def write_transform(path: Path, transform: Transform) -> None:
 
 
 def read_transform(path: Path) -> Transform:
-    """Read a displacement field as SimpleITK does, after a look at whether it is whole.
+    """Read a displacement field as SimpleITK does, after verifying that it is whole.
 
     Raises UserError where the file is missing, cut short or damaged, is no field of vectors of two or three
     dimensions, or has NaN or infinite values.
@@ -139,14 +139,14 @@ def read_transform(path: Path) -> Transform:
             raise
         raise UserError(f"{path} is not a displacement field") from error
     if image.GetDimension() not in (2, 3) or image.GetNumberOfComponentsPerPixel() != image.GetDimension():
-        raise UserError(f"{path} is not a field of a vector a voxel")
+        raise UserError(f"{path} is not a field with one vector per voxel")
     if not finite:
         raise UserError(f"{path} has NaN or infinite displacements")
     return from_sitk(image)
 
 
 def check_perpendicular(path: Path, grid: Grid, tolerance: float = 0.1) -> None:
-    """Raise UserError where a field is to be written whose grid ITK has no words for: with axes not at right angles.
+    """Raise UserError where ITK cannot represent the grid of a field: axes that are not at right angles.
 
     tolerance: of the voxel, by which the far corners may be off then.
     """
@@ -154,5 +154,5 @@ def check_perpendicular(path: Path, grid: Grid, tolerance: float = 0.1) -> None:
     if skew * np.linalg.norm(grid.shape * grid.spacing) > tolerance * grid.spacing.min():
         raise UserError(
             f"{path} cannot be written: the axes of the fixed image are not at right angles (its affine has a shear), "
-            "which ITK does not know; resample the image onto a grid without shear."
+            "which ITK does not support; resample the image onto a grid without shear."
         )

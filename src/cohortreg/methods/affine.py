@@ -51,6 +51,7 @@ class Affine:
         )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))
         affine = self.optimise(*(to_sitk(part.array, part.grid) for part in parts))
         forward, inverse = (

@@ -50,6 +50,7 @@ class AffineNetwork(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict affine maps less the identity, [batch, dim, dim + 1], in unit coordinates."""
         parameters = self.last(self.features(torch.cat([moving, fixed], 1))).float()
         return parameters.reshape(-1, self.dim, self.dim + 1)
 
@@ -63,6 +64,7 @@ class AffineSteps(nn.Module):
         self.steps = steps
 
     def forward(self, moving: Tensor, fixed: Tensor) -> AffineMap:
+        """Register the pairs and return their map."""
         dim = self.network.dim
         identity = torch.eye(dim, dim + 1, device=moving.device)
         phi = AffineMap(identity.expand(len(moving), -1, -1))
@@ -91,6 +93,7 @@ class VelocitySteps(nn.Module):
         self.steps = steps
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Map:
+        """Register the pairs and return their map."""
         return self.with_energy(moving, fixed)[0]
 
     def with_energy(self, moving: Tensor, fixed: Tensor) -> tuple[Map, Tensor]:
@@ -118,6 +121,7 @@ class AffineObjective(nn.Module):
         self.settings = settings
 
     def forward(self, batch: Batch) -> LossTerms:
+        """Compute the loss terms of a batch of pairs."""
         moving, fixed = batch.both_directions()
         phi = self.registration(moving, fixed)
         on_grid = phi.on_grid(moving.shape[2:])
@@ -147,11 +151,13 @@ class VelocityObjective(nn.Module):
         registration.first.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "VelocityObjective":
+        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
         super().train(mode)
         self.registration.first.eval()
         return self
 
     def forward(self, batch: Batch) -> LossTerms:
+        """Compute the loss terms of a batch of pairs."""
         moving, fixed = batch.both_directions()
         shape = moving.shape[2:]
         affine = self.registration.first(moving, fixed)
@@ -176,10 +182,12 @@ class Avsm(Recipe):
 
     @staticmethod
     def similarity_in_words(model: AvsmModel) -> str:
+        """Name the similarity as the report does."""
         return "LNCC"
 
     @staticmethod
     def build(model: AvsmModel, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        """Build the registration of the last stage, and the part of it that this stage freezes."""
         settings, stages = model.settings, model.stages
         affine = affine_steps(grid, settings, stages[0])
         if len(stages) == 1:
@@ -188,6 +196,7 @@ class Avsm(Recipe):
 
     @staticmethod
     def objective(registration: nn.Module, before: nn.Module | None, model: AvsmModel) -> nn.Module:
+        """Build the objective of the last stage."""
         if len(model.stages) == 1:
             return AffineObjective(registration, model.settings)
         return VelocityObjective(registration, model.settings)

@@ -1,4 +1,4 @@
-"""A model's card, model.json: looked at before anything is built from it, or from the weights beside it.
+"""A model's card, model.json, validated before anything is built from it or from the weights beside it.
 
 Nothing here needs PyTorch, since the workflow looks at imported models before it starts.
 """
@@ -40,13 +40,13 @@ _Grid = Annotated[list[Positive], Len(2, 3)]
 
 
 class CardPreprocess(Preprocess):
-    """How the images were preprocessed that a model learnt from; a card may say a part of it."""
+    """How a model's training images were preprocessed, in whole or in part."""
 
     grid: _Grid
 
 
 class Card(Settings):
-    """What registration needs to know of a model; whatever else a card says is ignored."""
+    """What registration needs to know of a model; other keys of a card are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -61,7 +61,7 @@ class Card(Settings):
 
     @property
     def is_icon(self) -> bool:
-        """Whether it is a model of ICON."""
+        """Whether the model is one of ICON."""
         return False
 
     @property
@@ -88,6 +88,7 @@ class IconCard(Card):
 
     @property
     def is_icon(self) -> bool:
+        """Whether the model's steps compose as those of ICON."""
         return True
 
 
@@ -114,7 +115,7 @@ CARDS = {"icon": IconCard, "voxelmorph": VoxelMorphCard, "avsm": AvsmCard}
 
 
 def read_card(folder: Path, optimised: bool = False) -> Card:
-    """What a model's card says of it. optimised: its networks are to be fitted to each pair.
+    """Read a model's card. optimised: its networks are to be fitted to each pair.
 
     Raises UserError where there is no card, it is damaged, or it is of a model that this version does not know.
     """
@@ -147,7 +148,7 @@ def read_card(folder: Path, optimised: bool = False) -> Card:
 
 
 def _absent(card: Card) -> str | None:
-    """The first key that instance optimisation needs and a card does not say."""
+    """The first key that instance optimisation needs and a card lacks."""
     for key in _FOR_OPTIMISATION:
         if getattr(card, key, None) is None:
             return key
@@ -160,7 +161,7 @@ def _absent(card: Card) -> str | None:
 
 def _refuse(path: Path, problem: str) -> NoReturn:
     raise UserError(
-        f"{path}: {problem}; the model is of another version of cohortreg, or its card is damaged."
+        f"{path}: {problem}; the model is from another version of cohortreg, or its card is damaged."
     )
 
 
@@ -179,13 +180,13 @@ def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
         raise UserError(f"{where}: {error}") from None
     if grid != preprocess.grid:
         raise UserError(
-            f"{where}: {folder} is a model of images of {grid} voxels, but preprocess.grid is "
+            f"{where}: {folder} is a model for images of {grid} voxels, but preprocess.grid is "
             f"{preprocess.grid}; set preprocess.grid to {grid}, or take {name} out of methods."
         )
     for key in _SEEN_BY_NETWORKS:
         if key in learnt and learnt[key] != (wanted := getattr(preprocess, key)):
             raise UserError(
-                f"{where}: {folder} is a model of images with {key} {learnt[key]}, but preprocess.{key} is "
+                f"{where}: {folder} is a model for images with {key} {learnt[key]}, but preprocess.{key} is "
                 f"{wanted}; set preprocess.{key} to {learnt[key]}, or take {name} out of methods."
             )
     if isinstance(card, VoxelMorphCard) and (misfit := card.misfit(grid)):
@@ -205,7 +206,7 @@ def check_weights(path: Path) -> None:
     except PermissionError:
         raise UserError(f"{path}: no permission to read these weights; ask their owner for access") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a folder and not a file of weights") from None
+        raise UserError(f"{path}: is a folder, not a file of weights") from None
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
         is_whole = False
     if not is_whole:

@@ -65,6 +65,7 @@ class Demons:
         self.version = digest(PAIRWISE["demons"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         parts = (imaged(image, fixed.affine) for image in (moving, fixed))
         moving_image, fixed_image = (to_sitk(part.array, part.grid) for part in parts)
         affine = sitk.Transform(fixed_image.GetDimension(), sitk.sitkIdentity)
@@ -82,7 +83,7 @@ class Demons:
         # The one added last comes first.
         found = field_of(sitk.CompositeTransform([affine, field]), imaged(fixed, fixed.affine).grid)
         if not np.isfinite(found.displacement).all():
-            raise UserError("SimpleITK's demons gave a field that is not finite; raise sigma")
+            raise UserError("SimpleITK's demons returned a field with NaN or infinite values; raise sigma")
         return Registration(displacement_in_unit(continued(found, fixed.grid), fixed.grid), None)
 
     def _demons(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.Image:
@@ -107,7 +108,7 @@ class Demons:
 
 
 def _coarse(image: sitk.Image, factor: int) -> sitk.Image:
-    """The image at a part of its resolution, smoothed before by half a new voxel."""
+    """Downsample an image, after smoothing by half a new voxel."""
     if factor == 1:
         return image
     smooth = sitk.DiscreteGaussian(image, variance=(factor / 2) ** 2, useImageSpacing=False)

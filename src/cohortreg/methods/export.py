@@ -30,8 +30,10 @@ def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple
 
 
 def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
-    """Raise UserError where two transforms would have one name, as those of a_to_b to c and of a to b_to_c, or one a
-    name that is too long for a file."""
+    """Raise UserError where two transforms would share a file name, or a name would be too long.
+
+    Those of a_to_b to c and of a to b_to_c would share one.
+    """
     names: dict[str, tuple[str, str]] = {}
     for ids in dict.fromkeys(both for moving, fixed in pairs for both in ((moving, fixed), (fixed, moving))):
         name = _name(*ids, kind)
@@ -51,14 +53,14 @@ def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
 
 
 def _name(moving: str, fixed: str, kind: str) -> str:
-    """Of the file of a transform from the fixed to the moving image."""
+    """The file name of a transform from the fixed to the moving image."""
     if kind.startswith("learn2reg"):
         return f"disp_{fixed}_{moving}.{'npz' if kind.endswith('npz') else 'nii.gz'}"
     return f"{moving}_to_{fixed}.{kind}"
 
 
 def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Path, kind: str) -> int:
-    """Write both transforms of a pair, or the one that there is, below a folder; returns how many were written.
+    """Write the transforms of a pair below a folder and return how many there are, one or two.
 
     kind: "nii.gz", "h5" or "tfm", see `exchange.write`; "learn2reg" or "learn2reg.npz", see `exchange.write_learn2reg`.
 

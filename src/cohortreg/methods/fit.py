@@ -107,6 +107,7 @@ class Fit:
 
     @staticmethod
     def similarity_in_words(settings: Settings) -> str:
+        """Name the similarity as the report does."""
         return similarity_in_words(settings.similarity)
 
     def __init__(
@@ -129,7 +130,7 @@ class Fit:
             self._compile()
 
     def _compile(self) -> None:
-        """Fit next to nothing: the first time on a machine its loops are compiled, which no pair's time should show."""
+        """Fit a tiny pair, so that the time to compile the loops counts for no real pair."""
         images = torch.linspace(0, 1, 128).reshape(2, 1, 4, 4, 4)
         once = [replace(level, downsample=1, steps=1) for level in LEVELS]
         fit(images, once, partial(similarity_to, self.given.similarity))
@@ -164,7 +165,7 @@ class Fit:
         return Registration(forward, inverse)
 
     def _found(self, images: Tensor, boxes: Tensor, fixed: Image) -> Tensor:
-        """Displacements from nothing: from the identity, or from a rigid map where that makes the images more alike.
+        """Displacements found from the identity, or from a rigid map where that makes the images more alike.
 
         A search at a coarse resolution may take a pair for one that lies far apart that does not, so both are fitted at
         all levels but the finest, which goes on from the better.
@@ -204,7 +205,7 @@ class Fit:
         return fit(images, levels, similarity, boxes, start, places, self.seed, report or self.report)
 
     def steps(self, shape: Sequence[int]) -> int:
-        """How many steps a pair of images of a shape takes."""
+        """The number of steps for a pair of images of a shape."""
         return sum(level.steps for level in self._levels(shape))
 
     def _levels(self, shape: Sequence[int]) -> list[Level]:
@@ -219,7 +220,7 @@ def _apart(images: Tensor, boxes: Tensor, fixed: Image) -> AffineMap | None:
 
 
 def _places(apart: AffineMap) -> AffineMap:
-    """Where the moving and the fixed image are looked at, so that they lie near each other: on the fixed one's grid."""
+    """The places at which both images are sampled, on the fixed grid, so that they lie near each other."""
     identity = torch.eye(*apart.matrix.shape[1:], device=apart.matrix.device)
     return AffineMap(torch.cat([apart.matrix, identity[None]]))
 
@@ -248,9 +249,12 @@ class Refined:
         self.version = digest(REFINED, method.version, fit.version)
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair with the method, then refine its maps."""
         start = self.method(moving, fixed)
         if start.inverse is None:
-            raise UserError("fit starts from maps of both directions, and the method gives one alone")
+            raise UserError(
+                "fit needs maps in both directions to start from, but the method computes only one"
+            )
         self.fit.report = self.report
         return self.fit(moving, fixed, start)
 

@@ -28,20 +28,24 @@ class Icon(Recipe):
 
     @staticmethod
     def similarity_in_words(model: IconModel | IconCard) -> str:
+        """Name the similarity as the report does."""
         return similarity_in_words(model.similarity)
 
     @staticmethod
     def build(model: IconModel | IconCard, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        """Build the registration of the last stage, and the part of it that this stage freezes."""
         return build_registration(model.network, model.stages, grid)
 
     @staticmethod
     def inherit(registration: nn.Module, before: nn.Module) -> None:
+        """Start the new networks of a stage from the weights of the ones before."""
         inherit(registration, before)
 
     @staticmethod
     def objective(
         registration: nn.Module, before: nn.Module | None, model: IconModel | IconCard
     ) -> StageObjective:
+        """Build the objective of the last stage."""
         stage = model.stages[-1]
         return StageObjective(
             registration,
@@ -56,10 +60,12 @@ class Icon(Recipe):
 
     @staticmethod
     def on_full_grid(registration: nn.Module, model: IconModel | IconCard) -> nn.Module:
+        """Return the registration for images at full resolution."""
         return full_resolution(registration, model.stages)
 
     @staticmethod
     def ready(registration: nn.Module, model: IconModel | IconCard, device: Device) -> nn.Module:
+        """Prepare a trained registration for inference on a device."""
         return for_registration(Icon.on_full_grid(registration, model), device)
 
 

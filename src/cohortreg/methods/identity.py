@@ -1,4 +1,4 @@
-"""Nothing done: what every method starts from."""
+"""The identity, from which every method starts."""
 
 import torch
 
@@ -21,5 +21,6 @@ class Identity:
         """It has no settings, and nothing is random."""
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         displacement = torch.zeros(1, fixed.array.ndim, *fixed.array.shape)
         return Registration(displacement, displacement)

@@ -1,4 +1,4 @@
-"""What a registration method is."""
+"""The interface of registration methods."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ from cohortreg.images.image import Image
 
 @dataclass(frozen=True)
 class Registration:
-    """What a method returns for a pair: displacement fields in unit coordinates, [1, dim, *grid].
+    """The result for a pair: displacement fields in unit coordinates, [1, dim, *grid].
 
     forward: phi - Id with moving(phi(x)) ≈ fixed(x), x in the fixed image. inverse: the same from points of the
     moving image to points of the fixed image; None where the method has no inverse.

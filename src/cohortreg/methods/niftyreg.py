@@ -80,11 +80,11 @@ class _NiftyReg:
                 run([self.programs[program], *arguments], folder, self.given.time_limit)
             transform = read_niftyreg(folder / "deformation.nii")
         if not np.isfinite(transform.displacement).all():
-            raise UserError("NiftyReg gave a field that is not finite; raise bending")
+            raise UserError("NiftyReg returned a field with NaN or infinite values; raise bending")
         return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
 
     def similarity_options(self) -> list[str]:
-        """What tells reg_f3d which similarity to maximise."""
+        """The options of reg_f3d that choose the similarity."""
         raise NotImplementedError
 
     def _commands(self) -> list[list[str]]:
@@ -110,6 +110,7 @@ class NiftyRegNmi(_NiftyReg):
     similarity = "NMI"
 
     def similarity_options(self) -> list[str]:
+        """Return the options of reg_f3d for its similarity."""
         return ["--nmi"]
 
 
@@ -128,4 +129,5 @@ class NiftyRegLncc(_NiftyReg):
         )
 
     def similarity_options(self) -> list[str]:
+        """Return the options of reg_f3d for its similarity."""
         return ["--lncc", str(self.given.sigma)]

@@ -43,7 +43,7 @@ class PairOptimisation(Optimisation):
 
 @dataclass(frozen=True)
 class Registered:
-    """What came of two raw images.
+    """The result of registering two raw images.
 
     forward: from points of the fixed to points of the moving image, LPS millimetres: what warps the moving image.
     inverse: the other way; None where the method has none. pair: the images' voxels. achieved: what the maps are worth.
@@ -153,11 +153,9 @@ def masked(image: Image, path: Path) -> Image:
     """
     mask = read_label(path)
     if not image.grid.matches(mask.grid):
-        raise UserError(f"{path} lies on another grid than its image; resample the mask onto the image.")
+        raise UserError(f"{path} is not on the grid of its image; resample the mask onto the image.")
     if not mask.array.any():
-        raise UserError(
-            f"{path} is zero everywhere, so that nothing of the image would be left; correct the mask."
-        )
+        raise UserError(f"{path} is zero everywhere and would leave nothing of the image; correct the mask.")
     return replace(image, array=np.where(mask.array != 0, image.array, image.array.min()))
 
 
@@ -189,9 +187,7 @@ def open_named(
     with _source(model, grid, axes) as source:
         if source in PAIRWISE:
             if optimisation:
-                raise UserError(
-                    f"{model} has no networks that could be optimised for a pair; leave --io-iterations out."
-                )
+                raise UserError(f"{model} has no networks to optimise for a pair; leave --io-iterations out.")
             if missing := PAIRWISE[source].missing({} if fit else given):
                 raise UserError(f"{model}: {missing}")
             preprocessing = {"grid": grid or list(canonical(fixed).shape)}
@@ -199,7 +195,7 @@ def open_named(
             card = read_card(source)
             if optimisation and not card.is_icon:
                 raise UserError(
-                    f"{source}: only networks of ICON are optimised for a pair; leave --io-iterations out."
+                    f"{source}: only ICON networks can be optimised for a pair; leave --io-iterations out."
                 )
             # A model of an earlier version does not say it.
             said = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else None
@@ -224,7 +220,7 @@ def _source(model: str, grid: list[int] | None, axes: str) -> Iterator[str | Pat
     elif path.name == WEIGHTS and (path.parent / CARD).is_file():
         yield path.parent
     elif grid is None:
-        raise UserError(f"{model}: published weights do not say which images they are for; give --grid.")
+        raise UserError(f"{model}: published weights do not state the grid of their images; give --grid.")
     else:
         with TemporaryDirectory() as folder:
             import_weights(path, Path(folder), grid, axes)
@@ -232,25 +228,25 @@ def _source(model: str, grid: list[int] | None, axes: str) -> Iterator[str | Pat
 
 
 def _check_start(model: str, optimisation: Optimisation | None) -> None:
-    """Raise UserError where fit cannot start from what a model or method finds."""
+    """Raise UserError where fit cannot start from the maps of a model or method."""
     if optimisation:
-        raise UserError("--fit and --io-iterations are two ways to fit a pair; leave one of them out.")
+        raise UserError("--fit and --io-iterations exclude each other; leave one of them out.")
     if model == "fit":
         raise UserError(
-            "--fit refines what another method finds; name that with --model, or leave --fit out."
+            "--fit refines the result of another method; name one with --model, or leave --fit out."
         )
     if model in PAIRWISE and not PAIRWISE[model].inverse:
         raise UserError(
-            f"{model} has no inverse, and fit starts from the maps of both directions; leave --fit out."
+            f"{model} computes no inverse, but fit starts from maps in both directions; leave --fit out."
         )
 
 
 def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> Optimisation | None:
-    """What instance optimisation is asked for; None for no iterations. Raises UserError for an unknown similarity."""
+    """The settings of instance optimisation; None for no iterations. Raises UserError for an unknown similarity."""
     if not iterations:
         return None
     known = {"lncc2": "squared_lncc"} | {name: name for name in SIMILARITIES}
     if similarity and similarity not in known:
-        raise UserError(f"--io-sim: no similarity '{similarity}'; known are {', '.join(known)}.")
+        raise UserError(f"--io-sim: unknown similarity '{similarity}'; choose one of {', '.join(known)}.")
     given = {"steps": iterations, "learning_rate": learning_rate}
     return PairOptimisation.read(given | ({"similarity": known[similarity]} if similarity else {}))

@@ -1,4 +1,4 @@
-"""Programs that a method runs, and where NiftyReg's are. Nothing is imported that takes time."""
+"""Programs that a method runs, and where to find NiftyReg's. Imports nothing slow."""
 
 import errno
 import os
@@ -49,10 +49,9 @@ _ENDED_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIG
 
 
 def machine_fault(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is the machine's, and not of what was computed: a full disk, no memory,
-    a file server that does not answer.
+    """Whether an error, or its cause, is the machine's: a full disk, no memory, an unresponsive file server.
 
-    Libraries say so by number, in words, or not at all: then the file system for temporary files is looked at.
+    Libraries report it by number, in words, or not at all; in that case the file system for temporary files is checked.
     """
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in REFUSALS:
@@ -68,7 +67,7 @@ def _says_refused(text: str) -> bool:
 
 
 def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
-    """Run a program in a folder, print what it said, and return it.
+    """Run a program in a folder; print and return its output.
 
     time_limit: seconds, after which the program is ended. Raises UserError where it cannot be started, does not end in
     time or fails, with the last line that it printed; OSError where the machine is why, see `machine_fault`.
@@ -89,11 +88,11 @@ def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
         )
     except subprocess.TimeoutExpired as error:
         print((error.stdout or b"").decode("utf-8", "replace"), end="", flush=True)
-        raise UserError(f"{name} did not end within {time_limit:g} s; raise time_limit") from error
+        raise UserError(f"{name} did not finish within {time_limit:g} s; raise time_limit") from error
     except OSError as error:
         if machine_fault(error):
             raise
-        raise UserError(f"{name} does not start: {error.strerror}") from error
+        raise UserError(f"{name} could not be started: {error.strerror}") from error
     print(done.stdout, end="", flush=True)
     if -done.returncode in _ENDED_FROM_OUTSIDE:
         raise OSError(errno.EINTR, f"{name} was ended by {signal.Signals(-done.returncode).name}")
@@ -105,7 +104,7 @@ def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line with words in it of what a program printed, or of an exception."""
+    """The last line with words in the output of a program, or in an exception."""
     lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line))]
     return lines[-1] if lines else "it said nothing"
 

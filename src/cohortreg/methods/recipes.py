@@ -1,4 +1,4 @@
-"""How models are trained: the recipe of each method that learns, and the training of one of its stages."""
+"""Recipes of the trainable methods, and the training of a stage."""
 
 import copy
 import json
@@ -51,7 +51,7 @@ class Recipe:
 
     @staticmethod
     def inherit(registration: nn.Module, before: nn.Module) -> None:
-        """Start what the last stage adds from what was learnt before it; where nothing can be, nothing."""
+        """Initialise what the last stage adds from earlier stages, where anything can be reused."""
 
     @staticmethod
     def objective(registration: nn.Module, before: nn.Module | None, model: Model | Card) -> nn.Module:
@@ -182,7 +182,7 @@ def _validation(
     fabric: "Fabric",
     registration: nn.Module,
 ) -> Validation | None:
-    """What measures a training, see `training_of`, on its validation images; None where it has none.
+    """The validation of a training, see `training_of`; None where it has no validation images.
 
     registration: that is trained, of images on the cohort's grid.
     """

@@ -1,4 +1,4 @@
-"""The methods by name, a line each; and how a row of the tables becomes one of them.
+"""The methods by name, one line each, and how a row of the tables is opened as one of them.
 
 Only names are here, so that nothing of a method is imported before it is wanted: the workflow reads this file for
 each of its jobs.
@@ -114,7 +114,7 @@ def accelerated(row: str) -> bool:
 
 
 def check(config: Configuration) -> None:
-    """Raise UserError with one sentence where a row or a model cannot be had as it is asked for.
+    """Raise UserError where a row or a model is not possible as configured.
 
     A row is unknown, or two have one name; a setting is not the method's own, or does not fit the others; an imported
     model is not there, or is one of other images. What would fail only when a training is over is found here.
@@ -126,18 +126,18 @@ def check(config: Configuration) -> None:
     for number, row in enumerate(config.methods):
         if row not in known:
             raise UserError(
-                f"configuration: methods[{number}]: no method {row!r}; known are {', '.join(known)}; "
+                f"configuration: methods[{number}]: unknown method {row!r}; choose one of {', '.join(known)}; "
                 "see config/README.md."
             )
         if row in PAIRWISE and len(grid) not in PAIRWISE[row].dimensions:
             raise UserError(
-                f"configuration: methods[{number}]: {row} registers only 3D images, and preprocess.grid {grid} "
+                f"configuration: methods[{number}]: {row} registers only 3D images, but preprocess.grid {grid} "
                 "is 2D; remove it from methods."
             )
     for name, given in config.method_settings.items():
         if name not in PAIRWISE:
             raise UserError(
-                f"configuration: method_settings.{name}: no method without training has this name; known are "
+                f"configuration: method_settings.{name}: no method without training has this name; choose one of "
                 f"{', '.join(PAIRWISE)}; see config/README.md."
             )
         read_settings(name, given, f"method_settings.{name}")
@@ -153,8 +153,8 @@ def _check_names(config: Configuration) -> None:
     for name in config.models:
         if name.endswith((OPTIMISED, FITTED)):
             raise UserError(
-                f"configuration: models.{name}: names that end in {OPTIMISED} or {FITTED} are those of rows that are "
-                "fitted to each pair; choose another; see config/README.md."
+                f"configuration: models.{name}: names that end in {OPTIMISED} or {FITTED} are reserved for rows "
+                "that are fitted to each pair; choose another; see config/README.md."
             )
     taken = dict.fromkeys(PAIRWISE, "a method that needs no training")
     models = config.models.items()
@@ -196,7 +196,7 @@ def missing(config: Configuration) -> dict[str, str]:
 
 
 def _missing_of(folder: Path) -> str | None:
-    """What is missing for an imported model; what else is wrong with it, `check` has said."""
+    """What is missing for an imported model; `check` reports its other faults."""
     try:
         method = read_json(folder / CARD).get("method", "icon")
     except (OSError, ValueError, RecursionError, AttributeError, UserError):

@@ -43,7 +43,7 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
 
 @dataclass
 class Pair:
-    """A pair on its way: read, registered, written.
+    """A pair while it is read, registered and written.
 
     made_from: a digest of the method and the images. record: what is known of the registration, once there is one.
     """
@@ -107,7 +107,7 @@ def register_shard(
 
 
 def _kept(layout: Layout, name: str, ids: tuple[str, str], record: dict) -> bool:
-    """Whether a pair's results are there: the fields that its record names, or what was measured on them."""
+    """Whether a pair's results exist: the fields that its record names, or their measures."""
     there, written = seals(layout, name, *ids), record.get("seals", {})
     if any(written.get(direction, seal) != seal for direction, seal in there.items()):
         return False
@@ -115,7 +115,7 @@ def _kept(layout: Layout, name: str, ids: tuple[str, str], record: dict) -> bool
 
 
 def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The function of each item, in order; another thread computes that of the next one meanwhile."""
+    """Map a function over items in order, while another thread computes the next result."""
     coming: deque[Future[Result]] = deque()
     for item in items:
         coming.append(executor.submit(function, item))
@@ -126,7 +126,7 @@ def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterab
 
 
 def _register(method: Method, pair: Pair, hardware: str) -> Pair:
-    """Register a pair that was read for it, and note how long the method took."""
+    """Register a pair that has been read, and record the method's time."""
     if pair.images is None:
         return pair
     pair.record = {"hardware": hardware, "made_from": pair.made_from}
@@ -140,7 +140,7 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
                 raise
             raise UserError(
                 f"{pair.moving_id} to {pair.fixed_id}: {last_line(str(error))}; a fault of the machine, not of "
-                "the pair: fix that and run again, what was finished is kept."
+                "the pair: fix it and run again; finished pairs are kept."
             ) from error
         if isinstance(error, UserError):
             pair.record["failure"] = " ".join(str(error).split())  # a cell of a table
@@ -153,14 +153,14 @@ def _register(method: Method, pair: Pair, hardware: str) -> Pair:
 
 
 def _finite(found: Registration) -> Registration:
-    """What a method returned. Raises UserError where it is no map."""
+    """Check a method's result. Raises UserError where it is not finite."""
     if not all(torch.isfinite(field).all() for field in (found.forward, found.inverse) if field is not None):
-        raise UserError("the displacement that was found has NaN or infinite values")
+        raise UserError("the computed displacement has NaN or infinite values")
     return found
 
 
 def _write(layout: Layout, name: str, pair: Pair) -> None:
-    """Write a registration and then its record; of one that failed, the record alone is there."""
+    """Write a registration and then its record; of a failed one, only the record."""
     ids = pair.moving_id, pair.fixed_id
     # First, so that what is there with a record is what the record says, wherever this is interrupted.
     layout.registration_record(name, *ids).unlink(missing_ok=True)

@@ -74,6 +74,7 @@ class Syn:
         self.version = digest(PAIRWISE["syn"].release, json.dumps(parts, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         fixed_part, moving_part = (self._to_ants(imaged(image, fixed.affine)) for image in (fixed, moving))
         with TemporaryDirectory() as folder:
             try:
@@ -88,7 +89,7 @@ class Syn:
             except RuntimeError as error:
                 raise UserError(f"ANTs failed: {last_line(str(error))}") from error
         if not all(np.isfinite(transform.displacement).all() for transform in (forward, inverse)):
-            raise UserError("ANTs gave a field that is not finite; lower gradient_step")
+            raise UserError("ANTs returned a field with NaN or infinite values; lower gradient_step")
         grid = fixed.grid
         return Registration(
             *(displacement_in_unit(continued(transform, grid), grid) for transform in (forward, inverse))

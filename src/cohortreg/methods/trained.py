@@ -55,6 +55,7 @@ class Trained:
         )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         pair = torch.stack([self._tensor(image) for image in (moving, fixed)])
         if self.axes:
             pair = self.axes.to_model(pair)
@@ -96,7 +97,7 @@ class Trained:
             loss = similarity + self.card.final_weight * regularity
             if not loss.isfinite():
                 raise NotFiniteError(
-                    f"instance optimisation diverged at step {step + 1}; give it a smaller learning rate"
+                    f"instance optimisation diverged at step {step + 1}; use a smaller learning rate"
                 )
             optimizer.zero_grad()
             loss.backward()
@@ -105,17 +106,15 @@ class Trained:
             except RuntimeError as error:
                 if "overflow" not in str(error):  # of Adam's step, whose size is no float32 any more
                     raise
-                raise NotFiniteError(
-                    "instance optimisation diverged; give it a smaller learning rate"
-                ) from None
+                raise NotFiniteError("instance optimisation diverged; use a smaller learning rate") from None
         if not weights.finite(registration.state_dict().values()):
-            raise NotFiniteError("instance optimisation diverged; give it a smaller learning rate")
+            raise NotFiniteError("instance optimisation diverged; use a smaller learning rate")
         return registration
 
     def _tensor(self, image: Image) -> Tensor:
         if image.array.shape != self.grid:
             raise UserError(
-                f"an image of {image.array.shape} voxels does not fit a model of {self.grid}; "
+                f"an image of {image.array.shape} voxels does not fit a model for {self.grid}; "
                 "preprocess it to the model's grid"
             )
         if not np.isfinite(image.array).all():

@@ -28,6 +28,7 @@ class VoxelMorphStep(nn.Module):
         self.model = VxmPairwise(dim, 1, 1, features, integration_steps=integration_steps)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> DisplacementField:
+        """Register the pairs and return their map."""
         # Integrated in float32 also where the network is not.
         displacement = self.model(moving, fixed, return_field_type="velocity").float()
         if self.model.integration_steps > 0:
@@ -45,12 +46,14 @@ class VoxelMorphObjective(nn.Module):
             registration.first.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "VoxelMorphObjective":
+        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
         super().train(mode)
         if isinstance(self.registration, TwoSteps):
             self.registration.first.eval()
         return self
 
     def forward(self, batch: Batch) -> LossTerms:
+        """Compute the loss terms of a batch of pairs."""
         shape, moving, affine, step = batch.fixed.shape[2:], batch.moving, None, self.registration
         if isinstance(self.registration, TwoSteps):
             affine, step = self.registration.first(moving, batch.fixed), self.registration.second
@@ -77,10 +80,12 @@ class VoxelMorph(Recipe):
 
     @staticmethod
     def similarity_in_words(model: VoxelMorphModel) -> str:
+        """Name the similarity as the report does."""
         return "MSE"
 
     @staticmethod
     def build(model: VoxelMorphModel, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        """Build the registration of the last stage, and the part of it that this stage freezes."""
         settings = model.settings
         affine = affine_steps(grid, settings, model.stages[0]) if settings.affine else None
         if _learns_affine(model):
@@ -90,6 +95,7 @@ class VoxelMorph(Recipe):
 
     @staticmethod
     def objective(registration: nn.Module, before: nn.Module | None, model: VoxelMorphModel) -> nn.Module:
+        """Build the objective of the last stage."""
         if _learns_affine(model):
             return AffineObjective(registration, model.settings)
         return VoxelMorphObjective(registration)

@@ -61,6 +61,7 @@ class VsvfOpt:
         )
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
             raise UserError("an image has NaN or infinite values; preprocess it again")
         affine = self.affine(moving, fixed)
@@ -72,7 +73,7 @@ class VsvfOpt:
         except NotFiniteError:
             velocity = None
         if velocity is None or not velocity.isfinite().all():
-            raise UserError("vsvf-opt: the optimisation diverged; give momentum_weight a larger value")
+            raise UserError("vsvf-opt: the optimisation diverged; raise momentum_weight")
         there, back = (DisplacementField(flow(v, self.given.flow_steps)) for v in (velocity, -velocity))
         forward = Composition(DisplacementField(affine.forward), there).on_grid(fixed.shape)
         inverse = Composition(back, DisplacementField(affine.inverse)).on_grid(fixed.shape)

@@ -1,0 +1,1 @@
+"""Tables for reading, figures and pages."""

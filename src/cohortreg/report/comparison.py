@@ -1,4 +1,4 @@
-"""What the figures and pages of a cohort are made from, read once."""
+"""The tables that figures and pages of a cohort are made from, read once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Methods in words: what was trained for each, and how the paper's Table 2 would call it."""
+"""Methods in words: what was trained for each, in the terms of the paper's Table 2."""
 
 from collections.abc import Mapping, Sequence
 

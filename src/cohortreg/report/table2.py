@@ -103,7 +103,7 @@ def cells(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> 
 
 
 def details(summary: pd.DataFrame) -> Cells:
-    """What else was measured: Dice by structure, and the measures that the paper's table does not have."""
+    """The other measures: Dice by structure, and those that the paper's table lacks."""
     columns: list[Column] = [("Method", lambda row: row["method"])]
     for column in summary:
         if column != DICE.mean and column.startswith(DICE.of("")) and column.endswith("_mean"):
@@ -178,7 +178,7 @@ def dice_interval(row: Mapping) -> str:
 
 
 def p_value(row: Mapping, reference: str) -> str:
-    """What the test of a row says."""
+    """The p value of a row's test."""
     return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
 
 

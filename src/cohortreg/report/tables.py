@@ -1,4 +1,4 @@
-"""Writes the tables of a cohort: the numbers as CSV, and the methods for reading."""
+"""Writing of the tables of a cohort: numbers as CSV, and the methods for reading."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

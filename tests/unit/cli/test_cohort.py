@@ -177,7 +177,7 @@ def test_weights_are_not_imported_over_a_model(tmp_path, name):
     (tmp_path / "model" / name).write_text("mine")
     (tmp_path / "weights.pt").touch()
     done = cohortreg("import", "weights", tmp_path / "weights.pt", "--output", tmp_path / "model", code=1)
-    assert "has a model already" in done.stderr and (tmp_path / "model" / name).read_text() == "mine"
+    assert "already contains a model" in done.stderr and (tmp_path / "model" / name).read_text() == "mine"
 
 
 def test_import_oai_and_preprocess(tmp_path):

@@ -56,7 +56,7 @@ def test_what_the_command_does_not_read_may_be_anything():
 
 
 def test_a_key_that_is_there_twice_is_refused():
-    with pytest.raises(UserError, match="--settings has steps twice; remove one of the two"):
+    with pytest.raises(UserError, match="--settings gives steps twice; remove one"):
         parsed('{"a": {"steps": 1, "steps": 2}}', part())
 
 

@@ -222,7 +222,7 @@ def test_without_any_option_files_are_named_after_the_images_and_nothing_is_repl
     assert set(written) == {"other_to_right.nii.gz", "other_on_right.nii.gz"}
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("cohortreg: other_to_right.nii.gz is there already; move it elsewhere")
+    assert done.stderr.startswith("cohortreg: other_to_right.nii.gz already exists; move it elsewhere")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
 
 
@@ -245,7 +245,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
             "unsupported extension; use .nii.gz (a displacement field)",
         ),
         (["--moving-mask", "none.nii.gz", "--transform-out", "t.h5"], "none.nii.gz: no such file; correct"),
-        (["--model", "demons", "--inverse-out", "t.h5"], "demons has no inverse"),
+        (["--model", "demons", "--inverse-out", "t.h5"], "demons computes no inverse"),
         (
             ["--grid", "10000", "10000", "10000", "--transform-out", "t.h5"],
             "not enough memory on this machine",
@@ -261,7 +261,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         ),
         (
             ["--model", "MODEL", "--io-iterations", "5", "--io-sim", "mind", "--transform-out", "t.h5"],
-            "no similarity",
+            "unknown similarity",
         ),
         (
             ["--model", "ABOVE", "--transform-out", "t.h5"],
@@ -270,21 +270,24 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
         (["--model", "RIGHT", "--transform-out", "t.h5"], "give --grid"),
         (
             ["--fit", "--transform-out", "t.h5"],
-            "--fit refines what another method finds; name that with --model",
+            "--fit refines the result of another method; name one with --model",
         ),
         (
             ["--model", "demons", "--fit", "--transform-out", "t.h5"],
-            "demons has no inverse, and fit starts from",
+            "demons computes no inverse, but fit starts from",
         ),
         (
             ["--model", "MODEL", "--fit", "--io-iterations", "5", "--transform-out", "t.h5"],
-            "--fit and --io-iterations are two ways to fit a pair",
+            "--fit and --io-iterations exclude each other",
         ),
         (
             ["--model", "MODEL", "--fit", "--settings", '{"step": 2}', "--transform-out", "t.h5"],
             "did you mean steps?",
         ),
-        (["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"], "lies on another grid"),
+        (
+            ["--model", "affine", "--moving-mask", "RIGHT", "--transform-out", "t.h5"],
+            "is not on the grid of its image",
+        ),
         (["--model", "affine", "--moving-mask", "NONE", "--transform-out", "t.h5"], "is zero everywhere"),
         (
             ["--model", "affine", "--warped-moving-out", "t.png"],
@@ -343,7 +346,7 @@ def test_without_an_inverse_the_rest_is_kept(knees, tmp_path):
     outputs += ["--warped_moving_out", tmp_path / "w.nrrd"]
     settings = ["--settings", '{"iterations": [1]}', "--grid", 16, 16, 16]
     images = [knees / "left.nii.gz", knees / "right.nii.gz"]
-    assert "i.h5 is not written" in refused(*images, "--model", "demons", *settings, *outputs)
+    assert "i.h5 cannot be written" in refused(*images, "--model", "demons", *settings, *outputs)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.hdf5", "w.nrrd"]
     moving, fixed = (sitk.ReadImage(str(path)) for path in images)
     ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "w.nrrd")))

@@ -172,7 +172,7 @@ def test_what_is_missing_is_one_sentence(tmp_path, what):
             1,
             "--settings: training.accelerator: 'abacus' is not one of",
         ),
-        (json.dumps(SETTINGS), 9, "icon has 1 stages, and no stage 9"),
+        (json.dumps(SETTINGS), 9, "icon has 1 stages, so there is no stage 9"),
         (
             json.dumps(SETTINGS | {"model": {"stages": [STAGE], "noise": -1}}),
             1,

@@ -157,18 +157,18 @@ def test_a_transform_that_leads_nowhere(folder, tmp_path):
     write_image(tmp_path / "far.nii.gz", Image(moving.array, far))
     options = ["--reference", folder / "fixed.nii.gz"]
     said = refused("apply", folder / "alone.tfm", tmp_path / "far.nii.gz", tmp_path / "w.nii.gz", *options)
-    assert "the transform was made for another one" in said
+    assert "the transform was made for a different one" in said
 
 
 @pytest.mark.parametrize(
     ("transform", "sentence"),
     [
         ("itk.h5", "name the fixed image with --reference"),
-        ("moving.nii.gz", "1 values a voxel in 3 dimensions"),
+        ("moving.nii.gz", "1 values per voxel in 3 dimensions"),
         ("nothing.h5", "nothing.h5: no such file; correct the path."),
-        ("short.h5", "not a transform that ITK reads"),
+        ("short.h5", "not a transform that ITK can read"),
         ("short.nii.gz", "is cut short or damaged"),
-        ("short.tfm", "not a transform that ITK reads"),
+        ("short.tfm", "not a transform that ITK can read"),
     ],
 )
 def test_what_is_no_transform_is_one_sentence(folder, tmp_path, transform, sentence):

@@ -87,7 +87,7 @@ def test_no_byte_of_a_table_is_changed_and_a_second_import_adds_nothing(both, wi
             try:
                 images, pairs = drawn(found(IMPORTED), 4, count, 1, before, output)
             except UserError as error:
-                assert "pairs are asked for" in str(error)
+                assert "pairs were requested" in str(error)
                 assert all((output / name).read_bytes() == content for name, content in there.items())
                 return
             added = add(output, images, pairs, output)

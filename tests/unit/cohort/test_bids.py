@@ -101,7 +101,7 @@ def test_split_and_pairs_are_those_of_subjects(tmp_path):
 def test_one_suffix_of_several_is_to_be_named(tmp_path):
     dataset(tmp_path, *TWO, "sub-01/anat/sub-01_FLAIR.nii.gz", "sub-02/anat/sub-02_FLAIR.nii.gz")
     assert rows(tmp_path, "FLAIR")["sub-01"]["image"] == "sub-01/anat/sub-01_FLAIR.nii.gz"
-    with pytest.raises(UserError, match="has images of FLAIR, T1w; name one of them with --suffix"):
+    with pytest.raises(UserError, match="has images with suffixes FLAIR, T1w; choose one with --suffix"):
         rows(tmp_path)
     with pytest.raises(UserError, match="no images of suffix T2w, but of FLAIR, T1w"):
         rows(tmp_path, "T2w")
@@ -116,7 +116,7 @@ def test_one_suffix_of_several_is_to_be_named(tmp_path):
             [*TWO, *(f"derivatives/{by}/sub-01/anat/sub-01_dseg.nii.gz" for by in "ab")],
             "two labels for 'sub-01', derivatives/a/.* and derivatives/b/",
         ),
-        (TWO[:1], "1 pairs are asked for"),
+        (TWO[:1], "1 pairs were requested"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path, names, problem):

@@ -91,7 +91,7 @@ def test_bad_dataset(tmp_path, text, problem):
 
 
 def test_more_pairs_than_there_are(tmp_path):
-    with pytest.raises(UserError, match="5 pairs are asked for, but 2 test images make only 1"):
+    with pytest.raises(UserError, match="5 pairs were requested, but 2 test images make only 1"):
         import_msd(dataset(tmp_path, [entry(f"i{n}") for n in range(10)]), 0.2, 5, seed=1)
 
 

@@ -145,8 +145,8 @@ def test_series_that_cannot_be_used_are_listed(archive, imported):
     words = {
         "9000622/20041108/10583900": "1 slice is missing after slice 4 of 15",
         "9000798/20041108/10583901.tgz": "cut short or damaged",
-        "9001104/20041108/10583902": "right knee by its description and of the left by its laterality",
-        "9001400/20041108/10583903": "left knee by its description and of the right by its laterality",
+        "9001104/20041108/10583902": "right knee by its description but of the left by its laterality",
+        "9001400/20041108/10583903": "left knee by its description but of the right by its laterality",
     }
     assert {path for _, path in reasons} == {f"0.C.2/{path}" for path in words}
     for path, said in words.items():
@@ -250,9 +250,9 @@ def test_labels_that_are_not_used_are_listed(archive, imported, tmp_path):
     images, _, reasons = imported(labels)
     assert not images["label"].any()
     words = {
-        "9000099_shifted.nii.gz": "another grid than each of 1 images",
-        "9000099_right.nrrd": "no image of subject 9000099 is of the side",
-        "9999999.nii.gz": "holds no subject of an image",
+        "9000099_shifted.nii.gz": "a grid other than those of the 1 images",
+        "9000099_right.nrrd": "no image of subject 9000099 matches the side",
+        "9999999.nii.gz": "contains no subject with an image",
         "9000296.mha": "fits 2 images",
         "9000099.nii": "is not an image",
     }
@@ -348,7 +348,7 @@ def test_subjects_are_split_and_pairs_drawn_where_there_are_labels(archive, impo
 
 def test_no_dess(archive, imported, tmp_path):
     archive("9000099", "10583705", "SAG_IW_TSE_LEFT")
-    with pytest.raises(UserError, match="no series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT"):
+    with pytest.raises(UserError, match="no usable series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT"):
         imported()
     archive("9000099", "10583706", **{"0020|0060": "L"})
     with pytest.raises(UserError, match=r"1 were left out, the first because .*find out which"):

@@ -80,7 +80,7 @@ def test_what_was_not_made_here_is_never_replaced(made):
     images, root, make = made
     mine = root / images["image"][3]
     write_text(mine, "mine")
-    with pytest.raises(UserError, match="was not made here"):
+    with pytest.raises(UserError, match="was not generated here"):
         make()
     assert [path for path in root.rglob("*") if path.is_file()] == [mine]
     assert mine.read_text() == "mine"
@@ -91,7 +91,7 @@ def test_a_made_image_that_was_replaced_is_somebodys_own(made):
     make()
     mine = root / images["label"][1]
     write_text(mine, "mine")
-    with pytest.raises(UserError, match=r"labels/.*\.nii\.gz is there, and was not made here"):
+    with pytest.raises(UserError, match=r"labels/.*\.nii\.gz already exists and was not generated here"):
         make(seed=2)
     assert mine.read_text() == "mine"
 

@@ -219,7 +219,7 @@ WAYS = {
     "named pipe": ("i1.nii.gz", "a named pipe"),
     "label that is a device": ("l1.nii.gz", "a device"),
     "label missing": ("l1.nii.gz", "no such file"),
-    "label of other geometry": ("l1.nii.gz", "another geometry"),
+    "label of other geometry": ("l1.nii.gz", "a different geometry"),
     "label without structure": ("l1.nii.gz", "no voxel of two (value 2)"),
 }
 

@@ -207,6 +207,6 @@ def test_weights_that_a_training_starts_with_are_those_put_aside(layout):
     check_start(layout, "icon", start)
     assert not layout.start_weights("icon", 3).exists()
     weights.save(layout.start_weights("icon", 2), {"a": torch.zeros(2)})
-    with pytest.raises(UserError, match="not the weights that were put aside"):
+    with pytest.raises(UserError, match="not the weights that were saved"):
         check_start(layout, "icon", start)
     check_start(layout, "icon", None)

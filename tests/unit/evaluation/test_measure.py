@@ -189,7 +189,7 @@ def test_a_field_that_is_not_the_registered_one_is_not_measured(layout):
     write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
     record = re.escape(str(layout.registration_record("shift", "a", "b")))
     with pytest.raises(
-        UserError, match=f"forward/a/b.nii is not the field that was registered.*delete {record} and"
+        UserError, match=f"forward/a/b.nii is not the field that registration wrote.*delete {record} and"
     ):
         evaluate(layout)
     registered(layout)

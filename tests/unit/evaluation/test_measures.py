@@ -33,7 +33,7 @@ def test_no_column_belongs_to_two_measures():
 
 @pytest.mark.parametrize("name", ["mean", UNION])
 def test_a_structure_may_not_be_called_as_a_column_is(name):
-    with pytest.raises(UserError, match=f"a structure is called {name}, as a column of the tables is"):
+    with pytest.raises(UserError, match=f"the structure {name} has the name of a column of the tables"):
         columns(["core", name])
 
 

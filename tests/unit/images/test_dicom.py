@@ -284,14 +284,14 @@ def test_what_is_private_or_a_directory_may_lie_beside_the_slices(tmp_path):
 def test_only_reports(tmp_path):
     (tmp_path / "a").mkdir()
     write_report(tmp_path / "a" / "1.dcm")
-    refused(tmp_path / "a", "holds no DICOM file of an image")
-    refused(tmp_path / "a" / "1.dcm", "holds no DICOM file of an image")
+    refused(tmp_path / "a", "contains no DICOM image")
+    refused(tmp_path / "a" / "1.dcm", "contains no DICOM image")
 
 
 def test_an_image_of_another_series_is_not_called_cut_short(tmp_path):
     folder = plain_series(tmp_path / "a")
     write_frames(folder / "0.dcm", FRAMES, PLACES, series="1.2.9", places=False)
-    refused(folder, "images of several series; give each a folder of its own")
+    refused(folder, "images of several series; put each in its own folder")
     write_frames(folder / "0.dcm", FRAMES, PLACES, OBLIQUE, series="1.2.9")
     refused(folder, "slices of several series")
 
@@ -376,10 +376,10 @@ def test_an_archive_that_goes_on_behind_its_end(tmp_path, suffix):
 
 def test_no_dicom(tmp_path):
     (tmp_path / "a").mkdir()
-    refused(tmp_path / "a", "holds no DICOM file")
+    refused(tmp_path / "a", "contains no DICOM image")
     (tmp_path / "a" / "notes.txt").write_text("none here")
-    refused(tmp_path / "a", "holds no DICOM file")
-    refused(packed(tmp_path / "a"), "holds no DICOM file")
+    refused(tmp_path / "a", "contains no DICOM image")
+    refused(packed(tmp_path / "a"), "contains no DICOM image")
 
 
 def test_one_value(tmp_path):

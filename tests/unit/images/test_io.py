@@ -96,7 +96,7 @@ def test_missing_file(tmp_path):
 
 
 def test_folder_without_an_image(tmp_path):
-    with pytest.raises(UserError, match="holds no DICOM file"):
+    with pytest.raises(UserError, match="contains no DICOM image"):
         read_image(tmp_path)
 
 
@@ -297,7 +297,7 @@ def test_failed_write_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-WHOLE = "subtract a constant|beyond those of single precision|in every voxel"
+WHOLE = "subtract a constant|beyond the range of single precision|in every voxel"
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_scaled_labels(tmp_path, slope, inter):
 def test_voxels_that_are_no_real_numbers(tmp_path, kind):
     path = save(tmp_path / "a.nii", np.ones((3, 4, 5), kind))
     for read in (read_image, read_label):
-        with pytest.raises(BadImage, match="one real number a voxel"):
+        with pytest.raises(BadImage, match="one real number per voxel"):
             read(path)
 
 

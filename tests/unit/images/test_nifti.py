@@ -149,9 +149,9 @@ SHEARED = np.array([[1, 0.15, 0, 0], [0, 1, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1]]
     [
         (header_of(SHEARED), "not perpendicular"),
         (header_of(np.eye(4), sform_code=0), "neither a qform nor an sform"),
-        (header_of(np.diag([2.0, 1, 1, 1])), "2 x 1 x 1 by its sform"),
+        (header_of(np.diag([2.0, 1, 1, 1])), "2 x 1 x 1 in its sform"),
         (header_of(np.eye(4), pixdim=[1, -1, 1, 1, 1, 1, 1, 1]), "negative voxel size"),
-        (header_of(np.eye(4), qform_code=77), "no kind that NIfTI knows"),
+        (header_of(np.eye(4), qform_code=77), "code that NIfTI does not define"),
     ],
 )
 def test_geometry_that_nobody_can_tell_is_refused(tmp_path, header, why):

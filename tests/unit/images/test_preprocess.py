@@ -142,7 +142,7 @@ def test_label_of_other_geometry(files, change):
     else:
         affine[1, 1] *= 1.1
     write_image(files[1], Image(array, affine))
-    with pytest.raises(UserError, match="another geometry") as error:
+    with pytest.raises(UserError, match="a different geometry") as error:
         read_labelled(*files, STRUCTURES)
     assert str(files[0]) in str(error.value) and str(files[1]) in str(error.value)
 

@@ -216,7 +216,7 @@ def test_weights_of_another_network_are_refused_with_the_first_name(tmp_path):
         weights.load_into(module, weights.load(path)[0], path)
     with pytest.raises(UserError, match="bias is missing"):
         weights.load_into(module, {"weight": torch.zeros(2, 3)}, path)
-    with pytest.raises(UserError, match="extra is not a part of the network"):
+    with pytest.raises(UserError, match="extra is not part of the network"):
         weights.load_into(
             module, {"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "extra": torch.zeros(1)}, path
         )

@@ -76,12 +76,12 @@ def test_a_field_of_niftyreg_in_two_dimensions(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        *(({"name": "NREG_TRANS", "kind": kind}, "not a dense field of NiftyReg") for kind in range(2, 8)),
-        ({"name": "NREG_CPP_FILE"}, "a field of an old NiftyReg"),
-        ({"code": 2006}, "a warp of FSL"),
-        ({"code": 2006, "five": False}, "a warp of FSL"),
-        ({"code": 2009, "five": False}, "a warp of FSL"),
-        ({"code": 0, "five": False}, "has four axes, as warps of FSL, MRtrix and Learn2Reg have"),
+        *(({"name": "NREG_TRANS", "kind": kind}, "not a dense NiftyReg field") for kind in range(2, 8)),
+        ({"name": "NREG_CPP_FILE"}, "a field of an old version of NiftyReg"),
+        ({"code": 2006}, "an FSL warp"),
+        ({"code": 2006, "five": False}, "an FSL warp"),
+        ({"code": 2009, "five": False}, "an FSL warp"),
+        ({"code": 0, "five": False}, "has four axes, like warps of FSL, MRtrix and Learn2Reg"),
         ({"code": 1003}, "look like points"),
         ({"code": 0}, "look like points"),
         ({"name": "another's"}, "look like points"),

@@ -132,7 +132,7 @@ def test_niftyreg_splines(image, tmp_path, kind):
     run([programs["reg_transform"], "-ref", "fixed.nii", kind, "spline.nii", "field.nii"], tmp_path, 60)
     found = displacement_in_unit(read_niftyreg(tmp_path / "field.nii"), image.grid)
     assert_same(nibabel.load(tmp_path / "warped.nii").get_fdata(), image, found)
-    with pytest.raises(UserError, match=r"spline\.nii: not a dense field of NiftyReg"):
+    with pytest.raises(UserError, match=r"spline\.nii: not a dense NiftyReg field"):
         read_niftyreg(tmp_path / "spline.nii")
 
 

@@ -108,7 +108,7 @@ def test_a_file_that_is_no_field_is_refused_with_its_name(tmp_path):
 def test_vectors_of_more_components_than_the_image_has_axes_are_refused(tmp_path):
     path = tmp_path / "field.nii.gz"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 3), np.float32), isVector=True), str(path))
-    with pytest.raises(UserError, match=r"field\.nii\.gz is not a field of a vector a voxel"):
+    with pytest.raises(UserError, match=r"field\.nii\.gz is not a field with one vector per voxel"):
         read_transform(path)
 
 

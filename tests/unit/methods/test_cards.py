@@ -121,10 +121,10 @@ def test_the_grid_of_a_model_of_other_axes_is_turned_first(folder):
             "no trainable method 'newer'",
         ),
         (lambda folder: write_json(folder / CARD, MODEL | {"method": ["a"]}), "no trainable method ['a']"),
-        (lambda folder: write_json(folder / CARD, MODEL | {"axes": "XYZ"}), "are not three axes"),
+        (lambda folder: write_json(folder / CARD, MODEL | {"axes": "XYZ"}), "is not an orientation"),
         (
             lambda folder: write_json(folder / CARD, MODEL | {"preprocess": {"grid": GRID, "bias_field": 1}}),
-            "preprocess.bias_field: unknown; the model is of another version",
+            "preprocess.bias_field: unknown; the model is from another version",
         ),
     ],
 )

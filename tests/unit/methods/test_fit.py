@@ -218,7 +218,7 @@ def test_from_near_the_known_map_the_finer_levels_find_it(flat):
 def test_a_method_of_one_direction_is_nothing_to_start_from(flat):
     start = Found(torch.zeros(1, 2, *flat.fixed.shape), None)
     with pytest.raises(
-        UserError, match="fit starts from maps of both directions, and the method gives one alone"
+        UserError, match="fit needs maps in both directions to start from, but the method computes only one"
     ):
         Refined(start, Fit(DEFAULTS, 1, 1))(flat.moving, flat.fixed)
 

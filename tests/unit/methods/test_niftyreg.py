@@ -44,7 +44,7 @@ def test_it_brings_two_subjects_closer_and_is_the_same_every_time(kind, settings
 def test_a_pair_that_takes_too_long_ends_in_one_sentence(known):
     slow = method()
     slow.given = slow.given.model_copy(update={"time_limit": 0.05})
-    with pytest.raises(UserError, match=r"reg_aladin did not end within 0\.05 s; raise time_limit"):
+    with pytest.raises(UserError, match=r"reg_aladin did not finish within 0\.05 s; raise time_limit"):
         slow(known.moving, known.fixed)
 
 
@@ -59,7 +59,7 @@ def test_a_program_that_fails_says_why_in_one_sentence(tmp_path):
     script = "print('first'); print('no such image'); print('***'); raise SystemExit(3)"
     with pytest.raises(UserError, match="ended with exit code 3: no such image"):
         programs.run([sys.executable, "-c", script], tmp_path, 60)
-    with pytest.raises(UserError, match="reg_f3d does not start: "):
+    with pytest.raises(UserError, match="reg_f3d could not be started: "):
         programs.run([tmp_path / "reg_f3d"], tmp_path, 60)
 
 

@@ -7,7 +7,7 @@ from cohortreg.methods.programs import machine_fault, run
 
 
 def test_what_a_program_said_before_its_time_was_over_is_printed(tmp_path, capsys):
-    with pytest.raises(UserError, match=r"sh did not end within 0\.5 s; raise time_limit"):
+    with pytest.raises(UserError, match=r"sh did not finish within 0\.5 s; raise time_limit"):
         run(["sh", "-c", "echo begun; exec sleep 60"], tmp_path, 0.5)
     assert capsys.readouterr().out == "begun\n"
 

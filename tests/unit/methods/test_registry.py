@@ -44,7 +44,7 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"methods": ["affine", "demons9"]}, r"methods\[1\]: no method 'demons9'; known are identity, affine"),
+        ({"methods": ["affine", "demons9"]}, r"methods\[1\]: unknown method 'demons9'; choose one of identity, affine"),
         ({"method_settings": {"afine": {}}}, "method_settings.afine: no method without training has this name"),
         ({"method_settings": {"identity": {"steps": 1}}}, "method_settings.identity.steps: has no settings"),
         ({"method_settings": {"vsvf-opt": {"iteration": 1}}}, "vsvf-opt.iteration: unknown key; did you mean"),

@@ -128,7 +128,7 @@ class Diverges(Identity):
 
 def test_a_displacement_that_is_no_number_fails_its_pair(layout):
     table, _ = register(layout, Diverges())
-    assert set(table["failure"]) == {"the displacement that was found has NaN or infinite values"}
+    assert set(table["failure"]) == {"the computed displacement has NaN or infinite values"}
     assert not layout.forward("stumbles", "a", "b").exists()
 
 

@@ -96,8 +96,10 @@ def height(methods: Sequence[str]) -> float:
 
 
 def boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
-    """A box over the pairs for each method, the first on top, and behind it the pairs as dots; where they are too many
-    to be told apart, only those beyond the whiskers."""
+    """Draw a box over the pairs for each method, the first on top, and the pairs as dots behind it.
+
+    Where there are too many to be told apart, only those beyond the whiskers are drawn.
+    """
     for place, (method, colour) in enumerate(style.colours(methods).items()):
         values = pairs.loc[pairs["method"] == method, column].dropna()
         dots = {

@@ -84,7 +84,7 @@ def _page(shown: Sequence[Checked], height: float, title: str, structures: Struc
 
 
 def _entries(structures: Structures) -> list[Line2D]:
-    """Of the legend."""
+    """The entries of the legend."""
     dot = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
     marks = [Line2D([], [], **dot, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")]
     return marks + style.structure_lines(list(structures), longest=18)

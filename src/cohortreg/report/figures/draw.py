@@ -1,4 +1,4 @@
-"""Draws every figure of a cohort."""
+"""Drawing of every figure of a cohort."""
 
 from cohortreg.report.comparison import Comparison
 from cohortreg.report.figures import style

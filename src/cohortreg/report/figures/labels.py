@@ -1,4 +1,4 @@
-"""Where labels of points go, so that they do not cover anything."""
+"""Placement of the labels of points, so that they cover nothing."""
 
 from collections.abc import Sequence
 

@@ -40,7 +40,7 @@ NONE = "Registration by {} failed for every pair, so there is none to show."
 
 @dataclass(frozen=True)
 class Pair:
-    """What is drawn of a registered pair. The map and the warped image lie on the fixed image's grid."""
+    """A registered pair as drawn; the map and the warped image lie on the fixed image's grid."""
 
     moving: Image
     fixed: Image
@@ -110,7 +110,7 @@ def draw(place: str, comparison: Comparison) -> Figure:
 
 
 def about(place: str, comparison: Comparison) -> str | None:
-    """Which pair it is, and what was measured on it; None where every pair failed."""
+    """Describe the pair with its measures; None where every pair failed."""
     if not comparison.shown:
         return None
     row = comparison.shown[place]

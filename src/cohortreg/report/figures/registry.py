@@ -42,11 +42,11 @@ class Figure:
     half: bool = False
 
     def drawn(self, comparison: "Comparison") -> "matplotlib.figure.Figure":
-        """Draw it."""
+        """Draw the figure."""
         return _function(self.draw)(comparison)
 
     def said(self, comparison: "Comparison") -> str | None:
-        """What it is of in this cohort; None where the page does without it."""
+        """The caption in this cohort; None where the page omits the figure."""
         return _function(self.about)(comparison) if self.about else ""
 
 

@@ -48,8 +48,10 @@ def apply() -> None:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, by its position, so that a method has one colour in all figures; they repeat after
-    eight."""
+    """Assign a colour to each name by its position, so that a method has one colour in all figures.
+
+    Colours repeat after eight.
+    """
     return dict(zip(names, cycle(ON_WHITE), strict=False))
 
 

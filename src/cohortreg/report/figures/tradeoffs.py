@@ -1,4 +1,4 @@
-"""Figures of methods as points: Dice against what it costs, in folds and in time."""
+"""Figures of methods as points: Dice against folds and against time."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def draw_dice_against_time(comparison: Comparison) -> Figure:
 
 
 def about_time(comparison: Comparison) -> str:
-    """On what the times were measured; empty where that is unknown."""
+    """The hardware that times were measured on; empty where it is unknown."""
     machines = hardware_in_words(comparison.methods)
     return f"Time on {machines}." if machines else ""
 

@@ -1,4 +1,4 @@
-"""What a pair's page shows of its images, and of what each method made of them."""
+"""The volumes that a pair's page shows: its images, and the results of each method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Registered:
-    """What a method made of a pair, on the fixed image's grid.
+    """The result of a method for a pair, on the fixed image's grid.
 
     warped: the moving image, [*grid]. label: the moving label as `label_pixels` has it, None without labels.
     folded: bool [*grid], a voxel of which any part folds. log_jacobian: logarithm to base 2 of how many times
@@ -72,7 +72,7 @@ def read_images(layout: Layout, moving: str, fixed: str) -> Images:
 
 
 def register(images: Images, transform: Transform, structures: Structures) -> Registered:
-    """Warp a pair's moving image and label by a transform, and look at how regular its map is."""
+    """Warp a pair's moving image and label by a transform, and compute the regularity of its map."""
     phi = to_unit(transform, images.grid)
     small = shrunk_transform(transform, images.sizes)
     small_phi = to_unit(small, images.moving.grid)
@@ -120,8 +120,11 @@ def _folded(form: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 def _log_jacobian(form: np.ndarray, moving: Grid, fixed: Grid, sizes: Sequence[int]) -> np.ndarray:
-    """See `Registered`; form: of a map to unit coordinates of `moving`. Means over two voxels of the page along each
-    axis, so that its noise does not cost more than it tells."""
+    """Logarithm of the Jacobian, see `Registered`, averaged over two voxels of the page along each axis.
+
+    The mean keeps its noise from costing more than it tells. form: volume form of a map to unit coordinates of
+    `moving`.
+    """
     unit = (np.array(moving.shape) - 1) * moving.spacing
     times = np.pad(form, _padding(form.ndim), mode="edge") * (np.prod(unit) / np.prod(fixed.spacing))
     low, high = JACOBIAN

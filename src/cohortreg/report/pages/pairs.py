@@ -132,7 +132,7 @@ def page_address(moving: str, fixed: str) -> str:
 
 
 def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
-    """What the script of an image says: its volume and its label's, as volumes.js has them; None without a label."""
+    """The content of an image's script: its volume and its label's, in the form of volumes.js; None without a label."""
     image = read_image(layout.image(image_id))
     image = shrunk_image(image, block_sizes(image.shape, image.spacing))
     path = layout.label(image_id)
@@ -145,11 +145,10 @@ def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
 
 
 def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
-    """What page and script of a pair say: volumes.js describes the volumes. `start` is None where there is nothing to
-    look at.
+    """Collect the content of a pair's page and script; volumes.js describes the volumes.
 
-    rows: of the table of pairs, a row a method. pages: how many there will be, which decides on the quality of what
-    they show.
+    `start` is None where there is nothing to look at. rows: of the table of pairs, a row a method. pages: how many
+    there will be, which decides on the quality of what they show.
     """
     moving, fixed = _ids(rows.iloc[0])
     structures, main = config.structures, main_method(config.methods, config.models)
@@ -200,7 +199,7 @@ def drawn(structures: Mapping) -> dict:
 
 
 def _sentence(error: UserError, layout: Layout) -> str:
-    """What an error says, with paths as they are below the results' folder, for pages go to others."""
+    """The message of an error, with paths relative to the results, since pages are shared."""
     return str(error).replace(f"{layout.root}/", "")
 
 
@@ -230,7 +229,7 @@ def _measures(row: Mapping, columns: Mapping[str, Callable[[Mapping], str]]) -> 
 
 
 def _quality(voxels: int) -> int:
-    """Of the warped images, of so many voxels altogether."""
+    """The quality at which warped images of so many voxels altogether are stored."""
     return next(
         (quality for quality, each in QUALITIES.items() if each * voxels <= WARPED_AT_MOST), min(QUALITIES)
     )
@@ -239,7 +238,7 @@ def _quality(voxels: int) -> int:
 def _registered(
     layout: Layout, method: dict, pair: tuple[str, str], images: Images, structures: Mapping
 ) -> Registered | None:
-    """What a method made of the pair; None, and noted in the method, where nothing is there."""
+    """The result of a method for the pair; None, and noted in the method, where there is none."""
     if method["absent"]:
         return None
     path = layout.forward(method["name"], *pair)
@@ -294,8 +293,10 @@ def _volumes_of(found: Registered, images: Images, quality: int) -> dict:
 
 
 def _packed_map(displacement: np.ndarray, step: float) -> dict:
-    """A coarse displacement as the three colours of a volume, with the values of 0 and 255 of each, at least 255 steps
-    from each other."""
+    """Pack a coarse displacement into the three colours of a volume.
+
+    Returns them with the values that 0 and 255 of each stand for, at least 255 steps apart.
+    """
     axes = tuple(range(1, displacement.ndim))
     low = displacement.min(axes)
     high = low + np.maximum(displacement.max(axes) - low, 255 * step)

@@ -1,4 +1,4 @@
-"""A small picture of a registered pair, for where a page's scripts do not run: on paper, or where they are off."""
+"""A small picture of a registered pair, for print and for browsers without scripts."""
 
 import numpy as np
 from PIL import Image as Picture

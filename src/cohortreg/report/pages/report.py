@@ -86,7 +86,7 @@ def templates() -> Environment:
 
 
 def content_security_policy() -> str:
-    """What a browser lets a page of the report load: files of the report, from disk or a server, and pictures in it.
+    """The content security policy of a page: files of the report, from disk or a server, and embedded pictures.
 
     No script but these, whatever a name or a note holds, nothing of another host, and no form that sends anything.
     """
@@ -119,7 +119,7 @@ def _copy_figures(layout: Layout, report: ReportLayout) -> None:
 
 
 def _content(comparison: Comparison, report: ReportLayout) -> dict:
-    """What the template shows of the cohort as a whole."""
+    """The content of the template about the cohort as a whole."""
     layout, config, summary = comparison.layout, comparison.config, comparison.methods
     for path in (layout.cohort, layout.excluded):
         running().reads(path)
@@ -308,7 +308,7 @@ def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict:
 
 
 def _figures(comparison: Comparison, report: ReportLayout) -> list[dict]:
-    """What the page has of each figure that it shows, in their order."""
+    """The figures that the page shows, in their order."""
     said = {name: figure.said(comparison) for name, figure in FIGURES.items()}
     return [
         {"name": name, "figure": figure, "about": said[name], **_files(report, name, figure.pixels)}
@@ -318,8 +318,10 @@ def _figures(comparison: Comparison, report: ReportLayout) -> list[dict]:
 
 
 def _files(report: ReportLayout, name: str, pixels: bool) -> dict:
-    """The files of a figure, and the one that the page shows: SVG, which is sharp at any size, unless that would make
-    the page slow; of images, PNG."""
+    """List the files of a figure and choose the one that the page shows.
+
+    That is SVG, which is sharp at any size, unless it would make the page slow; PNG for images.
+    """
     paths = [path for suffix in FIGURE_SUFFIXES if (path := report.figure(name, suffix)).is_file()]
     files = {path.suffix: str(path.relative_to(report.root)) for path in paths}
     svg = report.figure(name, "svg")
@@ -333,8 +335,10 @@ def _files(report: ReportLayout, name: str, pixels: bool) -> dict:
 
 
 def _size(png: Path) -> Markup:
-    """Attributes of an image with its width and height, which keep its place free before it is loaded: its inches, a
-    little enlarged, so that all figures have text of one size."""
+    """The width and height attributes of an image, which reserve its place before it is loaded.
+
+    They are its inches, a little enlarged, so that all figures have text of one size.
+    """
     if not png.is_file():
         return Markup("")
     with Picture.open(png) as picture:

@@ -15,10 +15,10 @@ TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set",
 
 
 def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict]:
-    """The columns that have anything to show, in their order: key, title, what it is in full, kind; of a measure also
-    its definition and which end is good.
+    """List the columns that have anything to show, in their order.
 
-    kind: text, rating, or a format of static/numbers.js.
+    Each has its key, title, full name and kind; a measure also its definition and which end is good. kind: text,
+    rating, or a format of static/numbers.js.
     """
     shown = [_text(key) for key in ("method", "moving", "fixed")]
     if pairs["set"].ne("").any():

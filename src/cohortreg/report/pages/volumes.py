@@ -83,7 +83,7 @@ def data_url(pixels: np.ndarray, quality: int | None = None) -> str:
 
 
 def packed(volume: np.ndarray, spacing: Sequence[float], quality: int | None = None) -> dict:
-    """What volumes.js calls a volume: shape, spacing in millimetres, columns of its mosaic, and the mosaic.
+    """A volume in the form of volumes.js: shape, spacing in millimetres, columns of its mosaic, and the mosaic.
 
     volume: uint8 [i, j, k] or [i, j], with a last axis of channels three; spacing: along its two or three axes.
     """
