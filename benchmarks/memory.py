@@ -15,9 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cohortreg.cohort.label_maps import import_label_maps
 from cohortreg.cohort.tables import write_table
 from cohortreg.files import write_json
+from cohortreg.importers.label_maps import import_label_maps
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.provenance import git_commit, hardware, software
 

@@ -906,8 +906,8 @@ def imports(material: Material, random: random.Random) -> tuple[str, Verdict]:
 
 
 def _judged_import(place: Path, out: Path, said: str, hand: bool) -> Verdict:
-    from cohortreg.cohort.folders import shown
     from cohortreg.cohort.tables import read_images, read_pairs
+    from cohortreg.importers.folders import shown
 
     if not hand:
         read_back = isolated(lambda: len(read_pairs(out / "pairs.tsv", read_images(out / "images.tsv"))))

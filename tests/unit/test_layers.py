@@ -9,6 +9,7 @@ PACKAGE = Path(cohortreg.__file__).parent
 LAYERS = [
     {"images"},
     {"maps", "cohort"},
+    {"importers"},
     {"icon", "learning", "evaluation"},
     {"methods", "report"},
     {"paper"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cohortreg import config as configuration
 from cohortreg.asked import Asked
-from cohortreg.cohort.folders import counted
+from cohortreg.importers.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
 from cohortreg.cohort.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training

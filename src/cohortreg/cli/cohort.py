@@ -55,8 +55,8 @@ def import_msd_command(
     seed: Seed = 1,
 ) -> None:
     """Import a folder in the layout of the Medical Segmentation Decathlon; paths are relative to it."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.msd import import_msd
+    from cohortreg.importers.additions import read_before
+    from cohortreg.importers.msd import import_msd
 
     said: list[str] = []
     tables = import_msd(
@@ -80,8 +80,8 @@ def import_bids_command(
     seed: Seed = 1,
 ) -> None:
     """Import the anatomical images of a folder in the Brain Imaging Data Structure; paths are relative to it."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.bids import import_bids
+    from cohortreg.importers.additions import read_before
+    from cohortreg.importers.bids import import_bids
 
     said: list[str] = []
     tables = import_bids(
@@ -105,8 +105,8 @@ def import_oai_split_command(
     ] = False,
 ) -> None:
     """Import the published lists of pairs of OAI knees; paths are relative to root."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.oai_split import import_oai_split
+    from cohortreg.importers.additions import read_before
+    from cohortreg.importers.oai_split import import_oai_split
 
     imported = import_oai_split(lists, root, images, as_published, read_before(output))
     others = {"missing.tsv": imported.missing}
@@ -152,8 +152,8 @@ def import_phantom_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of the embedded demo; `cohortreg phantom` makes the images they name."""
-    from cohortreg.cohort.additions import read_before
     from cohortreg.cohort.phantom import phantom_tables
+    from cohortreg.importers.additions import read_before
 
     tables = phantom_tables(subjects, test, pairs, seed, before=read_before(output))
     _add_to_tables(output, *tables, asked=pairs)
@@ -172,8 +172,8 @@ def import_label_maps_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of a cohort whose images the workflow makes from label maps, see phantom.labels."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.label_maps import import_label_maps
+    from cohortreg.importers.additions import read_before
+    from cohortreg.importers.label_maps import import_label_maps
 
     said: list[str] = []
     before = read_before(output)
@@ -198,9 +198,9 @@ def import_oai_command(
     ] = False,
 ) -> None:
     """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.oai import import_oai
     from cohortreg.files import check_writable
+    from cohortreg.importers.additions import read_before
+    from cohortreg.importers.oai import import_oai
 
     check_writable(output / "images.tsv")  # before an hour's work
     before = read_before(output)
@@ -354,10 +354,10 @@ def cohort_command(
     ] = None,
 ) -> None:
     """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""
-    from cohortreg.cohort.folders import counted
     from cohortreg.cohort.preprocessing import merge_cohort
-    from cohortreg.cohort.split import splits_in_words
     from cohortreg.config import Ratings, part, ratings_left_out
+    from cohortreg.importers.folders import counted
+    from cohortreg.importers.split import splits_in_words
     from cohortreg.layout import Layout
     from cohortreg.settings import Text
 
@@ -388,10 +388,10 @@ def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(
 
     asked: how many pairs there were to be.
     """
-    from cohortreg.cohort.additions import add
-    from cohortreg.cohort.folders import counted
-    from cohortreg.cohort.split import splits_in_words
     from cohortreg.cohort.tables import with_sets
+    from cohortreg.importers.additions import add
+    from cohortreg.importers.folders import counted
+    from cohortreg.importers.split import splits_in_words
 
     added = add(output, images, pairs, folder, others)
     counts = added.images["split"].value_counts()

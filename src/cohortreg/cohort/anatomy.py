@@ -16,8 +16,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from cohortreg.cohort.split import generator
 from cohortreg.images.image import Image
+from cohortreg.importers.split import generator
 
 FEMUR, FEMORAL_CARTILAGE, TIBIA, TIBIAL_CARTILAGE, PATELLA = 1, 2, 3, 4, 5
 JOINT_CENTRE = (0.5, 0.54, 0.37)  # where it lies in the field of view, as parts of it

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from cohortreg.cohort.split import generator
 from cohortreg.images.image import Image
+from cohortreg.importers.split import generator
 
 # Mean of each tissue, where fluid is 1, and the standard deviation of its texture; values of the
 # Osteoarthritis Initiative's label maps. Lesions (7 to 9) are oedema: brighter than the marrow around them.

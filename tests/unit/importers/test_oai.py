@@ -6,11 +6,11 @@ import pytest
 import SimpleITK
 from series import OBLIQUE, SAGITTAL, packed, volume, write_series
 
-from cohortreg.cohort.additions import add, read_before
-from cohortreg.cohort.oai import import_oai
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 from cohortreg.images.preprocess import read_labelled
+from cohortreg.importers.additions import add, read_before
+from cohortreg.importers.oai import import_oai
 
 PRIVATE = {
     "0010|0010": "DOE^JANE",

@@ -8,12 +8,20 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cohortreg.cohort.additions import NOTHING, Before
-from cohortreg.cohort.folders import Say, check_folder, fits_a_table, images_below, left_out, repeated, silent
-from cohortreg.cohort.split import drawn
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import read_grid
+from cohortreg.importers.additions import NOTHING, Before
+from cohortreg.importers.folders import (
+    Say,
+    check_folder,
+    fits_a_table,
+    images_below,
+    left_out,
+    repeated,
+    silent,
+)
+from cohortreg.importers.split import drawn
 
 NAME = re.compile(r"(sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)\.nii(\.gz)?")
 LABEL = "dseg"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortreg.cohort.additions import NOTHING, Before, add, read_before, recognised
-from cohortreg.cohort.split import drawn, new_pairs, with_splits
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
+from cohortreg.importers.additions import NOTHING, Before, add, read_before, recognised
+from cohortreg.importers.split import drawn, new_pairs, with_splits
 
 COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label"]
 IMPORTED = [f"new{n}" for n in range(6)]

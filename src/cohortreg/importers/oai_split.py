@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cohortreg.cohort.additions import NOTHING, Before, recognised
-from cohortreg.cohort.folders import fits_a_table
 from cohortreg.cohort.tables import PUBLISHED, read_images
 from cohortreg.errors import UserError
+from cohortreg.importers.additions import NOTHING, Before, recognised
+from cohortreg.importers.folders import fits_a_table
 
 # The published name of a file: subject, day, protocol, side, barcode, and what it is.
 NAME = re.compile(r"(\d+)_(\d{8})_\w*?(LEFT|RIGHT)_(\d+)_(.+)\.nii\.gz")

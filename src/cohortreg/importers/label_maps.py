@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.additions import NOTHING, Before
-from cohortreg.cohort.folders import (
+from cohortreg.errors import UserError
+from cohortreg.importers.additions import NOTHING, Before
+from cohortreg.importers.folders import (
     Say,
     check_folder,
     fits_a_table,
@@ -17,8 +18,7 @@ from cohortreg.cohort.folders import (
     repeated,
     silent,
 )
-from cohortreg.cohort.split import drawn
-from cohortreg.errors import UserError
+from cohortreg.importers.split import drawn
 
 #: A label map's file name: subject and visit, as in 9001104_00m_label.nii.gz.
 NAME = re.compile(r"(?P<subject>[^_]+)_(?P<visit>[^_]+)_label\.nii(\.gz)?")

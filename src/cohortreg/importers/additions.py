@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cohortreg.cohort.folders import ODD, counted, exists, few
 from cohortreg.cohort.tables import PUBLISHED, read_images, read_pairs, refuse_other_separator
 from cohortreg.errors import UserError
 from cohortreg.files import whole
+from cohortreg.importers.folders import ODD, counted, exists, few
 
 LINE_END = re.compile("\r\n|\r|\n")
 IMAGES, PAIRS = "images.tsv", "pairs.tsv"

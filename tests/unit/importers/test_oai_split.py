@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from cohortreg.cohort.additions import add, read_before
-from cohortreg.cohort.oai_split import full_barcode, import_oai_split, read_list
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
+from cohortreg.importers.additions import add, read_before
+from cohortreg.importers.oai_split import full_barcode, import_oai_split, read_list
 
 ANNA, BERT, AGAIN = (
     "11_20040927_SAG_LEFT_016610000001",

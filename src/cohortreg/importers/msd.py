@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from cohortreg.cohort.additions import NOTHING, Before, place
-from cohortreg.cohort.folders import (
+from cohortreg.errors import UserError
+from cohortreg.importers.additions import NOTHING, Before, place
+from cohortreg.importers.folders import (
     Say,
     exists,
     few,
@@ -19,8 +20,7 @@ from cohortreg.cohort.folders import (
     repeated,
     silent,
 )
-from cohortreg.cohort.split import drawn
-from cohortreg.errors import UserError
+from cohortreg.importers.split import drawn
 
 
 def import_msd(

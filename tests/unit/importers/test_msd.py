@@ -8,9 +8,9 @@ from file_names import FILE_NAMES, accepted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortreg.cohort.msd import import_msd
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
+from cohortreg.importers.msd import import_msd
 
 
 def dataset(folder, entries):

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortreg.cohort.split import choose_subjects, draw_pairs, generator
 from cohortreg.errors import UserError
+from cohortreg.importers.split import choose_subjects, draw_pairs, generator
 
 SUBJECTS = [f"s{n}" for n in range(40)]
 

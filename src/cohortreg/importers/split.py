@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cohortreg.cohort.additions import NOTHING, Before, recognised
 from cohortreg.cohort.tables import with_sets
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
+from cohortreg.importers.additions import NOTHING, Before, recognised
 
 
 def generator(seed: int, *identifiers: str) -> np.random.Generator:

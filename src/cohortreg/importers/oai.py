@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cohortreg.cohort.additions import NOTHING, Before, recognised
-from cohortreg.cohort.folders import fits_a_table, shown, walked
-from cohortreg.cohort.split import new_pairs, with_splits
 from cohortreg.errors import UserError
 from cohortreg.images.dicom import ARCHIVES, TOLERANCE, Header, headers, is_named_as_slice, is_series, stacked
 from cohortreg.images.geometry import canonical
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_grid, read_image, read_label, write_image
+from cohortreg.importers.additions import NOTHING, Before, recognised
+from cohortreg.importers.folders import fits_a_table, shown, walked
+from cohortreg.importers.split import new_pairs, with_splits
 
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 DESCRIPTION = re.compile(r"SAG_3D_DESS_(LEFT|RIGHT)")

@@ -7,11 +7,11 @@ from file_names import FILE_NAMES, accepted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortreg.cohort.additions import Before
-from cohortreg.cohort.bids import import_bids
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image, write_image
+from cohortreg.importers.additions import Before
+from cohortreg.importers.bids import import_bids
 
 
 def dataset(folder, *names):
