@@ -10,7 +10,7 @@ LAYERS = [
     {"images"},
     {"maps", "cohort"},
     {"importers"},
-    {"icon", "learning", "evaluation"},
+    {"icon", "learning", "evaluation", "phantoms"},
     {"methods", "report"},
     {"paper"},
     {"cli"},

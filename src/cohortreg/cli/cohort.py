@@ -152,8 +152,8 @@ def import_phantom_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of the embedded demo; `cohortreg phantom` makes the images they name."""
-    from cohortreg.cohort.phantom import phantom_tables
     from cohortreg.importers.additions import read_before
+    from cohortreg.phantoms.phantom import phantom_tables
 
     tables = phantom_tables(subjects, test, pairs, seed, before=read_before(output))
     _add_to_tables(output, *tables, asked=pairs)
@@ -235,11 +235,11 @@ def phantom_command(
 
     A file that was not made here is never replaced.
     """
-    from cohortreg.cohort.phantom import make_phantoms
     from cohortreg.cohort.preprocessing import shard_rows
     from cohortreg.cohort.tables import read_images
     from cohortreg.config import Phantom
     from cohortreg.files import write_json
+    from cohortreg.phantoms.phantom import make_phantoms
 
     if config:
         given = configured(settings, config).phantom
@@ -272,8 +272,8 @@ def phantom_anatomy_command(
     seed: Seed = 1,
 ) -> None:
     """Make one phantom's anatomy: a label map of a knee."""
-    from cohortreg.cohort.anatomy import anatomy
     from cohortreg.images.io import write_image
+    from cohortreg.phantoms.anatomy import anatomy
 
     write_image(output, anatomy(seed, identifier, side.value, grid, spacing))
 
@@ -286,8 +286,8 @@ def phantom_image_command(
     seed: Seed = 1,
 ) -> None:
     """Make an image with the contrast of a DESS scan from one label map."""
-    from cohortreg.cohort.dess import dess
     from cohortreg.images.io import read_label, write_image
+    from cohortreg.phantoms.dess import dess
 
     write_image(output, dess(read_label(label), seed, identifier or label.name.split(".")[0]))
 

@@ -12,14 +12,14 @@ from typer.main import get_command
 
 from cohortreg.cli import app
 from cohortreg.cli import commands as registered  # noqa: F401  (registers every command)
-from cohortreg.cohort.anatomy import anatomy
-from cohortreg.cohort.dess import dess
 from cohortreg.files import write_json
 from cohortreg.images.geometry import mirrored
 from cohortreg.images.io import Image, read_image, write_image
 from cohortreg.layout import Layout
 from cohortreg.learning.data import pack
 from cohortreg.methods.registry import PAIRWISE
+from cohortreg.phantoms.anatomy import anatomy
+from cohortreg.phantoms.dess import dess
 
 COMMAND = forked()
 GRID, SPACING = (20, 32, 36), (5.5, 4.4, 3.9)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from cohortreg.cohort.dess import dess
 from cohortreg.cohort.sides import AT_LEAST, GRID, SHIFT, small, wrong_sides
 from cohortreg.images.geometry import canonical
 from cohortreg.images.intensity import normalised
 from cohortreg.images.io import Image, read_label
+from cohortreg.phantoms.dess import dess
 
 
 def people(count: int, seed: int = 1, lopsided: bool = True) -> list[np.ndarray]:

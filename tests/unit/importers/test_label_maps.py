@@ -6,13 +6,13 @@ from file_names import FILE_NAMES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortreg.cohort.phantom import make_phantoms
 from cohortreg.cohort.tables import read_images
 from cohortreg.config import Phantom
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.importers.additions import Before, add
 from cohortreg.importers.label_maps import import_label_maps
+from cohortreg.phantoms.phantom import make_phantoms
 
 NAMES = [
     f"{subject}_{visit}"

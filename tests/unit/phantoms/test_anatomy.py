@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cohortreg.cohort.anatomy import anatomy
+from cohortreg.phantoms.anatomy import anatomy
 
 GRID, SPACING = (48, 96, 96), (2.3, 1.46, 1.46)
 FEMUR, FEMORAL_CARTILAGE, TIBIA, TIBIAL_CARTILAGE, PATELLA = 1, 2, 3, 4, 5

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cohortreg.cohort.anatomy import anatomy
-from cohortreg.cohort.dess import dess
 from cohortreg.images.geometry import resampled
 from cohortreg.images.io import Image, read_label
+from cohortreg.phantoms.anatomy import anatomy
+from cohortreg.phantoms.dess import dess
 
 GRID, SPACING = (48, 96, 96), (2.3, 1.46, 1.46)
 

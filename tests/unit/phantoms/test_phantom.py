@@ -1,12 +1,12 @@
 import pytest
 
-from cohortreg.cohort.phantom import make_phantoms, phantom_tables
 from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.config import Phantom
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json, write_text
 from cohortreg.images.preprocess import read_labelled
 from cohortreg.importers.additions import Before
+from cohortreg.phantoms.phantom import make_phantoms, phantom_tables
 
 GRID, SPACING = (16, 32, 32), (6.9, 4.4, 4.4)
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.anatomy import anatomy
-from cohortreg.cohort.dess import dess
 from cohortreg.config import Phantom, expand_root
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
@@ -16,6 +14,8 @@ from cohortreg.files import read_json, write_json
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.importers.additions import NOTHING, Before
 from cohortreg.importers.split import drawn
+from cohortreg.phantoms.anatomy import anatomy
+from cohortreg.phantoms.dess import dess
 from cohortreg.provenance import running
 
 
