@@ -23,14 +23,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cohortreg.config import IconModel, IconStage, Stage, read_network, read_steps
-from cohortreg.icon.losses import REGULARITIES, icon_loss, inverse_consistency, sample_points, within
 from cohortreg.icon.networks import UNet
-from cohortreg.icon.similarities import SIMILARITIES, similarity_to
+from cohortreg.icon.objective import REGULARITIES, icon_loss, inverse_consistency, sample_points
 from cohortreg.icon.stages import build_network, build_registration
 from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import train
+from cohortreg.losses.fields_of_view import within
+from cohortreg.losses.similarities import SIMILARITIES, similarity_to
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.jacobian import folds, volume_form

@@ -22,8 +22,8 @@ TRIED = """
 import sys
 import torch
 from cohortreg import config
-from cohortreg.icon.losses import StageObjective
-from cohortreg.icon.similarities import SIMILARITIES
+from cohortreg.icon.objective import StageObjective
+from cohortreg.losses.similarities import SIMILARITIES
 from cohortreg.icon.stages import build_registration
 from cohortreg.maps.batch import Batch
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from typed import build_network, build_registration
 
-from cohortreg.icon.losses import REGULARITIES, icon_loss
 from cohortreg.icon.networks import UNet
-from cohortreg.icon.similarities import SIMILARITIES, mean_squared_error
+from cohortreg.icon.objective import REGULARITIES, icon_loss
+from cohortreg.losses.similarities import SIMILARITIES, mean_squared_error
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
 

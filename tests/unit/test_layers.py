@@ -9,7 +9,7 @@ PACKAGE = Path(cohortreg.__file__).parent
 LAYERS = [
     {"images"},
     {"maps", "cohort"},
-    {"importers"},
+    {"losses", "importers"},
     {"icon", "learning", "evaluation", "phantoms"},
     {"methods", "report"},
     {"paper"},

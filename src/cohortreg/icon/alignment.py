@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohortreg.icon.losses import within
-from cohortreg.icon.similarities import CorrelationWithOne
+from cohortreg.losses.fields_of_view import within
+from cohortreg.losses.similarities import CorrelationWithOne
 from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map, interpolate
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon.losses import inverse_consistency, sample_points, swap, unit_bounds, within
-from cohortreg.icon.similarities import kernels_for
+from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import halve
+from cohortreg.losses.fields_of_view import unit_bounds, within
+from cohortreg.losses.similarities import kernels_for
 from cohortreg.maps.fields import AffineMap, DisplacementField, Map
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import gaussians, sampled, separable
@@ -184,9 +185,11 @@ def _at_level(loss: FieldsLoss, generator: torch.Generator, report: Callable[[],
     """The displacements that are best at one level, on its images' grid; other arguments as of `fit`."""
     level = loss.level
     control = loss.start().requires_grad_(True)
-    evaluate = (
-        compiled.CompiledLoss(loss) if (compiled := kernels_for(loss.before, loss.before_off_grid)) else loss
-    )
+    evaluate: Callable[[Tensor, Tensor], Tensor] = loss
+    if kernels_for(loss.before, loss.before_off_grid):
+        from cohortreg.icon.compiled import CompiledLoss  # seconds to import
+
+        evaluate = CompiledLoss(loss)
 
     def at_new_points() -> Tensor:
         return evaluate(control, sample_points(loss.off_grid, 1, generator, loss.images))

@@ -8,15 +8,15 @@ from torch import nn
 
 from cohortreg.config import IconModel
 from cohortreg.files import write_json
-from cohortreg.icon.losses import REGULARITIES, StageObjective
+from cohortreg.icon.objective import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
-from cohortreg.icon.similarities import SIMILARITIES, WITHIN_GRID
 from cohortreg.icon.stages import build_registration, full_resolution, inherit
 from cohortreg.icon.steps import DisplacementNetwork
-from cohortreg.icon.words import similarity_in_words
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
+from cohortreg.losses.similarities import SIMILARITIES, WITHIN_GRID
+from cohortreg.losses.words import similarity_in_words
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.cards import IconCard
 from cohortreg.methods.recipes import Recipe

@@ -15,13 +15,13 @@ import torch
 from cohortreg.config import Optimisation
 from cohortreg.errors import UserError
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
-from cohortreg.icon.losses import both_imaged, unit_bounds
-from cohortreg.icon.similarities import SIMILARITIES, CorrelationWithOne
 from cohortreg.images.geometry import canonical
 from cohortreg.images.io import Image, read_label
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning.devices import Device
+from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
+from cohortreg.losses.similarities import SIMILARITIES, CorrelationWithOne
 from cohortreg.maps.axes import CANONICAL
 from cohortreg.maps.exchange import Pair
 from cohortreg.maps.grids import identity_map, interpolate

@@ -22,8 +22,8 @@ from cohortreg.config import (
 )
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
-from cohortreg.icon.words import in_turn
 from cohortreg.layout import CARD, Layout
+from cohortreg.losses.words import in_turn
 from cohortreg.methods.programs import niftyreg_missing
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
 from cohortreg.evaluation.ranking import labelled, ranked_by, worst_first
 from cohortreg.files import read_json, renewed_folder, write_text
-from cohortreg.icon.words import similarity_in_words
 from cohortreg.layout import FIGURE_SUFFIXES, Layout, ReportLayout
+from cohortreg.losses.words import similarity_in_words
 from cohortreg.provenance import running
 from cohortreg.report import names, table2
 from cohortreg.report.comparison import Comparison

@@ -72,7 +72,7 @@ class LocalCrossCorrelation:
 
 
 def kernels_for(*volumes: Tensor) -> ModuleType | None:
-    """The module `compiled`, where Numba is installed and its kernels serve these; None where they do not.
+    """The module `loops`, where Numba is installed and its kernels serve these; None where they do not.
 
     They serve volumes on a processor, in single precision, of two voxels at least along each axis.
     """
@@ -89,7 +89,7 @@ def kernels_for(*volumes: Tensor) -> ModuleType | None:
 
 @cache
 def _compiled() -> ModuleType | None:
-    """The module `compiled`; None, with a warning unless Numba is simply missing, where Numba cannot be imported."""
+    """The module `loops`; None, with a warning unless Numba is simply missing, where Numba cannot be imported."""
     try:
         import numba  # noqa: F401
     except ModuleNotFoundError:
@@ -97,9 +97,9 @@ def _compiled() -> ModuleType | None:
     except ImportError as error:  # it refuses versions of NumPy that it does not know
         warnings.warn(f"fit takes several times as long as it could: {error}", stacklevel=2)
         return None
-    from cohortreg.icon import compiled  # seconds to import
+    from cohortreg.losses import loops  # seconds to import
 
-    return compiled
+    return loops
 
 
 class GradientAtOnce(torch.autograd.Function):

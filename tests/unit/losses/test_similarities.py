@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cohortreg.icon.similarities import (
+from cohortreg.losses.similarities import (
     SIMILARITIES,
     CorrelationWithOne,
     LocalCrossCorrelation,

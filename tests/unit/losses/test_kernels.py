@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate1d, map_coordinates
 
-from cohortreg.icon import kernels
+from cohortreg.losses import kernels
 
 RANDOM = np.random.default_rng(1)
 

@@ -1,6 +1,6 @@
 """What similarities are called."""
 
-from cohortreg.icon.words import in_turn, similarity_in_words
+from cohortreg.losses.words import in_turn, similarity_in_words
 
 
 def test_similarities_in_words():

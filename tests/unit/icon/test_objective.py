@@ -8,18 +8,18 @@ import torch
 from torch import nn
 from typed import build_registration
 
-from cohortreg.icon.losses import (
+from cohortreg.icon.objective import (
     StageObjective,
     gradient_inverse_consistency,
     icon_loss,
     inverse_consistency,
     sample_points,
     swap,
-    unit_bounds,
     white_noise,
 )
 from cohortreg.icon.stages import inherit
 from cohortreg.icon.steps import HalfResolution
+from cohortreg.losses.fields_of_view import unit_bounds
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map
@@ -62,15 +62,6 @@ def test_similarity_sums_both_directions_by_hand():
     assert terms.similarity.item() == pytest.approx(18)
     assert terms.inverse_consistency.item() == 0
     assert terms.folds.item() == 0
-
-
-def test_fields_of_view_in_unit_coordinates_by_hand():
-    """Voxels 2 to 6 of 9 along the first axis, all along the second; halved to 5 voxels, 1 to 2 are whole."""
-    seen = torch.tensor([[[2, 0], [7, 5]]])
-    bounds = unit_bounds(seen, (9, 5))
-    assert bounds.tolist() == [[[2 / 8, -math.inf], [6 / 8, math.inf]]]
-    bounds = unit_bounds(torch.tensor([[[1, 0], [7, 8]]]), (5, 4), downsample=2)
-    assert bounds.tolist() == [[[1 / 4, -math.inf], [2 / 4, math.inf]]]
 
 
 def test_similarity_counts_where_both_images_were_imaged():
