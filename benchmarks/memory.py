@@ -18,7 +18,7 @@ from pathlib import Path
 from cohortreg.cohort.tables import write_table
 from cohortreg.files import write_json
 from cohortreg.importers.label_maps import import_label_maps
-from cohortreg.layout import CARD, WEIGHTS
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import git_commit, hardware, software
 
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]

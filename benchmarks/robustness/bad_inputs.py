@@ -253,8 +253,8 @@ def _in_a_cohort(place: Path, name: str, label: bool, flat: bool) -> tuple[str, 
     """Why an image is excluded, "" where it is not; and whether the whole one beside it is not."""
     import pandas as pd
 
-    from cohortreg.cohort.preprocessing import preprocess_shard
     from cohortreg.images.preprocess import Settings
+    from cohortreg.jobs.preprocess import preprocess_shard
 
     row = {"side": "", "split": "test", "label": ""}
     pair = {"image": "whole.nii", "label": name} if label else {"image": name}

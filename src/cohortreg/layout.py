@@ -6,10 +6,9 @@ The workflow's rules and the package's commands both use it, so that they cannot
 from dataclasses import dataclass
 from pathlib import Path
 
-FIGURE_SUFFIXES = ("png", "svg")
+from cohortreg.model_files import CARD, WEIGHTS
 
-# A model, trained here or imported, is a folder with these two.
-WEIGHTS, CARD = "weights.safetensors", "model.json"
+FIGURE_SUFFIXES = ("png", "svg")
 
 SHEET_IMAGES = 60  # on a page of the contact sheet
 
@@ -25,6 +24,10 @@ class Results:
 
     def figure(self, name: str, suffix: str = "png") -> Path:
         return self.root / "figures" / f"{name}.{suffix}"
+
+    def figure_files(self, name: str) -> list[Path]:
+        """A figure in every format."""
+        return [self.figure(name, suffix) for suffix in FIGURE_SUFFIXES]
 
     # What was said and used along the way.
     @property

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from cohortreg.config import Configuration
 from cohortreg.evaluation.csv_files import write_table
 from cohortreg.evaluation.sets import gather_sets
-from cohortreg.evaluation.tables import summarise, summarise_sets
+from cohortreg.evaluation.summaries import summarise, summarise_sets
 from cohortreg.files import write_json, write_text
 from cohortreg.layout import Layout
 from cohortreg.report.comparison import read_comparison
@@ -205,7 +205,7 @@ def make_report(
     if figures:
         style.apply()
         for name in FIGURES:
-            style.save(style.message(name), layout, name)
+            style.save(style.message(name), layout.figure_files(name))
     structures = {"core": [1], "outer_rim": [2]}
     config = {"cohort": "made-up", "methods": list(methods), "structures": structures}
     config |= {"images": "i.tsv", "pairs": "p.tsv", "root": "raw", "preprocess": {"grid": [8, 8, 8]}}

@@ -53,7 +53,7 @@ REPORTED = """
 import sys
 from cohorts import make_results
 from cohortreg.report.comparison import read_comparison
-from cohortreg.report.figures.draw import draw
+from cohortreg.jobs.figures import draw
 from cohortreg.report.pages.report import write_report
 
 layout, config = make_results(sys.argv[1])

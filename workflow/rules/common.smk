@@ -6,23 +6,19 @@ import sys
 from pathlib import Path
 
 from cohortreg import config as configuration
-from cohortreg.asked import Asked
+from cohortreg.jobs.asked import Asked
 from cohortreg.importers.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
-from cohortreg.cohort.training_sets import keeps_training
+from cohortreg.jobs.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training
 from cohortreg.errors import UserError
 from cohortreg.digests import digest
 from cohortreg.files import read_json, read_kept
-from cohortreg.layout import CARD, WEIGHTS, Layout
+from cohortreg.layout import Layout
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.methods import registry
-from cohortreg.places import (
-    check_places,
-    missing_files,
-    phantoms_made,
-    refuse_results_of_others,
-    require_root,
-)
+from cohortreg.jobs.places import check_places, missing_files, phantoms_made, refuse_results_of_others
+from cohortreg.inputs import require_root
 from cohortreg.report.figures.registry import FIGURES
 
 

@@ -130,8 +130,8 @@ def import_weights_command(
     ] = (1, 99),
 ) -> None:
     """Import published weights as a model; nothing in the file is executed."""
-    from cohortreg.layout import CARD, WEIGHTS
     from cohortreg.methods.icon import import_weights
+    from cohortreg.model_files import CARD, WEIGHTS
 
     for name in (WEIGHTS, CARD):
         if os.path.lexists(output / name):
@@ -235,7 +235,7 @@ def phantom_command(
 
     A file that was not made here is never replaced.
     """
-    from cohortreg.cohort.preprocessing import shard_rows
+    from cohortreg.cohort.shards import shard_rows
     from cohortreg.cohort.tables import read_images
     from cohortreg.config import Phantom
     from cohortreg.files import write_json
@@ -308,10 +308,11 @@ def preprocess_command(
     ] = OnBadImage.exclude,
 ) -> None:
     """Bring a shard of the images to one orientation, side, grid and range of grey values."""
-    from cohortreg.cohort.preprocessing import preprocess_shard, shard_rows
+    from cohortreg.cohort.shards import shard_rows
     from cohortreg.cohort.tables import read_images, write_table
     from cohortreg.config import expand_root
     from cohortreg.images.preprocess import Settings
+    from cohortreg.jobs.preprocess import preprocess_shard
     from cohortreg.layout import Layout
 
     layout = Layout(results)
@@ -354,10 +355,10 @@ def cohort_command(
     ] = None,
 ) -> None:
     """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""
-    from cohortreg.cohort.preprocessing import merge_cohort
     from cohortreg.config import Ratings, part, ratings_left_out
     from cohortreg.importers.folders import counted
     from cohortreg.importers.split import splits_in_words
+    from cohortreg.jobs.cohort import merge_cohort
     from cohortreg.layout import Layout
     from cohortreg.settings import Text
 
@@ -433,30 +434,26 @@ def check_command(
     ] = OnBadImage.fail,
 ) -> None:
     """Open every image and label of a cohort: what cannot be used, what is odd, and a picture of all."""
-    from cohortreg.cohort.checks import check_images, check_table
-    from cohortreg.cohort.tables import read_images, write_table
+    from cohortreg.cohort.tables import read_images
     from cohortreg.config import CheckedPreprocess, expand_root, part
-    from cohortreg.files import check_writable
     from cohortreg.images.preprocess import Settings
+    from cohortreg.jobs.check import check_cohort
     from cohortreg.layout import CheckLayout
-    from cohortreg.report.figures.contacts import draw_sheets
 
     layout, rows = CheckLayout(output), read_images(images)
     kind = part("structures", preprocess=CheckedPreprocess)
     given = configured("", config) if config else parsed(settings, kind)
-    check_writable(layout.table)  # before hours of work
     section = Settings(**dict(given.preprocess) | {"grid": given.preprocess.grid or []})
     structures = given.structures
     with progress_bar("Checking", len(rows)) as advance:
-        checked, notes = check_images(
+        checked, notes = check_cohort(
+            layout,
             rows,
             expand_root(root),
             section,
             structures,
             report=lambda image_id, reason: advance(f"bad {image_id}: {reason}" if reason else ""),
         )
-    write_table(layout.table, check_table(checked, structures))
-    draw_sheets(layout, checked, structures)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     counts = Counter(image.status for image in checked)

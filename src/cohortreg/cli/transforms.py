@@ -446,8 +446,8 @@ def export_command(
     Mirroring, resampling, padding and cropping are undone. MOVING_to_FIXED warps the raw moving image onto the raw
     fixed one; disp_FIXED_MOVING is Learn2Reg's name for the same.
     """
+    from cohortreg.jobs.export import asked_pairs, export_pair, refuse_shared_names
     from cohortreg.layout import Layout
-    from cohortreg.methods.export import asked_pairs, export_pair, refuse_shared_names
 
     layout = Layout(results)
     pairs = asked_pairs(layout, moving, fixed)

@@ -12,7 +12,6 @@ from cohortreg.icon.objective import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
 from cohortreg.icon.stages import build_registration, full_resolution, inherit
 from cohortreg.icon.steps import DisplacementNetwork
-from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.losses.similarities import SIMILARITIES, WITHIN_GRID
@@ -20,6 +19,7 @@ from cohortreg.losses.words import similarity_in_words
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.cards import IconCard
 from cohortreg.methods.recipes import Recipe
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
 

@@ -18,7 +18,6 @@ from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.images.geometry import canonical
 from cohortreg.images.io import Image, read_label
 from cohortreg.images.preprocess import Settings, preprocess
-from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning.devices import Device
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import SIMILARITIES, CorrelationWithOne
@@ -32,6 +31,7 @@ from cohortreg.methods.cards import read_card
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.registry import PAIRWISE, open_method
+from cohortreg.model_files import CARD, WEIGHTS
 
 
 class PairOptimisation(Optimisation):

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from cohortreg.images.io import Image
+from cohortreg.jobs.register import open_row
 from cohortreg.layout import Layout
-from cohortreg.methods.registry import PAIRWISE, Entry, open_row
+from cohortreg.methods.registry import PAIRWISE, Entry
 
 PAGE = (Path(__file__).parents[3] / "docs" / "methods.md").read_text("utf-8")
 

@@ -8,9 +8,9 @@ import pytest
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
+from cohortreg.jobs.figures import draw
 from cohortreg.layout import Layout
 from cohortreg.report.comparison import read_comparison
-from cohortreg.report.figures.draw import draw
 from cohortreg.report.pages.pairs import choose_pairs
 from cohortreg.report.pages.report import write_report
 

@@ -11,17 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import BY_KEY, DICE
 from cohortreg.evaluation.ranking import labelled
 from cohortreg.evaluation.sampling import displace, sample
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
 from cohortreg.images.io import Image, read_image, read_label
+from cohortreg.jobs.registered import read_registered
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
-from cohortreg.maps.results import read_registered
 from cohortreg.maps.transforms import Transform, apply_affine, to_unit
 from cohortreg.report.comparison import Comparison
 from cohortreg.report.figures import style

@@ -16,8 +16,8 @@ from cohortreg.evaluation.measures import DICE, MEASURES
 from cohortreg.evaluation.ranking import best_first
 from cohortreg.files import read_json, write_text
 from cohortreg.images.io import read_image, read_label
+from cohortreg.jobs.registered import read_registered
 from cohortreg.layout import Layout, ReportLayout
-from cohortreg.maps.results import read_registered
 from cohortreg.report import table2
 from cohortreg.report.comparison import Comparison
 from cohortreg.report.figures import style

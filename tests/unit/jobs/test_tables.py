@@ -10,8 +10,8 @@ from evaluated import METHODS, MODELS, SHARDS, SIMILARITIES, row, train, write_e
 from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
+from cohortreg.jobs.tables import refuse_failed_rows, write_tables
 from cohortreg.layout import Layout
-from cohortreg.report.tables import refuse_failed_rows, write_tables
 
 
 @pytest.fixture

@@ -9,4 +9,4 @@ def draw(comparison: Comparison) -> None:
     """Write every figure of `FIGURES` as PNG and SVG, of the main set, from the tables, transforms and histories."""
     style.apply()
     for name, figure in FIGURES.items():
-        style.save(figure.drawn(comparison), comparison.layout, name)
+        style.save(figure.drawn(comparison), comparison.layout.figure_files(name))

@@ -10,12 +10,12 @@ from PIL import Image as Picture
 
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image
+from cohortreg.jobs.figures import draw
 from cohortreg.layout import FIGURE_SUFFIXES, Layout
 from cohortreg.maps.transforms import Transform
 from cohortreg.report.comparison import read_comparison
 from cohortreg.report.figures import style
 from cohortreg.report.figures.charts import CURVES, dice_figure, join_stages, training_figure
-from cohortreg.report.figures.draw import draw
 from cohortreg.report.figures.pairs import Pair, choose_slice, pair_figure, read_pair
 from cohortreg.report.figures.registry import FIGURES
 

@@ -1,4 +1,4 @@
-"""The tables of the whole cohort: one row a method and pair, one row a method."""
+"""The tables of a cohort, the numbers as CSV and the methods for reading: the job of the rule `tables`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,61 @@ import pandas as pd
 from cohortreg.cohort.shards import shard_of
 from cohortreg.cohort.tables import distinct, with_sets
 from cohortreg.cohort.tables import read_table as read_text_table
-from cohortreg.cohort.training_sets import trained_on
 from cohortreg.config import Model, trained_methods
 from cohortreg.errors import UserError
-from cohortreg.evaluation.csv_files import IDS, read_table
-from cohortreg.evaluation.measures import DICE, MEASURES
-from cohortreg.evaluation.statistics import mean_interval, paired_p_values
+from cohortreg.evaluation.csv_files import IDS, read_table, write_table
+from cohortreg.evaluation.measures import MEASURES
+from cohortreg.evaluation.published_numbers import read_published
+from cohortreg.evaluation.sets import gather_sets, main_set
+from cohortreg.evaluation.summaries import summarise, summarise_sets
+from cohortreg.files import write_text
+from cohortreg.jobs.training_sets import trained_on
 from cohortreg.layout import Layout
+from cohortreg.report import table2
+
+
+def write_tables(
+    layout: Layout,
+    methods: Sequence[str],
+    models: Mapping[str, dict],
+    similarities: Mapping[str, str],
+    shards: int,
+    reference: str,
+    seed: int,
+    published: Path | None = None,
+    note: str = "",
+) -> None:
+    """Write `tables/pairs.csv`, `sets.csv` and, of the main set, `methods.csv`, the latter also as `.md` and `.tex`.
+
+    reference: the method that the others are tested against. published: a table for `read_published`.
+    note: a sentence of the configuration's, below the table.
+    """
+    pairs = merge(layout, methods, shards)
+    main = main_set(pairs)
+    sets = gather_sets(pairs, asked_pairs(layout), images_of_trained_subjects(layout, methods, models))
+    sets = summarise_sets(sets, methods, seed)
+    summary = summarise(main, similarities, reference, seed)
+    asked = asked_shards(pairs, shards)
+    summary["hardware"] = [hardware(layout, method, asked) for method in methods]
+    if published:
+        summary = summary.join(read_published(published), on="method")
+    write_table(layout.pairs_table, pairs)
+    write_table(layout.methods_table, summary)
+    write_table(layout.sets_table, sets)
+    write_text(layout.methods_markdown, table2.markdown(summary, models, reference, note, sets))
+    write_text(layout.methods_latex, table2.latex(summary, models, reference, note, sets))
+
+
+def refuse_failed_rows(layout: Layout) -> None:
+    """Raise UserError where a method registered none of the pairs of the tables: a fault to fix, not a result."""
+    for method, rows in read_table(layout.pairs_table).groupby("method", sort=False):
+        if (rows["failure"] != "").all():
+            first = rows.iloc[0]
+            raise UserError(
+                f"{method} registered none of its {len(rows)} pairs, {first['moving']} to {first['fixed']} because "
+                f"{first['failure'].removesuffix('.')}; fix that, its logs are in {layout.logs}, or take "
+                f"{method} out of `methods`."
+            )
 
 
 def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
@@ -59,64 +107,6 @@ def _read_shards(paths: Sequence[Path]) -> pd.DataFrame:
     tables = [read_table(path, needed, "`cohortreg evaluate` for that shard and method") for path in paths]
     # An empty shard has columns without a type, which would spoil those of the others.
     return pd.concat([table for table in tables if len(table)] or tables[:1])
-
-
-def summarise(
-    pairs: pd.DataFrame, similarities: Mapping[str, str], reference: str, seed: int
-) -> pd.DataFrame:
-    """One row a method, in their order: means over the pairs that were registered.
-
-    pairs: the table of pairs. similarities: method -> the similarity that it maximises, empty where it maximises none.
-    A pair without a value (no label, no inverse) does not count. `dice_std` is the sample standard deviation between
-    pairs; means of headline measures have the ends of their 95 % bootstrap interval; `p_value` tests whether Dice
-    differs from the reference's, see `cohortreg.evaluation.statistics`.
-    """
-    summary = pd.DataFrame(
-        {"method": method, "similarity": similarities[method], **_means(rows, seed)}
-        for method, rows in pairs.groupby("method", sort=False)
-    )
-    dice = pairs.pivot(index=["moving", "fixed"], columns="method", values=DICE.column)
-    p_values = paired_p_values(dice, reference)
-    summary.insert(summary.columns.get_loc("dice_std") + 1, "p_value", summary["method"].map(p_values))
-    return summary
-
-
-def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Of one method: numbers of pairs, and the mean of every measure with what tells its spread."""
-    registered = rows[rows["failure"] == ""]
-    means = {"pairs": len(registered), "failed": len(rows) - len(registered)}
-    of_pairs = {measure.column: measure for measure in MEASURES}
-    for column in (column for column in rows if column not in (*IDS, "failure")):
-        measure = of_pairs.get(column)
-        # Of a structure, which may be called x_mean beside another one called x, the mean has a name of its own.
-        mean = measure.mean if measure else f"{column}_mean"
-        means[mean] = registered[column].mean()
-        if measure and measure.headline:
-            means[f"{mean}_low"], means[f"{mean}_high"] = mean_interval(registered[column], seed)
-        if measure is DICE:
-            means["dice_std"] = registered[column].std()
-    return means
-
-
-def summarise_sets(sets: Mapping[str, pd.DataFrame], methods: Sequence[str], seed: int) -> pd.DataFrame:
-    """A row for each method and set: means of the measures `by_set` over the set's pairs that the method registered.
-
-    sets: name -> rows of the table of pairs, a pair as often as it counts.
-    """
-    rows = []
-    for method in methods:
-        for name, pairs in sets.items():
-            own = pairs.loc[pairs["method"] == method, ["failure", *_of_sets(pairs)]]
-            rows.append({"method": method, "set": name, **_means(own, seed)})
-    return pd.DataFrame(rows)
-
-
-def _of_sets(pairs: pd.DataFrame) -> list[str]:
-    """The columns of a table of pairs that have means over sets."""
-    measures = [measure for measure in MEASURES if measure.by_set]
-    kept = {measure.column for measure in measures}
-    of_structures = tuple(measure.of("") for measure in measures if measure.by_structure)
-    return [column for column in pairs if column in kept or column.startswith(of_structures)]
 
 
 def images_of_trained_subjects(

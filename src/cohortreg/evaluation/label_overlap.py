@@ -1,16 +1,13 @@
 """Dice of pairs of images while a registration of theirs is being trained, which never sees their labels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.evaluation.overlap import dice, mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.images.geometry import resampled
-from cohortreg.images.io import Image, read_label
-from cohortreg.layout import Layout
+from cohortreg.images.io import Image
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.transforms import to_physical
 
@@ -19,25 +16,16 @@ class LabelOverlap:
     """Mean Dice of the structures of a pair, measured as the tables' is, but on the images' grid.
 
     Labels that keep voxels of their own are brought to it by nearest neighbour: that takes a part of the time and
-    memory, and serves a curve. registration: of images on that grid. image_ids: of each row, None where a row's label
-    is not wanted. Structures are those that the images were preprocessed with; an image without a label has no Dice.
+    memory, and serves a curve. registration: of images on that grid. labels: by the images' rows; an image without a
+    label has no Dice. structures: name -> label values.
     """
 
-    def __init__(self, registration: nn.Module, layout: Layout, image_ids: Sequence[str | None]):
+    def __init__(
+        self, registration: nn.Module, labels: Mapping[int, Image], structures: Mapping[str, Sequence[int]]
+    ):
         self.registration = registration
-        self.structures: dict[str, list[int]] = {}
-        self.labels: dict[int, Image] = {}
-        for row, image_id in enumerate(image_ids):
-            if (
-                image_id is not None
-                and layout.label(image_id).is_file()
-                and layout.sidecar(image_id).is_file()
-            ):
-                sidecar = read_sidecar(layout, image_id)
-                self.structures = sidecar["structures"]
-                label = read_label(layout.label(image_id))
-                shape = tuple(sidecar["shape"])
-                self.labels[row] = label if label.shape == shape else resampled(label, shape, nearest=True)
+        self.structures = structures
+        self.labels = labels
 
     def __call__(self, moving: int, fixed: int, moving_image: Tensor, fixed_image: Tensor) -> float:
         """The pair's Dice under the registration's map as it is now. Images [1, 1, *grid]; NaN without both labels."""

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import write_table
 from cohortreg.config import Preprocess
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, read_kept, whole, write_json
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.provenance import running
 

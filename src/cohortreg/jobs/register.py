@@ -3,27 +3,31 @@
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import torch
 
-from cohortreg.cohort.shards import still_asked
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
+from cohortreg.config import FITTED, OPTIMISED, Optimisation
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.files import sealed, whole, write_sealed
 from cohortreg.images.io import Image, read_image
+from cohortreg.jobs.registered import registration, seals, still_asked
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
-from cohortreg.maps.results import registration, seals
+from cohortreg.learning.devices import Device
 from cohortreg.maps.transforms import to_physical, write_transform
+from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.programs import last_line, machine_fault
+from cohortreg.methods.registry import PAIRWISE, open_method
 from cohortreg.provenance import running
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -183,3 +187,41 @@ def _preprocessed(layout: Layout, image_id: str) -> Image:
     """An image on the cohort's grid, and what of it was imaged."""
     field_of_view = read_sidecar(layout, image_id)["field_of_view"]
     return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)
+
+
+def open_row(
+    row: str,
+    layout: Layout,
+    seed: int,
+    threads: int,
+    device: Device | None = None,
+    given: Mapping | None = None,
+    model: str | None = None,
+    optimisation: Optimisation | None = None,
+) -> Method:
+    """The method of a row of the tables, ready to register.
+
+    given: settings of a method without training, or of the fit that refines the row's maps. model: the folder of the
+    imported model or of the trained stage that the row stands for; without it, the stage is looked for among those
+    that are trained. The rest as for `open_method`.
+    """
+    given, name = given or {}, row.removesuffix(FITTED)
+    if row in PAIRWISE:
+        return open_method(row, given, f"method_settings.{row}", seed, threads, device)
+    folder = model or _trained_folder(layout, name.removesuffix(OPTIMISED))
+    if folder is None or name in PAIRWISE:
+        known = ", ".join(PAIRWISE)
+        raise UserError(
+            f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
+        )
+    fit, where = row.endswith(FITTED), "method_settings.fit"
+    return open_method(Path(folder), given, where, seed, threads, device, optimisation, fit)
+
+
+def _trained_folder(layout: Layout, row: str) -> Path | None:
+    """Folder of the trained stage that a row stands for; None where no stage does."""
+    for path in sorted(layout.root.glob("models/*/stage-*/model.json"), reverse=True):
+        card = read_card(path.parent)
+        if row == (f"{card.model}-{card.steps}step" if card.is_icon else card.model):
+            return path.parent
+    return None

@@ -11,12 +11,12 @@ from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
+from cohortreg.jobs import register as job
+from cohortreg.jobs.register import pairs_of, register_shard
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform, write_transform
-from cohortreg.methods import shards
 from cohortreg.methods.identity import Identity
 from cohortreg.methods.interface import Registration
-from cohortreg.methods.shards import pairs_of, register_shard
 
 PAIRS = pd.DataFrame({"moving": ["a", "b", "c"], "fixed": ["b", "c", "a"]})
 
@@ -220,7 +220,7 @@ def test_a_transform_that_was_written_before_a_kill_is_not_that_of_the_record_be
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards, "write_sealed", killed)
+        patched.setattr(job, "write_sealed", killed)
         with pytest.raises(Killed):
             register(layout, Shifts())
     assert layout.forward("stumbles", "a", "b").read_bytes() != expected

@@ -98,14 +98,6 @@ def _refuse_raw_in_results(images: pd.DataFrame, root: Path, layout: Layout) -> 
                 )
 
 
-def require_root(root: Path) -> None:
-    """Refuse a folder of raw images that is not there, which is one error and not one for each image."""
-    if not root.is_dir():
-        raise UserError(
-            f"{root} does not exist; correct `root` in the configuration, or set $COHORTREG_DATA."
-        )
-
-
 def missing_files(images: pd.DataFrame, root: Path) -> list[str]:
     """A sentence with the number of raw files of a table that are not there, and the first of them; none if all are."""
     names = [name for column in ("image", "label") for name in images[column] if name]

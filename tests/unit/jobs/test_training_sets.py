@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from cohortreg.cohort.training_sets import (
+from cohortreg.errors import UserError
+from cohortreg.files import read_json, write_json
+from cohortreg.jobs.training_sets import (
     assign_training_sets,
     check_packed,
     check_start,
@@ -13,8 +15,6 @@ from cohortreg.cohort.training_sets import (
     training_images,
     training_of,
 )
-from cohortreg.errors import UserError
-from cohortreg.files import read_json, write_json
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
 

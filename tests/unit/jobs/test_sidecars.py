@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from cohortreg.cohort.sidecars import read_sidecar, write_sidecar
 from cohortreg.errors import UserError
 from cohortreg.files import SEAL
+from cohortreg.jobs.sidecars import read_sidecar, write_sidecar
 from cohortreg.layout import Layout
 
 CONTENT = {

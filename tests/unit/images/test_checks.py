@@ -3,14 +3,14 @@ import shutil
 import numpy as np
 import pytest
 
-from cohortreg.cohort.checks import UNTOLD, check_images, check_table
-from cohortreg.cohort.preprocessing import preprocess_shard
 from cohortreg.cohort.tables import read_images, write_table
 from cohortreg.errors import UserError
+from cohortreg.images.checks import UNTOLD, check_images, check_table
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings
+from cohortreg.jobs.check import write_sheets
+from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.layout import CheckLayout, Layout
-from cohortreg.report.figures.contacts import draw_sheets
 
 SETTINGS = Settings((6, 6, 6), mirror="left")
 STRUCTURES = {"bone": [1], "both": [1, 2]}
@@ -130,7 +130,7 @@ def test_2d_images(tmp_path):
     assert [part.size for part in facts.slices] == [(30, 80)]
     assert facts.slices[0].image.shape == (60, 40)
     assert facts.slices[0].label[35, 5] == 2
-    draw_sheets(CheckLayout(tmp_path / "check"), checked, {"bone": [1]})
+    write_sheets(CheckLayout(tmp_path / "check"), checked, {"bone": [1]})
     assert (tmp_path / "check" / "contact-sheet.png").stat().st_size > 1000
 
 

@@ -9,8 +9,9 @@ import pytest
 from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.files import write_text
+from cohortreg.inputs import require_root
+from cohortreg.jobs.places import check_places, missing_files, phantoms_made
 from cohortreg.layout import Layout
-from cohortreg.places import check_places, missing_files, phantoms_made, require_root
 
 
 @pytest.fixture

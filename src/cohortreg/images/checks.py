@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cohortreg.cohort import sides
 from cohortreg.digests import digest
 from cohortreg.errors import BadImage
-from cohortreg.images import geometry
+from cohortreg.images import geometry, sides
 from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised
 from cohortreg.images.preprocess import Settings, check_axes, oriented, read_labelled
-from cohortreg.places import require_root
+from cohortreg.inputs import require_root
 from cohortreg.provenance import running
 
 Structures = Mapping[str, Sequence[int]]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 import cohortreg
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
@@ -17,8 +16,9 @@ from cohortreg.evaluation.overlap import mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import read_kept, sealed, write_sealed
 from cohortreg.images.io import read_image, read_label
+from cohortreg.jobs.registered import read_registered, registration, seals
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
-from cohortreg.maps.results import read_registered, registration, seals
 from cohortreg.maps.transforms import Transform, to_unit
 from cohortreg.provenance import running
 

@@ -16,7 +16,7 @@ def results(tmp_path_factory) -> tuple[Layout, dict]:
 @pytest.fixture(scope="session")
 def drawn(results) -> tuple[Layout, dict]:
     """The same with its figures."""
-    from cohortreg.report.figures.draw import draw
+    from cohortreg.jobs.figures import draw
 
     layout, config = results
     draw(read_comparison(layout, config))
@@ -26,7 +26,7 @@ def drawn(results) -> tuple[Layout, dict]:
 @pytest.fixture(scope="session")
 def failing(tmp_path_factory) -> tuple[Layout, dict]:
     """A cohort on which affine failed for one pair and the main method for all, with its figures."""
-    from cohortreg.report.figures.draw import draw
+    from cohortreg.jobs.figures import draw
 
     failures = {"affine": ["", "<exit 1>", ""], "icon-3step": ["out of memory"] * 3}
     layout, config = make_results(tmp_path_factory.mktemp("failing"), failures=failures)
@@ -37,7 +37,7 @@ def failing(tmp_path_factory) -> tuple[Layout, dict]:
 @pytest.fixture(scope="session")
 def with_sets(tmp_path_factory) -> tuple[Layout, dict]:
     """A cohort whose second pair is a set of its own, with its figures."""
-    from cohortreg.report.figures.draw import draw
+    from cohortreg.jobs.figures import draw
 
     layout, config = make_results(tmp_path_factory.mktemp("sets"), models=False, sets=("", "years", ""))
     draw(read_comparison(layout, config))
@@ -47,7 +47,7 @@ def with_sets(tmp_path_factory) -> tuple[Layout, dict]:
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory) -> tuple[Layout, dict]:
     """A cohort without labels and without a trained model, with its figures."""
-    from cohortreg.report.figures.draw import draw
+    from cohortreg.jobs.figures import draw
 
     layout, config = make_results(tmp_path_factory.mktemp("bare"), labels=False, models=False)
     draw(read_comparison(layout, config))

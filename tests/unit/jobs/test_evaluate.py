@@ -11,13 +11,13 @@ import torch
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table
-from cohortreg.evaluation.measure import evaluate_shard, measure_pair, registered_pairs
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
+from cohortreg.jobs.evaluate import evaluate_shard, measure_pair, registered_pairs
+from cohortreg.jobs.registered import seals
 from cohortreg.layout import Layout
 from cohortreg.maps.grids import identity_map
-from cohortreg.maps.results import seals
 from cohortreg.maps.transforms import to_physical, write_transform
 
 SHAPE = (8, 10, 9)

@@ -9,7 +9,8 @@ from evaluated import METHODS, SHARDS, SIMILARITIES, failed, row, write_evaluate
 from cohortreg.cohort.shards import shard_of
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
-from cohortreg.evaluation.tables import merge, summarise
+from cohortreg.evaluation.summaries import summarise
+from cohortreg.jobs.tables import merge
 from cohortreg.layout import Layout
 
 

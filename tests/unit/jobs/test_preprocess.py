@@ -15,19 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from series import volume, write_series
 
-from cohortreg.cohort.preprocessing import merge_cohort, preprocess_shard, shard_rows
-from cohortreg.cohort.shards import row_digest, rows_made, shard_of, still_asked
+from cohortreg.cohort.shards import row_digest, rows_made, shard_of, shard_rows
 from cohortreg.cohort.tables import read_images, read_pairs, read_table, write_table
-from cohortreg.cohort.training_sets import image_digest
 from cohortreg.config import Shards
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings
+from cohortreg.jobs.cohort import merge_cohort
+from cohortreg.jobs.export import asked_pairs
+from cohortreg.jobs.preprocess import preprocess_shard
+from cohortreg.jobs.register import pairs_of
+from cohortreg.jobs.registered import still_asked
+from cohortreg.jobs.training_sets import image_digest
 from cohortreg.layout import Layout
-from cohortreg.methods.export import asked_pairs
-from cohortreg.methods.shards import pairs_of
 
 SETTINGS = Settings((6, 6, 6), fit="resample", mirror="left")
 STRUCTURES = {"one": [1], "two": [2]}

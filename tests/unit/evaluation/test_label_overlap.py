@@ -9,11 +9,13 @@ import torch
 import typed
 from torch import nn
 
-from cohortreg.cohort.sidecars import write_sidecar
 from cohortreg.evaluation.overlap import dice, mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import write_json
 from cohortreg.images.io import Image, read_label, write_image
+from cohortreg.jobs.register import open_row
+from cohortreg.jobs.sidecars import write_sidecar
+from cohortreg.jobs.train import label_overlap, train_stage
 from cohortreg.layout import Layout
 from cohortreg.learning.data import pack, validation_pairs
 from cohortreg.learning.devices import Device
@@ -21,9 +23,6 @@ from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.icon import Icon
-from cohortreg.methods.overlap import LabelOverlap
-from cohortreg.methods.recipes import train_stage
-from cohortreg.methods.registry import open_row
 
 GRID = (8, 8, 8)
 STRUCTURES = {"box": [1, 2], "rod": [3]}
@@ -70,7 +69,7 @@ def test_dice_of_shifted_boxes(tmp_path, finer):
     images = torch.zeros(2, 1, 1, *GRID)
     found = {}
     for shift in (0, 1, 2):
-        overlap = LabelOverlap(Shift(shift), layout, ["moving", "fixed"])
+        overlap = label_overlap(Shift(shift), layout, ["moving", "fixed"])
         found[shift] = overlap(0, 1, *images)
         assert overlap.labels[1].shape == GRID
     # Two of four voxels in common and none of two; three of four and one of two; all.
@@ -84,7 +83,7 @@ def test_an_image_without_a_label_has_no_dice(tmp_path):
     labelled(layout, "unwanted", box)
     labelled(layout, "unlabelled", None)
     images = torch.zeros(2, 1, 1, *GRID)
-    overlap = LabelOverlap(Shift(0), layout, ["labelled", "unlabelled", "unknown", None])
+    overlap = label_overlap(Shift(0), layout, ["labelled", "unlabelled", "unknown", None])
     assert list(overlap.labels) == [0] and overlap(0, 0, *images) == 1
     assert all(
         math.isnan(overlap(0, row, *images)) and math.isnan(overlap(row, 0, *images)) for row in (1, 2, 3)

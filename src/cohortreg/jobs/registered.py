@@ -1,5 +1,8 @@
 """The displacement fields of a cohort's results, each looked at before it is used."""
 
+import pandas as pd
+
+from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.layout import Layout
@@ -47,3 +50,9 @@ def read_registered(
             "snakemake with --forcerun register register_networks."
         ) from error
     return transform
+
+
+def still_asked(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of pairs that the cohort has. A shard keeps a pair that was removed, so that nothing follows from it."""
+    asked = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
+    return pairs.merge(asked.drop_duplicates(), on=["moving", "fixed"])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cohortreg.asked import Asked
 from cohortreg.files import read_json
+from cohortreg.jobs.asked import Asked
 from cohortreg.layout import Results
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cohortreg.errors import UserError
-from cohortreg.evaluation.published import read_published
+from cohortreg.evaluation.published_numbers import read_published
 
 RESOURCES = Path(__file__).parents[3] / "resources" / "paper"
 

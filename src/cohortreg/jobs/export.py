@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
 from cohortreg.files import LONGEST
+from cohortreg.jobs.registered import DIRECTIONS, read_registered
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write, write_learn2reg
 from cohortreg.maps.raw import Source, between_raw
-from cohortreg.maps.results import DIRECTIONS, read_registered
 from cohortreg.maps.transforms import field_of
 
 
