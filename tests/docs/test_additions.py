@@ -52,13 +52,13 @@ print(type(registration.network).__name__, lowered[0])
 REPORTED = """
 import sys
 from cohorts import make_results
-from cohortreg.report.comparison import read_comparison
-from cohortreg.jobs.figures import draw
-from cohortreg.report.pages.report import write_report
+from cohortreg.jobs.comparison import read_comparison
+from cohortreg.jobs.figures import draw_figures
+from cohortreg.jobs.report import write_report
 
 layout, config = make_results(sys.argv[1])
-draw(read_comparison(layout, config))
-write_report(read_comparison(layout, config))
+draw_figures(layout, read_comparison(layout, config))
+write_report(layout, read_comparison(layout, config))
 """
 
 
@@ -126,7 +126,7 @@ def reported(package) -> Layout:
 
 def test_a_similarity(package):
     function, line, names, configuration = part("## A similarity", "## A network")
-    path = package / "icon" / "similarities.py"
+    path = package / "losses" / "similarities.py"
     insert(path, line, "SIMILARITIES: ", after=True)
     insert(path, function, "#: Each name of the configuration")
     lengthen(package, names)

@@ -1,5 +1,6 @@
 # What the rules of the paper's experiments share.
-from cohortreg.layout import FIGURE_SUFFIXES, PaperLayout
+from cohortreg.layout import PaperLayout
+from cohortreg.report_layout import FIGURE_SUFFIXES
 from cohortreg.paper.plan import (
     DATASETS,
     FIGURE6,

@@ -81,12 +81,12 @@ def figures_command(
     config: Config = None,
 ) -> None:
     """Draw every figure, as PNG and as SVG."""
-    from cohortreg.jobs.figures import draw
-    from cohortreg.report.comparison import read_comparison
+    from cohortreg.jobs.comparison import read_comparison
+    from cohortreg.jobs.figures import draw_figures
     from cohortreg.report.figures.registry import FIGURES
 
     layout, given = Layout(results), configured(settings, config, "methods", "models", "structures")
-    draw(read_comparison(layout, given))
+    draw_figures(layout, read_comparison(layout, given))
     typer.echo(f"{len(FIGURES)} figures in {layout.figure(next(iter(FIGURES))).parent}.")
 
 
@@ -98,9 +98,9 @@ def report_command(
 ) -> None:
     """Write the folder report/, whose index.html a browser opens from disk; it needs nothing beside it."""
     from cohortreg.config import Configuration
-    from cohortreg.report.comparison import read_comparison
+    from cohortreg.jobs.comparison import read_comparison
+    from cohortreg.jobs.report import write_report
     from cohortreg.report.pages.pairs import choose_pairs
-    from cohortreg.report.pages.report import write_report
     from cohortreg.settings import Text
 
     layout = Layout(results)
@@ -108,5 +108,5 @@ def report_command(
     left_out = [] if config else given.left_out
     comparison = read_comparison(layout, given)
     with progress_bar("Pages of pairs", len(choose_pairs(comparison))) as advance:
-        write_report(comparison, left_out, advance)
+        write_report(layout, comparison, left_out, advance)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.index.resolve()}")

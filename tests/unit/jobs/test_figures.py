@@ -10,14 +10,15 @@ from PIL import Image as Picture
 
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image
-from cohortreg.jobs.figures import draw
-from cohortreg.layout import FIGURE_SUFFIXES, Layout
+from cohortreg.jobs.comparison import OnDisk, read_comparison
+from cohortreg.jobs.figures import draw_figures
+from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform
-from cohortreg.report.comparison import read_comparison
 from cohortreg.report.figures import style
 from cohortreg.report.figures.charts import CURVES, dice_figure, join_stages, training_figure
 from cohortreg.report.figures.pairs import Pair, choose_slice, pair_figure, read_pair
 from cohortreg.report.figures.registry import FIGURES
+from cohortreg.report_layout import FIGURE_SUFFIXES
 
 
 @pytest.mark.parametrize("cohort", ["drawn", "bare", "failing"])
@@ -91,11 +92,11 @@ def test_slices_of_a_volume_have_right_and_front_at_the_left_as_the_pages_have()
 
 def test_the_warped_image_and_folds_of_a_pair(results):
     layout, config = results
-    pair = read_pair(layout, "identity", "a", "b")
+    pair = read_pair(OnDisk(layout), "identity", "a", "b")
     assert np.allclose(pair.warped, pair.moving.array, atol=1e-5)
     assert not pair.folded.any()
     assert np.allclose(pair.phi[1], np.arange(12).reshape(1, 12, 1), atol=1e-4)
-    assert read_pair(layout, config.methods[-1], "a", "b").folded.any()
+    assert read_pair(OnDisk(layout), config.methods[-1], "a", "b").folded.any()
 
 
 def test_stages_are_joined_one_after_another():
@@ -162,7 +163,7 @@ def test_without_the_transforms_the_other_figures_are_drawn(drawn, tmp_path):
         shutil.rmtree(path)
     before = {path.name: path.read_bytes() for path in layout.root.glob("figures/*.png")}
     config = drawn[1]
-    draw(read_comparison(layout, config))
+    draw_figures(layout, read_comparison(layout, config))
     changed = {name for name, old in before.items() if (layout.root / "figures" / name).read_bytes() != old}
     assert changed == {"pairs-best.png", "pairs-median.png", "pairs-worst.png"}
 

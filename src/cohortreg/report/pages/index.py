@@ -1,10 +1,9 @@
-"""The report: a folder with a page about the whole cohort and one about each pair, which needs nothing beside it."""
+"""The page about the whole cohort, and what all pages of a report share."""
 
 import base64
 import hashlib
 import math
-import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -15,21 +14,18 @@ from markupsafe import Markup
 from PIL import Image as Picture
 
 import cohortreg
-from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.config import FITTED, Configuration, Model, trained_methods
-from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
 from cohortreg.evaluation.ranking import labelled, ranked_by, worst_first
-from cohortreg.files import read_json, renewed_folder, write_text
-from cohortreg.layout import FIGURE_SUFFIXES, Layout, ReportLayout
+from cohortreg.files import write_text
 from cohortreg.losses.words import similarity_in_words
-from cohortreg.provenance import running
 from cohortreg.report import names, table2
-from cohortreg.report.comparison import Comparison
+from cohortreg.report.comparison import Comparison, Source
 from cohortreg.report.figures.registry import FIGURES
 from cohortreg.report.pages import rows
-from cohortreg.report.pages.pairs import page_address, write_pair_pages
+from cohortreg.report.pages.pairs import page_address
+from cohortreg.report_layout import FIGURE_SUFFIXES, ReportLayout
 
 PAIRS_WITHOUT_SCRIPTS = 100
 FAILURES_AT_MOST = 50
@@ -38,31 +34,6 @@ CSS_INCH = 96  # pixels
 #: The one script that stands in a page, so that it runs where the folder of scripts is gone.
 TELL_BROKEN = 'document.getElementById("broken").hidden = !document.getElementById("table").hidden;'
 ENLARGED = 1.3  # text of 8 points becomes as large as the page's small text
-
-
-def write_report(
-    comparison: Comparison, left_out: Sequence[str] = (), advance: Callable[[], None] = lambda: None
-) -> None:
-    """Write the files of the report from the tables, figures and model cards, all of them or none.
-
-    What else lies in the folder, such as ratings that a browser saved there, stays as it is.
-
-    comparison: its configuration is shown. left_out: a sentence for each row whose software is missing. advance: called
-    after each page of a pair. Raises UserError where the cohort's summary is missing.
-    """
-    layout = comparison.layout
-    for path in (layout.cohort, layout.excluded):
-        if not path.is_file():
-            raise UserError(f"{path} is missing; run `cohortreg cohort` again before the report.")
-    environment = templates()
-    with renewed_folder(layout.report.root, layout.report.manifest) as folder:
-        report = ReportLayout(folder)
-        _copy_static(report)
-        _copy_figures(layout, report)
-        pages = write_pair_pages(folder, comparison, environment, advance)
-        content = _content(comparison, report) | {"left_out": left_out, "root": ""}
-        content |= _pairs(comparison, report, pages)
-        write_text(report.index, environment.get_template("index.html.j2").render(content))
 
 
 def templates() -> Environment:
@@ -104,38 +75,44 @@ def content_security_policy() -> str:
     return "; ".join(f"{what} {sources}" for what, sources in allowed.items())
 
 
-def _copy_static(report: ReportLayout) -> None:
+def copy_static(report: ReportLayout) -> None:
     """Style and scripts of the package."""
     for source in (resources.files("cohortreg") / "report" / "static").iterdir():
         write_text(report.static(source.name), source.read_text("utf-8"))
 
 
-def _copy_figures(layout: Layout, report: ReportLayout) -> None:
-    for name in FIGURES:
-        for suffix in FIGURE_SUFFIXES:
-            if layout.figure(name, suffix).is_file():
-                report.figure(name, suffix).parent.mkdir(exist_ok=True)
-                shutil.copyfile(layout.figure(name, suffix), report.figure(name, suffix))
+def write_index(
+    report: ReportLayout,
+    comparison: Comparison,
+    excluded: Sequence[Mapping],
+    pages: Sequence[tuple[str, str]],
+    left_out: Sequence[str],
+    environment: Environment,
+) -> None:
+    """Write the page about the cohort, and the rows of its table of pairs.
+
+    excluded: kind, id and reason of every image and pair that was. pages: moving and fixed of the pairs that have a
+    page. left_out: a sentence for each row whose software is missing. environment: see `templates`.
+    """
+    content = _content(comparison, report) | {"left_out": left_out, "root": "", "excluded": excluded}
+    content |= _pairs(comparison, report, pages)
+    write_text(report.index, environment.get_template("index.html.j2").render(content))
 
 
 def _content(comparison: Comparison, report: ReportLayout) -> dict:
     """What the template shows of the cohort as a whole."""
-    layout, config, summary = comparison.layout, comparison.config, comparison.methods
-    for path in (layout.cohort, layout.excluded):
-        running().reads(path)
+    config, summary = comparison.config, comparison.methods
     pairs, sets, method = comparison.pairs, comparison.sets, comparison.main_method
     failures = pairs[pairs["failure"] != ""]
-    excluded = read_text_table(layout.excluded, ["kind", "id", "reason"], "`cohortreg cohort`")
     has_labels, reference = labelled(pairs), config.report.reference
     return {
-        "cohort": read_json(layout.cohort, "`cohortreg cohort`"),
+        "cohort": comparison.source.summary(),
         "main_pairs": int(comparison.main_pairs["method"].eq(method).sum()),
         "method": method,
         "structures": list(comparison.structures) if has_labels else [],
         "labelled": has_labels,
         "summary": sentences(summary, method, reference),
         "best": best_rows(summary, method, _learned(config)),
-        "excluded": excluded.to_dict("records"),
         "heads": [
             *(measure.title for measure in _headline(True)),
             "p",
@@ -151,7 +128,7 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict:
         "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
         "all_failures": len(failures),
         "figures": _figures(comparison, report),
-        "models": _models(layout, config.models),
+        "models": _models(comparison.source, config.models),
         "config": yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True),
         "version": cohortreg.__version__,
     }
@@ -345,15 +322,13 @@ def _size(png: Path) -> Markup:
     return Markup(f' width="{width}" height="{height}"')
 
 
-def _models(layout: Layout, models: Mapping[str, Model]) -> list[dict]:
+def _models(source: Source, models: Mapping[str, Model]) -> list[dict]:
     """The card of every trained stage, and the row that it stands for."""
     rows = {stage: row for row, stage in reversed(trained_methods(models).items())}
     cards = []
     for name, model in models.items():
         for stage in range(1, len(model.stages) + 1):
-            path = layout.model_card(name, stage)
-            if path.exists():
-                card = read_json(path)
+            if card := source.card(name, stage):
                 settings, is_icon = card["stages"][-1], model.is_icon
                 resolution = names.resolution(settings["downsample"]) if is_icon else ""
                 similarity = similarity_in_words(card["similarity"]) if is_icon else ""

@@ -20,12 +20,14 @@ from cohortreg.config import Report
 from cohortreg.errors import UserError
 from cohortreg.evaluation.ranking import worst_first
 from cohortreg.files import read_json, write_json
-from cohortreg.layout import FIGURE_SUFFIXES, Layout
-from cohortreg.report.comparison import read_comparison
+from cohortreg.jobs.comparison import read_comparison
+from cohortreg.jobs.report import write_report
+from cohortreg.layout import Layout
 from cohortreg.report.figures.registry import FIGURES
 from cohortreg.report.figures.style import COLUMN, PAGE
-from cohortreg.report.pages.report import best_rows, sentences, write_report
+from cohortreg.report.pages.index import best_rows, sentences
 from cohortreg.report.pages.rows import columns, write_rows
+from cohortreg.report_layout import FIGURE_SUFFIXES
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -51,7 +53,7 @@ class Reader(HTMLParser):
 
 
 def read(layout, config) -> Reader:
-    write_report(read_comparison(layout, config))
+    write_report(layout, read_comparison(layout, config))
     reader = Reader()
     reader.source = layout.report.index.read_text("utf-8")
     reader.feed(reader.source)
@@ -108,7 +110,7 @@ def test_every_figure_is_there_and_described(page, drawn):
 
 
 def test_a_large_drawing_is_shown_as_pixels(drawn, monkeypatch):
-    monkeypatch.setattr("cohortreg.report.pages.report.DRAWN_SVG", 10)
+    monkeypatch.setattr("cohortreg.report.pages.index.DRAWN_SVG", 10)
     images = {attributes["src"] for tag, attributes in read(*drawn).elements if tag == "img"}
     assert images == {f"figures/{name}.png" for name in FIGURES}
 
@@ -151,11 +153,11 @@ def test_without_a_table_there_is_one_sentence_and_the_earlier_report_stays(draw
     layout, config = drawn
     changed = Layout(tmp_path / "results")
     shutil.copytree(layout.root, changed.root)
-    write_report(read_comparison(changed, config))
+    write_report(changed, read_comparison(changed, config))
     before = changed.report.index.read_text("utf-8")
     changed.pairs_table.unlink()
     with pytest.raises(UserError, match=r"pairs\.csv is missing; run `cohortreg tables` again"):
-        write_report(read_comparison(changed, config))
+        write_report(changed, read_comparison(changed, config))
     assert changed.report.index.read_text("utf-8") == before
 
 
@@ -163,18 +165,18 @@ def test_a_report_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(dr
     layout, config = drawn
     changed = Layout(tmp_path / "results")
     shutil.copytree(layout.root, changed.root)
-    write_report(read_comparison(changed, config))
+    write_report(changed, read_comparison(changed, config))
     before = {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()}
     changed.cohort.write_text("{")
     with pytest.raises(UserError, match=r"cohort\.json .*; delete it and run `cohortreg cohort` again"):
-        write_report(read_comparison(changed, config))
+        write_report(changed, read_comparison(changed, config))
     changed.cohort.write_bytes(before[changed.cohort])
     assert {path: path.read_bytes() for path in changed.root.rglob("*") if path.is_file()} == before
     # What an earlier report had and this one has not is gone; what somebody else put there is not.
     (changed.report.root / "qc.tsv").write_text("mine")
     page = changed.report.pair("a", "b")
     assert page.is_file()
-    write_report(read_comparison(changed, config.model_copy(update={"report": Report(pages=0)})))
+    write_report(changed, read_comparison(changed, config.model_copy(update={"report": Report(pages=0)})))
     assert not page.exists()
     assert (changed.report.root / "qc.tsv").read_text() == "mine"
 
@@ -216,7 +218,7 @@ def test_the_table_of_pairs_has_every_pair_of_every_method_the_worst_first(page,
 
 def test_the_table_of_pairs_says_which_columns_there_are(page, drawn, bare, with_sets, failing):
     def titles(cohort) -> list[str]:
-        write_report(read_comparison(*cohort))
+        write_report(cohort[0], read_comparison(*cohort))
         return [column["title"] for column in described(cohort[0])["columns"]]
 
     names = ["Method", "Moving", "Fixed"]
@@ -239,7 +241,7 @@ def test_rows_of_pairs_with_a_page_are_linked(drawn, tmp_path):
 
 def test_many_rows_come_in_parts_and_without_scripts_there_are_the_worst(drawn, monkeypatch):
     layout, config = drawn
-    monkeypatch.setattr("cohortreg.report.pages.report.PAIRS_WITHOUT_SCRIPTS", 2)
+    monkeypatch.setattr("cohortreg.report.pages.index.PAIRS_WITHOUT_SCRIPTS", 2)
     monkeypatch.setattr("cohortreg.report.pages.rows.PART", 5)
     page = read(layout, config)
     assert [start for start, _ in parts(layout)] == [0, 5, 10]
@@ -348,9 +350,9 @@ def test_failures_are_listed_and_a_method_that_always_failed_is_said_so(failing)
 def test_rows_that_were_left_out_are_named(drawn):
     layout, config = drawn
     left_out = "syn is left out: the package ants is not installed; run make baselines"
-    write_report(read_comparison(layout, config), [left_out])
+    write_report(layout, read_comparison(layout, config), [left_out])
     assert f"<p>{left_out}</p>" in layout.report.index.read_text()
-    write_report(read_comparison(layout, config))
+    write_report(layout, read_comparison(layout, config))
     assert "left out: the package" not in layout.report.index.read_text()
 
 
@@ -369,7 +371,7 @@ def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
         {"method": "avsm", "stages": [typed.stage({"steps": steps}).plain() for steps in (7, 3)]}
     )
     models = config.models | {"avsm": avsm}
-    write_report(read_comparison(layout, config.model_copy(update={"models": models})))
+    write_report(layout, read_comparison(layout, config.model_copy(update={"models": models})))
     text = layout.report.index.read_text()
     assert "<h3>stage 1 of avsm</h3>" in text
     assert "of avsm, its regularity with a weight from" in text
@@ -379,7 +381,7 @@ def test_a_stage_that_is_no_row_of_its_own_has_its_card_too(drawn):
 def test_the_configurations_note_is_there(drawn):
     layout, config = drawn
     report = Report(note="Few iterations; no comparison.")
-    write_report(read_comparison(layout, config.model_copy(update={"report": report})))
+    write_report(layout, read_comparison(layout, config.model_copy(update={"report": report})))
     assert "<p>Few iterations; no comparison.</p>" in layout.report.index.read_text()
 
 
