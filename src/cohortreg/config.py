@@ -5,9 +5,10 @@ Nothing that takes time is imported, since the workflow reads this file for each
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union
 
 from annotated_types import Len
 from pydantic import (
@@ -115,22 +116,40 @@ class CheckedPreprocess(Preprocess):
     mirror: Literal["left", "right", "none"] = "left"
 
 
+def one_of(names: Iterable[str]) -> str:
+    """Write names as a choice: a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
 class Network(Settings):
     """the network that predicts one step's displacement field"""
 
+    #: Module and class below `cohortreg.icon`, whose arguments the keys are.
+    path: ClassVar[str]
+    #: What the description of `architecture` says of it, besides the keys that it needs.
+    note: ClassVar[str] = ""
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the architecture."""
+        return cls.model_fields["architecture"].annotation.__args__[0]
+
+    @classmethod
+    def own_keys(cls) -> str:
+        """Return the keys that it needs, as a text."""
+        names = [name for name, field in cls.model_fields.items() if field.is_required()]
+        return " and ".join(name for name in names if name != "architecture")
+
     @classmethod
     def foreign(cls, key: str, given: Mapping) -> str | None:
-        if any(key in other.model_fields for other in Network.__subclasses__()):
+        if any(key in other.model_fields for other in ARCHITECTURES.values()):
             return f"a network of architecture {given.get('architecture')} has none; remove it"
         return None
 
     @classmethod
     def needed(cls, key: str) -> str:
-        names = [name for name, field in cls.model_fields.items() if field.is_required()]
-        architecture = cls.model_fields["architecture"].annotation.__args__[0]
-        return (
-            f"missing; {architecture} needs {' and '.join(name for name in names if name != 'architecture')}"
-        )
+        return f"missing; {cls.name()} needs {cls.own_keys()}"
 
 
 _DOWN = Field(
@@ -142,10 +161,6 @@ _UP = Field(
     description="channels of each level on the way up, finest first (paper 16, 32, 64, 128, 256); one fewer than "
     "down; with n fewer than that, the displacement is 2^n times coarser than the images of a unet, than the first "
     "level of a dual_stream"
-)
-_ARCHITECTURE = Field(
-    description="unet (paper, with down and up), dual_stream (one encoder for both images, with down and up), "
-    "enc_dec (with down and up), conv_only (with channels and layers) or mlp (with hidden)"
 )
 _Down = Annotated[list[Positive], Len(2)]
 
@@ -164,7 +179,8 @@ class UNetwork(Network):
     """the paper's U-Net"""
 
     sparse = ("bottleneck",)
-    architecture: Literal["unet"] = _ARCHITECTURE
+    path, note = "networks.UNet", "paper"
+    architecture: Literal["unet"]
     down: _Down = _DOWN
     up: Channels = _UP
     bottleneck: Positive | None = optional(
@@ -183,7 +199,8 @@ class DualStreamNetwork(Network):
     """one encoder for both images"""
 
     sparse = ("finest", "smoothing")
-    architecture: Literal["dual_stream"] = _ARCHITECTURE
+    path, note = "networks.DualStream", "one encoder for both images"
+    architecture: Literal["dual_stream"]
     down: _Down = _DOWN
     up: Channels = _UP
     finest: Annotated[Literal[1, 2], Numeric] = optional(
@@ -206,7 +223,8 @@ class DualStreamNetwork(Network):
 class EncoderDecoderNetwork(Network):
     """an encoder and a decoder without skip connections"""
 
-    architecture: Literal["enc_dec"] = _ARCHITECTURE
+    path = "networks.EncoderDecoder"
+    architecture: Literal["enc_dec"]
     down: _Down = _DOWN
     up: Channels = _UP
 
@@ -219,7 +237,8 @@ class EncoderDecoderNetwork(Network):
 class ConvOnlyNetwork(Network):
     """convolutions without resampling"""
 
-    architecture: Literal["conv_only"] = _ARCHITECTURE
+    path = "networks.ConvOnly"
+    architecture: Literal["conv_only"]
     channels: Positive = Field(description="channels of each layer of a conv_only network")
     layers: Annotated[Whole, Field(ge=2)] = Field(
         description="number of layers of a conv_only network, including the last"
@@ -229,14 +248,67 @@ class ConvOnlyNetwork(Network):
 class MlpNetwork(Network):
     """two hidden layers over all pixels"""
 
-    architecture: Literal["mlp"] = _ARCHITECTURE
+    path = "networks.MLP"
+    architecture: Literal["mlp"]
     hidden: Annotated[list[Positive], Len(2, 2)] = Field(
         description="widths of the two hidden layers of an mlp"
     )
 
 
-Networks = UNetwork | DualStreamNetwork | EncoderDecoderNetwork | ConvOnlyNetwork | MlpNetwork
-AnyNetwork = Annotated[Networks, Discriminator("architecture")]
+#: Every network above, by its architecture.
+ARCHITECTURES = {kind.name(): kind for kind in Network.__subclasses__()}
+for _kind in ARCHITECTURES.values():  # only now are all of them known
+    _kind.model_fields["architecture"].description = one_of(
+        f"{name} ({', '.join(filter(None, [kind.note, f'with {kind.own_keys()}']))})"
+        for name, kind in ARCHITECTURES.items()
+    )
+    _kind.model_rebuild(force=True)
+if TYPE_CHECKING:
+    AnyNetwork = Network
+else:
+    AnyNetwork = Annotated[Union[tuple(ARCHITECTURES.values())], Discriminator("architecture")]  # noqa: UP007
+
+
+@dataclass(frozen=True)
+class SimilarityEntry:
+    """A similarity of the configuration.
+
+    Attributes:
+        path: Module and function below `cohortreg.losses`.
+        name: What tables call it.
+        note: What the description of `similarity` says of it.
+        windowed: Whether the function is given a window and returns the similarity, or is the similarity itself.
+        beyond_grid: Whether points count that a map takes beyond the moving image's grid.
+    """
+
+    path: str
+    name: str
+    note: str = ""
+    windowed: bool = False
+    beyond_grid: bool = True
+
+
+SIMILARITIES = {
+    "mse": SimilarityEntry("similarities.mean_squared_error", "MSE", "paper"),
+    "mse_interpolated": SimilarityEntry(
+        "similarities.mean_squared_error",
+        "MSE, interpolated points",
+        "without points mapped beyond the grid, where mse sees the border's value",
+        beyond_grid=False,
+    ),
+    "ncc": SimilarityEntry("similarities.normalised_cross_correlation", "NCC"),
+    "lncc": SimilarityEntry("similarities.LocalCrossCorrelation", "LNCC", windowed=True),
+    "squared_lncc": SimilarityEntry(
+        "similarities.squared_local_cross_correlation", "squared LNCC", windowed=True
+    ),
+    "mi": SimilarityEntry("similarities.mutual_information", "MI"),
+}
+if TYPE_CHECKING:
+    Similarity = FieldSimilarity = str
+else:
+    Similarity = Literal[tuple(SIMILARITIES)]
+    #: Of displacement fields that are fitted, whose points beyond the grid always count.
+    FieldSimilarity = Literal[tuple(name for name, entry in SIMILARITIES.items() if entry.beyond_grid)]
 
 
 def read_network(given: object) -> Network:
@@ -306,7 +378,8 @@ class IconStage(Stage):
         description="inverse consistency is evaluated at every stride-th voxel along each axis (paper 1, every voxel)"
     )
     window: Annotated[Number, Field(gt=0)] = Field(
-        description="standard deviation of the Gaussian window of lncc and squared_lncc, in voxels of the stage's "
+        description="standard deviation of the Gaussian window of "
+        f"{' and '.join(name for name, entry in SIMILARITIES.items() if entry.windowed)}, in voxels of the stage's "
         "resolution"
     )
 
@@ -346,7 +419,6 @@ _METHOD = Field(
     "icon model has network, similarity, regularity, noise and optimisation"
 )
 _SETTINGS = "settings of methods other than icon, see docs/methods.md; each has a default"
-Similarity = Literal["mse", "mse_interpolated", "ncc", "lncc", "squared_lncc", "mi"]
 
 
 class Model(Settings):
@@ -397,8 +469,7 @@ class IconModel(Model):
     similarity: Similarity = Field(
         "squared_lncc",
         description="similarity between the warped moving and the fixed image, measured where both were imaged: "
-        "mse (paper), mse_interpolated (without points mapped beyond the grid, where mse sees the border's value), "
-        "ncc, lncc, squared_lncc or mi",
+        + one_of(name + f" ({entry.note})" * bool(entry.note) for name, entry in SIMILARITIES.items()),
     )
     regularity: Literal["icon", "gradicon"] = Field(
         "icon",

@@ -1,5 +1,6 @@
 """docs/adding.md: its edits, made in a copy of the package, which is then run with what they add."""
 
+import ast
 import html
 import json
 import os
@@ -10,11 +11,14 @@ import sys
 from dataclasses import replace
 
 import pytest
-from pages import Block, blocks
+from pages import Block, blocks, commands
 from projects import REPOSITORY
 
+from cohortreg.cohort.tables import read_images, read_pairs
+from cohortreg.config import ARCHITECTURES, SIMILARITIES
 from cohortreg.evaluation.csv_files import read_table
 from cohortreg.layout import Layout
+from cohortreg.methods.registry import PAIRWISE
 
 ADDING = blocks(REPOSITORY / "docs" / "adding.md")
 
@@ -23,7 +27,7 @@ import sys
 import torch
 from cohortreg import config
 from cohortreg.icon.objective import StageObjective
-from cohortreg.losses.similarities import SIMILARITIES
+from cohortreg.losses.similarities import similarity_of
 from cohortreg.icon.stages import build_registration
 from cohortreg.maps.batch import Batch
 
@@ -32,7 +36,7 @@ del demo["models"]["icon"]["network"]
 model = config.Configuration.read(config.merge(demo, overlay)).models["icon"]
 stages = [config.IconCardStage(steps=1, downsample=1)]
 registration, _ = build_registration(model.network, stages, [12, 12, 12])
-similarity = SIMILARITIES[model.similarity](2.0)
+similarity = similarity_of(model.similarity, 2.0)
 objective = StageObjective(registration, None, 1, similarity)
 images = torch.rand(4, 1, 12, 12, 12, generator=torch.Generator().manual_seed(1))
 views = torch.tensor([[[0, 0, 0], [12, 12, 12]]] * 2)
@@ -48,6 +52,36 @@ assert lowered[-1] < lowered[0], lowered
 print(type(registration.network).__name__, lowered[0])
 """
 
+FITTED = """
+import sys
+from cohortreg import config
+from cohortreg.methods.registry import similarity_of
+
+settings = config.merged(sys.argv[1])["method_settings"]
+print(similarity_of("fit", {}, {}, settings))
+"""
+
+#: Two balls whose centres of mass are known.
+REGISTERED = """
+import sys
+import numpy as np
+import torch
+from cohortreg import config
+from cohortreg.images.io import Image
+from cohortreg.methods import registry
+
+given = config.merge(config.merged(sys.argv[1]), {"models": {}} | config.merged(sys.argv[2]))
+registry.check(config.Configuration.read(given))
+method = registry.open_row(given["methods"][-1], None, 1, 1)
+i, j, k = np.indices((20, 21, 22))
+moving, fixed = (
+    Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4)) for a in (7, 10)
+)
+forward = method(moving, fixed).forward
+torch.testing.assert_close(forward[0, :, 5, 5, 5], torch.tensor([-3 / 19, 0, 0]), atol=1e-5, rtol=0)
+"""
+
+COMMAND = "from cohortreg.cli import main; main()"
 
 REPORTED = """
 import sys
@@ -87,21 +121,11 @@ def insert(path, block: Block, at: str, after: bool = False) -> None:
     path.write_text(text[:place] + block.text + between + text[place:])
 
 
-def lengthen(package, block: Block) -> None:
-    """A line of names of the configuration, as the page has it: what is longer by one name takes its place."""
-    path = package / "config.py"
-    text, name = path.read_text("utf-8"), block.text.partition(" = ")[0]
-    (before,) = re.findall(rf"^{name} = .*\n", text, flags=re.MULTILINE)
-    names = [set(re.findall(r"\w+", part)) for part in (before, block.text)]
-    assert names[0] < names[1] and len(names[1] - names[0]) == 1
-    path.write_text(text.replace(before, block.text))
-
-
-def tried(package, configuration: Block) -> str:
-    """What training with the page's configuration printed."""
+def with_demo(package, code: str, configuration: Block) -> str:
+    """What Python printed that ran code with the demo's configuration and the page's."""
     overlay = package.parent / "overlay.yaml"
     overlay.write_text(configuration.text)
-    return run(package, TRIED, REPOSITORY / "config" / "config.yaml", overlay)
+    return run(package, code, REPOSITORY / "config" / "demo.yaml", overlay)
 
 
 def run(package, code: str, *arguments) -> str:
@@ -125,23 +149,64 @@ def reported(package) -> Layout:
 
 
 def test_a_similarity(package):
-    function, line, names, configuration = part("## A similarity", "## A network")
-    path = package / "losses" / "similarities.py"
-    insert(path, line, "SIMILARITIES: ", after=True)
-    insert(path, function, "#: Each name of the configuration")
-    lengthen(package, names)
+    function, entry, trained, fitted = part("## A similarity", "## A network")
+    (package / "losses" / "absolute.py").write_text(function.text)
+    insert(package / "config.py", entry, "SIMILARITIES = ", after=True)
     # Two independent images of values drawn evenly from 0 to 1 are a third apart on average; both directions.
-    assert float(tried(package, configuration).split()[1]) == pytest.approx(2 / 3, abs=0.03)
+    assert float(with_demo(package, TRIED, trained).split()[1]) == pytest.approx(2 / 3, abs=0.03)
+    overlay = package.parent / "fitted.yaml"
+    overlay.write_text(fitted.text)
+    assert run(package, FITTED, overlay) == "MAE\n"
 
 
 def test_a_network(package):
-    network, line, keys, names, configuration = part("## A network", "## A method")
-    path = package / "icon" / "networks.py"
-    insert(path, line, "ARCHITECTURES: ", after=True)
-    insert(path, network, "#: Each name of the configuration")
-    insert(package / "config.py", keys, "Networks = ")
-    lengthen(package, names)
-    assert tried(package, configuration).startswith("Dilated ")
+    network, entry, configuration = part("## A network", "## A method")
+    (package / "icon" / "dilated.py").write_text(network.text)
+    insert(package / "config.py", entry, "#: Every network above")
+    assert with_demo(package, TRIED, configuration).startswith("Dilated ")
+
+
+def test_a_method(package):
+    method, entry, configuration = part("## A method", "## An importer")
+    (package / "methods" / "centre.py").write_text(method.text)
+    insert(package / "methods" / "registry.py", entry, "PAIRWISE = ", after=True)
+    with_demo(package, REGISTERED, configuration)
+
+
+def test_an_importer(package, tmp_path):
+    function, entry, command = part("## An importer", "## A measure")
+    (package / "importers" / "flat.py").write_text(function.text)
+    insert(package / "cli" / "cohort.py", entry, "IMPORTERS = ", after=True)
+    folder, tables = tmp_path / "images", tmp_path / "tables"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"s{number:02}.nii.gz").touch()
+        (folder / f"s{number:02}_seg.nii.gz").touch()
+    (folder / "odd.mha").touch()
+    (given,) = commands(command)
+    arguments = given.replace("FOLDER", str(folder)).replace("config/flat", str(tables)).split()[1:]
+    said = run(package, COMMAND, *arguments)
+    assert f"{tables}: 40 images (32 train, 8 test), 20 pairs" in said and "odd.mha" in said
+    images = read_images(tables / "images.tsv").set_index("image_id")
+    assert images.loc["s07", ["subject_id", "image", "label"]].tolist() == [
+        "s07",
+        "s07.nii.gz",
+        "s07_seg.nii.gz",
+    ]
+    assert len(read_pairs(tables / "pairs.tsv", images.reset_index())) == 20
+    assert "0 images added, 40 kept; 0 pairs added, 20 kept" in run(package, COMMAND, *arguments)
+
+
+@pytest.mark.parametrize("names", [SIMILARITIES, ARCHITECTURES, PAIRWISE])
+def test_nothing_else_lists_what_is_added_by_name(names):
+    """Or adding one would be more than a file and an entry. The paper's experiments have the four networks of 4.2."""
+    package = REPOSITORY / "src" / "cohortreg"
+    declared = [package / "config.py", package / "methods" / "registry.py", package / "cli" / "paper.py"]
+    for path in {*package.rglob("*.py")} - {*declared, *(package / "paper").iterdir()}:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            texts = [each.value for each in ast.iter_child_nodes(node) if isinstance(each, ast.Constant)]
+            words = {word for text in texts if isinstance(text, str) for word in re.findall(r"[\w-]+", text)}
+            assert len(words & names.keys()) <= len(names) / 2, f"{path}:{node.lineno}"
 
 
 def test_a_measure(package):

@@ -2,9 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from pkgutil import resolve_name
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -43,51 +46,68 @@ def _row_name(folder: Path) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in folder.name.lower()) or "published"
 
 
-@importers.command("msd")
-def import_msd_command(
-    folder: Annotated[Path, typer.Argument(help="A folder with dataset.json, imagesTr and labelsTr.")],
-    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
-    test_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
-    ] = 0.2,
-    validation_fraction: ValidationFraction = 0,
-    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
-    seed: Seed = 1,
-) -> None:
-    """Import a folder in the layout of the Medical Segmentation Decathlon; paths are relative to it."""
-    from cohortreg.importers.additions import read_before
-    from cohortreg.importers.msd import import_msd
+TestFraction = Annotated[float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")]
+Tables = Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")]
+TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
 
-    said: list[str] = []
-    tables = import_msd(
-        folder, test_fraction, pairs, seed, read_before(output), said.append, validation_fraction
-    )
-    _add_to_tables(output, *tables, folder, said=said, asked=pairs)
+
+class Importer(NamedTuple):
+    """An importer of a folder that has no options of its own: module and function, and the help of its command.
+
+    The function, below `cohortreg.importers`, takes and returns what `msd.import_msd` does.
+    """
+
+    path: str
+    folder: str
+    about: str
+
+
+#: Importers of folders, by the names of their commands.
+IMPORTERS = {
+    "msd": Importer(
+        "msd.import_msd",
+        folder="A folder with dataset.json, imagesTr and labelsTr.",
+        about="Import a folder in the layout of the Medical Segmentation Decathlon; paths are relative to it.",
+    ),
+}
+
+
+def _register(name: str, importer: Importer) -> None:
+    @importers.command(name, help=importer.about)
+    def command(
+        folder: Annotated[Path, typer.Argument(help=importer.folder)],
+        output: Tables,
+        test_fraction: TestFraction = 0.2,
+        validation_fraction: ValidationFraction = 0,
+        pairs: TestPairs = 100,
+        seed: Seed = 1,
+    ) -> None:
+        function = resolve_name(f"cohortreg.importers.{importer.path}")
+        given = folder, test_fraction, pairs, seed
+        _import(output, partial(function, *given, validation_fraction=validation_fraction), pairs, folder)
+
+
+for _name, _importer in IMPORTERS.items():
+    _register(_name, _importer)
 
 
 @importers.command("bids")
 def import_bids_command(
     folder: Annotated[Path, typer.Argument(help="A folder with sub-*/[ses-*/]anat/.")],
-    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
+    output: Tables,
     suffix: Annotated[
         str, typer.Option(help="Which images, such as T1w; needed where there are several.")
     ] = "",
-    test_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
-    ] = 0.2,
+    test_fraction: TestFraction = 0.2,
     validation_fraction: ValidationFraction = 0,
-    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
+    pairs: TestPairs = 100,
     seed: Seed = 1,
 ) -> None:
     """Import the anatomical images of a folder in the Brain Imaging Data Structure; paths are relative to it."""
-    from cohortreg.importers.additions import read_before
     from cohortreg.importers.bids import import_bids
 
-    said: list[str] = []
-    tables = import_bids(
-        folder, suffix, test_fraction, pairs, seed, read_before(output), said.append, validation_fraction
-    )
-    _add_to_tables(output, *tables, folder, said=said, asked=pairs)
+    given = folder, suffix, test_fraction, pairs, seed
+    _import(output, partial(import_bids, *given, validation_fraction=validation_fraction), pairs, folder)
 
 
 @importers.command("oai-split")
@@ -145,10 +165,10 @@ def import_weights_command(
 
 @importers.command("phantom")
 def import_phantom_command(
-    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
+    output: Tables,
     subjects: Annotated[int, typer.Option(min=2, help="Knees, one a subject, right and left in turn.")] = 30,
     test: Annotated[int, typer.Option(min=2, help="How many of the subjects to test on.")] = 8,
-    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 20,
+    pairs: TestPairs = 20,
     seed: Seed = 1,
 ) -> None:
     """Write the tables of the embedded demo; `cohortreg phantom` makes the images they name."""
@@ -162,25 +182,18 @@ def import_phantom_command(
 @importers.command("label-maps")
 def import_label_maps_command(
     folder: Annotated[Path, typer.Argument(help="Label maps named SUBJECT_VISIT_label.nii.gz.")],
-    output: Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")],
+    output: Tables,
     side: Annotated[Side, typer.Option(help="Which knee all of them are.")] = Side.right,
-    test_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
-    ] = 0.3,
+    test_fraction: TestFraction = 0.3,
     validation_fraction: ValidationFraction = 0,
     pairs: Annotated[int, typer.Option(min=1, help="Test pairs of two subjects to draw.")] = 60,
     seed: Seed = 1,
 ) -> None:
     """Write the tables of a cohort whose images the workflow makes from label maps, see phantom.labels."""
-    from cohortreg.importers.additions import read_before
     from cohortreg.importers.label_maps import import_label_maps
 
-    said: list[str] = []
-    before = read_before(output)
-    tables = import_label_maps(
-        folder, side.value, test_fraction, pairs, seed, before, said.append, validation_fraction
-    )
-    _add_to_tables(output, *tables, said=said, asked=pairs)
+    given = folder, side.value, test_fraction, pairs, seed
+    _import(output, partial(import_label_maps, *given, validation_fraction=validation_fraction), pairs)
 
 
 @importers.command("oai")
@@ -188,10 +201,8 @@ def import_oai_command(
     folder: Annotated[Path, typer.Argument(help="The Osteoarthritis Initiative's archive, or a part of it.")],
     output: Annotated[Path, typer.Option(help="Folder for images.tsv, pairs.tsv and left-out.tsv.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of the label maps; FOLDER if none.")] = None,
-    test_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")
-    ] = 0.2,
-    pairs: Annotated[int, typer.Option(min=1, help="Test pairs to draw.")] = 100,
+    test_fraction: TestFraction = 0.2,
+    pairs: TestPairs = 100,
     seed: Seed = 1,
     repeated: Annotated[
         bool, typer.Option("--repeated", help="Keep repeated scans of a knee and day, for import oai-split.")
@@ -382,6 +393,15 @@ def cohort_command(
     )
     for warning in summary["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _import(output: Path, importer: Callable, asked: int, folder: Path | None = None) -> None:
+    """Add to the tables what an importer finds, given those there are; see `_add_to_tables`."""
+    from cohortreg.importers.additions import read_before
+
+    said: list[str] = []
+    tables = importer(before=read_before(output), say=said.append)
+    _add_to_tables(output, *tables, folder, said=said, asked=asked)
 
 
 def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(), asked=0) -> None:

@@ -66,8 +66,8 @@ def register_command(
     model: Annotated[
         str,
         typer.Option(
-            help="Folder of a model's stage, its weights, published weights; or a method that needs no training: "
-            "identity, affine, fit, demons, syn, niftyreg-nmi, niftyreg-lncc or vsvf-opt."
+            help="Folder of a model's stage, its weights, published weights; or a method that needs no training, see "
+            "docs/methods.md."
         ),
     ] = "fit",
     transform_out: Annotated[

@@ -6,10 +6,10 @@ networks of the class named in their docstrings, to the last digit; `DualStream`
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,11 @@ class Network(nn.Module):
     #: Whether training keeps neither its activations nor those of its map, and computes them again for the gradient.
     recompute = False
 
+    @classmethod
+    def build(cls, settings: Mapping[str, Any], grid: Sequence[int]) -> Self:
+        """The network with the settings of the configuration, for images on a grid."""
+        return cls(len(grid), **settings)
+
     def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:
         if not self.recompute:
             return super().__call__(moving, fixed)
@@ -151,6 +156,10 @@ class MLP(Network):
         self.first = nn.Linear(2 * pixels, hidden[0])
         self.second = nn.Linear(hidden[0], hidden[1])
         self.last = _zero(nn.Linear(hidden[1], len(grid) * pixels))
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any], grid: Sequence[int]) -> Self:
+        return cls(grid, **settings)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         x = torch.cat([moving, fixed], 1).flatten(1)
@@ -248,6 +257,10 @@ class UNet(Network):
             widths = down[-1] * voxels, bottleneck * voxels
             self.dense = nn.ModuleList([nn.Linear(*widths), nn.Linear(*reversed(widths))])
         self.to(memory_format=_CHANNELS_LAST[dim])
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any], grid: Sequence[int]) -> Self:
+        return cls(len(grid), **settings, grid=grid)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         x = _channels_last(torch.cat([moving, fixed], 1))
@@ -409,19 +422,3 @@ class DualStream(Network):
             moving.append(x if both else first)
             fixed.append(torch.cat([second, first]) if both else second)
         return moving, fixed
-
-
-#: Each name of the configuration, and how its network is made from the settings of `network` and the grid that it sees.
-ARCHITECTURES: dict[str, Callable[[Any, Sequence[int]], nn.Module]] = {
-    "mlp": lambda settings, grid: MLP(grid, settings.hidden),
-    "enc_dec": lambda settings, grid: EncoderDecoder(len(grid), settings.down, settings.up),
-    "conv_only": lambda settings, grid: ConvOnly(len(grid), settings.channels, settings.layers),
-    "unet": lambda settings, grid: UNet(len(grid), settings.down, settings.up, settings.bottleneck, grid),
-    "dual_stream": lambda settings, grid: DualStream(
-        len(grid),
-        settings.down,
-        settings.up,
-        settings.finest,
-        settings.smoothing,
-    ),
-}

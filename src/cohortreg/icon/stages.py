@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from pkgutil import resolve_name
 
 from torch import nn
 
 from cohortreg.config import IconStage, Network
-from cohortreg.icon.networks import ARCHITECTURES
 from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
 
 
 def build_network(settings: Network, grid: Sequence[int]) -> nn.Module:
     """The network that the configuration names under `network`, for images on a grid."""
-    return ARCHITECTURES[settings.architecture](settings, grid)
+    given = {key: value for key, value in settings if key != "architecture"}
+    return resolve_name(f"{__package__}.{settings.path}").build(given, grid)
 
 
 def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.Module:

@@ -7,13 +7,15 @@ tensor. Voxels of weight 0 do not count: there, at least one of the images was n
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from cohortreg.config import SIMILARITIES
 from cohortreg.maps.separable import separable
 
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -69,6 +71,9 @@ class LocalCrossCorrelation:
             matrix = _gaussian(window, values.shape[axis], values)
             values = torch.tensordot(values, matrix, dims=([axis], [0])).movedim(-1, axis)
         return values
+
+
+squared_local_cross_correlation = partial(LocalCrossCorrelation, squared=True)
 
 
 def kernels_for(*volumes: Tensor) -> ModuleType | None:
@@ -206,38 +211,32 @@ class MultiKernelCorrelation:
         return sum(share * part(warped, fixed, weight) for share, part in parts)
 
 
-class MutualInformation:
+def mutual_information(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
     """Minus the mutual information of grey values in [0, 1], in nats, by Parzen windows: MONAI's, with its defaults."""
-
-    def __init__(self):
-        from monai.losses import GlobalMutualInformationLoss  # seconds to import
-
-        self.loss = GlobalMutualInformationLoss()
-
-    def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
-        with torch.autocast(warped.device.type, enabled=False):
-            pairs = zip(warped.float(), fixed.float(), weight > 0.5, strict=True)
-            values = [self.loss(w[at][None, None], f[at][None, None]) for w, f, at in pairs if at.any()]
-            return torch.stack(values).mean() if values else 0 * warped.sum()
+    information = _mutual_information()
+    with torch.autocast(warped.device.type, enabled=False):
+        pairs = zip(warped.float(), fixed.float(), weight > 0.5, strict=True)
+        values = [information(w[at][None, None], f[at][None, None]) for w, f, at in pairs if at.any()]
+        return torch.stack(values).mean() if values else 0 * warped.sum()
 
 
-#: Each name of the configuration, and how its similarity is made from the window's width in voxels.
-SIMILARITIES: dict[str, Callable[[float], Similarity]] = {
-    "mse": lambda window: mean_squared_error,
-    "mse_interpolated": lambda window: mean_squared_error,
-    "ncc": lambda window: normalised_cross_correlation,
-    "lncc": LocalCrossCorrelation,
-    "squared_lncc": lambda window: LocalCrossCorrelation(window, squared=True),
-    "mi": lambda window: MutualInformation(),
-}
+@cache
+def _mutual_information() -> torch.nn.Module:
+    from monai.losses import GlobalMutualInformationLoss  # seconds to import
 
-#: Those for which points that a map takes beyond the moving image's grid do not count.
-WITHIN_GRID = {"mse_interpolated"}
+    return GlobalMutualInformationLoss()
+
+
+def similarity_of(name: str, window: float) -> Similarity:
+    """A similarity of the configuration. window: of those that have one, in voxels."""
+    entry = SIMILARITIES[name]
+    found = resolve_name(f"{__package__}.{entry.path}")
+    return found(window) if entry.windowed else found
 
 
 def similarity_to(name: str, window: float, fixed: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """A similarity of `SIMILARITIES` to one fixed image [batch, 1, *grid], of warped images and a weight per voxel."""
-    if name in ("lncc", "squared_lncc"):
-        return CorrelationWithOne(window, fixed, squared=name == "squared_lncc")
-    similarity = SIMILARITIES[name](window)
+    """The same to one fixed image [batch, 1, *grid], of warped images and a weight per voxel."""
+    similarity = similarity_of(name, window)
+    if isinstance(similarity, LocalCrossCorrelation):
+        return CorrelationWithOne(window, fixed, similarity.squared)
     return lambda warped, weight: similarity(warped, fixed, weight)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 
-#: Similarities whose display name is more than their name in capitals.
-SIMILARITIES = {"squared_lncc": "squared LNCC", "mse_interpolated": "MSE, interpolated points"}
+from cohortreg.config import SIMILARITIES
 
 
 def similarity_in_words(similarity: str) -> str:
     """The display name of a similarity of the configuration."""
-    return SIMILARITIES.get(similarity, similarity.upper())
+    return SIMILARITIES[similarity].name if similarity in SIMILARITIES else similarity
 
 
 def in_turn(similarities: Iterable[str]) -> str:

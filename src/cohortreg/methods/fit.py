@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, cycle, repeat
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cohortreg.config import MethodSettings
+from cohortreg.config import FieldSimilarity, MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.icon.alignment import align
@@ -88,7 +87,7 @@ class Fit:
     class Settings(MethodSettings):
         """Settings of the row fit, and of rows that it refines."""
 
-        similarity: Literal["squared_lncc", "lncc", "mse", "ncc", "mi"] = Field(
+        similarity: FieldSimilarity = Field(
             "squared_lncc",
             description="what is maximised; squared_lncc also handles reversed contrast, mse only equal grey values",
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cohortreg.config import IconModel
+from cohortreg.config import SIMILARITIES, IconModel
 from cohortreg.files import write_json
 from cohortreg.icon.objective import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
@@ -14,7 +14,7 @@ from cohortreg.icon.stages import build_registration, full_resolution, inherit
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
-from cohortreg.losses.similarities import SIMILARITIES, WITHIN_GRID
+from cohortreg.losses.similarities import similarity_of
 from cohortreg.losses.words import similarity_in_words
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.cards import IconCard
@@ -47,11 +47,11 @@ class Icon(Recipe):
             registration,
             before,
             stage.downsample,
-            similarity=SIMILARITIES[model.similarity](stage.window),
+            similarity=similarity_of(model.similarity, stage.window),
             regularity=REGULARITIES[model.regularity],
             stride=stage.stride,
             noise=model.noise,
-            beyond_grid=model.similarity not in WITHIN_GRID,
+            beyond_grid=SIMILARITIES[model.similarity].beyond_grid,
         )
 
     @staticmethod

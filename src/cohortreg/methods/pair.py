@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
-from cohortreg.config import Optimisation
+from cohortreg.config import SIMILARITIES, Optimisation, Similarity
 from cohortreg.errors import UserError
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.images.geometry import canonical
@@ -20,7 +19,7 @@ from cohortreg.images.io import Image, read_label
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.learning.devices import Device
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
-from cohortreg.losses.similarities import SIMILARITIES, CorrelationWithOne
+from cohortreg.losses.similarities import CorrelationWithOne
 from cohortreg.maps.axes import CANONICAL
 from cohortreg.maps.exchange import Pair
 from cohortreg.maps.grids import identity_map, interpolate
@@ -39,7 +38,7 @@ class PairOptimisation(Optimisation):
 
     sparse = ("similarity",)
 
-    similarity: Literal[tuple(SIMILARITIES)] | None = None
+    similarity: Similarity | None = None
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ each of its jobs.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from cohortreg.config import (
@@ -88,8 +88,7 @@ REFINED = "refined-1"
 
 def method_class(name: str) -> type:
     """The class of a method of `PAIRWISE` or `LEARNED`."""
-    module, _, class_name = (PAIRWISE | LEARNED)[name].path.rpartition(".")
-    return getattr(import_module(f"cohortreg.methods.{module}"), class_name)
+    return resolve_name(f"{__package__}.{(PAIRWISE | LEARNED)[name].path}")
 
 
 def read_settings(name: str, given: Mapping, where: str, source: str = "configuration") -> MethodSettings:

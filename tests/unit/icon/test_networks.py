@@ -6,7 +6,7 @@ import pytest
 import torch
 from typed import build_network, build_registration
 
-from cohortreg.icon.networks import ARCHITECTURES, DualStream, UNet, local_correlation, recompute_activations
+from cohortreg.icon.networks import DualStream, UNet, local_correlation, recompute_activations
 from cohortreg.icon.objective import StageObjective
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.maps.batch import Batch
@@ -101,7 +101,7 @@ def trained(network, moving, fixed) -> tuple[dict, int]:
     return network.state_dict() | gradients, sum(kept.values())
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", SETTINGS)
 def test_activations_that_are_computed_again_train_the_same_in_less_memory(architecture):
     """Running statistics of normalisation among it, which see each batch once."""
     grid = (16, 12, 12)

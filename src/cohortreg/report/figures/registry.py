@@ -6,7 +6,7 @@ of its jobs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class Figure:
 
 
 def _function(path: str) -> Callable:
-    module, _, name = path.rpartition(".")
-    return getattr(import_module(f"cohortreg.report.figures.{module}"), name)
+    return resolve_name(f"{__package__}.{path}")
 
 
 def _pair(place: str) -> Figure:
