@@ -13,7 +13,7 @@ from cohortreg.jobs.register import open_row
 from cohortreg.layout import Layout
 from cohortreg.methods.registry import PAIRWISE, Entry
 
-PAGE = (Path(__file__).parents[3] / "docs" / "methods.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")
 
 
 def test_the_example_of_a_new_method_works(tmp_path, monkeypatch):
