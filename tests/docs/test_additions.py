@@ -27,7 +27,7 @@ import sys
 import torch
 from cohortreg import config
 from cohortreg.icon.objective import StageObjective
-from cohortreg.losses.similarities import similarity_of
+from cohortreg.losses.similarities import make_similarity
 from cohortreg.icon.stages import build_registration
 from cohortreg.maps.batch import Batch
 
@@ -36,7 +36,7 @@ del demo["models"]["icon"]["network"]
 model = config.Configuration.read(config.merge(demo, overlay)).models["icon"]
 stages = [config.IconCardStage(steps=1, downsample=1)]
 registration, _ = build_registration(model.network, stages, [12, 12, 12])
-similarity = similarity_of(model.similarity, 2.0)
+similarity = make_similarity(model.similarity, 2.0)
 objective = StageObjective(registration, None, 1, similarity)
 images = torch.rand(4, 1, 12, 12, 12, generator=torch.Generator().manual_seed(1))
 views = torch.tensor([[[0, 0, 0], [12, 12, 12]]] * 2)
@@ -72,7 +72,7 @@ from cohortreg.methods import registry
 
 given = config.merge(config.merged(sys.argv[1]), {"models": {}} | config.merged(sys.argv[2]))
 registry.check(config.Configuration.read(given))
-method = registry.open_row(given["methods"][-1], None, 1, 1)
+method = registry.open_method(given["methods"][-1], {}, "", 1, 1)
 i, j, k = np.indices((20, 21, 22))
 moving, fixed = (
     Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4)) for a in (7, 10)

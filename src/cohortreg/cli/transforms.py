@@ -15,7 +15,7 @@ from cohortreg.errors import UserError
 
 if TYPE_CHECKING:
     from cohortreg.images.io import Image
-    from cohortreg.methods.pair import Registered
+    from cohortreg.jobs.two_images import RegisteredImages
 
 TransformFile = Annotated[
     Path,
@@ -157,8 +157,8 @@ def register_command(
     from cohortreg.cli.progress import progress_bar
     from cohortreg.cli.training import use_processor, warn_of_precision
     from cohortreg.images.io import read_image
+    from cohortreg.jobs.two_images import masked, open_named, optimisation_of, register_images
     from cohortreg.learning.devices import Device
-    from cohortreg.methods.pair import masked, open_named, optimisation_of, register_images
     from cohortreg.methods.registry import PAIRWISE
 
     paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed}
@@ -251,7 +251,10 @@ def _check_outputs(
 
 
 def _write_registered(
-    registered: "Registered", moving: "Image", transforms: Mapping[str, Path | None], warped_out: Path | None
+    registered: "RegisteredImages",
+    moving: "Image",
+    transforms: Mapping[str, Path | None],
+    warped_out: Path | None,
 ) -> None:
     """Write the transforms that there are, and the raw moving image on the raw fixed image's grid."""
     from cohortreg.images.io import write_image

@@ -38,7 +38,7 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     """The rigid map from the fixed to the moving image of a pair that lies far apart; None where it does not.
 
     images: the moving and the fixed one, [2, 1, *grid], three-dimensional or two. bounds: what of them was imaged, see
-    `fields_of_view.within`, [2, 2, dim]. extent: of the grid between its outer voxel centres, in millimetres. The map is of
+    `within`, [2, 2, dim]. extent: of the grid between its outer voxel centres, in millimetres. The map is of
     unit coordinates, in which it is affine, [1, dim, dim + 1].
     """
     scale = torch.tensor(extent, dtype=images.dtype, device=images.device)

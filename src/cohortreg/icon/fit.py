@@ -61,7 +61,7 @@ def fit(
 
     images: the moving images and then the fixed ones, [2 * pairs, 1, *grid]. levels: from coarse to fine.
     similarity_to: makes the similarity to a batch of images from a window in voxels, see `similarities.similarity_to`.
-    fields_of_view: of the images, [2 * pairs, 2, dim], see `fields_of_view.unit_bounds`; voxels beyond them do not count.
+    fields_of_view: of the images, [2 * pairs, 2, dim], see `unit_bounds`; voxels beyond them do not count.
     start: the displacements to start from, on any grid over the same field of view; the identity if None. places: where
     in each image its part of a pair is, [2 * pairs, dim, dim + 1]: images that lie far apart are brought to one place
     first, and the displacements are between what is there; as they lie if None. report: called after each step.

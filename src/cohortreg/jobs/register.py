@@ -46,7 +46,7 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
 
 
 @dataclass
-class Pair:
+class PairInWork:
     """A pair on its way: read, registered, written.
 
     made_from: a digest of the method and the images. record: what is known of the registration, once there is one.
@@ -80,7 +80,7 @@ def register_shard(
     """
     digest_once = cache(running().reads)
 
-    def read(ids: tuple[str, str]) -> Pair:
+    def read(ids: tuple[str, str]) -> PairInWork:
         """A pair with its images, or with its record alone where its transforms are up to date."""
         made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
         record = registration(layout, name, *ids)
@@ -89,10 +89,10 @@ def register_shard(
             and not record.get("failure")
             and _kept(layout, name, ids, record)
         ):
-            return Pair(*ids, made_from, record)
-        return Pair(*ids, made_from, {}, tuple(_preprocessed(layout, image) for image in ids))
+            return PairInWork(*ids, made_from, record)
+        return PairInWork(*ids, made_from, {}, tuple(_preprocessed(layout, image) for image in ids))
 
-    def write(pair: Pair) -> Pair:
+    def write(pair: PairInWork) -> PairInWork:
         if pair.images is not None:
             _write(layout, name, pair)
         return pair
@@ -129,7 +129,7 @@ def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterab
         yield last.result()
 
 
-def _register(method: Method, pair: Pair, hardware: str) -> Pair:
+def _register(method: Method, pair: PairInWork, hardware: str) -> PairInWork:
     """Register a pair that was read for it, and note how long the method took."""
     if pair.images is None:
         return pair
@@ -163,7 +163,7 @@ def _finite(found: Registration) -> Registration:
     return found
 
 
-def _write(layout: Layout, name: str, pair: Pair) -> None:
+def _write(layout: Layout, name: str, pair: PairInWork) -> None:
     """Write a registration and then its record; of one that failed, the record alone is there."""
     ids = pair.moving_id, pair.fixed_id
     # First, so that what is there with a record is what the record says, wherever this is interrupted.

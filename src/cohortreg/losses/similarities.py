@@ -227,7 +227,7 @@ def _mutual_information() -> torch.nn.Module:
     return GlobalMutualInformationLoss()
 
 
-def similarity_of(name: str, window: float) -> Similarity:
+def make_similarity(name: str, window: float) -> Similarity:
     """A similarity of the configuration. window: of those that have one, in voxels."""
     entry = SIMILARITIES[name]
     found = resolve_name(f"{__package__}.{entry.path}")
@@ -236,7 +236,7 @@ def similarity_of(name: str, window: float) -> Similarity:
 
 def similarity_to(name: str, window: float, fixed: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """The same to one fixed image [batch, 1, *grid], of warped images and a weight per voxel."""
-    similarity = similarity_of(name, window)
+    similarity = make_similarity(name, window)
     if isinstance(similarity, LocalCrossCorrelation):
         return CorrelationWithOne(window, fixed, similarity.squared)
     return lambda warped, weight: similarity(warped, fixed, weight)

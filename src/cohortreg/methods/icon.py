@@ -14,7 +14,7 @@ from cohortreg.icon.stages import build_registration, full_resolution, inherit
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
-from cohortreg.losses.similarities import similarity_of
+from cohortreg.losses.similarities import make_similarity
 from cohortreg.losses.words import similarity_in_words
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.cards import IconCard
@@ -47,7 +47,7 @@ class Icon(Recipe):
             registration,
             before,
             stage.downsample,
-            similarity=similarity_of(model.similarity, stage.window),
+            similarity=make_similarity(model.similarity, stage.window),
             regularity=REGULARITIES[model.regularity],
             stride=stage.stride,
             noise=model.noise,

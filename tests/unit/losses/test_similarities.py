@@ -10,8 +10,8 @@ from cohortreg.losses.similarities import (
     CorrelationWithOne,
     LocalCrossCorrelation,
     MultiKernelCorrelation,
+    make_similarity,
     normalised_cross_correlation,
-    similarity_of,
     similarity_to,
 )
 
@@ -26,7 +26,7 @@ def images(seed=0):
 def test_an_image_is_most_similar_to_itself(name):
     image, other = images()
     weight = torch.ones_like(image)
-    similarity = similarity_of(name, 2.0)
+    similarity = make_similarity(name, 2.0)
     assert similarity(image, image, weight) < similarity(image, other, weight)
 
 
@@ -36,7 +36,7 @@ def test_correlations_do_not_see_brightness_and_contrast(name):
     image, _ = images()
     weight = torch.zeros_like(image)
     weight[:, :, 5:7, 5:9, 5] = 1
-    value = similarity_of(name, 1.0)(image, 0.2 + 0.5 * image, weight)
+    value = make_similarity(name, 1.0)(image, 0.2 + 0.5 * image, weight)
     assert value.item() == pytest.approx(0, abs=1e-3)
 
 
@@ -45,7 +45,7 @@ def test_voxels_without_weight_change_nothing(name):
     image, other = images()
     weight = torch.zeros_like(image)
     weight[:, :, 2:9] = 1
-    similarity = similarity_of(name, 2.0)
+    similarity = make_similarity(name, 2.0)
     before = similarity(image, other, weight)
     changed = torch.where(weight > 0, other, 0.3)
     torch.testing.assert_close(similarity(image, changed, weight), before)
@@ -64,7 +64,7 @@ def test_every_pair_of_the_batch_weighs_the_same():
     fixed[0] = 0
     weight = torch.ones(2, 1, 2, 2)
     weight[0, 0].flatten()[1:] = 0
-    assert similarity_of("mse", 1)(warped, fixed, weight).item() == pytest.approx(0.5)
+    assert make_similarity("mse", 1)(warped, fixed, weight).item() == pytest.approx(0.5)
 
 
 def test_local_correlation_is_computed_in_single_precision_under_autocast():
@@ -80,7 +80,7 @@ def test_local_correlation_is_computed_in_single_precision_under_autocast():
 def test_gradients_are_finite_where_images_are_flat_and_nothing_counts(name):
     warped = torch.full((1, 1, 6, 6, 6), 0.5, requires_grad=True)
     for weight in (torch.ones(1, 1, 6, 6, 6), torch.zeros(1, 1, 6, 6, 6)):
-        value = similarity_of(name, 2.0)(warped, torch.full_like(warped, 0.5).detach(), weight)
+        value = make_similarity(name, 2.0)(warped, torch.full_like(warped, 0.5).detach(), weight)
         (gradient,) = torch.autograd.grad(value, warped)
         assert torch.isfinite(value) and torch.isfinite(gradient).all()
 
@@ -111,7 +111,7 @@ def test_a_similarity_to_one_image_is_the_same_with_the_same_gradient(name):
     weight = (images(4)[0] > 0.3).float()
     weight[1, :, :6] = 0  # other voxels count of each pair
     found = []
-    for similarity in (similarity_of(name, 1.5), similarity_to(name, 1.5, fixed)):
+    for similarity in (make_similarity(name, 1.5), similarity_to(name, 1.5, fixed)):
         seen = warped.clone().requires_grad_(True)
         arguments = (seen, fixed, weight) if not found else (seen, weight)
         value = similarity(*arguments)

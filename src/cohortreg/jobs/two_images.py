@@ -42,7 +42,7 @@ class PairOptimisation(Optimisation):
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredImages:
     """What came of two raw images.
 
     forward: from points of the fixed to points of the moving image, LPS millimetres: what warps the moving image.
@@ -107,7 +107,7 @@ def register_images(
     moving_side: str = "",
     fixed_side: str = "",
     found_it: Callable[[], None] = lambda: None,
-) -> Registered:
+) -> RegisteredImages:
     """Register two raw images of any geometry with an opened method.
 
     settings: how images are preprocessed for it. The sides, "left", "right" or "", say which image is mirrored, if any.
@@ -130,7 +130,7 @@ def register_images(
     if found.inverse is not None:
         inverse = between_raw(to_physical(found.inverse, *grids[::-1]), *sources[::-1])
     achieved = _achieved(moving_there, fixed_there, found, seconds)
-    return Registered(forward, inverse, Pair(sources[0].grid, sources[1].grid), achieved)
+    return RegisteredImages(forward, inverse, Pair(sources[0].grid, sources[1].grid), achieved)
 
 
 def _preprocessed(name: str, image: Image, side: str, settings: Settings) -> tuple[Image, dict]:
