@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -27,13 +28,12 @@ from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
 from cohortreg.methods.cards import Card
+from cohortreg.methods.recipes import Recipe
 from cohortreg.methods.trained import weights_of
 from cohortreg.provenance import git_commit, hardware, running, software
 
 if TYPE_CHECKING:
-    import pandas as pd
     from lightning_fabric import Fabric
-from cohortreg.methods.recipes import Recipe
 
 
 def train_stage(
@@ -57,8 +57,6 @@ def train_stage(
     Raises UserError where what it learns from, or starts with, is not what was written any more: the packed images, the
     list of the training set, weights, or checkpoints.
     """
-    import pandas as pd
-
     model = model.up_to(stage)
     training = training_of(layout, name)
     images = _packed(layout, training["training_set"], fabric)
@@ -160,7 +158,7 @@ def _validation(
     return validation
 
 
-def _validated(validation: Validation, state: TrainingState, history: "pd.DataFrame") -> dict:
+def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict:
     """What a card says of the weights that were kept: as of which step, and how they do on both kinds of pairs."""
     facts = {"images": len(validation.images), "pairs": len(validation.pairs), "keep": validation.keep}
     kept = validation.kept(state)

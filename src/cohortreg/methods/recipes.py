@@ -1,16 +1,12 @@
 """How models are trained: what each method that learns fills in."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from cohortreg.config import Model
 from cohortreg.learning.devices import Device
 from cohortreg.methods.cards import Card
-
-if TYPE_CHECKING:
-    pass
 
 
 class Recipe:
