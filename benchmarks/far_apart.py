@@ -25,12 +25,12 @@ from fit import dice, read
 from cohortreg.cohort.tables import read_table
 from cohortreg.files import whole
 from cohortreg.images.io import read_label
+from cohortreg.jobs.register import open_row
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import use_processor
 from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods import fit as fit_module
-from cohortreg.methods.registry import open_row
 from cohortreg.provenance import hardware
 
 #: Degrees, and parts of the field of view.

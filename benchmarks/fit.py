@@ -16,19 +16,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.cohort.tables import read_table
 from cohortreg.evaluation import overlap
 from cohortreg.evaluation.overlap import mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import whole
 from cohortreg.images.io import Image, read_image, read_label
+from cohortreg.jobs.register import open_row
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device, use_processor
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.transforms import Transform, to_physical
-from cohortreg.methods.registry import open_row
 from cohortreg.provenance import hardware
 
 

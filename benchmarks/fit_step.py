@@ -5,7 +5,7 @@ python benchmarks/fit_step.py OUTPUT.csv [--shape 48 64 48] [--repetitions 20] [
 The floor of a part is the largest of its arithmetic over the processor's rate (a product of matrices of float32), of
 the bytes that it reads and writes at least once over the bandwidth (a sum of two arrays as large as its own), and of
 the numbers that it looks up in or adds to places that depend on the data, over the rate of a loop that does nothing
-else. Arithmetic counts additions and multiplications of the formulas as they are written in `icon/kernels.py`.
+else. Arithmetic counts additions and multiplications of the formulas as they are written in `losses/kernels.py`.
 Processor time on one thread, the minimum over the repetitions. With --pair, two images are resampled to 80x192x192
 voxels each, and a whole fit of them is timed.
 """
@@ -24,14 +24,14 @@ import torch
 from numba import njit
 
 from cohortreg.files import whole
-from cohortreg.icon import kernels
 from cohortreg.icon.compiled import CompiledLoss
 from cohortreg.icon.fit import FieldsLoss, Imaged
-from cohortreg.icon.losses import sample_points
-from cohortreg.icon.similarities import similarity_to
+from cohortreg.icon.objective import sample_points
 from cohortreg.images.io import read_image
 from cohortreg.images.preprocess import Settings, preprocess
 from cohortreg.learning.devices import use_processor
+from cohortreg.losses import kernels
+from cohortreg.losses.similarities import similarity_to
 from cohortreg.methods.fit import LEVELS, Fit
 from cohortreg.provenance import git_commit, hardware
 

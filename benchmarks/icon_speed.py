@@ -147,7 +147,7 @@ def our_work(name: str, grid: tuple[int, ...], device: str):
     import torch
     from lightning_fabric import Fabric
 
-    from cohortreg.icon.losses import StageObjective
+    from cohortreg.icon.objective import StageObjective
     from cohortreg.learning.devices import use_processor
     from cohortreg.maps.batch import Batch
     from cohortreg.methods.icon import for_registration

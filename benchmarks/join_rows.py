@@ -16,7 +16,7 @@ import pandas as pd
 from cohortreg import config as configuration
 from cohortreg.evaluation.csv_files import read_table, write_table
 from cohortreg.evaluation.sets import main_set
-from cohortreg.evaluation.tables import summarise
+from cohortreg.evaluation.summaries import summarise
 from cohortreg.files import write_text
 from cohortreg.methods.registry import similarity_of
 from cohortreg.provenance import git_commit

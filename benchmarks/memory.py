@@ -15,10 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cohortreg.cohort.label_maps import import_label_maps
 from cohortreg.cohort.tables import write_table
 from cohortreg.files import write_json
-from cohortreg.layout import CARD, WEIGHTS
+from cohortreg.importers.label_maps import import_label_maps
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import git_commit, hardware, software
 
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]

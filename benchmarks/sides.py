@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cohortreg.cohort.anatomy import anatomy
-from cohortreg.cohort.dess import dess
-from cohortreg.cohort.phantom import phantom_tables
-from cohortreg.cohort.sides import small, wrong_sides
-from cohortreg.cohort.split import generator
 from cohortreg.images.geometry import canonical, mirrored
 from cohortreg.images.intensity import normalised
 from cohortreg.images.io import Image, read_image, read_label
+from cohortreg.images.sides import small, wrong_sides
+from cohortreg.importers.split import generator
+from cohortreg.phantoms.anatomy import anatomy
+from cohortreg.phantoms.dess import dess
+from cohortreg.phantoms.phantom import phantom_tables
 
 EVERY, CUT, COHORTS, HIPPOCAMPI, SEED = 4, 0.1, 40, 60, 1
 

@@ -27,7 +27,7 @@ TRAINING = f"""
 import os, time
 import torch
 from cohortreg.config import read_network, read_steps
-from cohortreg.icon.losses import StageObjective
+from cohortreg.icon.objective import StageObjective
 from cohortreg.icon.stages import build_registration
 from cohortreg.learning.devices import use_processor
 from cohortreg.learning.weights import digest_of

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cohortreg import config as configuration
 from cohortreg.config import Configuration, Model
-from cohortreg.icon import losses
+from cohortreg.icon import objective
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.maps.batch import Batch
 from cohortreg.methods.icon import Icon
@@ -102,7 +102,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     config = configuration.load(given.configuration)
     # Which points are drawn changes no shape, and fake tensors have no values to draw by.
-    losses.sample_points = lambda shape, stride, generator, like: torch.rand(
+    objective.sample_points = lambda shape, stride, generator, like: torch.rand(
         1, len(shape), *[-(-size // stride) for size in shape]
     )
     facts = {"torch": software()["torch"], "git_commit": git_commit()}

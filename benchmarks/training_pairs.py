@@ -16,13 +16,13 @@ import torch
 from cohortreg import config as configuration
 from cohortreg.cohort.tables import read_images
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.icon.similarities import LocalCrossCorrelation
 from cohortreg.images.io import read_image, read_label
+from cohortreg.jobs.register import open_row
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
+from cohortreg.losses.similarities import LocalCrossCorrelation
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.transforms import to_physical
-from cohortreg.methods.registry import open_row
 
 PAIRS, SEED = 10, 5
 

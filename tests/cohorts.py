@@ -9,13 +9,13 @@ import torch
 from cohortreg.cohort.tables import write_table
 from cohortreg.config import Configuration
 from cohortreg.digests import digest
-from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
+from cohortreg.jobs.evaluate import evaluate_shard, registered_pairs
+from cohortreg.jobs.tables import write_tables
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import to_physical, write_transform
-from cohortreg.report.tables import write_tables
 
 SHAPE = (10, 12, 8)
 # An image id is a file name: as malicious as one can be.

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from cohortreg.cohort.additions import add
 from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.errors import UserError
+from cohortreg.importers.additions import add
 
 
 def _allowed(name: str) -> bool:

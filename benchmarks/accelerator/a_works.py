@@ -23,14 +23,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cohortreg.config import SIMILARITIES, IconModel, IconStage, Stage, read_network, read_steps
-from cohortreg.icon.losses import REGULARITIES, icon_loss, inverse_consistency, sample_points, within
 from cohortreg.icon.networks import UNet
-from cohortreg.icon.similarities import similarity_of, similarity_to
+from cohortreg.icon.objective import REGULARITIES, icon_loss, inverse_consistency, sample_points
 from cohortreg.icon.stages import build_network, build_registration
 from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import train
+from cohortreg.losses.fields_of_view import within
+from cohortreg.losses.similarities import make_similarity, similarity_to
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.jacobian import folds, volume_form
@@ -192,7 +193,7 @@ def _golden_similarities(bench: Bench) -> Iterator[dict]:
         ("ssd", "mse", 1), ("lncc_sigma2", "lncc", 2), ("lncc_sigma5", "lncc", 5),
         ("squared_lncc_sigma2", "squared_lncc", 2),
     ):  # fmt: skip
-        value = similarity_of(name, window)(a, b, torch.ones_like(a))
+        value = make_similarity(name, window)(a, b, torch.ones_like(a))
         yield _row(key, _relative(value, tensors[key][0]), LOSS_TOLERANCE)
     for dim in (2, 3):
         value = folds(tensors[f"phi_{dim}d"]).double().mean()
@@ -230,7 +231,7 @@ def _operations(
     """Each a function of two images and two displacement fields that returns tensors."""
     found = {}
     for name in similarities:
-        found[f"similarity {name}"] = partial(_with_gradient, similarity_of(name, 2))
+        found[f"similarity {name}"] = partial(_with_gradient, make_similarity(name, 2))
         if SIMILARITIES[name].windowed:
             found[f"similarity {name} to one image"] = partial(_to_one, name)
     bounds = torch.tensor([[[0.1] * 3, [0.9] * 3]])

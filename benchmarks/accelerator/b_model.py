@@ -24,8 +24,8 @@ from icon_speed import FOUR_STEPS, NETWORK, images, import_peer, our_registratio
 from torch import nn
 
 from cohortreg.config import read_steps
-from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.networks import recompute_activations
+from cohortreg.icon.objective import StageObjective
 from cohortreg.icon.stages import full_resolution
 from cohortreg.icon.steps import DisplacementNetwork, halve
 from cohortreg.learning.fabric import make_fabric

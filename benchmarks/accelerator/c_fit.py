@@ -16,8 +16,8 @@ from data import Cohort, dice_on_grid, read
 from torch import Tensor
 
 from cohortreg.icon.fit import fit
-from cohortreg.icon.similarities import similarity_to
 from cohortreg.learning.devices import Device
+from cohortreg.losses.similarities import similarity_to
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
 from cohortreg.methods.fit import Fit, levels

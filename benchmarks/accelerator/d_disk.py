@@ -1,6 +1,6 @@
 """From disk to disk: how much longer does a registration job take than its pairs take on the device?
 
-The job of the workflow, `methods.shards.register_shard`, on images that lie on the disk, with transforms written to it:
+The job of the workflow, `jobs.register.register_shard`, on images that lie on the disk, with transforms written to it:
 200 pairs of hippocampi by the four-step network of their configuration, and pairs of knees by the paper's, both with
 random weights. Beside it the same pairs on the device alone, with their images there already, and reading and writing
 alone. Goal: the job takes at most 1.2 times as long as the device.
@@ -22,17 +22,17 @@ from bench import Bench, Measurement, synchronise
 from data import Cohort, read, settings
 from torch import nn
 
-from cohortreg.cohort.sidecars import write_sidecar
 from cohortreg.config import IconModel
 from cohortreg.files import whole
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import write_image
+from cohortreg.jobs import register
+from cohortreg.jobs.sidecars import write_sidecar
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
 from cohortreg.maps.sealed import seal
 from cohortreg.maps.transforms import Transform, check_perpendicular, to_physical
-from cohortreg.methods import shards
 from cohortreg.methods.icon import Icon
 from cohortreg.methods.trained import Trained
 from cohortreg.provenance import hardware
@@ -89,7 +89,9 @@ def job(bench: Bench, name: str) -> dict:
     writer = _writer()
     with writer[1]:
         started = time.perf_counter()
-        shards.register_shard(layout, name, method, table, 0, hardware(bench.device.type), lambda said: None)
+        register.register_shard(
+            layout, name, method, table, 0, hardware(bench.device.type), lambda said: None
+        )
         seconds = time.perf_counter() - started
         alone = _writing(cohort, layout, len(pairs))
     on_device = _on_device(bench, method, cohort, pairs)
@@ -133,7 +135,7 @@ def _reading(layout: Layout, table: pd.DataFrame) -> float:
     started = time.perf_counter()
     for ids in table.itertuples(index=False):
         for image_id in ids:
-            shards._preprocessed(layout, image_id)
+            register._preprocessed(layout, image_id)
     return time.perf_counter() - started
 
 
@@ -144,7 +146,7 @@ def _writing(cohort: Cohort, layout: Layout, count: int) -> float:
     started = time.perf_counter()
     for number in range(2 * count):
         path = layout.forward("writing", "alone", str(number % 4))
-        shards.write_transform(path, to_physical(field, grid, grid))
+        register.write_transform(path, to_physical(field, grid, grid))
     return time.perf_counter() - started
 
 
@@ -170,10 +172,10 @@ class _Instead:
     """A block in which transforms are written by another function."""
 
     def __enter__(self) -> None:
-        self.before, shards.write_transform = shards.write_transform, write_by_nibabel
+        self.before, register.write_transform = register.write_transform, write_by_nibabel
 
     def __exit__(self, *_: object) -> None:
-        shards.write_transform = self.before
+        register.write_transform = self.before
 
 
 def _writer():

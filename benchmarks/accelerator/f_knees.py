@@ -27,12 +27,12 @@ from scipy.ndimage import gaussian_filter
 from staged import Plan, trained
 from torch import nn
 
-from cohortreg.cohort.dess import dess
 from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised
 from cohortreg.learning.data import TrainingImages, pack
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
+from cohortreg.phantoms.dess import dess
 
 #: Test pairs on which the curve is measured, and times that a stage is.
 PAIRS, POINTS = 20, 40

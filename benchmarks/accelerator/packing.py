@@ -20,7 +20,6 @@ from borrowed import borrow
 from ladder import KNOWN
 
 from cohortreg import config
-from cohortreg.cohort.dess import dess
 from cohortreg.cohort.tables import read_table
 from cohortreg.errors import UserError
 from cohortreg.files import whole, write_json
@@ -28,6 +27,7 @@ from cohortreg.images import geometry
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_label
 from cohortreg.images.preprocess import Settings, preprocess, read_labelled
+from cohortreg.phantoms.dess import dess
 from cohortreg.provenance import git_commit
 
 #: What GPU machines lack, at the versions of constraints.txt, and the authors' package.

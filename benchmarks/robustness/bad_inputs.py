@@ -253,8 +253,8 @@ def _in_a_cohort(place: Path, name: str, label: bool, flat: bool) -> tuple[str, 
     """Why an image is excluded, "" where it is not; and whether the whole one beside it is not."""
     import pandas as pd
 
-    from cohortreg.cohort.preprocessing import preprocess_shard
     from cohortreg.images.preprocess import Settings
+    from cohortreg.jobs.preprocess import preprocess_shard
 
     row = {"side": "", "split": "test", "label": ""}
     pair = {"image": "whole.nii", "label": name} if label else {"image": name}
@@ -906,8 +906,8 @@ def imports(material: Material, random: random.Random) -> tuple[str, Verdict]:
 
 
 def _judged_import(place: Path, out: Path, said: str, hand: bool) -> Verdict:
-    from cohortreg.cohort.folders import shown
     from cohortreg.cohort.tables import read_images, read_pairs
+    from cohortreg.importers.folders import shown
 
     if not hand:
         read_back = isolated(lambda: len(read_pairs(out / "pairs.tsv", read_images(out / "images.tsv"))))

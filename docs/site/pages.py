@@ -2,7 +2,7 @@
 
 - The contents, from the links of docs/index.md.
 - `<!-- generated: NAME -->` becomes the reference NAME, see `reference`.
-- A link whose text is the dotted name of something in src/, such as [`icon.losses.icon_loss`](../src/...), gets its
+- A link whose text is the dotted name of something in src/, such as [`icon.objective.icon_loss`](../src/...), gets its
   source below the paragraph, and a warning where there is no such thing.
 """
 

@@ -13,7 +13,7 @@ NAMED = re.compile(r"\[`([\w.]+)`\]\((?:\.\./)*src/cohortreg/([\w/]+\.py)\)")
 def source_of(name: str, path: str) -> str:
     """The source of a function, class, method or module's variable.
 
-    name: dotted, from the package's folder on, such as icon.losses.icon_loss. path: of its file, from there too.
+    name: dotted, from the package's folder on, such as icon.objective.icon_loss. path: of its file, from there too.
     Raises LookupError where the name is not that of something in the file.
     """
     module = path.removesuffix(".py").replace("/", ".") + "."

@@ -282,7 +282,7 @@ class SimilarityEntry:
     """A similarity of the configuration.
 
     Attributes:
-        path: Module and function below `cohortreg.icon`.
+        path: Module and function below `cohortreg.losses`.
         name: What tables call it.
         note: What the description of `similarity` says of it.
         windowed: Whether the function is given a window and returns the similarity, or is the similarity itself.

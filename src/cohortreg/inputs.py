@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from cohortreg.detached import referred
-from cohortreg.errors import BadImage
+from cohortreg.errors import BadImage, UserError
 
 MISSING = (errno.ENOENT, errno.ENOTDIR)
 #: What the system says of a file itself; everything else that it refuses is a fault of the machine.
@@ -83,3 +83,11 @@ def check_file(path: Path, header: Path | None = None) -> os.stat_result:
             ) from error
         raise
     return found
+
+
+def require_root(root: Path) -> None:
+    """Refuse a folder of raw images that is not there, which is one error and not one for each image."""
+    if not root.is_dir():
+        raise UserError(
+            f"{root} does not exist; correct `root` in the configuration, or set $COHORTREG_DATA."
+        )

@@ -1,4 +1,5 @@
-"""The layout of a cohort's results folder: every path of the project is named here, once.
+"""Where everything lies below a cohort's results folder: every path of the project is named here, once, and in
+`report_layout`, those of the report.
 
 The workflow's rules and the package's commands both use it, so that they cannot disagree.
 """
@@ -6,26 +7,15 @@ The workflow's rules and the package's commands both use it, so that they cannot
 from dataclasses import dataclass
 from pathlib import Path
 
-FIGURE_SUFFIXES = ("png", "svg")
-
-# A model, trained here or imported, is a folder with these two.
-WEIGHTS, CARD = "weights.safetensors", "model.json"
+from cohortreg.model_files import CARD, WEIGHTS
+from cohortreg.report_layout import Figures, ReportLayout
 
 SHEET_IMAGES = 60  # on a page of the contact sheet
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(Figures):
     """A folder of results, and what lies in every such folder."""
-
-    root: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root))
-
-    def figure(self, name: str, suffix: str = "png") -> Path:
-        """A figure, in one of its formats."""
-        return self.root / "figures" / f"{name}.{suffix}"
 
     # What was said and used along the way.
     @property
@@ -224,37 +214,6 @@ class Layout(Results):
     def report(self) -> "ReportLayout":
         """The folder of the report."""
         return ReportLayout(self.root / "report")
-
-
-@dataclass(frozen=True)
-class ReportLayout(Results):
-    """Paths below `results/{cohort}/report/`, which can be moved and served as it is."""
-
-    @property
-    def index(self) -> Path:
-        """The report's first page."""
-        return self.root / "index.html"
-
-    @property
-    def manifest(self) -> Path:
-        """JSON: every file of the report; whatever else lies in its folder is somebody's own."""
-        return self.root / "files.json"
-
-    def static(self, name: str) -> Path:
-        """Style and scripts, the same in every report."""
-        return self.root / "static" / name
-
-    def rows(self, part: int) -> Path:
-        """A part of the table of pairs, from 0, as a script: pages opened from disk can read no other files."""
-        return self.root / "rows" / f"{part}.js"
-
-    def image(self, image_id: str) -> Path:
-        """What the pages of pairs show of an image, as a script that they share."""
-        return self.root / "images" / f"{image_id}.js"
-
-    def pair(self, moving: str, fixed: str, suffix: str = "html") -> Path:
-        """The page of a pair, or with suffix js what it shows."""
-        return self.root / "pairs" / moving / f"{fixed}.{suffix}"
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from selenium.webdriver.support.ui import WebDriverWait
 from cohortreg.config import Configuration
 from cohortreg.evaluation.csv_files import write_table
 from cohortreg.evaluation.sets import gather_sets
-from cohortreg.evaluation.tables import summarise, summarise_sets
+from cohortreg.evaluation.summaries import summarise, summarise_sets
 from cohortreg.files import write_json, write_text
+from cohortreg.jobs.comparison import read_comparison
+from cohortreg.jobs.report import write_report
 from cohortreg.layout import Layout
-from cohortreg.report.comparison import read_comparison
 from cohortreg.report.figures import style
 from cohortreg.report.figures.registry import FIGURES
-from cohortreg.report.pages.report import write_report
 
 SWITCHES = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -205,12 +205,12 @@ def make_report(
     if figures:
         style.apply()
         for name in FIGURES:
-            style.save(style.message(name), layout, name)
+            style.save(style.message(name), layout.figure_files(name))
     structures = {"core": [1], "outer_rim": [2]}
     config = {"cohort": "made-up", "methods": list(methods), "structures": structures}
     config |= {"images": "i.tsv", "pairs": "p.tsv", "root": "raw", "preprocess": {"grid": [8, 8, 8]}}
     report = {"reference": methods[0], "pages": 0}
-    write_report(read_comparison(layout, Configuration.read(config | {"report": report})))
+    write_report(layout, read_comparison(layout, Configuration.read(config | {"report": report})))
     return layout
 
 

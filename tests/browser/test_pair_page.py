@@ -17,9 +17,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from cohortreg.cohort.tables import read_ratings
-from cohortreg.layout import ReportLayout
-from cohortreg.report.comparison import read_comparison
-from cohortreg.report.pages.report import write_report
+from cohortreg.jobs.comparison import read_comparison
+from cohortreg.jobs.report import write_report
+from cohortreg.report_layout import ReportLayout
 
 from .conftest import Page, resize
 
@@ -33,7 +33,7 @@ def cohort(tmp_path_factory):
     layout, config = make_results(tmp_path_factory.mktemp("cohort"))
     for path in layout.forward("affine", "a", "b").parents[1].rglob("*.nii"):
         path.unlink()
-    write_report(read_comparison(layout, config))
+    write_report(layout, read_comparison(layout, config))
     return layout
 
 
@@ -281,7 +281,7 @@ def test_without_its_script_a_page_has_the_picture_and_says_so(pair, cohort, tmp
 
 def test_images_without_labels_have_no_outlines(page, tmp_path):
     layout, config = make_results(tmp_path, labels=False, models=False)
-    write_report(read_comparison(layout, config))
+    write_report(layout, read_comparison(layout, config))
     page.open(index=layout.report.index)
     page.press(page.all(".rows tbody a")[0])
     ready(page)
@@ -292,7 +292,7 @@ def test_images_without_labels_have_no_outlines(page, tmp_path):
 
 def test_images_of_two_dimensions_are_one_plane(page, tmp_path):
     layout, config = make_results(tmp_path, models=False, shape=(10, 12))
-    write_report(read_comparison(layout, config))
+    write_report(layout, read_comparison(layout, config))
     page.open(index=layout.report.index)
     page.press(page.all(".rows tbody a")[0])
     ready(page)

@@ -11,7 +11,7 @@ from selenium.webdriver.support.ui import Select
 
 from cohortreg.evaluation import numbers as evaluation_numbers
 from cohortreg.evaluation.csv_files import read_table
-from cohortreg.layout import ReportLayout
+from cohortreg.report_layout import ReportLayout
 
 from .conftest import resize
 

@@ -26,8 +26,8 @@ TRIED = """
 import sys
 import torch
 from cohortreg import config
-from cohortreg.icon.losses import StageObjective
-from cohortreg.icon.similarities import similarity_of
+from cohortreg.icon.objective import StageObjective
+from cohortreg.losses.similarities import make_similarity
 from cohortreg.icon.stages import build_registration
 from cohortreg.maps.batch import Batch
 
@@ -36,7 +36,7 @@ del demo["models"]["icon"]["network"]
 model = config.Configuration.read(config.merge(demo, overlay)).models["icon"]
 stages = [config.IconCardStage(steps=1, downsample=1)]
 registration, _ = build_registration(model.network, stages, [12, 12, 12])
-similarity = similarity_of(model.similarity, 2.0)
+similarity = make_similarity(model.similarity, 2.0)
 objective = StageObjective(registration, None, 1, similarity)
 images = torch.rand(4, 1, 12, 12, 12, generator=torch.Generator().manual_seed(1))
 views = torch.tensor([[[0, 0, 0], [12, 12, 12]]] * 2)
@@ -72,7 +72,7 @@ from cohortreg.methods import registry
 
 given = config.merge(config.merged(sys.argv[1]), {"models": {}} | config.merged(sys.argv[2]))
 registry.check(config.Configuration.read(given))
-method = registry.open_row(given["methods"][-1], None, 1, 1)
+method = registry.open_method(given["methods"][-1], {}, "", 1, 1)
 i, j, k = np.indices((20, 21, 22))
 moving, fixed = (
     Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4)) for a in (7, 10)
@@ -86,13 +86,13 @@ COMMAND = "from cohortreg.cli import main; main()"
 REPORTED = """
 import sys
 from cohorts import make_results
-from cohortreg.report.comparison import read_comparison
-from cohortreg.report.figures.draw import draw
-from cohortreg.report.pages.report import write_report
+from cohortreg.jobs.comparison import read_comparison
+from cohortreg.jobs.figures import draw_figures
+from cohortreg.jobs.report import write_report
 
 layout, config = make_results(sys.argv[1])
-draw(read_comparison(layout, config))
-write_report(read_comparison(layout, config))
+draw_figures(layout, read_comparison(layout, config))
+write_report(layout, read_comparison(layout, config))
 """
 
 
@@ -150,7 +150,7 @@ def reported(package) -> Layout:
 
 def test_a_similarity(package):
     function, entry, trained, fitted = part("## A similarity", "## A network")
-    (package / "icon" / "absolute.py").write_text(function.text)
+    (package / "losses" / "absolute.py").write_text(function.text)
     insert(package / "config.py", entry, "SIMILARITIES = ", after=True)
     # Two independent images of values drawn evenly from 0 to 1 are a third apart on average; both directions.
     assert float(with_demo(package, TRIED, trained).split()[1]) == pytest.approx(2 / 3, abs=0.03)
@@ -175,7 +175,7 @@ def test_a_method(package):
 
 def test_an_importer(package, tmp_path):
     function, entry, command = part("## An importer", "## A measure")
-    (package / "cohort" / "flat.py").write_text(function.text)
+    (package / "importers" / "flat.py").write_text(function.text)
     insert(package / "cli" / "cohort.py", entry, "IMPORTERS = ", after=True)
     folder, tables = tmp_path / "images", tmp_path / "tables"
     folder.mkdir()

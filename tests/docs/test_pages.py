@@ -62,7 +62,7 @@ def test_every_name_of_the_package_that_a_page_links_is_there(page):
 
 def test_a_name_that_is_not_there_is_found_out():
     assert source_of("icon.steps.TwoSteps.forward", "icon/steps.py").lstrip().startswith("def forward")
-    for name, path in [("icon.steps.ThreeSteps", "icon/steps.py"), ("icon.losses.halve", "icon/steps.py")]:
+    for name, path in [("icon.steps.ThreeSteps", "icon/steps.py"), ("icon.objective.halve", "icon/steps.py")]:
         with pytest.raises(LookupError, match=re.escape(name)):
             source_of(name, path)
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from typed import build_network, build_registration
 
-from cohortreg.icon.losses import REGULARITIES, icon_loss
 from cohortreg.icon.networks import UNet
-from cohortreg.icon.similarities import mean_squared_error, similarity_of
+from cohortreg.icon.objective import REGULARITIES, icon_loss
+from cohortreg.losses.similarities import make_similarity, mean_squared_error
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
 
@@ -111,7 +111,7 @@ def test_two_stages_give_the_packages_maps_and_loss_terms(icon_parity, dim, regu
 def test_similarities_are_the_packages(icon_parity, golden_name, name, window):
     golden = load_file(icon_parity / "similarity_and_folds.safetensors")
     image_a, image_b = golden["image_A"], golden["image_B"]
-    value = similarity_of(name, window)(image_a, image_b, torch.ones_like(image_a))
+    value = make_similarity(name, window)(image_a, image_b, torch.ones_like(image_a))
     torch.testing.assert_close(value, golden[golden_name][0], atol=0, rtol=1e-4)
 
 

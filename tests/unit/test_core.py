@@ -39,7 +39,7 @@ missing = [name for name in json.loads(sys.argv[3]) if find_spec(name) is None]
 
 from cohortreg.evaluation.overlap import dice
 from cohortreg.icon.fit import fit
-from cohortreg.icon.similarities import similarity_to
+from cohortreg.losses.similarities import similarity_to
 from cohortreg.images.image import Image
 from cohortreg.learning.data import TrainingImages, pack
 from cohortreg.learning.devices import Device

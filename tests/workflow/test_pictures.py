@@ -12,10 +12,12 @@ from projects import CONFIGURATION, Project
 from cohortreg.evaluation.overlap import dice
 from cohortreg.files import read_json
 from cohortreg.images.io import read_image
-from cohortreg.layout import FIGURE_SUFFIXES, Layout
+from cohortreg.jobs.comparison import OnDisk
+from cohortreg.layout import Layout
 from cohortreg.paper.data import read_fives
 from cohortreg.report.figures.pairs import read_pair
 from cohortreg.report.figures.registry import FIGURES
+from cohortreg.report_layout import FIGURE_SUFFIXES
 
 METHODS = ["identity", "affine", "demons", "icon-3step"]
 TRAINING, TESTED = 4, 3
@@ -96,7 +98,7 @@ def test_simpleitk_warps_raw_pictures_with_the_transforms_as_we_do(pictures):
         fixed = sitk.ReadImage(str(layout.image(row.fixed)))
         theirs = warped(layout, row, raw(pictures, row.moving, "image"), fixed).T
         low, high = read_json(layout.sidecar(row.moving))["percentiles"].values()
-        ours = read_pair(layout, row.method, row.moving, row.fixed).warped * (high - low) + low
+        ours = read_pair(OnDisk(layout), row.method, row.moving, row.fixed).warped * (high - low) + low
         inside = theirs >= 0
         assert inside.mean() > 0.3
         np.testing.assert_allclose(ours[inside], theirs[inside], atol=0.1)

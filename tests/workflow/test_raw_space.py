@@ -13,12 +13,12 @@ from projects import Project
 from series import packed, rotation, write_series
 from warping import by_ants, by_niftyreg, by_simpleitk
 
-from cohortreg.cohort.anatomy import anatomy
-from cohortreg.cohort.dess import dess
 from cohortreg.images.io import Image, read_image, write_image
 from cohortreg.images.itk import to_sitk
 from cohortreg.layout import Layout
 from cohortreg.methods.programs import niftyreg
+from cohortreg.phantoms.anatomy import anatomy
+from cohortreg.phantoms.dess import dess
 
 COMMAND = forked()
 KNEES = [

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from cohortreg.files import read_json
-from cohortreg.layout import FIGURE_SUFFIXES, Layout
+from cohortreg.layout import Layout
 from cohortreg.report.figures.registry import FIGURES
+from cohortreg.report_layout import FIGURE_SUFFIXES
 
 TIMES = {"time_s", "time_s_mean", "time_s_mean_low", "time_s_mean_high"}
 

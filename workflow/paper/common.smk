@@ -1,5 +1,6 @@
 # What the rules share: the validated configuration, and the functions of their inputs.
-from cohortreg.layout import FIGURE_SUFFIXES, PaperLayout
+from cohortreg.layout import PaperLayout
+from cohortreg.report_layout import FIGURE_SUFFIXES
 from cohortreg.paper.plan import (
     DATASETS,
     FIGURE6,
@@ -13,7 +14,7 @@ from cohortreg.paper.plan import (
     table1_cells,
 )
 from cohortreg.paper.settings import Experiments
-from cohortreg.places import refuse_results_of_others
+from cohortreg.jobs.places import refuse_results_of_others
 
 
 wildcard_constraints:

@@ -2,20 +2,17 @@
 import re
 import shlex
 
-from cohortreg.cohort.folders import counted
+from cohortreg.importers.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
-from cohortreg.cohort.training_sets import keeps_training
+from cohortreg.jobs.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training
 from cohortreg.digests import digest
 from cohortreg.files import read_json, read_kept
-from cohortreg.layout import CARD, WEIGHTS, Layout
+from cohortreg.layout import Layout
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.methods import registry
-from cohortreg.places import (
-    check_places,
-    missing_files,
-    phantoms_made,
-    require_root,
-)
+from cohortreg.inputs import require_root
+from cohortreg.jobs.places import check_places, missing_files, phantoms_made
 from cohortreg.report.figures.registry import FIGURES
 
 

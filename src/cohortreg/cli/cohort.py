@@ -54,7 +54,7 @@ TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
 class Importer(NamedTuple):
     """An importer of a folder that has no options of its own: module and function, and the help of its command.
 
-    The function, below `cohortreg.cohort`, takes and returns what `msd.import_msd` does.
+    The function, below `cohortreg.importers`, takes and returns what `msd.import_msd` does.
     """
 
     path: str
@@ -82,7 +82,7 @@ def _register(name: str, importer: Importer) -> None:
         pairs: TestPairs = 100,
         seed: Seed = 1,
     ) -> None:
-        function = resolve_name(f"cohortreg.cohort.{importer.path}")
+        function = resolve_name(f"cohortreg.importers.{importer.path}")
         given = folder, test_fraction, pairs, seed
         _import(output, partial(function, *given, validation_fraction=validation_fraction), pairs, folder)
 
@@ -104,7 +104,7 @@ def import_bids_command(
     seed: Seed = 1,
 ) -> None:
     """Import the anatomical images of a folder in the Brain Imaging Data Structure; paths are relative to it."""
-    from cohortreg.cohort.bids import import_bids
+    from cohortreg.importers.bids import import_bids
 
     given = folder, suffix, test_fraction, pairs, seed
     _import(output, partial(import_bids, *given, validation_fraction=validation_fraction), pairs, folder)
@@ -125,8 +125,8 @@ def import_oai_split_command(
     ] = False,
 ) -> None:
     """Import the published lists of pairs of OAI knees; paths are relative to root."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.oai_split import import_oai_split
+    from cohortreg.importers.additions import read_before
+    from cohortreg.importers.oai_split import import_oai_split
 
     imported = import_oai_split(lists, root, images, as_published, read_before(output))
     others = {"missing.tsv": imported.missing}
@@ -150,8 +150,8 @@ def import_weights_command(
     ] = (1, 99),
 ) -> None:
     """Import published weights as a model; nothing in the file is executed."""
-    from cohortreg.layout import CARD, WEIGHTS
     from cohortreg.methods.icon import import_weights
+    from cohortreg.model_files import CARD, WEIGHTS
 
     for name in (WEIGHTS, CARD):
         if os.path.lexists(output / name):
@@ -172,8 +172,8 @@ def import_phantom_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of the embedded demo; `cohortreg phantom` makes the images they name."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.phantom import phantom_tables
+    from cohortreg.importers.additions import read_before
+    from cohortreg.phantoms.phantom import phantom_tables
 
     tables = phantom_tables(subjects, test, pairs, seed, before=read_before(output))
     _add_to_tables(output, *tables, asked=pairs)
@@ -190,7 +190,7 @@ def import_label_maps_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of a cohort whose images the workflow makes from label maps, see phantom.labels."""
-    from cohortreg.cohort.label_maps import import_label_maps
+    from cohortreg.importers.label_maps import import_label_maps
 
     given = folder, side.value, test_fraction, pairs, seed
     _import(output, partial(import_label_maps, *given, validation_fraction=validation_fraction), pairs)
@@ -209,9 +209,9 @@ def import_oai_command(
     ] = False,
 ) -> None:
     """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
-    from cohortreg.cohort.additions import read_before
-    from cohortreg.cohort.oai import import_oai
     from cohortreg.files import check_writable
+    from cohortreg.importers.additions import read_before
+    from cohortreg.importers.oai import import_oai
 
     check_writable(output / "images.tsv")  # before an hour's work
     before = read_before(output)
@@ -246,11 +246,11 @@ def phantom_command(
 
     A file that was not made here is never replaced.
     """
-    from cohortreg.cohort.phantom import make_phantoms
-    from cohortreg.cohort.preprocessing import shard_rows
+    from cohortreg.cohort.shards import shard_rows
     from cohortreg.cohort.tables import read_images
     from cohortreg.config import Phantom
     from cohortreg.files import write_json
+    from cohortreg.phantoms.phantom import make_phantoms
 
     if config:
         given = configured(settings, config).phantom
@@ -283,8 +283,8 @@ def phantom_anatomy_command(
     seed: Seed = 1,
 ) -> None:
     """Make one phantom's anatomy: a label map of a knee."""
-    from cohortreg.cohort.anatomy import anatomy
     from cohortreg.images.io import write_image
+    from cohortreg.phantoms.anatomy import anatomy
 
     write_image(output, anatomy(seed, identifier, side.value, grid, spacing))
 
@@ -297,8 +297,8 @@ def phantom_image_command(
     seed: Seed = 1,
 ) -> None:
     """Make an image with the contrast of a DESS scan from one label map."""
-    from cohortreg.cohort.dess import dess
     from cohortreg.images.io import read_label, write_image
+    from cohortreg.phantoms.dess import dess
 
     write_image(output, dess(read_label(label), seed, identifier or label.name.split(".")[0]))
 
@@ -319,10 +319,11 @@ def preprocess_command(
     ] = OnBadImage.exclude,
 ) -> None:
     """Bring a shard of the images to one orientation, side, grid and range of grey values."""
-    from cohortreg.cohort.preprocessing import preprocess_shard, shard_rows
+    from cohortreg.cohort.shards import shard_rows
     from cohortreg.cohort.tables import read_images, write_table
     from cohortreg.config import expand_root
     from cohortreg.images.preprocess import Settings
+    from cohortreg.jobs.preprocess import preprocess_shard
     from cohortreg.layout import Layout
 
     layout = Layout(results)
@@ -365,10 +366,10 @@ def cohort_command(
     ] = None,
 ) -> None:
     """Gather what preprocessing left of a cohort: images.tsv, pairs.tsv and its shards, excluded.tsv, cohort.json."""
-    from cohortreg.cohort.folders import counted
-    from cohortreg.cohort.preprocessing import merge_cohort
-    from cohortreg.cohort.split import splits_in_words
     from cohortreg.config import Ratings, part, ratings_left_out
+    from cohortreg.importers.folders import counted
+    from cohortreg.importers.split import splits_in_words
+    from cohortreg.jobs.cohort import merge_cohort
     from cohortreg.layout import Layout
     from cohortreg.settings import Text
 
@@ -396,7 +397,7 @@ def cohort_command(
 
 def _import(output: Path, importer: Callable, asked: int, folder: Path | None = None) -> None:
     """Add to the tables what an importer finds, given those there are; see `_add_to_tables`."""
-    from cohortreg.cohort.additions import read_before
+    from cohortreg.importers.additions import read_before
 
     said: list[str] = []
     tables = importer(before=read_before(output), say=said.append)
@@ -408,10 +409,10 @@ def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(
 
     asked: how many pairs there were to be.
     """
-    from cohortreg.cohort.additions import add
-    from cohortreg.cohort.folders import counted
-    from cohortreg.cohort.split import splits_in_words
     from cohortreg.cohort.tables import with_sets
+    from cohortreg.importers.additions import add
+    from cohortreg.importers.folders import counted
+    from cohortreg.importers.split import splits_in_words
 
     added = add(output, images, pairs, folder, others)
     counts = added.images["split"].value_counts()
@@ -453,30 +454,26 @@ def check_command(
     ] = OnBadImage.fail,
 ) -> None:
     """Open every image and label of a cohort: what cannot be used, what is odd, and a picture of all."""
-    from cohortreg.cohort.checks import check_images, check_table
-    from cohortreg.cohort.tables import read_images, write_table
+    from cohortreg.cohort.tables import read_images
     from cohortreg.config import CheckedPreprocess, expand_root, part
-    from cohortreg.files import check_writable
     from cohortreg.images.preprocess import Settings
+    from cohortreg.jobs.check import check_cohort
     from cohortreg.layout import CheckLayout
-    from cohortreg.report.figures.contacts import draw_sheets
 
     layout, rows = CheckLayout(output), read_images(images)
     kind = part("structures", preprocess=CheckedPreprocess)
     given = configured("", config) if config else parsed(settings, kind)
-    check_writable(layout.table)  # before hours of work
     section = Settings(**dict(given.preprocess) | {"grid": given.preprocess.grid or []})
     structures = given.structures
     with progress_bar("Checking", len(rows)) as advance:
-        checked, notes = check_images(
+        checked, notes = check_cohort(
+            layout,
             rows,
             expand_root(root),
             section,
             structures,
             report=lambda image_id, reason: advance(f"bad {image_id}: {reason}" if reason else ""),
         )
-    write_table(layout.table, check_table(checked, structures))
-    draw_sheets(layout, checked, structures)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     counts = Counter(image.status for image in checked)

@@ -24,8 +24,8 @@ def evaluate_command(
     shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
-    from cohortreg.cohort.shards import still_asked
-    from cohortreg.evaluation.measure import evaluate_shard, registered_pairs
+    from cohortreg.jobs.evaluate import evaluate_shard, registered_pairs
+    from cohortreg.jobs.registered import still_asked
 
     layout, given = Layout(results), configured(settings, config, "structures")
     pairs = still_asked(layout, registered_pairs(layout, method, shard))
@@ -48,8 +48,8 @@ def tables_command(
     shards: Shards = 1,
 ) -> None:
     """Gather the evaluated shards of all methods in tables/pairs.csv, methods.csv, .md and .tex, and sets.csv."""
+    from cohortreg.jobs.tables import refuse_failed_rows, write_tables
     from cohortreg.methods.registry import similarity_of
-    from cohortreg.report.tables import refuse_failed_rows, write_tables
 
     layout = Layout(results)
     own = {"method_settings": (dict[str, dict[str, Any]], {})}
@@ -81,12 +81,12 @@ def figures_command(
     config: Config = None,
 ) -> None:
     """Draw every figure, as PNG and as SVG."""
-    from cohortreg.report.comparison import read_comparison
-    from cohortreg.report.figures.draw import draw
+    from cohortreg.jobs.comparison import read_comparison
+    from cohortreg.jobs.figures import draw_figures
     from cohortreg.report.figures.registry import FIGURES
 
     layout, given = Layout(results), configured(settings, config, "methods", "models", "structures")
-    draw(read_comparison(layout, given))
+    draw_figures(layout, read_comparison(layout, given))
     typer.echo(f"{len(FIGURES)} figures in {layout.figure(next(iter(FIGURES))).parent}.")
 
 
@@ -98,9 +98,9 @@ def report_command(
 ) -> None:
     """Write the folder report/, whose index.html a browser opens from disk; it needs nothing beside it."""
     from cohortreg.config import Configuration
-    from cohortreg.report.comparison import read_comparison
+    from cohortreg.jobs.comparison import read_comparison
+    from cohortreg.jobs.report import write_report
     from cohortreg.report.pages.pairs import choose_pairs
-    from cohortreg.report.pages.report import write_report
     from cohortreg.settings import Text
 
     layout = Layout(results)
@@ -108,5 +108,5 @@ def report_command(
     left_out = [] if config else given.left_out
     comparison = read_comparison(layout, given)
     with progress_bar("Pages of pairs", len(choose_pairs(comparison))) as advance:
-        write_report(comparison, left_out, advance)
+        write_report(layout, comparison, left_out, advance)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.index.resolve()}")

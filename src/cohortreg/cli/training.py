@@ -27,21 +27,14 @@ def pack_command(
     ],
 ) -> None:
     """Pack the images of a training set into one memory-mapped file."""
-    from cohortreg.cohort.sidecars import read_sidecar
-    from cohortreg.cohort.training_sets import training_images
-    from cohortreg.images.io import read_image
+    from cohortreg.jobs.pack import pack_training_set
+    from cohortreg.jobs.training_sets import training_images
     from cohortreg.layout import Layout
-    from cohortreg.learning.data import pack
 
     layout = Layout(results)
     training = training_images(layout, training_set)
     with progress_bar("Packing", len(training)) as advance:
-
-        def read(image_id: str):
-            advance()
-            return read_image(layout.image(image_id)).array, read_sidecar(layout, image_id)["field_of_view"]
-
-        pack(training, read, layout.packed(training_set), layout.packed_index(training_set))
+        pack_training_set(layout, training_set, training, advance)
 
 
 @app.command("train")
@@ -65,9 +58,9 @@ def train_command(
 
     from cohortreg.cli.signals import asked_to_end
     from cohortreg.config import AnyModel
+    from cohortreg.jobs.train import train_stage
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
-    from cohortreg.methods.recipes import train_stage
     from cohortreg.methods.registry import method_class
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
@@ -140,9 +133,9 @@ def register_shard_command(
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
     from cohortreg.config import Optimisation, Training, part
+    from cohortreg.jobs.register import open_row, pairs_of, register_shard
     from cohortreg.layout import Layout
-    from cohortreg.methods.registry import PAIRWISE, accelerated, open_row
-    from cohortreg.methods.shards import pairs_of, register_shard
+    from cohortreg.methods.registry import PAIRWISE, accelerated
     from cohortreg.provenance import hardware
 
     layout = Layout(results)

@@ -15,7 +15,7 @@ from cohortreg.errors import UserError
 
 if TYPE_CHECKING:
     from cohortreg.images.io import Image
-    from cohortreg.methods.pair import Registered
+    from cohortreg.jobs.two_images import RegisteredImages
 
 TransformFile = Annotated[
     Path,
@@ -157,8 +157,8 @@ def register_command(
     from cohortreg.cli.progress import progress_bar
     from cohortreg.cli.training import use_processor, warn_of_precision
     from cohortreg.images.io import read_image
+    from cohortreg.jobs.two_images import masked, open_named, optimisation_of, register_images
     from cohortreg.learning.devices import Device
-    from cohortreg.methods.pair import masked, open_named, optimisation_of, register_images
     from cohortreg.methods.registry import PAIRWISE
 
     paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed}
@@ -252,7 +252,10 @@ def _check_outputs(
 
 
 def _write_registered(
-    registered: "Registered", moving: "Image", transforms: Mapping[str, Path | None], warped_out: Path | None
+    registered: "RegisteredImages",
+    moving: "Image",
+    transforms: Mapping[str, Path | None],
+    warped_out: Path | None,
 ) -> None:
     """Write the available transforms, and the raw moving image on the raw fixed image's grid."""
     from cohortreg.images.io import write_image
@@ -447,8 +450,8 @@ def export_command(
     Mirroring, resampling, padding and cropping are undone. MOVING_to_FIXED warps the raw moving image onto the raw
     fixed one; disp_FIXED_MOVING is Learn2Reg's name for the same.
     """
+    from cohortreg.jobs.export import asked_pairs, export_pair, refuse_shared_names
     from cohortreg.layout import Layout
-    from cohortreg.methods.export import asked_pairs, export_pair, refuse_shared_names
 
     layout = Layout(results)
     pairs = asked_pairs(layout, moving, fixed)

@@ -10,7 +10,6 @@ from cohortreg.cohort.tables import read_table
 from cohortreg.digests import digest
 from cohortreg.errors import BadImage, UserError
 from cohortreg.inputs import files_of
-from cohortreg.layout import Layout
 
 
 def shard_of(*ids: str, shards: int) -> int:
@@ -69,7 +68,6 @@ def rows_made(index: Path) -> set[str]:
         return set()
 
 
-def still_asked(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The rows of pairs that the cohort has. A shard keeps a pair that was removed, so that nothing follows from it."""
-    asked = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
-    return pairs.merge(asked.drop_duplicates(), on=["moving", "fixed"])
+def shard_rows(images: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
+    """The rows of `images` that belong to a shard (from 0)."""
+    return images[[shard_of(image_id, shards=shards) == shard for image_id in images["image_id"]]]

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohortreg.icon.losses import within
-from cohortreg.icon.similarities import CorrelationWithOne
+from cohortreg.losses.fields_of_view import within
+from cohortreg.losses.similarities import CorrelationWithOne
 from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map, interpolate
 
@@ -38,7 +38,7 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     """The rigid map from the fixed to the moving image of a pair that lies far apart; None where it does not.
 
     images: the moving and the fixed one, [2, 1, *grid], three-dimensional or two. bounds: what of them was imaged, see
-    `losses.within`, [2, 2, dim]. extent: of the grid between its outer voxel centres, in millimetres. The map is of
+    `within`, [2, 2, dim]. extent: of the grid between its outer voxel centres, in millimetres. The map is of
     unit coordinates, in which it is affine, [1, dim, dim + 1].
     """
     scale = torch.tensor(extent, dtype=images.dtype, device=images.device)

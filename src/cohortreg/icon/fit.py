@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon.losses import inverse_consistency, sample_points, swap, unit_bounds, within
-from cohortreg.icon.similarities import kernels_for
+from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import halve
+from cohortreg.losses.fields_of_view import unit_bounds, within
+from cohortreg.losses.similarities import kernels_for
 from cohortreg.maps.fields import AffineMap, DisplacementField, Map
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import gaussians, sampled, separable
@@ -60,7 +61,7 @@ def fit(
 
     images: the moving images and then the fixed ones, [2 * pairs, 1, *grid]. levels: from coarse to fine.
     similarity_to: makes the similarity to a batch of images from a window in voxels, see `similarities.similarity_to`.
-    fields_of_view: of the images, [2 * pairs, 2, dim], see `losses.unit_bounds`; voxels beyond them do not count.
+    fields_of_view: of the images, [2 * pairs, 2, dim], see `unit_bounds`; voxels beyond them do not count.
     start: the displacements to start from, on any grid over the same field of view; the identity if None. places: where
     in each image its part of a pair is, [2 * pairs, dim, dim + 1]: images that lie far apart are brought to one place
     first, and the displacements are between what is there; as they lie if None. report: called after each step.
@@ -119,7 +120,7 @@ def _seen(
 class Imaged:
     """Tests whether points lie within the imaged part of their image.
 
-    bounds: see `losses.within`; everything was imaged if None. places: see `fit`.
+    bounds: see `fields_of_view.within`; everything was imaged if None. places: see `fit`.
     """
 
     bounds: Tensor | None
@@ -184,9 +185,11 @@ def _at_level(loss: FieldsLoss, generator: torch.Generator, report: Callable[[],
     """The displacements that are best at one level, on its images' grid; other arguments as of `fit`."""
     level = loss.level
     control = loss.start().requires_grad_(True)
-    evaluate = (
-        compiled.CompiledLoss(loss) if (compiled := kernels_for(loss.before, loss.before_off_grid)) else loss
-    )
+    evaluate: Callable[[Tensor, Tensor], Tensor] = loss
+    if kernels_for(loss.before, loss.before_off_grid):
+        from cohortreg.icon.compiled import CompiledLoss  # seconds to import
+
+        evaluate = CompiledLoss(loss)
 
     def at_new_points() -> Tensor:
         return evaluate(control, sample_points(loss.off_grid, 1, generator, loss.images))

@@ -7,17 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from cohortreg.config import AffineNetworkSettings, AvsmModel, AvsmSettings, Stage
-from cohortreg.icon.losses import (
-    LossTerms,
-    both_imaged,
-    inverse_consistency,
-    sample_points,
-    swap,
-    unit_bounds,
-)
 from cohortreg.icon.networks import UNet
-from cohortreg.icon.similarities import MultiKernelCorrelation, normalised_cross_correlation
+from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import TwoSteps
+from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
+from cohortreg.losses.similarities import MultiKernelCorrelation, normalised_cross_correlation
+from cohortreg.losses.terms import LossTerms
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField, Map
 from cohortreg.maps.grids import interpolate

@@ -26,8 +26,8 @@ from cohortreg.config import (
 )
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
-from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.maps.axes import Axes
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.settings import Fault, Number, Settings, Text, attempt, wrong
 
 #: What instance optimisation needs to know beside what registration does, of a card and of its last stage.

@@ -18,11 +18,11 @@ from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.icon.alignment import align
 from cohortreg.icon.fit import Level, fit, lacking
-from cohortreg.icon.losses import unit_bounds
-from cohortreg.icon.similarities import similarity_to
-from cohortreg.icon.words import in_turn, similarity_in_words
 from cohortreg.images.image import Image
 from cohortreg.learning.devices import Device
+from cohortreg.losses.fields_of_view import unit_bounds
+from cohortreg.losses.similarities import similarity_to
+from cohortreg.losses.words import in_turn, similarity_in_words
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.methods.interface import Method, Registration

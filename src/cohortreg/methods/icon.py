@@ -8,18 +8,18 @@ from torch import nn
 
 from cohortreg.config import SIMILARITIES, IconModel
 from cohortreg.files import write_json
-from cohortreg.icon.losses import REGULARITIES, StageObjective
+from cohortreg.icon.objective import REGULARITIES, StageObjective
 from cohortreg.icon.published import read_published, translate
-from cohortreg.icon.similarities import similarity_of
 from cohortreg.icon.stages import build_registration, full_resolution, inherit
 from cohortreg.icon.steps import DisplacementNetwork
-from cohortreg.icon.words import similarity_in_words
-from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
+from cohortreg.losses.similarities import make_similarity
+from cohortreg.losses.words import similarity_in_words
 from cohortreg.maps.axes import CANONICAL, Axes
 from cohortreg.methods.cards import IconCard
 from cohortreg.methods.recipes import Recipe
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
 
@@ -51,7 +51,7 @@ class Icon(Recipe):
             registration,
             before,
             stage.downsample,
-            similarity=similarity_of(model.similarity, stage.window),
+            similarity=make_similarity(model.similarity, stage.window),
             regularity=REGULARITIES[model.regularity],
             stride=stage.stride,
             noise=model.noise,

@@ -22,9 +22,9 @@ from cohortreg.config import (
 )
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
-from cohortreg.icon.words import in_turn
-from cohortreg.layout import CARD, Layout
+from cohortreg.losses.words import in_turn
 from cohortreg.methods.programs import niftyreg_missing
+from cohortreg.model_files import CARD
 
 if TYPE_CHECKING:
     from cohortreg.learning.devices import Device
@@ -204,35 +204,6 @@ def _missing_of(folder: Path) -> str | None:
     return LEARNED[method].missing({}) if method in list(LEARNED) else None
 
 
-def open_row(
-    row: str,
-    layout: Layout,
-    seed: int,
-    threads: int,
-    device: "Device | None" = None,
-    given: Mapping | None = None,
-    model: str | None = None,
-    optimisation: Optimisation | None = None,
-) -> "Method":
-    """The method of a row of the tables, ready to register.
-
-    given: settings of a method without training, or of the fit that refines the row's maps. model: the folder of the
-    imported model or of the trained stage that the row stands for; without it, the stage is looked for among those
-    that are trained. The rest as for `open_method`.
-    """
-    given, name = given or {}, row.removesuffix(FITTED)
-    if row in PAIRWISE:
-        return open_method(row, given, f"method_settings.{row}", seed, threads, device)
-    folder = model or _trained_folder(layout, name.removesuffix(OPTIMISED))
-    if folder is None or name in PAIRWISE:
-        known = ", ".join(PAIRWISE)
-        raise UserError(
-            f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
-        )
-    fit, where = row.endswith(FITTED), "method_settings.fit"
-    return open_method(Path(folder), given, where, seed, threads, device, optimisation, fit)
-
-
 def open_method(
     source: str | Path,
     given: Mapping,
@@ -274,17 +245,6 @@ def open_method(
     from cohortreg.methods.trained import Trained
 
     return Trained(Path(source), device, optimisation)
-
-
-def _trained_folder(layout: Layout, row: str) -> Path | None:
-    """Folder of the trained stage that a row stands for; None where no stage does."""
-    from cohortreg.methods.cards import read_card
-
-    for path in sorted(layout.root.glob("models/*/stage-*/model.json"), reverse=True):
-        card = read_card(path.parent)
-        if row == (f"{card.model}-{card.steps}step" if card.is_icon else card.model):
-            return path.parent
-    return None
 
 
 def similarity_of(

@@ -12,7 +12,6 @@ from cohortreg.config import Optimisation
 from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.images.image import Image
-from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import Axes
@@ -21,6 +20,7 @@ from cohortreg.maps.grids import identity_map
 from cohortreg.methods.cards import Card, read_card
 from cohortreg.methods.interface import Registration
 from cohortreg.methods.registry import LEARNED, method_class
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from cohortreg.config import VoxelMorphModel
-from cohortreg.icon.losses import LossTerms, both_imaged, unit_bounds
-from cohortreg.icon.similarities import mean_squared_error
 from cohortreg.icon.steps import TwoSteps
+from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
+from cohortreg.losses.similarities import mean_squared_error
+from cohortreg.losses.terms import LossTerms
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import interpolate, voxel_size

@@ -11,9 +11,9 @@ from torch import Tensor
 from cohortreg.config import VelocitySettings
 from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
-from cohortreg.icon.similarities import MultiKernelCorrelation
 from cohortreg.icon.steps import halve
 from cohortreg.images.image import Image
+from cohortreg.losses.similarities import MultiKernelCorrelation
 from cohortreg.maps.fields import Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.velocity import MultiGaussian, flow

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cohortreg.config import Network, Stage
 from cohortreg.digests import digest
 from cohortreg.files import whole, write_json
-from cohortreg.icon.losses import LossTerms, icon_loss, sample_points
+from cohortreg.icon.objective import icon_loss, sample_points
 from cohortreg.icon.stages import build_network
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.layout import PaperLayout
@@ -21,6 +21,7 @@ from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
 from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import train
+from cohortreg.losses.terms import LossTerms
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
 from cohortreg.icon.fit import descend, maps_loss
-from cohortreg.icon.losses import sample_points, swap
-from cohortreg.icon.similarities import similarity_to
+from cohortreg.icon.objective import sample_points, swap
+from cohortreg.losses.similarities import similarity_to
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import voxel_size
 from cohortreg.paper.settings import Direct

@@ -276,4 +276,4 @@ DRAWN |= {name: figure6(name) for name in FIGURE6}
 def draw(layout: PaperLayout, name: str, run: Run) -> None:
     """Write a figure, one of `plan.FIGURES`, as PNG and SVG."""
     style.apply()
-    style.save(DRAWN[name](layout, run), layout, name)
+    style.save(DRAWN[name](layout, run), layout.figure_files(name))

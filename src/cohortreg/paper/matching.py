@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cohortreg.icon.losses import inverse_consistency
+from cohortreg.icon.objective import inverse_consistency
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map
 

@@ -1,19 +1,50 @@
-"""The tables that figures and pages of a cohort are made from, read once."""
+"""What the figures and pages of a cohort are made from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import pandas as pd
 
-from cohortreg.config import Configuration
+from cohortreg.config import Configuration, Model
 from cohortreg.errors import UserError
-from cohortreg.evaluation.csv_files import read_table
-from cohortreg.evaluation.measures import MEASURES
 from cohortreg.evaluation.ranking import shown_pairs
 from cohortreg.evaluation.sets import main_set
-from cohortreg.layout import Layout
+from cohortreg.images.image import Image
+from cohortreg.maps.transforms import Transform
 from cohortreg.report.names import main_method
+
+
+class Source(Protocol):
+    """Where images, transforms and trainings come from."""
+
+    def image(self, image_id: str) -> Image:
+        """A preprocessed image. Raises UserError where it is missing or damaged."""
+
+    def labels(self, *image_ids: str) -> tuple[Image, ...] | None:
+        """The labels of some images; None where one has none."""
+
+    def is_mirrored(self, image_id: str) -> bool:
+        """Whether preprocessing mirrored an image, so that its patient's left is where the right would be."""
+
+    def has_transform(self, method: str, moving: str, fixed: str) -> bool:
+        """Whether a registered pair's transform is there, which may be deleted once it is evaluated."""
+
+    def transform(self, method: str, moving: str, fixed: str) -> Transform:
+        """The transform that warps the moving image. Raises UserError where it is not the one that was registered."""
+
+    def histories(self, models: Mapping[str, Model]) -> dict[str, list[pd.DataFrame]]:
+        """Training history of every stage of every model, as far as there is one."""
+
+    def card(self, model: str, stage: int) -> dict | None:
+        """The card of a trained stage; None where it was not trained."""
+
+    def summary(self) -> dict:
+        """The cohort's name, counts and warnings."""
+
+    def in_short(self, error: UserError) -> str:
+        """What an error says, with paths as they are below the results' folder, for pages go to others."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +52,14 @@ class Comparison:
     """A cohort's registrations by all its methods.
 
     Attributes:
-        layout: Where images, transforms and training histories lie.
+        source: Has images, transforms and training histories.
         config: Of the configuration methods, models, structures; for pages also report.
         pairs: `tables/pairs.csv`, a row per method and pair of every set.
         methods: `tables/methods.csv`, a row per method.
         sets: `tables/sets.csv`, a row per method and set.
     """
 
-    layout: Layout
+    source: Source
     config: Configuration
     pairs: pd.DataFrame
     methods: pd.DataFrame
@@ -53,17 +84,3 @@ class Comparison:
     def shown(self) -> dict[str, pd.Series]:
         """The best, median and worst pair of the main method; empty where all failed."""
         return shown_pairs(self.main_pairs, self.main_method)
-
-
-def read_comparison(layout: Layout, config: Configuration) -> Comparison:
-    """Read the tables of a cohort. Raises UserError where one is missing, damaged or of an earlier version."""
-    columns = {
-        layout.pairs_table: [measure.column for measure in MEASURES],
-        layout.methods_table: [measure.mean for measure in MEASURES],
-        layout.sets_table: [measure.mean for measure in MEASURES if measure.by_set],
-    }
-    for path in columns:
-        if not path.is_file():
-            raise UserError(f"{path} is missing; run `cohortreg tables` again.")
-    tables = [read_table(path, needed, "`cohortreg tables`") for path, needed in columns.items()]
-    return Comparison(layout, config, *tables)

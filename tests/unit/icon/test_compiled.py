@@ -8,15 +8,14 @@ from functools import cache, partial
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon import compiled, similarities
-from cohortreg.icon.compiled import Banded, CompiledLoss
+from cohortreg.icon.compiled import CompiledLoss
 from cohortreg.icon.fit import FieldsLoss, Imaged, Level, fit, lacking
-from cohortreg.icon.losses import sample_points, unit_bounds
-from cohortreg.icon.similarities import CorrelationWithOne, kernels_for, similarity_to
+from cohortreg.icon.objective import sample_points
+from cohortreg.losses import loops, similarities
+from cohortreg.losses.fields_of_view import unit_bounds
+from cohortreg.losses.similarities import CorrelationWithOne, kernels_for, similarity_to
 from cohortreg.maps.fields import AffineMap
 
 SHAPE = (12, 14, 9)
@@ -82,7 +81,7 @@ def test_of_other_levels(change, generator):
 
 
 def test_two_threads_compute_what_one_does(generator, monkeypatch):
-    monkeypatch.setattr(compiled, "WORTH_THREADS", 1)
+    monkeypatch.setattr(loops, "WORTH_THREADS", 1)
     loss = loss_of(generator)
     control = torch.randn(loss.start().shape, generator=generator)
     points = sample_points(loss.off_grid, 1, generator, control)
@@ -125,18 +124,8 @@ def test_a_correlation_keeps_the_gradients_of_earlier_calls(generator):
         torch.testing.assert_close(each.grad, expected)
 
 
-@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**16))
-def test_a_banded_matrix_is_the_matrix(to, columns, reach, seed):
-    generator = torch.Generator().manual_seed(seed)
-    distance = torch.arange(to)[:, None] * columns / to - torch.arange(columns)
-    matrix = torch.rand(to, columns, generator=generator) * (distance.abs() <= reach)
-    values = torch.rand(2, columns, 3, generator=generator)
-    found = torch.from_numpy(Banded(matrix)(values.numpy()))
-    torch.testing.assert_close(found, matrix @ values, atol=1e-5, rtol=1e-5)
-
-
 def test_volumes_on_a_processor_are_served_and_nothing_else():
-    assert kernels_for(torch.zeros(1, 1, 2, 2, 2)) is compiled
+    assert kernels_for(torch.zeros(1, 1, 2, 2, 2)) is loops
     others = [
         torch.zeros(1, 1, 4, 4),
         torch.zeros(1, 1, 4, 4, 1),
@@ -165,7 +154,7 @@ def test_without_numba_it_is_slower_and_as_good(generator, monkeypatch):
 def test_a_numba_that_refuses_this_numpy_is_as_none_and_said_once(tmp_path):
     (tmp_path / "numba").mkdir()
     (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 2.4 or less')")
-    does = "import torch; from cohortreg.icon.similarities import kernels_for as k; x = torch.zeros(2, 1, 4, 4, 4); "
+    does = "import torch; from cohortreg.losses.similarities import kernels_for as k; x = torch.zeros(2, 1, 4, 4, 4); "
     does += "assert k(x) is None and k(x) is None"
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     run = subprocess.run(
@@ -178,6 +167,6 @@ def test_a_numba_that_refuses_this_numpy_is_as_none_and_said_once(tmp_path):
 def test_loops_are_compiled_where_nothing_can_be_written():
     """In a process of its own, as a container has it: no folder beside the source, and none of the user's."""
     blocked = "from numba.core import caching; caching.CacheImpl._locator_classes = []; "
-    does = "import numpy as np; from cohortreg.icon.kernels import products; out = np.empty((3, 1), 'f4'); "
+    does = "import numpy as np; from cohortreg.losses.kernels import products; out = np.empty((3, 1), 'f4'); "
     does += "products(np.ones(1, 'f4'), np.ones(1, 'f4'), out); assert (out == 1).all()"
     subprocess.run([sys.executable, "-c", blocked + does], check=True)

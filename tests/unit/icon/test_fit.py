@@ -8,7 +8,7 @@ import torch
 
 from cohortreg.errors import NotFiniteError
 from cohortreg.icon.fit import Level, fit, lacking
-from cohortreg.icon.similarities import similarity_to
+from cohortreg.losses.similarities import similarity_to
 from cohortreg.maps.fields import AffineMap
 from cohortreg.maps.grids import identity_map
 

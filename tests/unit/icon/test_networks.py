@@ -6,8 +6,8 @@ import pytest
 import torch
 from typed import build_network, build_registration
 
-from cohortreg.icon.losses import StageObjective
 from cohortreg.icon.networks import DualStream, UNet, local_correlation, recompute_activations
+from cohortreg.icon.objective import StageObjective
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.maps.batch import Batch
 

@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 from typed import build_registration, stage
 
 from cohortreg.errors import NotFiniteError, UserError
-from cohortreg.icon.losses import REGULARITIES, StageObjective, icon_loss, unit_bounds
+from cohortreg.icon.objective import REGULARITIES, StageObjective, icon_loss
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs, pack
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.learning.training import HISTORY, learning_rate, rise, train, training_step
+from cohortreg.losses.fields_of_view import unit_bounds
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from typed import build_registration, stage
 
-from cohortreg.icon.losses import StageObjective
+from cohortreg.icon.objective import StageObjective
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import VALIDATION_PAIRS, TrainingImages, pack, validation_pairs

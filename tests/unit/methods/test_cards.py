@@ -14,12 +14,13 @@ from typed import build_registration
 from cohortreg.config import Configuration, Optimisation, merge, merged
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
-from cohortreg.layout import CARD, WEIGHTS
+from cohortreg.jobs.register import open_row
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.methods.cards import read_card
-from cohortreg.methods.registry import check, open_row, similarity_of
+from cohortreg.methods.registry import check, similarity_of
 from cohortreg.methods.trained import Trained
+from cohortreg.model_files import CARD, WEIGHTS
 
 CONFIG = Path(__file__).parents[3] / "config" / "demo.yaml"
 GRID = [24, 48, 48]

@@ -14,6 +14,8 @@ from scipy.ndimage import gaussian_filter, zoom
 from cohortreg.config import AvsmSettings
 from cohortreg.files import write_json
 from cohortreg.images.io import Image
+from cohortreg.jobs.register import open_row
+from cohortreg.jobs.train import stage_objective, train_stage
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
 from cohortreg.learning.data import TrainingImages, pack
@@ -21,8 +23,7 @@ from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.avsm import AffineSteps, Avsm, VelocitySteps
-from cohortreg.methods.recipes import stage_objective, train_stage
-from cohortreg.methods.registry import method_class, open_row
+from cohortreg.methods.registry import method_class
 
 GRID = (16, 16, 16)
 STAGE = {

@@ -12,19 +12,13 @@ from typed import build_registration
 from cohortreg.config import AvsmSettings, Configuration, VoxelMorphSettings, merge, merged, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
-from cohortreg.layout import CARD, WEIGHTS, Layout
+from cohortreg.jobs.register import open_row
+from cohortreg.layout import Layout
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.methods import registry
-from cohortreg.methods.registry import (
-    PAIRWISE,
-    Entry,
-    check,
-    method_class,
-    missing,
-    open_row,
-    package,
-)
+from cohortreg.methods.registry import PAIRWISE, Entry, check, method_class, missing, package
+from cohortreg.model_files import CARD, WEIGHTS
 
 CONFIG = Path(__file__).parents[3] / "config"
 STAGE = {"steps": 1, "training_steps": 9, "batch_size": 1, "learning_rate": 1e-3, "schedule": "cosine"}

@@ -12,12 +12,12 @@ from cohortreg.config import Optimisation
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.images.io import Image
-from cohortreg.layout import CARD, WEIGHTS
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.trained import Trained
+from cohortreg.model_files import CARD, WEIGHTS
 
 GRID = [12, 16, 14]
 CARD_OF_TWO_STEPS = {

@@ -8,10 +8,10 @@ import pytest
 
 from cohortreg.errors import UserError
 from cohortreg.files import write_json
-from cohortreg.layout import FIGURE_SUFFIXES
 from cohortreg.maps.grids import identity_map
 from cohortreg.paper import figures, table1
 from cohortreg.paper.plan import FIGURES, Run, figure_cells, table1_cells
+from cohortreg.report_layout import FIGURE_SUFFIXES
 
 PUBLISHED = Path(__file__).parents[3] / "resources" / "paper" / "table1.csv"
 

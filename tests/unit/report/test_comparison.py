@@ -8,11 +8,11 @@ import pytest
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
+from cohortreg.jobs.comparison import read_comparison
+from cohortreg.jobs.figures import draw_figures
+from cohortreg.jobs.report import write_report
 from cohortreg.layout import Layout
-from cohortreg.report.comparison import read_comparison
-from cohortreg.report.figures.draw import draw
 from cohortreg.report.pages.pairs import choose_pairs
-from cohortreg.report.pages.report import write_report
 
 
 def test_each_table_is_read_once_for_figures_and_for_the_report(results, tmp_path, monkeypatch):
@@ -25,13 +25,13 @@ def test_each_table_is_read_once_for_figures_and_for_the_report(results, tmp_pat
         return read(path, **given)
 
     monkeypatch.setattr(pd, "read_csv", counted)
-    draw(read_comparison(layout, results[1]))
+    draw_figures(layout, read_comparison(layout, results[1]))
     tables = (layout.pairs_table, layout.methods_table, layout.sets_table)
     assert [counts[path] for path in tables] == [1, 1, 1]
     counts.clear()
     comparison = read_comparison(layout, results[1])
     assert len(choose_pairs(comparison)) == 3
-    write_report(comparison)
+    write_report(layout, comparison)
     assert [counts[path] for path in tables] == [1, 1, 1]
 
 

@@ -9,9 +9,6 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cohortreg.config import Model
-from cohortreg.evaluation.csv_files import read_table
-from cohortreg.layout import Layout
 from cohortreg.report.comparison import Comparison
 from cohortreg.report.figures import style
 
@@ -44,7 +41,7 @@ def draw_folds(comparison: Comparison) -> Figure:
 
 def draw_training(comparison: Comparison) -> Figure:
     """Draw the training curves of the configuration's models."""
-    return training_figure(read_histories(comparison.layout, comparison.config.models))
+    return training_figure(comparison.source.histories(comparison.config.models))
 
 
 def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
@@ -128,19 +125,6 @@ def boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) 
             flier.set_rasterized(True)  # of a large cohort they are thousands
     axes.set_yticks(range(len(methods)), [style.short(method, NAME) for method in methods])
     axes.set_ylim(len(methods) - 0.4, -0.6)
-
-
-def read_histories(layout: Layout, models: Mapping[str, Model]) -> dict[str, list[pd.DataFrame]]:
-    """Training history of every stage of every model, as far as there is one."""
-    histories = {}
-    for model, settings in models.items():
-        paths = [layout.history(model, stage) for stage in range(1, len(settings.stages) + 1)]
-        histories[model] = [
-            read_table(path, ["step", *CURVES], "`cohortreg train`", texts={})
-            for path in paths
-            if path.exists()
-        ]
-    return {model: stages for model, stages in histories.items() if stages}
 
 
 def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:

@@ -1,6 +1,7 @@
 """The contact sheet of a cohort: three middle slices of every image on as few pages as can be read."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -8,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from cohortreg.cohort.checks import Checked, MiddleSlice
 from cohortreg.files import whole
-from cohortreg.layout import SHEET_IMAGES, CheckLayout
+from cohortreg.images.checks import Checked, MiddleSlice
 from cohortreg.report.figures import style
 
 Structures = Mapping[str, Sequence[int]]
@@ -25,24 +25,23 @@ LETTER = 0.062  # width of one, on average, at FONT
 FONT, DPI = 7.5, 120
 
 
-def draw_sheets(layout: CheckLayout, checked: Sequence[Checked], structures: Structures) -> None:
-    """Write every page of `layout.sheets`, and remove pages that a larger cohort left there.
+def draw_sheets(
+    pages: Sequence[Path], checked: Sequence[Checked], structures: Structures, images_a_page: int
+) -> None:
+    """Write every page of the contact sheet.
 
     All on a page is drawn in one coordinate system, inches from its upper left corner: hundreds of axes would take
     minutes.
     """
     style.apply()
-    pages = layout.sheets(len(checked))
     height = _slices_height(checked)
     for number, path in enumerate(pages):
-        shown = checked[number * SHEET_IMAGES : (number + 1) * SHEET_IMAGES]
+        shown = checked[number * images_a_page : (number + 1) * images_a_page]
         title = f"{len(checked)} images" + (f", page {number + 1} of {len(pages)}" if len(pages) > 1 else "")
         figure = _page(shown, height, title, structures)
         with whole(path) as beside:
             figure.savefig(beside, dpi=DPI)
         plt.close(figure)
-    for path in set(layout.root.glob("contact-sheet*.png")) - set(pages):
-        path.unlink()
 
 
 def _slices_height(checked: Sequence[Checked]) -> float:

@@ -11,19 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cohortreg.cohort.sidecars import read_sidecar
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import BY_KEY, DICE
 from cohortreg.evaluation.ranking import labelled
 from cohortreg.evaluation.sampling import displace, sample
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
-from cohortreg.images.io import Image, read_image, read_label
-from cohortreg.layout import Layout
+from cohortreg.images.io import Image
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
-from cohortreg.maps.results import read_registered
 from cohortreg.maps.transforms import Transform, apply_affine, to_unit
-from cohortreg.report.comparison import Comparison
+from cohortreg.report.comparison import Comparison, Source
 from cohortreg.report.figures import style
 from cohortreg.report.table2 import value
 
@@ -74,22 +71,16 @@ class Slice:
         return (np.arange(width) + 0.5) * right / width, (np.arange(height) + 0.5) * up / height
 
 
-def is_mirrored(layout: Layout, image_id: str) -> bool:
-    """Whether preprocessing mirrored an image, so that its patient's left is where the right would be."""
-    return layout.sidecar(image_id).is_file() and bool(read_sidecar(layout, image_id).get("mirrored"))
-
-
-def read_pair(layout: Layout, method: str, moving: str, fixed: str) -> Pair:
+def read_pair(source: Source, method: str, moving: str, fixed: str) -> Pair:
     """Read a pair and warp its moving image."""
-    moving_image, fixed_image = read_image(layout.image(moving)), read_image(layout.image(fixed))
-    transform = read_registered(layout, method, moving, fixed)
+    moving_image, fixed_image = source.image(moving), source.image(fixed)
+    transform = source.transform(method, moving, fixed)
     phi = to_unit(transform, moving_image.grid).float()
     warped = interpolate(torch.from_numpy(moving_image.array)[None, None], phi)[0, 0].numpy()
     last = np.array(moving_image.shape) - 1
     voxels = phi[0].numpy() * last.reshape(-1, *[1] * len(last))
-    paths = layout.label(moving), layout.label(fixed)
-    labels = (read_label(paths[0]), read_label(paths[1])) if all(path.exists() for path in paths) else None
-    mirrored = is_mirrored(layout, moving), is_mirrored(layout, fixed)
+    labels = source.labels(moving, fixed)
+    mirrored = source.is_mirrored(moving), source.is_mirrored(fixed)
     return Pair(
         moving_image, fixed_image, warped, voxels, folded(phi)[0].numpy(), transform, labels, mirrored
     )
@@ -99,12 +90,12 @@ def draw(place: str, comparison: Comparison) -> Figure:
     """Draw the best, median or worst pair of the main method, or say why there is nothing to see."""
     if not comparison.shown:
         return style.message(NONE.format(comparison.main_method))
-    row, layout = comparison.shown[place], comparison.layout
+    row, source = comparison.shown[place], comparison.source
     method, moving, fixed = (style.short(row[key], NAME) for key in ("method", "moving", "fixed"))
-    if not layout.forward(row["method"], row["moving"], row["fixed"]).is_file():
+    if not source.has_transform(row["method"], row["moving"], row["fixed"]):
         return style.message(f"The transform of {moving} to {fixed} was deleted.")
     title = f"{place.capitalize()} pair of {method}: {moving} to {fixed}"
-    pair = read_pair(layout, row["method"], row["moving"], row["fixed"])
+    pair = read_pair(source, row["method"], row["moving"], row["fixed"])
     measured = f"{DICE.title} {value(DICE, row)}, folds {value(BY_KEY['folds'], row)}"
     return pair_figure(pair, comparison.structures, f"{title}\n{measured}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib
 import seaborn as sns
@@ -10,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cohortreg.files import whole
-from cohortreg.layout import FIGURE_SUFFIXES, Results
 
 # Inches, of every figure: one column of a journal or two. 89 and 182 mm, within what IEEE, Elsevier and Nature print.
 COLUMN, PAGE = 3.5, 7.16
@@ -80,11 +80,11 @@ def structure_lines(structures: Sequence[str], longest: int = 24) -> list[Line2D
     return [*lines, Line2D([], [], color="none", label=f"and {more} more")] if more else lines
 
 
-def save(figure: Figure, layout: Results, name: str) -> None:
-    """Write a figure as PNG and SVG and close it."""
-    for suffix in FIGURE_SUFFIXES:
-        with whole(layout.figure(name, suffix)) as beside:
-            figure.savefig(beside, metadata={"Date": None} if suffix == "svg" else None)
+def save(figure: Figure, paths: Sequence[Path]) -> None:
+    """Write a figure to each path, in the format that its suffix names, and close it."""
+    for path in paths:
+        with whole(path) as beside:
+            figure.savefig(beside, metadata={"Date": None} if path.suffix == ".svg" else None)
         figure.set_layout_engine("none")  # as laid out for the first one, which takes a third of the time
     plt.close(figure)
 

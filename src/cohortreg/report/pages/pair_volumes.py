@@ -10,11 +10,11 @@ from cohortreg.evaluation.sampling import displace, sample, slab_points
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
 from cohortreg.images.geometry import block_means
 from cohortreg.images.grid import Grid
-from cohortreg.images.io import Image, read_image, read_label
-from cohortreg.layout import Layout
+from cohortreg.images.io import Image
 from cohortreg.maps.grids import interpolate, resize
 from cohortreg.maps.jacobian import volume_form
 from cohortreg.maps.transforms import Transform, to_unit
+from cohortreg.report.comparison import Source
 from cohortreg.report.pages.volumes import block_sizes, shrunk_image, shrunk_transform
 
 Structures = Mapping[str, Sequence[int]]
@@ -62,13 +62,13 @@ def centres(image: Image) -> torch.Tensor:
     return slab_points(image.grid, 0, image.shape[0])
 
 
-def read_images(layout: Layout, moving: str, fixed: str) -> Images:
+def read_images(source: Source, moving: str, fixed: str) -> Images:
     """Read a pair's images, and its labels where both have one. Raises UserError where an image is missing."""
-    images = [read_image(layout.image(image_id)) for image_id in (moving, fixed)]
+    images = [source.image(image_id) for image_id in (moving, fixed)]
     sizes = block_sizes(images[1].shape, images[1].spacing)
-    paths = layout.label(moving), layout.label(fixed)
-    labels = (read_label(paths[0]), read_label(paths[1])) if all(path.is_file() for path in paths) else None
-    return Images(*(shrunk_image(image, sizes) for image in images), sizes, images[0].grid, labels)
+    return Images(
+        *(shrunk_image(image, sizes) for image in images), sizes, images[0].grid, source.labels(moving, fixed)
+    )
 
 
 def register(images: Images, transform: Transform, structures: Structures) -> Registered:

@@ -14,14 +14,10 @@ from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.evaluation.measures import DICE, MEASURES
 from cohortreg.evaluation.ranking import best_first
-from cohortreg.files import read_json, write_text
-from cohortreg.images.io import read_image, read_label
-from cohortreg.layout import Layout, ReportLayout
-from cohortreg.maps.results import read_registered
+from cohortreg.files import write_text
 from cohortreg.report import table2
-from cohortreg.report.comparison import Comparison
+from cohortreg.report.comparison import Comparison, Source
 from cohortreg.report.figures import style
-from cohortreg.report.figures.pairs import is_mirrored
 from cohortreg.report.names import main_method
 from cohortreg.report.pages.pair_volumes import (
     DRAWN,
@@ -35,6 +31,7 @@ from cohortreg.report.pages.pair_volumes import (
 )
 from cohortreg.report.pages.picture import difference_colours, draw_picture
 from cohortreg.report.pages.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
+from cohortreg.report_layout import ReportLayout
 
 # Measured on 12 registrations of hippocampi (48 x 64 x 48 voxels), bytes of base64. At these qualities of WebP a warped
 # image takes so many bytes a voxel, and is off by 1.3 %, 2.0 % and 2.7 % of the range (root mean square); the best is
@@ -91,16 +88,13 @@ def write_pair_pages(
     Returns moving and fixed of each page written, in the order in which pages lead from one to the next. What a page
     cannot show, such as a transform that was deleted, it names.
     """
-    layout, config = comparison.layout, comparison.config
+    source, config = comparison.source, comparison.config
     report, chosen = ReportLayout(folder), choose_pairs(comparison)
     rows = dict(iter(comparison.pairs.groupby(["moving", "fixed"], sort=False)))
-    template, cohort = (
-        environment.get_template("pair.html.j2"),
-        read_json(layout.cohort, "`cohortreg cohort`"),
-    )
+    template, cohort = environment.get_template("pair.html.j2"), source.summary()
     written = set()
     for place, (moving, fixed) in enumerate(chosen):
-        shown = show_pair(layout, config, rows[moving, fixed], pages=len(chosen))
+        shown = show_pair(source, config, rows[moving, fixed], pages=len(chosen))
         picture, images = shown.pop("picture"), (moving, fixed) if shown["start"] else ()
         content = {
             "definitions": {one.name: one.definition for one in MEASURES if one.title in shown["columns"]},
@@ -112,7 +106,7 @@ def write_pair_pages(
         write_text(report.pair(moving, fixed), template.render(shown | content))
         write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
         for image_id in set(images) - written:
-            content = show_image(layout, image_id, config.structures)
+            content = show_image(source, image_id, config.structures)
             write_text(report.image(image_id), f"cohortreg.image({json.dumps(content)});\n")
             written.add(image_id)
         advance()
@@ -131,21 +125,21 @@ def page_address(moving: str, fixed: str) -> str:
     return f"{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
 
 
-def show_image(layout: Layout, image_id: str, structures: Mapping) -> dict:
-    """The content of an image's script: its volume and its label's, in the form of volumes.js; None without a label."""
-    image = read_image(layout.image(image_id))
+def show_image(source: Source, image_id: str, structures: Mapping) -> dict:
+    """What the script of an image says: its volume and its label's, as volumes.js has them; None without a label."""
+    image = source.image(image_id)
     image = shrunk_image(image, block_sizes(image.shape, image.spacing))
-    path = layout.label(image_id)
     label = None
-    if structures and path.is_file():
-        pixels = label_pixels(read_label(path), centres(image), drawn(structures))
+    if structures and (labels := source.labels(image_id)):
+        pixels = label_pixels(*labels, centres(image), drawn(structures))
         label = _packed_label(pixels, image.spacing)
     shown = packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
     return {"id": image_id, "image": shown, "label": label}
 
 
-def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
-    """Collect the content of a pair's page and script; volumes.js describes the volumes.
+def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
+    """What page and script of a pair say: volumes.js describes the volumes. `start` is None where there is nothing to
+    look at.
 
     `start` is None where there is nothing to look at. rows: of the table of pairs, a row a method. pages: how many
     there will be, which decides on the quality of what they show.
@@ -161,7 +155,7 @@ def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: 
         "main": main,
         "absent": "",
         "mirrored": [
-            name for name, image_id in (("moving", moving), ("fixed", fixed)) if is_mirrored(layout, image_id)
+            name for name, image_id in (("moving", moving), ("fixed", fixed)) if source.is_mirrored(image_id)
         ],
         "structures": [{"name": name.replace("_", " "), "colour": colours[name]} for name in structures],
         "columns": list(columns),
@@ -172,9 +166,9 @@ def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: 
         "pictured": "",
     }
     try:
-        images = read_images(layout, moving, fixed)
+        images = read_images(source, moving, fixed)
     except UserError as error:
-        return shown | {"absent": f"There is nothing to look at: {_sentence(error, layout)}"}
+        return shown | {"absent": f"There is nothing to look at: {source.in_short(error)}"}
     if structures and images.labels is None:
         shown["absent"] = "This pair has no labels, so there are no outlines and no Dice."
     elif len(structures) < len(every):
@@ -183,7 +177,7 @@ def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: 
     quality = _quality(pages * len(rows) * images.fixed.array.size)
     pictured = None
     for method in shown["methods"]:
-        found = _registered(layout, method, (moving, fixed), images, structures)
+        found = _registered(source, method, (moving, fixed), images, structures)
         if found is not None:
             method["volumes"] = _volumes_of(found, images, quality)
             if pictured is None or method["name"] == main:
@@ -196,11 +190,6 @@ def show_pair(layout: Layout, config: Configuration, rows: pd.DataFrame, pages: 
 def drawn(structures: Mapping) -> dict:
     """The structures whose outlines pages have."""
     return dict(list(structures.items())[:DRAWN])
-
-
-def _sentence(error: UserError, layout: Layout) -> str:
-    """The message of an error, with paths relative to the results, since pages are shared."""
-    return str(error).replace(f"{layout.root}/", "")
 
 
 def _columns(rows: pd.DataFrame, structures: Mapping) -> dict[str, Callable[[Mapping], str]]:
@@ -236,19 +225,18 @@ def _quality(voxels: int) -> int:
 
 
 def _registered(
-    layout: Layout, method: dict, pair: tuple[str, str], images: Images, structures: Mapping
+    source: Source, method: dict, pair: tuple[str, str], images: Images, structures: Mapping
 ) -> Registered | None:
     """The result of a method for the pair; None, and noted in the method, where there is none."""
     if method["absent"]:
         return None
-    path = layout.forward(method["name"], *pair)
-    if not path.is_file():
+    if not source.has_transform(method["name"], *pair):
         method["absent"] = "Its transform was deleted, so there is nothing to look at."
         return None
     try:
-        return register(images, read_registered(layout, method["name"], *pair), structures)
+        return register(images, source.transform(method["name"], *pair), structures)
     except UserError as error:
-        method["absent"] = _sentence(error, layout)
+        method["absent"] = source.in_short(error)
         return None
 
 

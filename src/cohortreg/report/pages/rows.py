@@ -7,7 +7,7 @@ import pandas as pd
 
 from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
 from cohortreg.files import write_text
-from cohortreg.layout import ReportLayout
+from cohortreg.report_layout import ReportLayout
 
 PART = 5000  # rows
 NARROWEST, WIDEST, RATING, PADDING = 6, 28, 13, 3  # characters

@@ -3,10 +3,11 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from cohortreg.cohort.checks import Checked, Facts, MiddleSlice
+from cohortreg.images.checks import Checked, Facts, MiddleSlice
+from cohortreg.jobs.check import write_sheets
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
 from cohortreg.report.figures import style
-from cohortreg.report.figures.contacts import COLOURS, draw_sheets
+from cohortreg.report.figures.contacts import COLOURS
 
 STRUCTURES = {"bone": [1, 2]}
 EVIL = "a$b$_{" + "long" * 40
@@ -39,7 +40,7 @@ def test_marks(layout):
         "warning": checked("a", ("is odd",)),
         "bad": checked("a", ("cannot be read",), bad=True),
     }.items():
-        draw_sheets(layout, [image], STRUCTURES)
+        write_sheets(layout, [image], STRUCTURES)
         (page,) = layout.sheets(1)
         few[name] = {status: pixels(page, COLOURS[status]) for status in ("warning", "bad")}
     assert few["warning"]["warning"] > 5 * few["ok"]["warning"] > 0
@@ -52,26 +53,26 @@ def test_structures_are_outlined(layout):
     (page,) = layout.sheets(1)
     drawn = []
     for label in (False, True):
-        draw_sheets(layout, [checked("a", label=label)], STRUCTURES)
+        write_sheets(layout, [checked("a", label=label)], STRUCTURES)
         drawn.append(pixels(page, colour))
     assert drawn[1] > 2 * drawn[0]
 
 
 def test_any_name(layout):
-    draw_sheets(layout, [checked(EVIL), checked("b")], {})
+    write_sheets(layout, [checked(EVIL), checked("b")], {})
     assert layout.sheets(2)[0].stat().st_size > 0
 
 
 def test_pages_and_those_of_a_larger_cohort(layout):
     many = [checked(f"image-{n}") for n in range(SHEET_IMAGES + 1)]
-    draw_sheets(layout, many, STRUCTURES)
+    write_sheets(layout, many, STRUCTURES)
     names = ["contact-sheet.png", "contact-sheet-2.png"]
     assert [page.name for page in layout.sheets(len(many))] == names
     assert sorted(path.name for path in layout.root.iterdir()) == sorted(names)
-    draw_sheets(layout, many[:3], STRUCTURES)
+    write_sheets(layout, many[:3], STRUCTURES)
     assert [path.name for path in layout.root.iterdir()] == names[:1]
 
 
 def test_nothing_but_bad_images(layout):
-    draw_sheets(layout, [checked("a", bad=True), checked("b", bad=True)], STRUCTURES)
+    write_sheets(layout, [checked("a", bad=True), checked("b", bad=True)], STRUCTURES)
     assert layout.sheets(2)[0].stat().st_size > 0

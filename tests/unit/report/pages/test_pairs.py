@@ -22,15 +22,16 @@ from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_label, write_image
-from cohortreg.layout import Layout, ReportLayout
+from cohortreg.jobs.comparison import OnDisk, read_comparison
+from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform, read_transform, write_transform
-from cohortreg.report.comparison import read_comparison
 from cohortreg.report.figures.pairs import pair_figure, read_pair
 from cohortreg.report.pages import pairs as pair_pages
 from cohortreg.report.pages import volumes
+from cohortreg.report.pages.index import templates
 from cohortreg.report.pages.pair_volumes import APART, Images, centres, label_pixels, register
 from cohortreg.report.pages.pairs import choose_pairs, show_image, show_pair, write_pair_pages
-from cohortreg.report.pages.report import templates
+from cohortreg.report_layout import ReportLayout
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
 
@@ -97,7 +98,7 @@ def test_images_are_what_the_figures_show_up_to_what_compression_loses(written):
     layout, config, report, _ = written
     page = script(report, "a", "b")
     for name in config.methods:
-        pair = read_pair(layout, name, "a", "b")
+        pair = read_pair(OnDisk(layout), name, "a", "b")
         shown = unpack(method_of(page, name)["volumes"]["warped"])[..., 0] / 255
         assert shown.shape == pair.warped.shape
         assert np.sqrt(np.mean((shown - np.clip(pair.warped, 0, 1)) ** 2)) < 0.06  # it is mostly noise
@@ -114,7 +115,7 @@ def test_folds_are_exact_and_left_out_where_there_are_none(written):
     name = config.methods[-1]
     folded = unpack(method_of(page, name)["volumes"]["folded"])[..., 0]
     assert set(np.unique(folded)) == {0, 255}
-    np.testing.assert_array_equal(folded == 255, read_pair(layout, name, "a", "b").folded)
+    np.testing.assert_array_equal(folded == 255, read_pair(OnDisk(layout), name, "a", "b").folded)
     assert method_of(page, name)["folds"] == (folded == 255).sum()
 
 
@@ -173,7 +174,7 @@ def test_the_map_on_a_page_is_within_half_a_step(written):
     packed = method_of(script(report, "a", "b"), name)["volumes"]["map"]
     low, high = np.array(packed["low"]), np.array(packed["high"])
     shown = low + unpack(packed) / 255 * (high - low)
-    pair = read_pair(layout, name, "a", "b")
+    pair = read_pair(OnDisk(layout), name, "a", "b")
     spacing = pair.moving.spacing.reshape(3, 1, 1, 1)
     displacement = (pair.phi - np.indices(pair.fixed.shape)) * spacing
     corners = np.ix_(*[range(3)], *[[0, -1]] * 3)
@@ -233,7 +234,7 @@ def test_a_deleted_transform_is_named_and_the_rest_shown(results, tmp_path):
     shutil.copytree(results[0].root, layout.root)
     shutil.rmtree(layout.forward("icon-3step", "a", "b").parents[1])
     layout.forward("affine", "a", "b").write_bytes(b"cut short")
-    page = show_pair(layout, results[1], rows_of(layout, "a", "b"), pages=1)
+    page = show_pair(OnDisk(layout), results[1], rows_of(layout, "a", "b"), pages=1)
     main = method_of(page, "icon-3step")
     assert main["volumes"] is None and "deleted" in main["absent"]
     assert main["dice"] != "–"  # the tables still have it
@@ -258,7 +259,7 @@ def test_without_the_images_a_page_has_the_measures(results, tmp_path):
 def test_failed_registrations_are_named_and_their_pairs_come_last(failing, tmp_path):
     layout, config = failing
     assert len(choose_pairs(read_comparison(layout, config))) == 3  # of each the main method failed
-    page = show_pair(layout, config, rows_of(layout, "b", EVIL), pages=1)
+    page = show_pair(OnDisk(layout), config, rows_of(layout, "b", EVIL), pages=1)
     assert method_of(page, "affine")["absent"] == "Registration failed: <exit 1>"
     assert method_of(page, "icon-3step")["volumes"] is None
     assert method_of(page, "affine")["folds"] is None
@@ -316,8 +317,8 @@ def test_a_2d_pair_is_a_volume_of_one_slice(tmp_path):
     values |= {"log_jacobian_std": 0.0, "inverse_consistency_voxels": 0.0, "time_s": 1.0}
     rows = pd.DataFrame([{"method": "affine", "moving": "a", "fixed": "b", **values}])
     config = configuration(models=False).model_copy(update={"methods": ["affine"], "structures": {"it": [1]}})
-    page = show_pair(layout, config, rows, pages=1)
-    image = show_image(layout, "b", config.structures)["image"]
+    page = show_pair(OnDisk(layout), config, rows, pages=1)
+    image = show_image(OnDisk(layout), "b", config.structures)["image"]
     assert image["shape"] == [10, 12, 1] and image["spacing"] == [0.5, 2.0, 1.0]
     of_method = page["methods"][0]["volumes"]
     assert of_method["jacobian"]["shape"] == [5, 6, 1]
@@ -358,11 +359,11 @@ def test_a_mosaic_has_every_slice_in_its_place():
 def test_of_more_structures_than_a_picture_tells_apart_the_first_are_drawn(results, monkeypatch):
     layout, config = results
     monkeypatch.setattr(pair_pages, "DRAWN", 1)
-    page = show_pair(layout, config, rows_of(layout, "a", "b"), pages=1)
+    page = show_pair(OnDisk(layout), config, rows_of(layout, "a", "b"), pages=1)
     assert [structure["name"] for structure in page["structures"]] == ["core"]
     assert page["absent"] == "Outlines are of the first 1 of 2 structures."
     assert "outer rim" in page["columns"]  # all of them are measured
-    label = unpack(show_image(layout, "a", config.structures)["label"])
+    label = unpack(show_image(OnDisk(layout), "a", config.structures)["label"])
     assert label[..., 0].max() == 1
 
 
@@ -378,6 +379,6 @@ def test_an_image_that_was_mirrored_is_said_to_be(results, tmp_path):
     assert script(report, "b", EVIL)["mirrored"] == ["moving"]
     assert script(report, EVIL, "a")["mirrored"] == []
     assert "fixed image (mirrored)" in report.pair("a", "b").read_text("utf-8")
-    figure = pair_figure(read_pair(copy, "affine", "a", "b"), config.structures, "a to b")
+    figure = pair_figure(read_pair(OnDisk(copy), "affine", "a", "b"), config.structures, "a to b")
     assert [axes.get_title() for axes in figure.axes[:4]][:3] == ["moving", "fixed (mirrored)", "warped"]
     plt.close(figure)

@@ -1,0 +1,67 @@
+"""Means over pairs, with what tells their spread: one row a method, or one a method and set."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from cohortreg.evaluation.csv_files import IDS
+from cohortreg.evaluation.measures import DICE, MEASURES
+from cohortreg.evaluation.statistics import mean_interval, paired_p_values
+
+
+def summarise(
+    pairs: pd.DataFrame, similarities: Mapping[str, str], reference: str, seed: int
+) -> pd.DataFrame:
+    """One row a method, in their order: means over the pairs that were registered.
+
+    pairs: the table of pairs. similarities: method -> the similarity that it maximises, empty where it maximises none.
+    A pair without a value (no label, no inverse) does not count. `dice_std` is the sample standard deviation between
+    pairs; means of headline measures have the ends of their 95 % bootstrap interval; `p_value` tests whether Dice
+    differs from the reference's, see `cohortreg.evaluation.statistics`.
+    """
+    summary = pd.DataFrame(
+        {"method": method, "similarity": similarities[method], **_means(rows, seed)}
+        for method, rows in pairs.groupby("method", sort=False)
+    )
+    dice = pairs.pivot(index=["moving", "fixed"], columns="method", values=DICE.column)
+    p_values = paired_p_values(dice, reference)
+    summary.insert(summary.columns.get_loc("dice_std") + 1, "p_value", summary["method"].map(p_values))
+    return summary
+
+
+def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Of one method: numbers of pairs, and the mean of every measure with what tells its spread."""
+    registered = rows[rows["failure"] == ""]
+    means = {"pairs": len(registered), "failed": len(rows) - len(registered)}
+    of_pairs = {measure.column: measure for measure in MEASURES}
+    for column in (column for column in rows if column not in (*IDS, "failure")):
+        measure = of_pairs.get(column)
+        # Of a structure, which may be called x_mean beside another one called x, the mean has a name of its own.
+        mean = measure.mean if measure else f"{column}_mean"
+        means[mean] = registered[column].mean()
+        if measure and measure.headline:
+            means[f"{mean}_low"], means[f"{mean}_high"] = mean_interval(registered[column], seed)
+        if measure is DICE:
+            means["dice_std"] = registered[column].std()
+    return means
+
+
+def summarise_sets(sets: Mapping[str, pd.DataFrame], methods: Sequence[str], seed: int) -> pd.DataFrame:
+    """A row for each method and set: means of the measures `by_set` over the set's pairs that the method registered.
+
+    sets: name -> rows of the table of pairs, a pair as often as it counts.
+    """
+    rows = []
+    for method in methods:
+        for name, pairs in sets.items():
+            own = pairs.loc[pairs["method"] == method, ["failure", *_of_sets(pairs)]]
+            rows.append({"method": method, "set": name, **_means(own, seed)})
+    return pd.DataFrame(rows)
+
+
+def _of_sets(pairs: pd.DataFrame) -> list[str]:
+    """The columns of a table of pairs that have means over sets."""
+    measures = [measure for measure in MEASURES if measure.by_set]
+    kept = {measure.column for measure in measures}
+    of_structures = tuple(measure.of("") for measure in measures if measure.by_structure)
+    return [column for column in pairs if column in kept or column.startswith(of_structures)]

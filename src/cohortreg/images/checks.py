@@ -1,0 +1,273 @@
+"""Every image and label of a cohort opened before anything long runs: which cannot be used, and which are odd."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cohortreg.digests import digest
+from cohortreg.errors import BadImage
+from cohortreg.images import geometry, sides
+from cohortreg.images.image import Image
+from cohortreg.images.intensity import normalised
+from cohortreg.images.preprocess import Settings, check_axes, oriented, read_labelled
+from cohortreg.inputs import require_root
+from cohortreg.provenance import running
+
+Structures = Mapping[str, Sequence[int]]
+DIRECTIONS = ("from left to right", "from back to front", "from bottom to top")
+ODD_VOXEL, ODD_VOLUME = 2, 3  # times as large or as small as the cohort's median
+MEDIAN_OF = 3  # values at least; with two, each is as odd as the other
+SLICE_PIXELS = 128  # along an axis, about; all slices of a cohort are in memory
+NAMED = 3  # duplicates in a sentence
+WRONG_SIDE = (
+    "looks more like the others when mirrored: its side, or the orientation in its header, may be wrong"
+)
+UNTOLD = (
+    f"sides were not compared: there are fewer than {sides.AT_LEAST} 3D images that have one, or they look too much "
+    "like their mirror images."
+)
+
+
+@dataclass(frozen=True)
+class MiddleSlice:
+    """The middle slice of an image across an axis, as preprocessing would orient it.
+
+    image: uint8 [right, up], the lower percentile 0, the upper 255. label: label values [right, up], or None.
+    size: width and height in millimetres.
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None
+    size: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is kept of an image that can be used.
+
+    shape, spacing (mm), orientation: of the array as it is in the file. canonical_spacing: along right, anterior,
+    superior. labels: values in its label map; volumes: structure -> mm3, of 2D images mm2; both empty without a label.
+    digest: of the voxels, whatever the header. slices: sagittal, coronal, axial; of a 2D image the image itself. small:
+    see `sides.small`; None of a 2D image.
+    """
+
+    shape: tuple[int, ...]
+    spacing: np.ndarray
+    canonical_spacing: np.ndarray
+    orientation: str
+    range: tuple[float, float]
+    labels: list[int]
+    volumes: dict[str, float]
+    digest: str
+    slices: list[MiddleSlice]
+    small: np.ndarray | None
+
+
+@dataclass
+class Checked:
+    """An image that was opened: facts None where it cannot be used; found: why, or what is odd, a sentence each."""
+
+    image_id: str
+    side: str
+    facts: Facts | None = None
+    found: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """bad, warning or ok."""
+        if self.facts is None:
+            return "bad"
+        return "warning" if self.found else "ok"
+
+
+def check_images(
+    rows: pd.DataFrame,
+    root: Path,
+    settings: Settings,
+    structures: Structures,
+    report: Callable[[str, str], None] = lambda image_id, reason: None,
+) -> tuple[list[Checked], list[str]]:
+    """Open every image of `rows` and its label, one after the other, and compare each with all others.
+
+    Returns the images in the table's order, and notes on what could not be compared.
+
+    root: the folder that the table's paths start from. structures: name -> label values. report: called after each
+    image with its id and the reason why it cannot be used, or "".
+
+    An image that preprocessing would exclude is bad, for the same reason. Raises UserError where root is missing.
+    """
+    require_root(root)
+    checked = []
+    for row in rows.to_dict("records"):
+        image = Checked(row["image_id"], row["side"])
+        try:
+            image.facts = _open(row, root, settings, structures)
+        except BadImage as error:
+            image.found = [" ".join(str(error).split())]  # a cell of a table
+        checked.append(image)
+        report(image.image_id, "".join(image.found))
+    usable = [(image, image.facts) for image in checked if image.facts is not None]
+    sided = [(image, facts) for image, facts in usable if image.side and facts.small is not None]
+    wrong = sides.wrong_sides([facts.small for _, facts in sided])
+    notes = [UNTOLD] if any(image.side for image, _ in usable) and wrong is None else []
+    for image, sentence in chain(
+        _duplicates(usable), _odd_voxels(usable), _odd_volumes(usable), _wrong_sides(sided, wrong)
+    ):
+        image.found.append(sentence)
+    return checked, notes
+
+
+def check_table(checked: Sequence[Checked], structures: Structures) -> pd.DataFrame:
+    """`check.tsv`: a row an image, every cell text; the columns are those of docs/outputs.md."""
+    columns = ["image_id", "status", "side", "shape", "voxel_mm", "orientation", "min", "max", "labels"]
+    columns += [*(f"{name}_mm3" for name in structures), "found"]
+    rows = []
+    for image in checked:
+        cells = {"image_id": image.image_id, "status": image.status, "side": image.side}
+        cells |= _cells(image.facts) | {"found": "; ".join(image.found)}
+        rows.append([cells.get(column, "") for column in columns])
+    return pd.DataFrame(rows, columns=columns, dtype=str)
+
+
+def _cells(facts: Facts | None) -> dict[str, str]:
+    """The cells of `check.tsv` that tell what an image is; none of one that cannot be used."""
+    if facts is None:
+        return {}
+    return {
+        "shape": "x".join(map(str, facts.shape)),
+        "voxel_mm": "x".join(f"{size:.4g}" for size in facts.spacing),
+        "orientation": facts.orientation,
+        "min": f"{facts.range[0]:g}",
+        "max": f"{facts.range[1]:g}",
+        "labels": ",".join(map(str, facts.labels)),
+    } | {f"{name}_mm3": f"{volume:.1f}" for name, volume in facts.volumes.items()}
+
+
+def _open(row: dict[str, str], root: Path, settings: Settings, structures: Structures) -> Facts:
+    """Read an image and its label as preprocessing does, up to the step before its grid."""
+    image_path, label_path = root / row["image"], root / row["label"] if row["label"] else None
+    image, label = read_labelled(image_path, label_path, structures)
+    for path in filter(None, (image_path, label_path)):
+        running().reads(path)
+    both = oriented(image, label)
+    if row["side"] and row["side"] == settings.mirror:
+        both = [geometry.mirrored(volume) for volume in both]
+    try:
+        if settings.grid:
+            check_axes(image, settings)
+        shown, _ = normalised(both[0], settings.percentiles)
+    except BadImage as error:
+        raise BadImage(f"{image_path}: {error}") from error
+    counts, solid = _counts(label), image.array.ndim == 3
+    voxel = image.grid.voxel_volume
+    return Facts(
+        shape=image.shape,
+        spacing=image.spacing,
+        canonical_spacing=shown.spacing,
+        orientation=image.grid.orientation,
+        range=(float(image.array.min()), float(image.array.max())),
+        labels=list(counts),
+        volumes={
+            name: voxel * sum(counts.get(value, 0) for value in values)
+            for name, values in structures.items()
+            if label is not None
+        },
+        digest=digest(str(image.shape), image.array.tobytes()),
+        slices=[
+            _slice(shown, both[1] if label is not None else None, axis)
+            for axis in (range(3) if solid else [None])
+        ],
+        small=sides.small(shown) if solid else None,
+    )
+
+
+def _counts(label: Image | None) -> dict[int, int]:
+    """Voxels of each value of a label map."""
+    if label is None:
+        return {}
+    values, counts = np.unique(label.array, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _slice(image: Image, label: Image | None, axis: int | None) -> MiddleSlice:
+    """The middle slice across an axis, None of a 2D image: the image itself.
+
+    In blocks of so many voxels that no more than about `SLICE_PIXELS` are left along an axis.
+    """
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        return array if axis is None else np.take(array, array.shape[axis] // 2, axis)
+
+    plane = [other for other in range(image.array.ndim) if other != axis]
+    values = 255 * cut(image.array)
+    right, up = (max(1, round(size / SLICE_PIXELS)) for size in values.shape)
+    blocks = geometry.block_means(values, (right, up))
+    width, height = (image.spacing[plane] * (right, up) * blocks.shape).tolist()
+    labels = None
+    if label is not None:
+        labels = cut(label.array)[right // 2 :: right, up // 2 :: up]
+        labels = labels[: blocks.shape[0], : blocks.shape[1]]
+    return MiddleSlice(np.rint(blocks).astype(np.uint8), labels, (width, height))
+
+
+Usable = Sequence[tuple[Checked, Facts]]
+Found = Iterator[tuple[Checked, str]]
+
+
+def _duplicates(usable: Usable) -> Found:
+    """Images that have the same voxels in the same order."""
+    same: dict[str, list[str]] = {}
+    for image, facts in usable:
+        same.setdefault(facts.digest, []).append(image.image_id)
+    for image, facts in usable:
+        others = [f"'{name}'" for name in same[facts.digest] if name != image.image_id]
+        if others:
+            more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+            yield image, f"has the same voxels as {', '.join(others[:NAMED])}{more}"
+
+
+def _odd_voxels(usable: Usable) -> Found:
+    """Images whose voxels are much larger or smaller than the cohort's, along an anatomical direction."""
+    for axis, direction in enumerate(DIRECTIONS):
+        having = [(image, facts) for image, facts in usable if axis < len(facts.shape)]
+        sizes = [facts.canonical_spacing[axis] for _, facts in having]
+        for (image, _), size, median in _odd(having, sizes, ODD_VOXEL):
+            yield (
+                image,
+                f"has voxels of {size:.3g} mm {direction}, where the cohort's median is {median:.3g} mm",
+            )
+
+
+def _odd_volumes(usable: Usable) -> Found:
+    """Images with a structure much larger or smaller than in the others."""
+    for name in dict.fromkeys(name for _, facts in usable for name in facts.volumes):
+        labelled = [(image, facts) for image, facts in usable if name in facts.volumes]
+        volumes = [facts.volumes[name] for _, facts in labelled]
+        for (image, facts), volume, median in _odd(labelled, volumes, ODD_VOLUME):
+            unit = f"mm{len(facts.shape)}"
+            yield (
+                image,
+                f"has {volume:.0f} {unit} of {name}, where the cohort's median is {median:.0f} {unit}",
+            )
+
+
+def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple]:
+    """Yield image, value and median of the images whose value is far from the median.
+
+    factor: how many times more than the median, or less.
+    """
+    if len(values) >= MEDIAN_OF:
+        median = float(np.median(values))
+        for image, value in zip(usable, values, strict=True):
+            if value > factor * median or factor * value < median:
+                yield image, value, median
+
+
+def _wrong_sides(sided: Usable, wrong: np.ndarray | None) -> Found:
+    for (image, _), suspicious in zip(sided, wrong if wrong is not None else [], strict=False):
+        if suspicious:
+            yield image, WRONG_SIDE

@@ -1,0 +1,260 @@
+"""Import of the published lists of pairs of knees of the Osteoarthritis Initiative (OAI)."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pandas as pd
+
+from cohortreg.cohort.tables import PUBLISHED, read_images
+from cohortreg.errors import UserError
+from cohortreg.importers.additions import NOTHING, Before, recognised
+from cohortreg.importers.folders import fits_a_table
+
+# The published name of a file: subject, day, protocol, side, barcode, and what it is.
+NAME = re.compile(r"(\d+)_(\d{8})_\w*?(LEFT|RIGHT)_(\d+)_(.+)\.nii\.gz")
+FILES = ("image", "label")
+#: Missing files that the terminal names.
+NAMED = 3
+
+
+class Scan(NamedTuple):
+    """A scan of a knee; two of one knee and day differ by their barcode."""
+
+    subject: str
+    visit: str
+    side: str
+    barcode: str
+
+
+class Entry(NamedTuple):
+    """What a line of a list says of one of its images: the scan, and the names of its files."""
+
+    scan: Scan
+    image: str
+    label: str
+
+
+class Imported(NamedTuple):
+    """Tables of images, of pairs and of files that are not on disk, and what else to say, a sentence each."""
+
+    images: pd.DataFrame
+    pairs: pd.DataFrame
+    missing: pd.DataFrame
+    said: list[str]
+
+
+#: Paths below root of a scan's image and label, empty where there is none.
+Find = Callable[[Entry], tuple[str, str]]
+
+
+def import_oai_split(
+    lists: Sequence[Path],
+    root: Path,
+    archive: Path | None = None,
+    as_published: bool = False,
+    before: Before = NOTHING,
+) -> Imported:
+    """Tables from published lists, whose lines are the paths of moving image, fixed image, moving and fixed label.
+
+    Of the paths the names count; files of these names are looked up below root, or, with archive, in a table of images
+    that has a column visit and where known barcode. "test" or "train" in a list's name is the split of its images, and
+    one of both is to train on. The pairs are those of the test lists or, without any, of all. as_published: keep
+    repeated pairs and images with themselves, as rows of set `PUBLISHED`. Images that are in the tables `before` have
+    their names there.
+
+    images has more columns visit (YYYYMMDD) and barcode (12 digits), pairs has set if as_published, missing has
+    image_id, file (image or label), name. A missing image keeps its published name; a missing label is left empty.
+    Raises UserError where root, a list or the archive's table cannot be used.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root} does not exist; name the folder that the images are in with --root.")
+    # Test lists first: where files of a scan differ between lists, those count that Dice is to be measured with.
+    read = {path: read_list(path) for path in sorted(lists, key=lambda path: split_of(path) != "test")}
+    scans, splits, differ = _scans(read)
+    ids = image_ids(scans)
+    find = _in_archive(archive, root) if archive else _below(root)
+    images, missing = _images(scans, splits, ids, find, root)
+    named = recognised(images, before, root)
+    names = dict(zip(images["image_id"], named["image_id"], strict=True))
+    asked = [path for path in read if split_of(path) == "test"] or read
+    rows = [[names[ids[entry.scan]] for entry in pair] for path in asked for pair in read[path]]
+    pairs, said = _pairs(pd.DataFrame(rows, columns=["moving", "fixed"], dtype=str), as_published)
+    both = sum({"test", "train"} <= several for several in splits.values())
+    if both:
+        said.append(f"Images of both test and training lists: {both:,}; their split is train.")
+    if differ:
+        said.append(
+            f"Images with other files in another list: {differ:,}; the first, of test lists, is kept."
+        )
+    images = named.drop_duplicates("image_id").reset_index(drop=True)
+    missing = missing.assign(image_id=missing["image_id"].map(names))
+    return Imported(images, pairs, missing, [*said, *_missing_in_words(missing, root)])
+
+
+def split_of(path: Path) -> str:
+    """The split of a list's images, by the list's name."""
+    return next((split for split in ("train", "test") if split in Path(path).name.lower()), "")
+
+
+def read_list(path: Path) -> list[tuple[Entry, Entry]]:
+    """The pairs of a list, moving and fixed. Raises UserError naming the line that cannot be read."""
+    if not Path(path).is_file():
+        raise UserError(f"{path} does not exist; name a published list of pairs.")
+    pairs = []
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.split("\n"), start=1):
+        paths = line.split()
+        if not paths:
+            continue
+        if len(paths) != 4:
+            raise UserError(
+                f"{path}, line {number} has {len(paths)} paths and not 4 (moving image, fixed image, moving label, "
+                "fixed label); correct it."
+            )
+        names = [PurePosixPath(each).name for each in paths]
+        try:
+            pairs.append((_entry(names[0], names[2]), _entry(names[1], names[3])))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: {error}; correct it.") from None
+    if not pairs:
+        raise UserError(f"{path} lists no pair; name a published list of pairs.")
+    return pairs
+
+
+def _entry(image: str, label: str) -> Entry:
+    """The entry of two names; raises ValueError where they are not those of an image and of a label of its scan."""
+    match = NAME.fullmatch(image)
+    if match is None or match[5] != "image":
+        raise ValueError(f"'{image}' is not SUBJECT_YYYYMMDD_..._LEFT or RIGHT_BARCODE_image.nii.gz")
+    labelled = NAME.fullmatch(label)
+    if labelled is None or _scan(labelled) != _scan(match):
+        raise ValueError(f"'{label}' is not named as a label of '{image}'")
+    return Entry(_scan(match), image, label)
+
+
+def _scan(match: re.Match) -> Scan:
+    subject, visit, side, barcode = match.groups()[:4]
+    return Scan(subject, visit, side.lower(), full_barcode(barcode))
+
+
+def full_barcode(barcode: str) -> str:
+    """All 12 digits of a barcode, which the lists also have without its first zero or by its last 8 digits alone.
+
+    Seven scans of the test list are in the training list by their last 8.
+    """
+    return f"0166{barcode}" if len(barcode) == 8 else barcode.zfill(12)
+
+
+def image_ids(scans: Collection[Scan]) -> dict[Scan, str]:
+    """Scan -> {subject}_{visit}_{side}, and the barcode behind it for scans that would share a name.
+
+    Of the published lists that is two of two scans, each in the training list: whatever lists are imported together,
+    a scan has the same name.
+    """
+    names = {scan: "_".join(scan[:3]) for scan in scans}
+    counts = Counter(names.values())
+    return {scan: name if counts[name] == 1 else f"{name}_{scan.barcode}" for scan, name in names.items()}
+
+
+def _scans(
+    read: dict[Path, list[tuple[Entry, Entry]]],
+) -> tuple[dict[Scan, Entry], dict[Scan, set[str]], int]:
+    """Of each scan its first entry, and the splits of its lists; and how many have entries that differ."""
+    first, splits, differ = {}, defaultdict(set), set()
+    for path, pairs in read.items():
+        for entry in (entry for pair in pairs for entry in pair):
+            splits[entry.scan].add(split_of(path))
+            if first.setdefault(entry.scan, entry) != entry:
+                differ.add(entry.scan)
+    return first, splits, len(differ)
+
+
+def _images(
+    scans: dict[Scan, Entry], splits: dict[Scan, set[str]], ids: dict[Scan, str], find: Find, root: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table of images and that of missing files."""
+    images, missing = [], []
+    for scan, entry in scans.items():
+        found = [path if path and (root / path).exists() else "" for path in find(entry)]
+        names = (entry.image, entry.label)
+        missing += [(ids[scan], *what) for *what, path in zip(FILES, names, found, strict=True) if not path]
+        split = next(each for each in ("train", "test", "") if each in splits[scan])
+        image, label = found[0] or entry.image, found[1]
+        images.append((ids[scan], scan.subject, scan.side, split, image, label, scan.visit, scan.barcode))
+    columns = ["image_id", "subject_id", "side", "split", *FILES, "visit", "barcode"]
+    return (
+        pd.DataFrame(images, columns=columns, dtype=str),
+        pd.DataFrame(missing, columns=["image_id", "file", "name"], dtype=str),
+    )
+
+
+def _below(root: Path) -> Find:
+    """Finds a scan's files anywhere below a folder: those of the published names or, failing that, another's."""
+    there: dict[tuple[str, Scan], dict[str, str]] = defaultdict(dict)
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders.sort()
+        for match in filter(None, map(NAME.fullmatch, sorted(names))):
+            what = "image" if match[5] == "image" else "label"
+            path = (Path(folder) / match[0]).relative_to(root).as_posix()
+            if fits_a_table(path):
+                there[what, _scan(match)].setdefault(match[0], path)
+
+    def find(entry: Entry) -> tuple[str, str]:
+        image, label = (there.get((what, entry.scan), {}) for what in FILES)
+        return (
+            image.get(entry.image) or next(iter(image.values()), ""),
+            label.get(entry.label) or next(iter(label.values()), ""),
+        )
+
+    return find
+
+
+def _in_archive(path: Path, root: Path) -> Find:
+    """Finds a scan's files by an archive's table of images; a row without barcode is any scan of its knee and day.
+
+    Raises UserError where the table lacks visits, or starts from another folder than root.
+    """
+    table = read_images(path)
+    if "visit" not in table:
+        raise UserError(f"{path} has no column visit; name the table that `cohortreg import oai` wrote.")
+    if not any((root / image).exists() for image in table["image"]):
+        raise UserError(
+            f"none of the images in {path} is below {root}; --root is the folder that `cohortreg import oai` was given."
+        )
+    there: dict[tuple[str, ...], tuple[str, str]] = {}
+    for row in table.to_dict("records"):
+        barcode = full_barcode(row["barcode"]) if row.get("barcode") else ""
+        scan = (row["subject_id"], row["visit"], row["side"], barcode)
+        there.setdefault(scan, (row["image"], row["label"]))
+    return lambda entry: there.get(entry.scan) or there.get((*entry.scan[:3], ""), ("", ""))
+
+
+def _pairs(pairs: pd.DataFrame, as_published: bool) -> tuple[pd.DataFrame, list[str]]:
+    """The table of pairs, and what became of rows that only a published list has."""
+    itself = pairs["moving"] == pairs["fixed"]
+    extra = pairs.duplicated() | itself
+    counts = f"Pairs that stand again: {(extra & ~itself).sum():,}; images paired with themselves: {itself.sum():,}"
+    if as_published:
+        said = f"{counts}; they have set {PUBLISHED}."
+        pairs = pairs.assign(set=extra.map({True: PUBLISHED, False: ""}))
+    else:
+        said = f"{counts}; they are left out, --as-published keeps them."
+        pairs = pairs[~extra]
+    return pairs, [said] if extra.any() else []
+
+
+def _missing_in_words(missing: pd.DataFrame, root: Path) -> list[str]:
+    """How many files are not there, and the first of them."""
+    if missing.empty:
+        return []
+    images, labels = (int(missing["file"].eq(what).sum()) for what in FILES)
+    names = ", ".join(missing["name"].head(NAMED)) + (", ..." if len(missing) > NAMED else "")
+    return [
+        f"Not below {root}: {images:,} images and {labels:,} labels ({names}), all of them in missing.tsv. "
+        "Preprocessing leaves out an image without its file, and says so; one without a label has no Dice."
+    ]

@@ -1,0 +1,79 @@
+"""What figures and pages show of a cohort's results, read for them."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cohortreg.config import Configuration, Model
+from cohortreg.errors import UserError
+from cohortreg.evaluation.csv_files import read_table
+from cohortreg.evaluation.measures import MEASURES
+from cohortreg.files import read_json
+from cohortreg.images.image import Image
+from cohortreg.images.io import read_image, read_label
+from cohortreg.jobs.registered import read_registered
+from cohortreg.jobs.sidecars import read_sidecar
+from cohortreg.layout import Layout
+from cohortreg.maps.transforms import Transform
+from cohortreg.report.comparison import Comparison
+from cohortreg.report.figures.charts import CURVES
+
+
+class OnDisk:
+    """A cohort's images, transforms and trainings, see `report.comparison.Source`."""
+
+    def __init__(self, layout: Layout):
+        self.layout = layout
+
+    def image(self, image_id: str) -> Image:
+        return read_image(self.layout.image(image_id))
+
+    def labels(self, *image_ids: str) -> tuple[Image, ...] | None:
+        paths = [self.layout.label(image_id) for image_id in image_ids]
+        return tuple(map(read_label, paths)) if all(path.is_file() for path in paths) else None
+
+    def is_mirrored(self, image_id: str) -> bool:
+        return self.layout.sidecar(image_id).is_file() and bool(
+            read_sidecar(self.layout, image_id).get("mirrored")
+        )
+
+    def has_transform(self, method: str, moving: str, fixed: str) -> bool:
+        return self.layout.forward(method, moving, fixed).is_file()
+
+    def transform(self, method: str, moving: str, fixed: str) -> Transform:
+        return read_registered(self.layout, method, moving, fixed)
+
+    def histories(self, models: Mapping[str, Model]) -> dict[str, list[pd.DataFrame]]:
+        histories = {}
+        for model, settings in models.items():
+            paths = [self.layout.history(model, stage) for stage in range(1, len(settings.stages) + 1)]
+            histories[model] = [
+                read_table(path, ["step", *CURVES], "`cohortreg train`", texts={})
+                for path in paths
+                if path.exists()
+            ]
+        return {model: stages for model, stages in histories.items() if stages}
+
+    def card(self, model: str, stage: int) -> dict | None:
+        path = self.layout.model_card(model, stage)
+        return read_json(path) if path.exists() else None
+
+    def summary(self) -> dict:
+        return read_json(self.layout.cohort, "`cohortreg cohort`")
+
+    def in_short(self, error: UserError) -> str:
+        return str(error).replace(f"{self.layout.root}/", "")
+
+
+def read_comparison(layout: Layout, config: Configuration) -> Comparison:
+    """Read the tables of a cohort. Raises UserError where one is missing, damaged or of an earlier version."""
+    columns = {
+        layout.pairs_table: [measure.column for measure in MEASURES],
+        layout.methods_table: [measure.mean for measure in MEASURES],
+        layout.sets_table: [measure.mean for measure in MEASURES if measure.by_set],
+    }
+    for path in columns:
+        if not path.is_file():
+            raise UserError(f"{path} is missing; run `cohortreg tables` again.")
+    tables = [read_table(path, needed, "`cohortreg tables`") for path, needed in columns.items()]
+    return Comparison(OnDisk(layout), config, *tables)

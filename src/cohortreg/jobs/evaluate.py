@@ -1,0 +1,175 @@
+"""Computation of the measures of registered pairs."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import cohortreg
+from cohortreg.digests import digest
+from cohortreg.errors import UserError
+from cohortreg.evaluation.csv_files import read_table, write_table
+from cohortreg.evaluation.measures import MEASURES, UNION, Maps, columns
+from cohortreg.evaluation.overlap import mean_of_structures
+from cohortreg.evaluation.structures import structure_masks
+from cohortreg.files import read_kept, sealed, write_sealed
+from cohortreg.images.io import read_image, read_label
+from cohortreg.jobs.registered import read_registered, registration, seals
+from cohortreg.jobs.sidecars import read_sidecar
+from cohortreg.layout import Layout
+from cohortreg.maps.transforms import Transform, to_unit
+from cohortreg.provenance import running
+
+Structures = Mapping[str, Sequence[int]]
+PAIR = ("method", "moving", "fixed")
+
+
+def measure_pair(
+    layout: Layout, method: str, moving: str, fixed: str, structures: Structures
+) -> dict[str, float]:
+    """Compute every measure of `MEASURES` on the transforms of one registered pair.
+
+    Returns:
+        Column of the table of pairs -> value; NaN where there is nothing to measure, such as Dice without labels.
+    """
+    for image in (moving, fixed):
+        _require_label(layout, image)
+    forward = read_registered(layout, method, moving, fixed)
+    maps = _maps(layout, method, moving, fixed, forward)
+    of_maps = {
+        measure.column: measure.compute(maps)
+        for measure in MEASURES
+        if measure.compute and not measure.by_structure
+    }
+    del maps  # large, as labels are
+    return of_maps | _of_structures(layout.label(moving), layout.label(fixed), forward, structures)
+
+
+def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transform) -> Maps:
+    """Read a pair's maps. Raises UserError where an inverse was registered and is gone."""
+    image = read_image(layout.image(moving))
+    phi = to_unit(forward, image.grid)
+    had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})
+    if not (had_inverse or layout.inverse(method, moving, fixed).exists()):
+        return Maps(phi, None)
+    inverse = read_registered(layout, method, moving, fixed, "inverse")
+    return Maps(phi, to_unit(inverse, forward.grid))
+
+
+def _require_label(layout: Layout, image: str) -> None:
+    """Raise UserError where the label that an image had when it was preprocessed is gone."""
+    path = layout.label(image)
+    if path.is_file() or not layout.sidecar(image).is_file():
+        return
+    if read_sidecar(layout, image).get("label"):
+        again = f"delete {layout.image_shard(0).parent}, and the workflow will recreate what is missing"
+        raise UserError(f"{path} is missing; {again}.")
+
+
+def _of_structures(
+    moving: Path, fixed: Path, transform: Transform, structures: Structures
+) -> dict[str, float]:
+    """Compute the measures by structure, of the labels at two paths; NaN where one is missing."""
+    measures = [measure for measure in MEASURES if measure.by_structure]
+    values = {column: math.nan for measure in measures for column in measure.columns(structures)}
+    if not (moving.exists() and fixed.exists()):
+        return values
+    masked = dict(structures)
+    if len(structures) > 1:
+        masked[UNION] = [value for several in structures.values() for value in several]
+    fixed_label = read_label(fixed)
+    for name, *masks in structure_masks(read_label(moving), fixed_label, transform, masked):
+        for measure in measures:
+            if measure.compute and name in measure.parts(structures):
+                values[measure.of(name)] = measure.compute(*masks, fixed_label.spacing)
+    for measure in measures:
+        values[measure.column] = mean_of_structures({name: values[measure.of(name)] for name in structures})
+    return values
+
+
+def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
+    """The registered pairs of a shard: one row each with moving, fixed, time_s and failure.
+
+    failure: why the pair has no transforms, empty where it has. A table without that column has no failures.
+    Raises UserError where the shard was not registered.
+    """
+    path = layout.registered_shard(method, shard)
+    if not path.exists():
+        raise UserError(
+            f"{path} is missing: run `cohortreg register-shard` for shard {shard} of {method} first."
+        )
+    table = read_table(path, ["moving", "fixed", "time_s"], "`cohortreg register-shard` for it")
+    return table if "failure" in table else table.assign(failure="")
+
+
+def evaluate_shard(
+    layout: Layout,
+    method: str,
+    shard: int,
+    pairs: pd.DataFrame,
+    structures: Structures,
+    progress: Callable[[], None],
+) -> int:
+    """Measure every registered pair of a shard and write its table; returns how many had to be measured.
+
+    A pair measured before is taken over as long as nothing that its numbers come from has changed. A pair whose
+    registration failed has no numbers but the reason.
+    """
+    rows, measured = [], 0
+    for pair in pairs.itertuples(index=False):
+        row = {"method": method, "moving": pair.moving, "fixed": pair.fixed, "failure": pair.failure}
+        if not pair.failure:
+            measures, anew = _measures(layout, method, pair.moving, pair.fixed, structures)
+            row |= {**measures, "time_s": pair.time_s}
+            measured += anew
+        rows.append(row)
+        progress()
+    path = layout.evaluated_shard(method, shard)
+    with sealed(path):
+        write_table(path, pd.DataFrame(rows, columns=[*PAIR, *columns(structures), "failure"]))
+    return measured
+
+
+def _measures(
+    layout: Layout, method: str, moving: str, fixed: str, structures: Structures
+) -> tuple[dict[str, Any], bool]:
+    """The measures of a pair, and whether they were computed now."""
+    path = layout.evaluated_pair(method, moving, fixed)
+    inputs = _digest_inputs(layout, method, moving, fixed, structures)
+    record, there = read_kept(path, "inputs", "measures"), seals(layout, method, moving, fixed)
+    # A field that was deleted after it was measured leaves its numbers; another one in its place does not.
+    same = all(record.get("seals", {}).get(direction, "") == seal for direction, seal in there.items())
+    outdated = record.get("inputs") != inputs or not same
+    if outdated:
+        forward = layout.forward(method, moving, fixed)
+        if record and not forward.exists():
+            records = layout.registration_record(method, moving, fixed).parents[1]
+            raise UserError(
+                f"{forward} was deleted, but has to be measured again; delete {records} and run snakemake with "
+                "--forcerun register register_networks"
+            )
+        measures = measure_pair(layout, method, moving, fixed, structures)
+        record = {"inputs": inputs, "seals": there, "measures": _without_nan(measures)}
+        write_sealed(path, record)
+    return record["measures"], outdated
+
+
+def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> str:
+    # A shard that gets one more pair need not read its thousands of displacement fields again: the small records of
+    # registration and preprocessing change with what they say was made.
+    record = layout.registration_record(method, moving, fixed)
+    transforms = [layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)]
+    files = [*([record] if record.exists() else transforms), layout.sidecar(moving), layout.sidecar(fixed)]
+    contents = [running().reads(path) if path.exists() else "" for path in files]
+    named = [*PAIR, *columns(structures), "failure"]
+    return digest(cohortreg.__version__, json.dumps(dict(structures)), *named, *contents)
+
+
+def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN; None comes back as an empty cell of the table all the same."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()
+    }

@@ -1,0 +1,227 @@
+"""Registration of a shard of pairs by one method: a model is loaded once, whole results are kept."""
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import torch
+
+from cohortreg.cohort.tables import read_table
+from cohortreg.config import FITTED, OPTIMISED, Optimisation
+from cohortreg.digests import digest
+from cohortreg.errors import UserError
+from cohortreg.files import sealed, whole, write_sealed
+from cohortreg.images.io import Image, read_image
+from cohortreg.jobs.registered import registration, seals, still_asked
+from cohortreg.jobs.sidecars import read_sidecar
+from cohortreg.layout import Layout
+from cohortreg.learning.devices import Device
+from cohortreg.maps.transforms import to_physical, write_transform
+from cohortreg.methods.cards import read_card
+from cohortreg.methods.interface import Method, Registration
+from cohortreg.methods.programs import last_line, machine_fault
+from cohortreg.methods.registry import PAIRWISE, open_method
+from cohortreg.provenance import running
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+COLUMNS = ["moving", "fixed", "time_s", "hardware", "failure"]
+
+
+def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
+    """The cohort's pairs in a shard, columns moving and fixed. Raises UserError where it has no such shard."""
+    path = layout.pair_shard(shard)
+    if not path.is_file():
+        raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
+    pairs = read_table(path, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
+    running().reads(path)
+    return still_asked(layout, pairs)
+
+
+@dataclass
+class PairInWork:
+    """A pair on its way: read, registered, written.
+
+    made_from: a digest of the method and the images. record: what is known of the registration, once there is one.
+    """
+
+    moving_id: str
+    fixed_id: str
+    made_from: str
+    record: dict
+    images: tuple[Image, Image] | None = None
+    registration: Registration | None = None
+
+
+def register_shard(
+    layout: Layout,
+    name: str,
+    method: Method,
+    pairs: pd.DataFrame,
+    shard: int,
+    hardware: str,
+    progress: Callable[[str], None],
+) -> None:
+    """Register each pair that has no up-to-date transforms yet, then write the shard's table of times.
+
+    name: the method's row. hardware: that it runs on, in words. A pair that the method cannot register
+    has the reason as its `failure` and no time; it is tried again when the shard is. One whose transforms were deleted
+    after they were evaluated is not registered again; one whose transforms are not those of its record, or were cut
+    short, is. While a pair is registered, the next one is read and the one before is written.
+
+    Raises UserError where what a pair is made from cannot be read, and whatever `machine_fault` knows for one.
+    """
+    digest_once = cache(running().reads)
+
+    def read(ids: tuple[str, str]) -> PairInWork:
+        """A pair with its images, or with its record alone where its transforms are up to date."""
+        made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
+        record = registration(layout, name, *ids)
+        if (
+            record.get("made_from") == made_from
+            and not record.get("failure")
+            and _kept(layout, name, ids, record)
+        ):
+            return PairInWork(*ids, made_from, record)
+        return PairInWork(*ids, made_from, {}, tuple(_preprocessed(layout, image) for image in ids))
+
+    def write(pair: PairInWork) -> PairInWork:
+        if pair.images is not None:
+            _write(layout, name, pair)
+        return pair
+
+    ids = list(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
+    rows = []
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        registered = (_register(method, pair, hardware) for pair in _ahead(reader, read, ids))
+        for pair in _ahead(writer, write, registered):
+            rows.append({"moving": pair.moving_id, "fixed": pair.fixed_id, **pair.record})
+            said = pair.record.get("failure")
+            progress(f"{pair.moving_id} to {pair.fixed_id} could not be registered: {said}" if said else "")
+    path = layout.registered_shard(name, shard)
+    with sealed(path), whole(path) as beside:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(beside, index=False)
+
+
+def _kept(layout: Layout, name: str, ids: tuple[str, str], record: dict) -> bool:
+    """Whether a pair's results exist: the fields that its record names, or their measures."""
+    there, written = seals(layout, name, *ids), record.get("seals", {})
+    if any(written.get(direction, seal) != seal for direction, seal in there.items()):
+        return False
+    return {"forward", *written} <= set(there) or layout.evaluated_pair(name, *ids).is_file()
+
+
+def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Map a function over items in order, while another thread computes the next result."""
+    coming: deque[Future[Result]] = deque()
+    for item in items:
+        coming.append(executor.submit(function, item))
+        if len(coming) > 1:
+            yield coming.popleft().result()
+    for last in coming:
+        yield last.result()
+
+
+def _register(method: Method, pair: PairInWork, hardware: str) -> PairInWork:
+    """Register a pair that was read for it, and note how long the method took."""
+    if pair.images is None:
+        return pair
+    pair.record = {"hardware": hardware, "made_from": pair.made_from}
+    started = time.perf_counter()
+    try:
+        # The result is in the processor's memory, so an accelerator has finished when the call returns.
+        pair.registration = _finite(method(*pair.images))
+    except Exception as error:  # also of a library, or of a method of the user's own
+        if machine_fault(error):  # no other pair would do better, and this one does elsewhere
+            if isinstance(error, (OSError, MemoryError)):
+                raise
+            raise UserError(
+                f"{pair.moving_id} to {pair.fixed_id}: {last_line(str(error))}; a fault of the machine, not of "
+                "the pair: fix it and run again; finished pairs are kept."
+            ) from error
+        if isinstance(error, UserError):
+            pair.record["failure"] = " ".join(str(error).split())  # a cell of a table
+        else:
+            traceback.print_exc()  # to the log
+            pair.record["failure"] = f"{type(error).__name__}: {last_line(str(error))}"
+    else:
+        pair.record["time_s"] = time.perf_counter() - started
+    return pair
+
+
+def _finite(found: Registration) -> Registration:
+    """Check a method's result. Raises UserError where it is not finite."""
+    if not all(torch.isfinite(field).all() for field in (found.forward, found.inverse) if field is not None):
+        raise UserError("the computed displacement has NaN or infinite values")
+    return found
+
+
+def _write(layout: Layout, name: str, pair: PairInWork) -> None:
+    """Write a registration and then its record; of one that failed, the record alone is there."""
+    ids = pair.moving_id, pair.fixed_id
+    # First, so that what is there with a record is what the record says, wherever this is interrupted.
+    layout.registration_record(name, *ids).unlink(missing_ok=True)
+    moving, fixed = (image.grid for image in pair.images)
+    paths = layout.forward(name, *ids), layout.inverse(name, *ids)
+    if pair.registration is None:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    else:
+        write_transform(paths[0], to_physical(pair.registration.forward, moving, fixed))
+        if pair.registration.inverse is not None:
+            write_transform(paths[1], to_physical(pair.registration.inverse, fixed, moving))
+        else:
+            paths[1].unlink(missing_ok=True)
+        pair.record["seals"] = seals(layout, name, *ids)
+    write_sealed(layout.registration_record(name, *ids), pair.record)
+
+
+def _preprocessed(layout: Layout, image_id: str) -> Image:
+    """An image on the cohort's grid, and what of it was imaged."""
+    field_of_view = read_sidecar(layout, image_id)["field_of_view"]
+    return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)
+
+
+def open_row(
+    row: str,
+    layout: Layout,
+    seed: int,
+    threads: int,
+    device: Device | None = None,
+    given: Mapping | None = None,
+    model: str | None = None,
+    optimisation: Optimisation | None = None,
+) -> Method:
+    """The method of a row of the tables, ready to register.
+
+    given: settings of a method without training, or of the fit that refines the row's maps. model: the folder of the
+    imported model or of the trained stage that the row stands for; without it, the stage is looked for among those
+    that are trained. The rest as for `open_method`.
+    """
+    given, name = given or {}, row.removesuffix(FITTED)
+    if row in PAIRWISE:
+        return open_method(row, given, f"method_settings.{row}", seed, threads, device)
+    folder = model or _trained_folder(layout, name.removesuffix(OPTIMISED))
+    if folder is None or name in PAIRWISE:
+        known = ", ".join(PAIRWISE)
+        raise UserError(
+            f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
+        )
+    fit, where = row.endswith(FITTED), "method_settings.fit"
+    return open_method(Path(folder), given, where, seed, threads, device, optimisation, fit)
+
+
+def _trained_folder(layout: Layout, row: str) -> Path | None:
+    """Folder of the trained stage that a row stands for; None where no stage does."""
+    for path in sorted(layout.root.glob("models/*/stage-*/model.json"), reverse=True):
+        card = read_card(path.parent)
+        if row == (f"{card.model}-{card.steps}step" if card.is_icon else card.model):
+            return path.parent
+    return None

@@ -1,0 +1,233 @@
+"""Training of a stage of a model: the job of the rule `train`."""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import nn
+
+from cohortreg.config import Model, Training
+from cohortreg.digests import digest
+from cohortreg.errors import UserError
+from cohortreg.evaluation.label_overlap import LabelOverlap
+from cohortreg.files import whole, write_json
+from cohortreg.icon.networks import recompute_activations
+from cohortreg.images.geometry import resampled
+from cohortreg.images.io import Image, read_label
+from cohortreg.jobs.sidecars import read_sidecar
+from cohortreg.jobs.training_sets import check_packed, check_start, training_of
+from cohortreg.layout import Layout
+from cohortreg.learning import weights
+from cohortreg.learning.checkpoints import TrainingState
+from cohortreg.learning.data import TrainingImages
+from cohortreg.learning.devices import precision_on
+from cohortreg.learning.training import HISTORY, train
+from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
+from cohortreg.methods.cards import Card
+from cohortreg.methods.recipes import Recipe
+from cohortreg.methods.trained import weights_of
+from cohortreg.provenance import git_commit, hardware, running, software
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def train_stage(
+    recipe: type[Recipe],
+    layout: Layout,
+    name: str,
+    stage: int,
+    model: Model,
+    settings: Training,
+    seed: int,
+    fabric: "Fabric",
+    progress: Callable[[TrainingState], None] = lambda state: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train a stage of a model and write its weights, history and card.
+
+    settings: the section `training` of the configuration. A training that was stopped goes on from its last
+    checkpoint, as long as settings, seed, images and earlier stages are the same. Of several processes that train
+    together, the first writes.
+
+    Raises UserError where what it learns from, or starts with, is not what was written any more: the packed images, the
+    list of the training set, weights, or checkpoints.
+    """
+    model = model.up_to(stage)
+    training = training_of(layout, name)
+    images = _packed(layout, training["training_set"], fabric)
+    if fabric.is_global_zero:  # once for all that train together
+        check_start(layout, name, training["start"])
+    fabric.barrier()
+    precision = precision_on(fabric.device, settings.precision)
+    objective = stage_objective(recipe, layout, name, model, images.grid, seed, training["start"] is not None)
+    if settings.recompute_activations:
+        recompute_activations(objective)
+    registration = recipe.on_full_grid(objective.registration, model)
+    validation = _validation(layout, training, settings, seed, fabric, registration)
+    before = running().reads(layout.weights(name, stage - 1)) if stage > 1 else ""
+    made_from = digest(
+        json.dumps([model.plain(), precision, seed], sort_keys=True),
+        images.recorded,
+        before,
+        training["start"] or "",
+        *([validation.images.recorded] if validation else []),
+    )
+    started = time.perf_counter()
+    state = train(
+        objective,
+        images,
+        model.stages[-1],
+        seed + stage,
+        fabric,
+        layout.checkpoints(name, stage) / made_from[:16],
+        settings.checkpoint_every,
+        progress,
+        stop,
+        settings.accumulate,
+        validation,
+    )
+    if not fabric.is_global_zero:
+        return
+    if state.step < model.stages[-1].training_steps:
+        raise UserError(
+            f"training of {name} stage {stage} was stopped after step {state.step}; "
+            "the same command continues from there"
+        )
+    history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
+    measured = pd.DataFrame(state.validation, columns=["step", *MEASURED]).astype({"step": int})
+    dice = pd.DataFrame(state.dice, columns=["step", MEASURED_DICE]).astype({"step": int})
+    history = history.merge(measured, on="step", how="left").merge(dice, on="step", how="left")
+    with whole(layout.history(name, stage)) as beside:
+        history.to_csv(beside, index=False)
+    saved = weights.save(layout.weights(name, stage), objective.registration.state_dict())
+    card = {
+        "model": name,
+        "stage": stage,
+        "steps": model.steps,
+        **model.plain(),
+        "weights_sha256": saved,
+        "training": settings.model_dump(exclude_unset=True) | {"precision": precision},
+        "seed": seed,
+        "training_set": training["training_set"],
+        "preprocess": training.get("preprocess"),
+        "start": training["start"],
+        "final_weight": state.weight,
+        "training_seconds": float((1 / history["steps_per_second"]).sum()),
+        "wall_seconds": time.perf_counter() - started,
+    }
+    if validation:
+        card["validation"] = _validated(validation, state, history) | {"set": training["validation_set"]}
+    write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))
+
+
+def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = False) -> TrainingImages:
+    """The packed images of a set; the first process compares them with its list and their digest."""
+    files = layout.packed(image_set), layout.packed_index(image_set)
+    images = TrainingImages(*files, fabric.device, seldom)
+    if fabric.is_global_zero:
+        check_packed(layout, image_set, images.ids)
+        images.verify()
+    return images
+
+
+def _validation(
+    layout: Layout,
+    training: Mapping,
+    settings: Training,
+    seed: int,
+    fabric: "Fabric",
+    registration: nn.Module,
+) -> Validation | None:
+    """What measures a training, see `training_of`, on its validation images; None where it has none.
+
+    registration: that is trained, of images on the cohort's grid.
+    """
+    if training.get("validation_set") is None:
+        return None
+    images = _packed(layout, training["validation_set"], fabric, seldom=True)
+    validation = Validation(images, seed, settings.validate_every, settings.keep)
+    if fabric.is_global_zero:  # which measures
+        seen = {row for pair in validation.pairs for row in pair}
+        ids = [image_id if row in seen else None for row, image_id in enumerate(images.ids)]
+        validation.overlap = label_overlap(registration, layout, ids)
+    return validation
+
+
+def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict:
+    """What a card says of the weights that were kept: as of which step, and how they do on both kinds of pairs."""
+    facts = {"images": len(validation.images), "pairs": len(validation.pairs), "keep": validation.keep}
+    kept = validation.kept(state)
+    if kept is None:
+        return facts | {"gap": ""}
+    step, similarity, _, loss = kept
+    learnt = history[history["step"].between(step - validation.every + 1, step)]["similarity"].mean()
+    facts |= {"step": int(step), "loss": loss, "similarity": similarity, "training_similarity": float(learnt)}
+    if step in (dice := dict(state.dice)):
+        facts["dice"] = dice[step]
+    return facts | {"gap": gap_in_words(learnt, similarity)}
+
+
+def stage_objective(
+    recipe: type[Recipe],
+    layout: Layout,
+    name: str,
+    model: Model | Card,
+    grid: Sequence[int],
+    seed: int,
+    goes_on: bool = False,
+) -> nn.Module:
+    """What training of the model's last stage minimises, with the weights of the stages before it.
+
+    goes_on: start with the stage's weights of an earlier training, where there are any.
+    """
+    stage = len(model.stages)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + stage)
+        registration, before = recipe.build(model, grid)
+    if before is not None:
+        path = layout.weights(name, stage - 1)
+        weights.load_into(before, weights_of(None, path), path)
+        recipe.inherit(registration, before)
+    path = layout.start_weights(name, stage)
+    if goes_on and path.is_file():
+        earlier = copy.deepcopy(before.state_dict()) if before is not None else {}
+        weights.load_into(registration, weights.load(path)[0], path)
+        if before is not None:
+            before.load_state_dict(earlier)
+    return recipe.objective(registration, before, model)
+
+
+def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
+    """What a training ran on: the images, the hardware, the software."""
+    return {
+        "grid": list(images.grid),
+        "images": len(images),
+        "images_sha256": images.recorded,
+        "hardware": hardware(fabric.device.type),
+        "threads": torch.get_num_threads(),
+        "git_commit": git_commit(),
+        "software": software(),
+    }
+
+
+def label_overlap(registration: nn.Module, layout: Layout, image_ids: Sequence[str | None]) -> LabelOverlap:
+    """What measures a training's Dice on labels of the cohort, on the images' grid.
+
+    image_ids: of each row, None where a row's label is not wanted. Structures are those that the images were
+    preprocessed with.
+    """
+    structures: dict[str, list[int]] = {}
+    labels: dict[int, Image] = {}
+    for row, image_id in enumerate(image_ids):
+        if image_id is None or not (layout.label(image_id).is_file() and layout.sidecar(image_id).is_file()):
+            continue
+        sidecar = read_sidecar(layout, image_id)
+        structures = sidecar["structures"]
+        label, shape = read_label(layout.label(image_id)), tuple(sidecar["shape"])
+        labels[row] = label if label.shape == shape else resampled(label, shape, nearest=True)
+    return LabelOverlap(registration, labels, structures)

@@ -1,0 +1,224 @@
+"""The training set of each model: the images present at its first training, until retraining is requested.
+
+A training set is a list of images and of what they were preprocessed from, and is named after its content; labels are
+no part of it. A cohort that grows has a new set; its models keep theirs, unless images are preprocessed in another way.
+The validation images, on which a training is measured, are such a set too.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+
+from cohortreg.cohort.tables import write_table
+from cohortreg.config import Preprocess
+from cohortreg.digests import digest
+from cohortreg.errors import UserError
+from cohortreg.files import read_json, read_kept, whole, write_json
+from cohortreg.jobs.sidecars import read_sidecar
+from cohortreg.layout import Layout
+from cohortreg.provenance import running
+
+#: What `retrain` may be, and with what a training then starts: as a new model's does, or with the last weights.
+RETRAIN = ("scratch", "last")
+
+
+def image_digest(sidecar: Mapping) -> str:
+    """A digest of what a preprocessed image was made from, and how: of its sidecar but for what is the label's."""
+    return digest(sidecar["image_sha256"], str(sidecar["mirrored"]), _preprocessing(sidecar))
+
+
+def _preprocessing(sidecar: Mapping) -> str:
+    """A digest of how images are preprocessed."""
+    settings = {key: value for key, value in sidecar["settings"].items() if key != "labels"}
+    return digest(json.dumps(settings, sort_keys=True))
+
+
+def assign_training_sets(
+    layout: Layout,
+    images: pd.DataFrame,
+    digests: Mapping[str, str],
+    models: Sequence[str],
+    retrain: str | None,
+) -> list[str]:
+    """Write the cohort's training set, and give it to every model that has none or is to be trained again.
+
+    images: rows of the images of split train or validation. digests: `image_digest` of each image. retrain: see
+    `RETRAIN`, None to leave models with the sets that they have; a model of images that were preprocessed in another
+    way is trained again in any case. Returns a sentence for each model whose sets are not the cohort's.
+    """
+    if not models:
+        return []
+    validation = images[images["split"] == "validation"]
+    images = images[images["split"] == "train"]
+    if len(images) < 2:
+        left = "only one training image" if len(images) else "no training image"
+        raise UserError(
+            f"{left} is left, too few to train on; {layout.excluded} says why others were excluded."
+        )
+    if len(validation) == 1:
+        raise UserError(
+            f"{layout.images}: one validation image makes no pair; mark more with split 'validation', or none"
+        )
+    sidecar = read_sidecar(layout, images["image_id"].iloc[0])
+    preprocessing = _preprocessing(sidecar)
+    name = _write_set(layout, images, digests)
+    # Without validation images there is no such key, as in what an earlier version wrote.
+    validated = {} if validation.empty else {"validation_set": _write_set(layout, validation, digests)}
+    behind = []
+    for model in models:
+        path = layout.model_training(model)
+        given = read_json(path, "`cohortreg cohort`") if path.is_file() else None
+        if given is None or _outdated(given, {"training_set": name} | validated, preprocessing, retrain):
+            start = _keep_weights(layout, model) if given is not None and retrain == "last" else None
+            given = {
+                "training_set": name,
+                "images": len(images),
+                "preprocessing": preprocessing,
+                "preprocess": sidecar["settings"],  # for images that come to the model from elsewhere
+                "start": start,
+            } | validated
+        if given["training_set"] != name:
+            same = given["images"] == len(images)
+            now = "some of them are others now" if same else f"now there are {len(images)}"
+            behind.append(
+                f"{model} was trained on an earlier set of {given['images']} images, {now}; "
+                "--config retrain=last or retrain=scratch trains it again"
+            )
+        elif given.get("validation_set") != validated.get("validation_set"):
+            behind.append(
+                f"{model} was measured on other validation images than there are now while it was trained; "
+                "--config retrain=scratch trains it again"
+            )
+        write_json(path, given)
+    return behind
+
+
+def _write_set(layout: Layout, images: pd.DataFrame, digests: Mapping[str, str]) -> str:
+    """Write the list of a set of images, rows of the cohort's table; returns its name."""
+    # In an order of its own: the same images in another order of the table are the same set.
+    names = images["image_id"].sort_values(ignore_index=True)
+    table = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
+    name = _name(table.to_numpy().ravel())
+    if not _is_whole(layout, name):  # else what is there is the same, and what follows from it up to date
+        write_table(layout.training_images(name), table)
+    return name
+
+
+def _outdated(given: Mapping, sets: Mapping[str, str], preprocessing: str, retrain: str | None) -> bool:
+    """Whether a model has to be trained again, also from scratch after a training that began with weights."""
+    # One of an earlier version does not say how its images were preprocessed.
+    if given.get("preprocessing", preprocessing) != preprocessing:
+        return True
+    keys = ("training_set", "validation_set")
+    new_images = retrain is not None and any(given.get(key) != sets.get(key) for key in keys)
+    return new_images or (retrain == "scratch" and given["start"] is not None)
+
+
+def keeps_training(layout: Layout, model: str, retrain: str | None, preprocess: Preprocess) -> bool:
+    """Whether a model keeps its training set and its start, whatever becomes of the cohort's images.
+
+    preprocess: the section of the configuration. False where that follows only from the gathered cohort.
+    """
+    path = layout.model_training(model)
+    if retrain is not None:
+        return False
+    given = read_kept(path).get("preprocess") or {}
+    return all(given.get(key) == value for key, value in preprocess if key != "labels")
+
+
+def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
+    """The images that any of the models learns from."""
+    sets = {training_of(layout, model)["training_set"] for model in models}
+    return {image_id for each in sets for image_id in _read_set(layout, each)["image_id"]}
+
+
+def check_packed(layout: Layout, training_set: str, image_ids: Sequence[str]) -> None:
+    """Raise UserError where packed images are not those of a training set's list, where there is one."""
+    path = layout.training_images(training_set)
+    if path.is_file() and _read_set(layout, training_set)["image_id"].tolist() != list(image_ids):
+        raise UserError(
+            f"{layout.packed_index(training_set)}: its images are not those of {path}; "
+            "delete it, and they are packed again"
+        )
+
+
+def check_start(layout: Layout, model: str, start: str | None) -> None:
+    """Raise UserError where the weights that a training starts with are not those put aside. start: their digest."""
+    kept = _start_weights(layout, model)
+    if start is not None and digest(*map(running().reads, kept)) != start:
+        raise UserError(
+            f"{layout.start_weights(model, 1).parent}: not the weights that were saved for this training; "
+            "restore them, or --config retrain=scratch trains without them"
+        )
+
+
+def _start_weights(layout: Layout, model: str) -> list[Path]:
+    return sorted(layout.models.glob(f"{model}/start/stage-*.safetensors"))
+
+
+def _name(cells: Sequence[str]) -> str:
+    """The name of a training set: a digest of the cells of its list, row by row."""
+    return digest(*cells)[:16]
+
+
+def _is_whole(layout: Layout, training_set: str) -> bool:
+    with suppress(UserError):
+        return not _read_set(layout, training_set).empty
+    return False
+
+
+def _read_set(layout: Layout, training_set: str) -> pd.DataFrame:
+    """The list of a training set, columns image_id and digest. Raises UserError where it is not the one of its name."""
+    path = layout.training_images(training_set)
+    try:
+        header, *rows = (line.split("\t") for line in path.read_text("utf-8").removesuffix("\n").split("\n"))
+        is_whole = (
+            header == ["image_id", "digest"] and _name([cell for row in rows for cell in row]) == training_set
+        )
+    except (FileNotFoundError, UnicodeDecodeError):
+        is_whole = False
+    if not is_whole or any(len(row) != 2 for row in rows):
+        raise UserError(
+            f"{path}: missing or damaged, it is not the list that its folder is named after; restore it, or "
+            "--config retrain=scratch trains with the images that there are"
+        )
+    return pd.DataFrame(rows, columns=header)
+
+
+def _keep_weights(layout: Layout, model: str) -> str | None:
+    """Put the weights of a model's stages aside, since its training replaces them; returns their digest."""
+    stages = sorted(layout.models.glob(f"{model}/stage-*/weights.safetensors"))
+    for path in _start_weights(layout, model):  # of a training before, which may have had more stages
+        path.unlink()
+    for path in stages:
+        with whole(layout.start_weights(model, path.parent.name.removeprefix("stage-"))) as beside:
+            shutil.copyfile(path, beside)
+    return digest(*map(running().reads, stages)) if stages else None
+
+
+def training_of(layout: Layout, model: str) -> dict:
+    """Read what a model is trained on.
+
+    Its training set, how many images that has, the digest of the weights that training starts with and, where it has
+    one, its validation set.
+    """
+    return read_json(layout.model_training(model), "`cohortreg cohort` with this model")
+
+
+def training_images(layout: Layout, training_set: str) -> list[str]:
+    """The images of a training set; raises UserError where one is not as it was any more."""
+    table = _read_set(layout, training_set)
+    for image_id, made_from in table.itertuples(index=False):
+        if (
+            not layout.sidecar(image_id).is_file()
+            or image_digest(read_sidecar(layout, image_id)) != made_from
+        ):
+            raise UserError(
+                f"{layout.training_images(training_set)}: image '{image_id}' has changed or is missing; "
+                "--config retrain=last or retrain=scratch trains with the images that are"
+            )
+    return table["image_id"].tolist()

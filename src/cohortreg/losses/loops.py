@@ -1,0 +1,109 @@
+"""Correlations and products with banded matrices on processors, by the loops of `kernels`.
+
+The same numbers as by PyTorch, several times faster.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cohortreg.losses import kernels
+
+#: Numbers of a product from which on threads save more time than they take to start.
+WORTH_THREADS = 1_000_000
+
+
+def for_each(number: int, work: Callable[[int], object]) -> list:
+    """What work returns for 0, ..., number - 1, on as many threads as PyTorch has."""
+    threads = min(number, torch.get_num_threads())
+    if threads == 1:
+        return [work(index) for index in range(number)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, range(number)))
+
+
+class Banded:
+    """A matrix [to, from] whose rows are zero outside of a band, as `kernels.banded` takes it."""
+
+    def __init__(self, matrix: Tensor):
+        dense = matrix.numpy()
+        filled = np.abs(dense) > 1e-7 * np.abs(dense).max()
+        first, end = filled.argmax(1), dense.shape[1] - filled[:, ::-1].argmax(1)
+        # Rows of fewer columns than a band would reach beyond the values.
+        band = -(-int((end - first).max()) // 4) * 4
+        self.padding = max(band - dense.shape[1], 0)
+        self.first = np.minimum(first, max(dense.shape[1] - band, 0))
+        columns = self.first[:, None] + np.arange(band)
+        padded = np.pad(dense, ((0, 0), (0, self.padding)))
+        self.weights = np.ascontiguousarray(np.take_along_axis(padded, columns, 1))
+        self.size = len(dense)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """The product with the middle axis of values, [many, from, width]."""
+        if self.padding:
+            values = np.pad(values, ((0, 0), (0, self.padding), (0, 0)))
+        out = np.empty((len(values), self.size, values.shape[2]), np.float32)
+        parts = torch.get_num_threads() if out.size > WORTH_THREADS else 1
+        ends = [len(values) * number // parts for number in range(parts + 1)]
+
+        def of_part(number: int) -> None:
+            part = slice(ends[number], ends[number + 1])
+            kernels.banded(values[part], self.first, self.weights, out[part])
+
+        for_each(parts, of_part)
+        return out
+
+
+class Correlation:
+    """`CorrelationWithOne.value_and_gradient` for a fixed image whose windows are known, [batch, 1, *grid] each.
+
+    taps: see `kernels.window`.
+    """
+
+    def __init__(
+        self,
+        fixed: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        taps: Sequence[float],
+        floor: float,
+        squared: bool,
+    ):
+        shape = fixed.shape[2:]
+        self.fixed, self.mean, self.variance = (
+            each.numpy().reshape(len(fixed), -1) for each in (fixed, mean, variance)
+        )
+        self.taps, self.floor, self.squared = tuple(map(np.float32, taps)), np.float32(floor), squared
+        self.values, self.between, self.windowed = np.empty((3, len(fixed), 3, *shape), np.float32)
+
+    def __call__(self, warped: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of share * (1 - correlation), and its gradient by the warped images; both as large as the fixed."""
+        shape = warped.shape
+        warped, share = (each.detach().numpy().reshape(self.fixed.shape) for each in (warped, share))
+        by_warped = np.empty_like(self.fixed)
+
+        def of_one(index: int) -> float:
+            values, between, windowed = self.values[index], self.between[index], self.windowed[index]
+            flat = values.reshape(3, -1), windowed.reshape(3, -1)
+            one, fixed = warped[index], self.fixed[index]
+            kernels.products(one, fixed, flat[0])
+            kernels.window(values, self.taps, between, windowed)
+            total = kernels.correlation(
+                flat[1],
+                self.mean[index],
+                self.variance[index],
+                share[index],
+                self.floor,
+                self.squared,
+                flat[0],
+            )
+            # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
+            kernels.window(values, self.taps, between, windowed)
+            kernels.by_warped(one, fixed, flat[1], by_warped[index])
+            return total
+
+        total = sum(for_each(len(self.fixed), of_one))
+        return torch.tensor(total, dtype=torch.float32), torch.from_numpy(by_warped).reshape(shape)

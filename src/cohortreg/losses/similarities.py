@@ -1,0 +1,247 @@
+"""Similarities of a warped moving and a fixed image, as training lowers them; all but MI are 0 where they agree.
+
+Each takes the two images and a weight per voxel, all [batch, 1, *grid], and returns the mean over pairs as a scalar
+tensor. Voxels of weight 0 do not count: there, at least one of the images was never imaged.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache, partial, reduce
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cohortreg.config import SIMILARITIES
+from cohortreg.maps.separable import separable
+
+Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over each pair's voxels, each as heavy as its weight, [batch, 1, ..., 1]; 0 where nothing has weight."""
+    axes = tuple(range(1, values.dim()))
+    return (values * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp(min=1e-6)
+
+
+def mean_squared_error(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+    """L_sim of Eq. 15."""
+    return weighted_mean((warped - fixed) ** 2, weight).mean()
+
+
+def normalised_cross_correlation(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+    """1 - the correlation coefficient of each pair of images, in [0, 2]."""
+    warped, fixed = (image - weighted_mean(image, weight) for image in (warped, fixed))
+    covariance = weighted_mean(warped * fixed, weight)
+    variances = weighted_mean(warped**2, weight) * weighted_mean(fixed**2, weight)
+    return (1 - covariance / torch.sqrt(variances + 1e-10)).mean()
+
+
+class LocalCrossCorrelation:
+    """1 - the correlation of both images in a Gaussian window around each voxel (LNCC).
+
+    window: standard deviation of the Gaussian in voxels, one for all axes or one for each; it ends at two of them.
+    Beyond the grid both images count as 0, and 1e-5 is added to the variances, as in the authors' package. squared:
+    1 - the squared correlation, to which contrast may be reversed.
+    """
+
+    def __init__(self, window: float | Sequence[float], squared: bool = False):
+        self.window = window
+        self.squared = squared
+
+    def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
+        # Differences of products lose the digits that half precision has.
+        with torch.autocast(warped.device.type, enabled=False):
+            warped, fixed = warped.float(), fixed.float()
+            moments = torch.cat([warped, fixed, warped**2, fixed**2, warped * fixed], 1)
+            mean_w, mean_f, square_w, square_f, product = self._windowed(moments).split(1, 1)
+            covariance = product - mean_w * mean_f
+            variances = (torch.relu(square_w - mean_w**2) + 1e-5) * (torch.relu(square_f - mean_f**2) + 1e-5)
+            correlation = covariance**2 / variances if self.squared else covariance / torch.sqrt(variances)
+            return weighted_mean(1 - correlation, weight).mean()
+
+    def _windowed(self, values: Tensor) -> Tensor:
+        """Values averaged over the window: along each axis, a product with a banded matrix."""
+        axes = values.dim() - 2
+        windows = self.window if isinstance(self.window, Sequence) else [self.window] * axes
+        for axis, window in enumerate(windows, start=2):
+            matrix = _gaussian(window, values.shape[axis], values)
+            values = torch.tensordot(values, matrix, dims=([axis], [0])).movedim(-1, axis)
+        return values
+
+
+squared_local_cross_correlation = partial(LocalCrossCorrelation, squared=True)
+
+
+def kernels_for(*volumes: Tensor) -> ModuleType | None:
+    """The module `loops`, where Numba is installed and its kernels serve these; None where they do not.
+
+    They serve volumes on a processor, in single precision, of two voxels at least along each axis.
+    """
+    if not all(
+        each.dim() == 5
+        and each.device.type == "cpu"
+        and each.dtype == torch.float32
+        and min(each.shape[2:]) > 1
+        for each in volumes
+    ):
+        return None
+    return _compiled()
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    """The module `loops`; None, with a warning unless Numba is simply missing, where Numba cannot be imported."""
+    try:
+        import numba  # noqa: F401
+    except ModuleNotFoundError:
+        return None
+    except ImportError as error:  # it refuses versions of NumPy that it does not know
+        warnings.warn(f"fit takes several times as long as it could: {error}", stacklevel=2)
+        return None
+    from cohortreg.losses import loops  # seconds to import
+
+    return loops
+
+
+class GradientAtOnce(torch.autograd.Function):
+    """A scalar computed together with its gradient by the first argument, by `of.value_and_gradient(first, second)`."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
+        """Compute the scalar and keep its gradient."""
+        value, gradient = of.value_and_gradient(first, second)
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Scale the gradient that was kept."""
+        (by_first,) = ctx.saved_tensors
+        return gradient * by_first, None, None
+
+
+class KnowsItsGradient(Protocol):
+    """The interface that `GradientAtOnce` needs."""
+
+    def value_and_gradient(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """A scalar, and its gradient by the first argument, of its shape."""
+
+
+class CorrelationWithOne:
+    """`LocalCrossCorrelation` of many warped images with the same fixed one, several times faster.
+
+    fixed: [batch, 1, *grid]. Called with warped images and a weight per voxel of the same shape.
+    """
+
+    def __init__(self, window: float, fixed: Tensor, squared: bool = False, floor: float = 1e-5):
+        self.fixed, self.squared, self.floor = fixed.float(), squared, floor
+        self.windows = [_gaussian(window, size, self.fixed) for size in fixed.shape[2:]]
+        self.mean, square = separable(torch.cat([self.fixed, self.fixed**2], 1), self.windows).split(1, 1)
+        self.variance = torch.relu(square - self.mean**2) + floor
+        compiled = kernels_for(self.fixed)
+        self.loops = None
+        if compiled:
+            taps = gaussian_taps(window)
+            self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, taps, floor, squared)
+
+    def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
+        return GradientAtOnce.apply(warped, weight, self)
+
+    def value_and_gradient(self, warped: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The similarity, a scalar, and its gradient by the warped images, of their shape."""
+        # The mean over pairs of each one's weighted mean over voxels, of 1 - correlation.
+        total = weight.sum(tuple(range(1, weight.dim())), keepdim=True)
+        share = weight / (total.clamp(min=1e-6) * len(weight))
+        if self.loops and warped.shape == share.shape == self.fixed.shape and kernels_for(warped, share):
+            return self.loops(warped, share)
+        moments = separable(torch.cat([warped, warped * warped, warped * self.fixed], 1), self.windows)
+        mean, square, product = moments.split(1, 1)
+        covariance = product - mean * self.mean
+        spread = square - mean * mean
+        variance = torch.relu(spread) + self.floor
+        inverse = 1 / (variance * self.variance)
+        if self.squared:
+            correlation = covariance * covariance * inverse
+            by_covariance, by_variance = 2 * covariance * inverse, -correlation / variance
+        else:
+            root = inverse.sqrt()
+            correlation = covariance * root
+            by_covariance, by_variance = root, -0.5 * correlation / variance
+        by_covariance, by_variance = share * by_covariance, share * by_variance * (spread > 0)
+        by_mean = -by_covariance * self.mean - 2 * by_variance * mean
+        # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
+        back = separable(torch.cat([by_mean, by_variance, by_covariance], 1), self.windows)
+        by_mean, by_square, by_product = back.split(1, 1)
+        by_warped = -(by_mean + 2 * warped * by_square + self.fixed * by_product)
+        return (share * (1 - correlation)).sum(), by_warped
+
+
+def gaussian_taps(window: float) -> list[float]:
+    """A Gaussian that ends at two standard deviations: the weight of its middle, and of each voxel outward from it."""
+    weights = [math.exp(-0.5 * (distance / window) ** 2) for distance in range(round(2 * window) + 1)]
+    total = 2 * sum(weights) - weights[0]
+    return [weight / total for weight in weights]
+
+
+def _gaussian(window: float, size: int, like: Tensor) -> Tensor:
+    """[size, size], symmetric: the weight of each voxel of an axis for each other."""
+    taps = torch.tensor([*gaussian_taps(window), 0], device=like.device, dtype=like.dtype)
+    index = torch.arange(size, device=like.device)
+    return taps[(index[:, None] - index).abs().clamp(max=len(taps) - 1)]
+
+
+class MultiKernelCorrelation:
+    """The weighted sum of squared LNCC in windows that are fractions of the image (Shen et al., CVPR 2019).
+
+    grid: of the images. fractions: the windows' sizes, as parts of the image's along each axis. weights: as many.
+    """
+
+    def __init__(self, grid: Sequence[int], fractions: Sequence[float], weights: Sequence[float]):
+        self.weights = weights
+        # A Gaussian as wide as a box of that size: of the same variance.
+        self.parts = [
+            LocalCrossCorrelation([max(fraction * size / math.sqrt(12), 0.5) for size in grid], squared=True)
+            for fraction in fractions
+        ]
+
+    def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
+        parts = zip(self.weights, self.parts, strict=True)
+        return reduce(torch.add, (share * part(warped, fixed, weight) for share, part in parts))
+
+
+def mutual_information(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
+    """Minus the mutual information of grey values in [0, 1], in nats, by Parzen windows: MONAI's, with its defaults."""
+    information = _mutual_information()
+    with torch.autocast(warped.device.type, enabled=False):
+        pairs = zip(warped.float(), fixed.float(), weight > 0.5, strict=True)
+        values = [information(w[at][None, None], f[at][None, None]) for w, f, at in pairs if at.any()]
+        return torch.stack(values).mean() if values else 0 * warped.sum()
+
+
+@cache
+def _mutual_information() -> torch.nn.Module:
+    from monai.losses import GlobalMutualInformationLoss  # seconds to import
+
+    return GlobalMutualInformationLoss()
+
+
+def make_similarity(name: str, window: float) -> Similarity:
+    """A similarity of the configuration. window: of those that have one, in voxels."""
+    entry = SIMILARITIES[name]
+    found = resolve_name(f"{__package__}.{entry.path}")
+    return found(window) if entry.windowed else found
+
+
+def similarity_to(name: str, window: float, fixed: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same to one fixed image [batch, 1, *grid], of warped images and a weight per voxel."""
+    similarity = make_similarity(name, window)
+    if isinstance(similarity, LocalCrossCorrelation):
+        return CorrelationWithOne(window, fixed, similarity.squared)
+    return lambda warped, weight: similarity(warped, fixed, weight)

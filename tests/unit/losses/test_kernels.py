@@ -1,0 +1,79 @@
+"""The compiled loops, by hand and against SciPy."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import correlate1d, map_coordinates
+
+from cohortreg.losses import kernels
+
+RANDOM = np.random.default_rng(1)
+
+
+def float32(*shape):
+    return RANDOM.random(shape, dtype=np.float32)
+
+
+def warp(image, displacement, first=(-99, -99, -99), last=(99, 99, 99), placement=None):
+    """The warped image, its gradient and the weight where everything was imaged of the fixed image."""
+    shape = image.shape
+    warped, gradient, weight = np.empty(shape, "f4"), np.empty((3, *shape), "f4"), np.empty(shape, "f4")
+    placement = np.eye(3, 4, dtype="f4") if placement is None else placement
+    bounds = (np.array(each, "f4") for each in (first, last))
+    kernels.warp(image, displacement, np.ones(shape, "f4"), placement, *bounds, warped, gradient, weight)
+    return warped, gradient, weight
+
+
+def test_a_ramp_is_warped_by_hand_with_its_slope_up_to_the_border():
+    """z + 2 y + 3 x at half a voxel further along x; beyond the last voxel the border's value, without a slope."""
+    z, y, x = np.meshgrid(*[np.arange(size, dtype="f4") for size in (3, 4, 5)], indexing="ij")
+    ramp = z + 2 * y + 3 * x
+    displacement = np.zeros((3, 3, 4, 5), "f4")
+    displacement[2] = 0.5
+    warped, gradient, _ = warp(ramp, displacement)
+    np.testing.assert_allclose(warped[..., :4], ramp[..., :4] + 1.5, atol=1e-5)
+    np.testing.assert_allclose(warped[..., 4], ramp[..., 4], atol=1e-5)
+    np.testing.assert_allclose(gradient[0], 1, atol=1e-5)
+    np.testing.assert_allclose(gradient[1], 2, atol=1e-5)
+    np.testing.assert_allclose(gradient[2, ..., :4], 3, atol=1e-5)
+    assert (gradient[2, ..., 4] == 0).all()
+
+
+def test_images_are_interpolated_as_scipy_does():
+    image, displacement = float32(5, 7, 6), 6 * float32(3, 5, 7, 6) - 3
+    points = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij")) + displacement
+    expected = map_coordinates(image, points, order=1, mode="nearest")
+    np.testing.assert_allclose(warp(image, displacement)[0], expected, atol=1e-5)
+
+
+def test_only_points_within_the_bounds_count_where_the_placement_leads():
+    """The last of four planes is beyond; with a placement one voxel further along, the last two."""
+    image, still = float32(4, 3, 3), np.zeros((3, 4, 3, 3), "f4")
+    further = np.eye(3, 4, dtype="f4")
+    further[0, 3] = 1
+    for placement, counted in ((None, [1, 1, 1, 0]), (further, [1, 1, 0, 0])):
+        weight = warp(image, still, (0, 0, 0), (2, 2, 2), placement)[2]
+        np.testing.assert_array_equal(weight[:, 1, 1], counted)
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 11), (2, 3, 4), (5, 2, 2)])
+@pytest.mark.parametrize("taps", [(0.5, 0.2, 0.05), (0.4, 0.2, 0.07, 0.03)])
+def test_a_window_is_what_it_is_along_each_axis(shape, taps):
+    values = float32(2, *shape)
+    out = np.empty_like(values)
+    kernels.window(values, tuple(map(np.float32, taps)), np.empty_like(values), out)
+    expected = values
+    for axis in (1, 2, 3):
+        expected = correlate1d(expected, [*taps[:0:-1], *taps], axis=axis, mode="constant")
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_there_and_back_by_hand():
+    """There by one voxel along x, back by two: an error of one, to be lowered by less of either."""
+    there, back = np.zeros((2, 4, 4, 6, 3), np.float32)
+    there[..., 2], back[..., 2] = 1, -2
+    by_there, by_back = np.zeros((2, 4, 4, 6, 3), np.float32)
+    point = np.array([[1, 2, 3]], np.float32)
+    scale = np.array([5, 5, 0.5], np.float32)
+    assert kernels.inverse_consistency(point, there, back, scale, by_there, by_back) == pytest.approx(0.5)
+    assert by_there[1, 2, 3, 2] == pytest.approx(-1) and by_back[1, 2, 4, 2] == pytest.approx(-1)
+    assert np.abs(by_there).sum() == pytest.approx(1) and np.abs(by_back).sum() == pytest.approx(1)
