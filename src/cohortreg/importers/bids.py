@@ -115,7 +115,7 @@ def _sorted(paths: Sequence[str]) -> tuple[list[File], dict[str, list[str]]]:
         elif not _in_own_folder(parents[:-1], match[1].split("_")):
             why = "not in the folder of the subject and session that the name has"
         elif not fits_a_table(path):
-            why = "a folder's name has characters that a table cannot hold"
+            why = "a folder's name has characters that a table cannot store"
         else:
             files.append(File(path, match[1], match[2]))
             continue

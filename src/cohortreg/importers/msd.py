@@ -132,7 +132,7 @@ def _not_used(folder: Path, content: dict, rows: Sequence[dict[str, str]], image
     known = {place(folder, path) for path in listed if fits_a_table(path)}
     more = [path for path in images_below(folder) if place(folder, path) not in known]
     said = [
-        *left_out(odd, "image", "the name is hidden, too long, or has characters that a table cannot hold"),
+        *left_out(odd, "image", "the name is hidden, too long, or has characters that a table cannot store"),
         *left_out(
             missing, "image", "listed in dataset.json, but the image or its label is not in the folder"
         ),

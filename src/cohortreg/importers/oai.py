@@ -143,7 +143,7 @@ def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan
 
 
 def _check_path(path: Path) -> None:
-    """Raise UserError where a table cannot hold a path."""
+    """Raise UserError where a table cannot store a path."""
     if not fits_a_table(str(path)):
         raise UserError("its path has characters that a table cannot store; rename the file or folder.")
 

@@ -103,7 +103,7 @@ def test_one_suffix_of_several_is_to_be_named(tmp_path):
     assert rows(tmp_path, "FLAIR")["sub-01"]["image"] == "sub-01/anat/sub-01_FLAIR.nii.gz"
     with pytest.raises(UserError, match="has images with suffixes FLAIR, T1w; choose one with --suffix"):
         rows(tmp_path)
-    with pytest.raises(UserError, match="no images of suffix T2w, but of FLAIR, T1w"):
+    with pytest.raises(UserError, match="no images with suffix T2w, only with FLAIR, T1w"):
         rows(tmp_path, "T2w")
 
 
@@ -167,7 +167,7 @@ def test_what_is_left_out_is_said(tmp_path):
         "Left out: derivatives that are not dseg (1 mask).",
         "Left out: 1 file of derivatives (derivatives/a/sub-01/sub-01_dseg.nii.gz); in no anat folder.",
         "Left out: 1 file of derivatives (derivatives/a\\tb/sub-01/anat/sub-01_dseg.nii.gz); a folder's name has "
-        "characters that a table cannot hold.",
+        "characters that a table cannot store.",
     ]
     assert list(rows(tmp_path, "T1w")) == ["sub-01", "sub-02"]
 

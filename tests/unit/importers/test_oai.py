@@ -159,7 +159,7 @@ def test_a_folder_that_says_the_other_side(archive, imported, tmp_path):
     archive("9000622", "10583900").rename(tmp_path / "OAI" / "left" / "10583900")
     images, _, reasons = imported()
     assert len(images) == 2
-    assert "another side than right" in reasons["image", "left/10583900"]
+    assert "a side other than right" in reasons["image", "left/10583900"]
 
 
 def test_folders_behind_links(archive, imported, tmp_path):
@@ -418,4 +418,4 @@ def test_images_that_are_not_named_in_the_published_way_are_listed(archive, impo
     odd.rename(odd.with_name("a\tb"))
     _, _, reasons = imported(tmp_path / "labels")
     assert "rename it" in reasons["image", "9357383_20040927_LEFT_image.nii.gz"]
-    assert "a table cannot hold" in reasons["image", "0.C.2/9000622/20041108/a\\tb"]
+    assert "a table cannot store" in reasons["image", "0.C.2/9000622/20041108/a\\tb"]

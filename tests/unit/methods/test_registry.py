@@ -82,7 +82,7 @@ def test_every_configuration_of_the_repository_names_methods_and_settings_that_t
             "pretrained.a: a is already the name of a row of models.a",
         ),
         ({"models": {"a-fit": {"method": "avsm", "stages": [STAGE]}}}, "models.a-fit: names that end in -io or -fit"),
-        ({"methods": ["affine", "affine-fit"]}, r"methods\[1\]: no method 'affine-fit'"),
+        ({"methods": ["affine", "affine-fit"]}, r"methods\[1\]: unknown method 'affine-fit'"),
     ],
 )  # fmt: skip
 def test_what_no_method_has_ends_in_one_sentence(change, words):
