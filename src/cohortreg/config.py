@@ -139,7 +139,7 @@ class Network(Settings):
     @classmethod
     def name(cls) -> str:
         """Return the architecture."""
-        return get_args(cls.model_fields["architecture"].annotation)[0]
+        return str(get_args(cls.model_fields["architecture"].annotation)[0])
 
     @classmethod
     def own_keys(cls) -> str:

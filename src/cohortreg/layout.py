@@ -1,5 +1,6 @@
-"""Where everything lies below a cohort's results folder: every path of the project is named here, once, and in
-`report_layout`, those of the report.
+"""The layout of a cohort's results folder: every path of the project is named here, once.
+
+Those of the report are in `report_layout`.
 
 The workflow's rules and the package's commands both use it, so that they cannot disagree.
 """

@@ -12,10 +12,11 @@ class Figures:
 
     root: Path
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
 
     def figure(self, name: str, suffix: str = "png") -> Path:
+        """A figure, in one of its formats."""
         return self.root / "figures" / f"{name}.{suffix}"
 
     def figure_files(self, name: str) -> list[Path]:
@@ -29,6 +30,7 @@ class ReportLayout(Figures):
 
     @property
     def index(self) -> Path:
+        """The report's first page."""
         return self.root / "index.html"
 
     @property

@@ -10,9 +10,13 @@ from cohortreg.digests import digest
 from cohortreg.files import read_json, read_kept
 from cohortreg.layout import Layout
 from cohortreg.model_files import CARD, WEIGHTS
-from cohortreg.methods import registry
 from cohortreg.inputs import require_root
-from cohortreg.jobs.places import check_places, missing_files, phantoms_made
+from cohortreg.methods import registry
+from cohortreg.jobs.places import (
+    check_places,
+    missing_files,
+    phantoms_made,
+)
 from cohortreg.report.figures.registry import FIGURES
 
 

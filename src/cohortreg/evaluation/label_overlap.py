@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cohortreg.evaluation.overlap import dice, mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.transforms import to_physical
 

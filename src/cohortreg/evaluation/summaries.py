@@ -30,9 +30,9 @@ def summarise(
 
 
 def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Of one method: numbers of pairs, and the mean of every measure with what tells its spread."""
+    """The means of one method: numbers of pairs, and the mean of every measure with its spread."""
     registered = rows[rows["failure"] == ""]
-    means = {"pairs": len(registered), "failed": len(rows) - len(registered)}
+    means: dict[str, float] = {"pairs": len(registered), "failed": len(rows) - len(registered)}
     of_pairs = {measure.column: measure for measure in MEASURES}
     for column in (column for column in rows if column not in (*IDS, "failure")):
         measure = of_pairs.get(column)

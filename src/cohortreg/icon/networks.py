@@ -167,7 +167,7 @@ class MLP(Network):
 
     @classmethod
     def build(cls, settings: Mapping[str, Any], grid: Sequence[int]) -> Self:
-        """Return the network with the settings of the configuration, for images on a grid."""
+        """Build the network for images on a grid, the only one that it sees."""
         return cls(grid, **settings)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
@@ -272,7 +272,7 @@ class UNet(Network):
 
     @classmethod
     def build(cls, settings: Mapping[str, Any], grid: Sequence[int]) -> Self:
-        """Return the network with the settings of the configuration, for images on a grid."""
+        """Build the network for images on a grid, which a bottleneck depends on."""
         return cls(len(grid), **settings, grid=grid)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,7 +113,7 @@ def check_images(
         report(image.image_id, "".join(image.found))
     usable = [(image, image.facts) for image in checked if image.facts is not None]
     sided = [(image, facts) for image, facts in usable if image.side and facts.small is not None]
-    wrong = sides.wrong_sides([facts.small for _, facts in sided])
+    wrong = sides.wrong_sides([facts.small for _, facts in sided if facts.small is not None])
     notes = [UNTOLD] if any(image.side for image, _ in usable) and wrong is None else []
     for image, sentence in chain(
         _duplicates(usable), _odd_voxels(usable), _odd_volumes(usable), _wrong_sides(sided, wrong)
@@ -255,7 +256,7 @@ def _odd_volumes(usable: Usable) -> Found:
             )
 
 
-def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple]:
+def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple[Any, float, float]]:
     """Yield image, value and median of the images whose value is far from the median.
 
     factor: how many times more than the median, or less.

@@ -6,6 +6,7 @@ fine structure counts, since the outline of a limb is nearly symmetric and its p
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -60,7 +61,7 @@ def mirror_gain(images: Sequence[np.ndarray]) -> np.ndarray:
     gain = np.zeros(len(images))
     for _ in range(ROUNDS):
         # Made again each time: of all images, fine structure would fill the memory.
-        total = sum(_moved(_fine(images[n]), shifts[n]) for n in np.flatnonzero(kept))
+        total = reduce(np.add, (_moved(_fine(images[n]), shifts[n]) for n in np.flatnonzero(kept).tolist()))
         # The shifts change when all have been compared with one mean.
         found = []
         for image, shift, keep in zip(images, shifts, kept, strict=True):
@@ -74,8 +75,8 @@ def mirror_gain(images: Sequence[np.ndarray]) -> np.ndarray:
     return gain
 
 
-def _moved(array: np.ndarray, shift: Sequence[int]) -> np.ndarray:
-    return np.roll(array, shift, axis=(0, 1, 2))
+def _moved(array: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return np.roll(array, tuple(shift), axis=(0, 1, 2))
 
 
 def _fine(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Other people's folders as tables of a cohort."""

@@ -26,24 +26,30 @@ class OnDisk:
         self.layout = layout
 
     def image(self, image_id: str) -> Image:
+        """Read a preprocessed image."""
         return read_image(self.layout.image(image_id))
 
     def labels(self, *image_ids: str) -> tuple[Image, ...] | None:
+        """Read the labels of images; None unless all have one."""
         paths = [self.layout.label(image_id) for image_id in image_ids]
         return tuple(map(read_label, paths)) if all(path.is_file() for path in paths) else None
 
     def is_mirrored(self, image_id: str) -> bool:
+        """Whether preprocessing mirrored an image."""
         return self.layout.sidecar(image_id).is_file() and bool(
             read_sidecar(self.layout, image_id).get("mirrored")
         )
 
     def has_transform(self, method: str, moving: str, fixed: str) -> bool:
+        """Whether a pair has a transform by a method."""
         return self.layout.forward(method, moving, fixed).is_file()
 
     def transform(self, method: str, moving: str, fixed: str) -> Transform:
+        """Read a pair's transform, from the fixed to the moving image."""
         return read_registered(self.layout, method, moving, fixed)
 
     def histories(self, models: Mapping[str, Model]) -> dict[str, list[pd.DataFrame]]:
+        """Read the training histories of all stages of the models, as far as there are any."""
         histories = {}
         for model, settings in models.items():
             paths = [self.layout.history(model, stage) for stage in range(1, len(settings.stages) + 1)]
@@ -55,13 +61,16 @@ class OnDisk:
         return {model: stages for model, stages in histories.items() if stages}
 
     def card(self, model: str, stage: int) -> dict | None:
+        """Read the card of a trained stage; None where there is none."""
         path = self.layout.model_card(model, stage)
         return read_json(path) if path.exists() else None
 
     def summary(self) -> dict:
+        """Read the summary of the cohort."""
         return read_json(self.layout.cohort, "`cohortreg cohort`")
 
     def in_short(self, error: UserError) -> str:
+        """The message of an error, with paths relative to the results."""
         return str(error).replace(f"{self.layout.root}/", "")
 
 

@@ -1,0 +1,1 @@
+"""Similarities and fields of view, which several methods share."""

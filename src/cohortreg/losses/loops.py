@@ -5,6 +5,7 @@ The same numbers as by PyTorch, several times faster.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from cohortreg.losses import kernels
 
+Result = TypeVar("Result")
+
 #: Numbers of a product from which on threads save more time than they take to start.
 WORTH_THREADS = 1_000_000
 
 
-def for_each(number: int, work: Callable[[int], object]) -> list:
-    """What work returns for 0, ..., number - 1, on as many threads as PyTorch has."""
+def for_each(number: int, work: Callable[[int], Result]) -> list[Result]:
+    """Call work for 0, ..., number - 1 on as many threads as PyTorch has, and list the results."""
     threads = min(number, torch.get_num_threads())
     if threads == 1:
         return [work(index) for index in range(number)]
@@ -29,7 +32,7 @@ class Banded:
     """A matrix [to, from] whose rows are zero outside of a band, as `kernels.banded` takes it."""
 
     def __init__(self, matrix: Tensor):
-        dense = matrix.numpy()
+        dense: np.ndarray = matrix.numpy()
         filled = np.abs(dense) > 1e-7 * np.abs(dense).max()
         first, end = filled.argmax(1), dense.shape[1] - filled[:, ::-1].argmax(1)
         # Rows of fewer columns than a band would reach beyond the values.
@@ -81,21 +84,20 @@ class Correlation:
 
     def __call__(self, warped: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of share * (1 - correlation), and its gradient by the warped images; both as large as the fixed."""
-        shape = warped.shape
-        warped, share = (each.detach().numpy().reshape(self.fixed.shape) for each in (warped, share))
+        warped_values, shares = (each.detach().numpy().reshape(self.fixed.shape) for each in (warped, share))
         by_warped = np.empty_like(self.fixed)
 
         def of_one(index: int) -> float:
             values, between, windowed = self.values[index], self.between[index], self.windowed[index]
             flat = values.reshape(3, -1), windowed.reshape(3, -1)
-            one, fixed = warped[index], self.fixed[index]
+            one, fixed = warped_values[index], self.fixed[index]
             kernels.products(one, fixed, flat[0])
             kernels.window(values, self.taps, between, windowed)
             total = kernels.correlation(
                 flat[1],
                 self.mean[index],
                 self.variance[index],
-                share[index],
+                shares[index],
                 self.floor,
                 self.squared,
                 flat[0],
@@ -106,4 +108,4 @@ class Correlation:
             return total
 
         total = sum(for_each(len(self.fixed), of_one))
-        return torch.tensor(total, dtype=torch.float32), torch.from_numpy(by_warped).reshape(shape)
+        return torch.tensor(total, dtype=torch.float32), torch.from_numpy(by_warped).reshape(warped.shape)

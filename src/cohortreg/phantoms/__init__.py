@@ -1,0 +1,1 @@
+"""Anatomies, and images generated from them."""

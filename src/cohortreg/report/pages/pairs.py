@@ -138,8 +138,7 @@ def show_image(source: Source, image_id: str, structures: Mapping) -> dict:
 
 
 def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
-    """What page and script of a pair say: volumes.js describes the volumes. `start` is None where there is nothing to
-    look at.
+    """Collect the content of a pair's page and script; volumes.js describes the volumes.
 
     `start` is None where there is nothing to look at. rows: of the table of pairs, a row a method. pages: how many
     there will be, which decides on the quality of what they show.
