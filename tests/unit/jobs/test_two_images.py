@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from forkserver import forked
-from typer.main import get_command
 
-from cohortreg.cli import app
 from cohortreg.cli import commands as registered  # noqa: F401  (registers every command)
 from cohortreg.files import write_json
 from cohortreg.images.geometry import mirrored
 from cohortreg.images.io import Image, read_image, write_image
 from cohortreg.layout import Layout
 from cohortreg.learning.data import pack
-from cohortreg.methods.registry import PAIRWISE
 from cohortreg.phantoms.anatomy import anatomy
 from cohortreg.phantoms.dess import dess
 
@@ -322,12 +319,6 @@ def test_what_cannot_be_done_is_one_sentence(knees, model, tmp_path, options, se
 def test_a_missing_image_is_one_sentence_about_the_file(tmp_path):
     said = refused(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--transform-out", tmp_path / "t.h5")
     assert said == f"cohortreg: {tmp_path / 'a.nii.gz'}: no such file; correct the path.\n"
-
-
-def test_the_help_names_every_method_that_needs_no_training():
-    (model,) = [param for param in get_command(app).commands["register"].params if param.name == "model"]
-    *_, methods = model.help.removesuffix(".").split(": ")
-    assert re.split(", | or ", methods) == list(PAIRWISE)
 
 
 def test_what_cannot_be_written_is_said_before_the_work(knees, tmp_path):
