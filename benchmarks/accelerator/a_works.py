@@ -337,10 +337,7 @@ def short_training(bench: Bench, architecture: str, precision: str) -> dict:
 def _loss(trained: nn.Module, images: TrainingImages, stage: dict) -> float:
     """The loss of some pairs in single precision, with the batch statistics of these."""
     rows = np.arange(len(images))
-    batch = [
-        each(part) for each in (images.batch, images.field_of_view) for part in (rows, rows[::-1].copy())
-    ]
-    terms = trained.train()(*batch, torch.Generator().manual_seed(3))
+    terms = trained.train()(images.pairs(rows, rows[::-1].copy(), torch.Generator().manual_seed(3)))
     return (terms.similarity + stage["weight"] * terms.inverse_consistency).item()
 
 
