@@ -47,7 +47,7 @@ test-browser: .venv/installed-test
 	$(BIN)/python -m pytest -rs tests/browser
 
 test-accelerator: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/accelerator --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/accelerator --numprocesses 2 --dist load
 
 # Those that take longest first.
 APART := tests/slurm tests/browser tests/comparison tests/accelerator tests/__pycache__

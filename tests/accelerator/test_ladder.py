@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_once import made_once
 from projects import REPOSITORY
 
 LADDER = REPOSITORY / "benchmarks" / "accelerator"
@@ -38,23 +39,22 @@ from cohortreg.images.image import Image  # noqa: E402
 from cohortreg.maps.grids import identity_map, resize  # noqa: E402
 from cohortreg.maps.transforms import read_transform, to_physical, write_transform  # noqa: E402
 
-#: What needs the packed folder, which is made once.
-ONE_AFTER_THE_OTHER = pytest.mark.xdist_group("packed")
-
 
 @pytest.fixture(scope="module")
-def packed(hippocampus, oai_labels, icon_parity) -> Path:
+def packed(hippocampus, oai_labels, icon_parity, tmp_path_factory) -> Path:
     """The folder to bring, rehearsed."""
-    folder = REPOSITORY / "build" / "accelerator"
-    run = subprocess.run(
-        [sys.executable, LADDER / "pack", folder, "--check"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-5000:]
-    assert f"rehearsed {', '.join(PARTS)} in " in run.stdout
-    return folder
+
+    def pack(folder: Path) -> None:
+        run = subprocess.run(
+            [sys.executable, LADDER / "pack", folder, "--check"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert run.returncode == 0, run.stdout[-5000:]
+        assert f"rehearsed {', '.join(PARTS)} in " in run.stdout
+
+    return made_once(tmp_path_factory, "packed", pack)
 
 
 def command(ladder: Path, packed: Path, output: Path, seconds: int, parts: str) -> list[str]:
@@ -90,7 +90,6 @@ def lines(output: Path) -> int:
     return len(log.read_text("utf-8").splitlines()) if log.is_file() else 0
 
 
-@ONE_AFTER_THE_OTHER
 def test_every_part_runs_from_the_folder_alone_and_a_killed_run_goes_on(packed, tmp_path):
     output, moments, before = tmp_path / "output", random.Random(1), {}
     for kill in range(3):
@@ -204,7 +203,6 @@ def _curve(packed: Path, folder: Path, results: Path, asked: float = np.inf) -> 
         return {}
 
 
-@ONE_AFTER_THE_OTHER
 def test_a_training_that_was_cut_off_goes_on_elsewhere_from_few_small_files(packed, tmp_path):
     at_once = _curve(packed, tmp_path / "one", tmp_path / "one-results")
     results = tmp_path / "results"

@@ -1,13 +1,11 @@
 """Projects for the tests to run."""
 
-import fcntl
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from made_once import made_once
 from projects import REPOSITORY, Project, new_project
 
 from cohortreg.config import merge, merged
@@ -45,19 +43,3 @@ def finished(tmp_path_factory) -> Project:
     folder = tmp_path_factory.mktemp("finished")
     shutil.copytree(made_once(tmp_path_factory, "finished", finish), folder, dirs_exist_ok=True)
     return Project(folder)
-
-
-def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first worker makes that asks for it, while others wait; not to be changed by any."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    folder, made = root / f"shared-{name}", root / f"shared-{name}.made"
-    with (root / f"shared-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            make(folder)
-            made.touch()
-    return folder
