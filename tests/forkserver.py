@@ -37,7 +37,7 @@ MAINS = {"cohortreg": "cohortreg.cli", "snakemake": "snakemake.cli"}
 #: What most commands load, or what takes long.
 LIBRARIES = (
     "torch", "torch._dynamo", "scipy.ndimage", "scipy.stats", "pandas", "SimpleITK", "nibabel", "lightning_fabric",
-    "monai.metrics", "numba", "seaborn", "typer", "rich.progress", "yaml", "jsonschema", "safetensors.torch", "jinja2",
+    "monai.metrics", "numba", "seaborn", "typer", "rich.progress", "yaml", "pydantic", "safetensors.torch", "jinja2",
     "snakemake.cli",
 )  # fmt: skip
 
