@@ -70,7 +70,6 @@ docs: .venv/installed-docs
 	@echo "The documentation: build/docs/index.html"
 
 generated: .venv/installed
-	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/site/reference.py
 
 lint: .venv/installed-test

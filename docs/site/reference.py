@@ -1,10 +1,11 @@
-"""References that are written from the package itself: every configuration key, settings of methods, the command line.
+"""What is written from the package itself: configuration keys, settings of methods, measures, captions, the command line.
 
-As a program it writes those that are kept in the repository: `make references`.
+As a program it writes those that are kept in the repository: `make generated`.
 """
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,13 +18,17 @@ from pydantic.fields import FieldInfo
 
 from cohortreg.cli import app, commands  # noqa: F401  (registers every command)
 from cohortreg.config import AvsmSettings, Configuration, VoxelMorphSettings
+from cohortreg.evaluation.measures import MEASURES, UNION, Measure
 from cohortreg.methods.registry import PAIRWISE, method_class
 from cohortreg.paper.settings import Experiments
+from cohortreg.report.figures.registry import FIGURES
 from cohortreg.settings import Settings, keys, sections
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "src" / "cohortreg" / "schemas" / "config.schema.yaml"
 PAPER = REPOSITORY / "workflow" / "paper"
+CAPTIONS = REPOSITORY / "workflow" / "report"
+WIDTH = 120
 #: The heading of keys that have none below them.
 ALONE = "Single keys"
 #: Below this, keys are in the table of docs/methods.md.
@@ -160,11 +165,50 @@ def schema(kind: type[Settings]) -> str:
         named = {name: standard(method_class(name).Settings.model_json_schema()) for name in PAIRWISE}
         own = whole["properties"]["method_settings"]
         own |= {"properties": named, "additionalProperties": False}
-    head = (
-        "# Written from the package by `make references`; an editor can check a configuration against it.\n"
-    )
+    head = "# Written from the package by `make generated`; an editor can check a configuration against it.\n"
     return head + yaml.safe_dump(
-        whole, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+        whole, sort_keys=False, allow_unicode=True, width=WIDTH, default_flow_style=None
+    )
+
+
+def measures() -> str:
+    """A row for each measure, with its columns in the tables."""
+    return "\n".join(["| column | measure | what |", "| --- | --- | --- |", *map(_measure, MEASURES)])
+
+
+def _measure(measure: Measure) -> str:
+    columns = [measure.column, *(measure.of(name) for name in measure.parts(["{structure}"]))]
+    text = measure.definition
+    if measure.of_union:
+        columns.append(measure.of(UNION))
+        text += (
+            f"; `{columns[-1]}`: of the union of all structures, if there are several, not part of the mean"
+        )
+    return f"| {', '.join(f'`{column}`' for column in columns)} | {_cell(measure.name)} | {text} |"
+
+
+def captions() -> dict[Path, str]:
+    """Captions of Snakemake's report: path -> text."""
+    texts = {name: f"{figure.title}. {figure.caption}" for name, figure in FIGURES.items()}
+    texts["pairs"] = (
+        f"One row per method and pair. {_sentences(pairs=True)} ``failure``: why the pair was not registered. An empty "
+        "cell: nothing to measure, or none. Dice is from 0 to 1."
+    )
+    texts["methods"] = (
+        f"One row per method, means over the pairs that it registered: ``pairs``; ``failed`` is how many it did not. "
+        f"``similarity``: what the method maximises. {_sentences(pairs=False)} ``dice_std``: standard deviation of "
+        "``dice_mean`` between pairs. ``hardware``: what times were measured on. ``..._low``, ``..._high``: ends of "
+        "the mean's 95 % bootstrap confidence interval. ``p_value``: two-sided Wilcoxon signed-rank test of the pairs' "
+        "Dice against the reference's, Holm-corrected over the rows. ``..._published``: published results. An empty "
+        "cell: nothing to measure. Dice is from 0 to 1."
+    )
+    return {CAPTIONS / f"{name}.rst": textwrap.fill(text, WIDTH) + "\n" for name, text in texts.items()}
+
+
+def _sentences(pairs: bool) -> str:
+    """The measures of a table in a sentence each."""
+    return " ".join(
+        f"``{measure.column if pairs else measure.mean}``: {measure.definition}." for measure in MEASURES
     )
 
 
@@ -232,24 +276,25 @@ REFERENCES = {
 WRITTEN = {
     "every key": every_key,
     "keys of the paper": partial(every_key, Experiments),
+    "measures": measures,
     "settings of methods": method_settings,
 }
-PAGES = (REPOSITORY / "config" / "README.md", PAPER / "README.md", REPOSITORY / "docs" / "methods.md")
+PAGES = ("config/README.md", "workflow/paper/README.md", "docs/methods.md", "docs/outputs.md")
 BETWEEN = re.compile(r"(<!-- written: (.+?) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 
-def references() -> dict[Path, str]:
+def generated() -> dict[Path, str]:
     """What each file of the repository has to hold that is written from the package."""
-    found = {
+    found = captions() | {
         SCHEMA: schema(Configuration),
         PAPER / "config.schema.yaml": schema(Experiments),
     }
-    for page in PAGES:
+    for page in (REPOSITORY / name for name in PAGES):
         text = page.read_text("utf-8")
         found[page] = BETWEEN.sub(lambda part: f"{part[1]}\n{WRITTEN[part[2]]()}\n{part[3]}", text)
     return found
 
 
 if __name__ == "__main__":
-    for path, text in references().items():
+    for path, text in generated().items():
         path.write_text(text, "utf-8")

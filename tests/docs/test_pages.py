@@ -20,6 +20,8 @@ sys.path.insert(0, str(REPOSITORY / "docs" / "site"))
 import reference
 from source import NAMED, source_of
 
+GENERATED = reference.generated()
+
 TROUBLE = (REPOSITORY / "docs" / "troubleshooting.md").read_text("utf-8")
 MESSAGES = re.findall(r"^\| `(.+?)` \|", TROUBLE, re.MULTILINE)
 ELSEWHERE = "…"
@@ -83,10 +85,14 @@ def test_the_reference_of_the_configuration_has_every_key_with_its_default():
         assert set(keys[0]) == set(keys[1])
 
 
-def test_what_is_written_from_the_package_is_current():
-    """`make references` writes it."""
-    for path, text in reference.references().items():
-        assert path.read_text("utf-8") == text, path
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_generated_files_are_current(path):
+    assert path.read_text("utf-8") == GENERATED[path], "run `make generated` and commit what it wrote"
+
+
+def test_every_caption_belongs_to_a_figure_or_table():
+    captions = {path for path in GENERATED if path.suffix == ".rst"}
+    assert {*(REPOSITORY / "workflow" / "report").iterdir()} == captions
 
 
 @pytest.mark.parametrize("kind", [Configuration, Experiments])
