@@ -23,8 +23,6 @@ from cohortreg.provenance import git_commit
 from cohortreg.report import table2
 from cohortreg.report.figures import charts, style, tradeoffs
 
-REPOSITORY = Path(__file__).parents[1]
-
 
 def read_rows(folders: list[Path], wanted: list[str]) -> tuple[dict[str, pd.DataFrame], dict[str, dict]]:
     """Of each wanted row that a folder has, its pairs and what its run says of it."""

@@ -32,7 +32,6 @@ from cohortreg.files import read_json, write_json
 from cohortreg.layout import Layout
 from cohortreg.provenance import git_commit, hardware
 
-REPOSITORY = Path(__file__).parents[1]
 NOISE = 0.03  # standard deviation of what is added to Dice of copies
 OPENED = 5  # times
 READY = {

@@ -28,8 +28,6 @@ from cohortreg.maps.batch import Batch
 from cohortreg.methods.icon import Icon
 from cohortreg.provenance import git_commit, software
 
-REPOSITORY = Path(__file__).parents[1]
-
 
 def to_fake(module: nn.Module, mode: FakeTensorMode) -> None:
     """Replace a module's parameters and buffers by fake ones."""

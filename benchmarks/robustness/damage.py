@@ -2,7 +2,6 @@
 
 import copy
 import gzip
-import json
 import random
 import struct
 import zlib
@@ -346,8 +345,3 @@ def table(text: str, random: random.Random, sign: str = "\t") -> tuple[bytes, st
     elif what == "bytes":
         data = flipped(data, random)
     return data, what
-
-
-def dumped(content: object) -> str:
-    """JSON of whatever was drawn, NaN included, as Python reads it."""
-    return json.dumps(content, indent=2)

@@ -1,4 +1,4 @@
-"""What is written from the package itself: configuration keys, settings of methods, measures, captions, the command line.
+"""What is written from the package itself: configuration keys, settings, measures, captions, the command line.
 
 As a program it writes those that are kept in the repository: `make generated`.
 """

@@ -34,13 +34,3 @@ class Method(Protocol):
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register one pair; raises UserError, with the reason in one sentence, where the method cannot."""
-
-
-class PairwiseMethod(Method, Protocol):
-    """A method that needs nothing but a pair."""
-
-    #: Each setting's JSON schema, with `description` and `default`.
-    settings: dict[str, dict]
-
-    def __init__(self, settings: dict, seed: int, threads: int):
-        """settings: a value for each. threads: of the processor, which the method may use."""
