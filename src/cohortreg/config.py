@@ -431,11 +431,25 @@ _METHOD = Field(
 _SETTINGS = "settings of methods other than icon, see docs/methods.md; each has a default"
 
 
-class Model(Settings):
-    """one model, a network trained in stages"""
+class Staged(Settings):
+    """What is trained in stages: a model, and what its card says of it."""
 
     method: str
     stages: list[Any]
+
+    @property
+    def is_icon(self) -> bool:
+        """Whether it is a model of ICON, whose steps compose and which has a row for each stage."""
+        return self.method == "icon"
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that the stages compose."""
+        return sum(stage.steps for stage in self.stages)
+
+
+class Model(Staged):
+    """one model, a network trained in stages"""
 
     @classmethod
     def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
@@ -446,16 +460,6 @@ class Model(Settings):
         if key == "settings":
             return "a model of icon has none; its settings are the other keys"
         return None
-
-    @property
-    def is_icon(self) -> bool:
-        """Whether it is a model of ICON, which has a row for each stage."""
-        return False
-
-    @property
-    def steps(self) -> int:
-        """Number of steps that the stages compose."""
-        return sum(stage.steps for stage in self.stages)
 
     def up_to(self, stage: int) -> Self:
         """Return what the training of a stage, from 1, follows from: neither later stages nor what comes after it."""
@@ -497,11 +501,6 @@ class IconModel(Model):
         description="adds the row {model}-{n}step-io, in which the last stage's networks are fitted to each pair "
         "before it is registered (instance optimisation); no such row if the key is absent",
     )
-
-    @property
-    def is_icon(self) -> bool:
-        """Whether the model's steps compose as those of ICON."""
-        return True
 
     def up_to(self, stage: int) -> Self:
         """Return the model as it is after its first stages."""

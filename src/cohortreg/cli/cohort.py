@@ -82,6 +82,7 @@ def _register(name: str, importer: Importer) -> None:
         pairs: TestPairs = 100,
         seed: Seed = 1,
     ) -> None:
+        """Import a folder with the function of the importer."""
         function = resolve_name(f"cohortreg.importers.{importer.path}")
         given = folder, test_fraction, pairs, seed
         _import(output, partial(function, *given, validation_fraction=validation_fraction), pairs, folder)

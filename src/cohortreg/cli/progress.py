@@ -32,6 +32,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
                 console.out(text, highlight=False)
 
         def advance(note: str = "", completed: int | None = None) -> None:
+            """Go one item further, or to `completed`."""
             nonlocal done, printed
             if note and completed is None:
                 say(note)

@@ -21,6 +21,7 @@ from cohortreg.config import (
     Positive,
     Preprocess,
     Similarity,
+    Staged,
     VoxelMorphModel,
     VoxelMorphSettings,
 )
@@ -28,7 +29,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.maps.axes import Axes
 from cohortreg.model_files import CARD, WEIGHTS
-from cohortreg.settings import Fault, Number, Settings, Text, attempt, wrong
+from cohortreg.settings import Fault, Number, Text, attempt, wrong
 
 #: What instance optimisation needs to know beside what registration does, of a card and of its last stage.
 _FOR_OPTIMISATION = ("regularity", "noise", "final_weight")
@@ -45,29 +46,18 @@ class CardPreprocess(Preprocess):
     grid: _Grid
 
 
-class Card(Settings):
+class Card(Staged):
     """What registration needs to know of a model; other keys of a card are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
     grid: _Grid
     stages: Annotated[list[CardStage], Len(1)]
-    method: str
     model: Text | None = None
     axes: Text | None = None
     final_weight: Number | None = None
     weights_sha256: Text | None = None
     preprocess: CardPreprocess | None = None
-
-    @property
-    def is_icon(self) -> bool:
-        """Whether the model is one of ICON."""
-        return False
-
-    @property
-    def steps(self) -> int:
-        """Number of steps that the stages compose."""
-        return sum(stage.steps for stage in self.stages)
 
     @model_validator(mode="after")
     def _axes_of_3d_images(self) -> Self:
@@ -85,11 +75,6 @@ class IconCard(Card):
     regularity: Literal["icon", "gradicon"] | None = None
     noise: Annotated[Number, Field(ge=0)] | None = None
     stages: Annotated[list[IconCardStage], Len(1)]
-
-    @property
-    def is_icon(self) -> bool:
-        """Whether the model's steps compose as those of ICON."""
-        return True
 
 
 class VoxelMorphCard(Card):
