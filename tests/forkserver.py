@@ -47,6 +47,19 @@ def forked(program: str = "cohortreg") -> list[str]:
     return [sys.executable, "-IS", str(Path(__file__).with_name("forked.py")), str(_address()), program]
 
 
+def command(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """`cohortreg` with these arguments, once it has ended."""
+    return subprocess.run([*forked(), *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+
+
+def refused(*arguments: object) -> str:
+    """The one line in which `cohortreg` refuses these arguments."""
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
 @cache
 def environment() -> dict[str, str]:
     """Of a bash in which the programs are started by the server."""

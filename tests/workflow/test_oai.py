@@ -1,13 +1,12 @@
 """From the OAI's archive, label maps and published lists to the tables of config/oai.yaml, and what it plans."""
 
 import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
-from forkserver import forked
+from forkserver import command
 from projects import REPOSITORY, Project
 from series import packed, volume, write_series
 
@@ -16,7 +15,6 @@ from cohortreg.config import load
 from cohortreg.images.preprocess import read_labelled
 from cohortreg.methods import registry
 
-COMMAND = forked()
 CONFIGURATION = REPOSITORY / "config" / "oai.yaml"
 
 # Of the published test list: its first pair, as `SUBJECT, date, side, barcode`, and a scan of its second.
@@ -27,9 +25,9 @@ MOVING, FIXED = (
 OTHER = ("9905156", "20040816", "LEFT", "016610241205")
 
 
-def command(folder, *arguments) -> str:
+def printed(folder, *arguments) -> str:
     """What a command printed, run in a folder."""
-    run = subprocess.run([*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+    run = command(*arguments, folder=folder)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
 
@@ -47,7 +45,7 @@ def test_the_plan_of_table_2(oai_splits, tmp_path):
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
     shutil.copy(CONFIGURATION, tmp_path / "tiny.yaml")
     lists = [oai_splits / f"{name}_pair_path_list.txt" for name in ("test", "train")]
-    said = command(tmp_path, "import", "oai-split", *lists, "--as-published", "--output", "resources/oai")
+    said = printed(tmp_path, "import", "oai-split", *lists, "--as-published", "--output", "resources/oai")
     assert "2694 images (2532 train, 162 test), 301 pairs" in said
     run = Project(tmp_path).snakemake("--dry-run", "--quiet", "rules")
     assert run.returncode == 0, run.stdout
@@ -113,13 +111,13 @@ def downloaded(tmp_path):
 
 def test_from_the_archive_to_the_tables(oai_splits, downloaded, tmp_path):
     """The files that the published list means, also where a knee was scanned again; the rest is counted."""
-    said = command(
+    said = printed(
         tmp_path,
         *("import", "oai", "resources/oai", "--labels", "resources/oai/labels"),
         *("--output", "resources/oai/imported", "--repeated"),
     )
     assert "4 images" in said and "2 of the images have a label" in said
-    said = command(
+    said = printed(
         tmp_path,
         *("import", "oai-split", oai_splits / "test_pair_path_list.txt", "--output", "resources/oai"),
         *("--images", "resources/oai/imported/images.tsv", "--as-published"),

@@ -2,40 +2,18 @@
 
 import pytest
 import yaml
+from configurations import PRESET
 from projects import CONFIGURATION, REPOSITORY, Project
 
 from cohortreg.files import read_json
 from cohortreg.layout import PaperLayout
 from cohortreg.paper.plan import Cell
 
-STEPS = {"training_steps": 3, "batch_size": 2, "learning_rate": 0.001}
 PAPER = {
     "preset": "tiny",
     "mnist": "nowhere",
     "published": "table1.csv",
-    "presets": {
-        "tiny": {
-            "table1": {
-                name: ["mlp", "enc_dec", "unet", "conv_only"] for name in ("mnist", "triangles_circles")
-            },
-            "weights": [64],
-            "size": 12,
-            "train_images": 6,
-            "test_images": 5,
-            "pairs": 4,
-            "precision": "32-true",
-            "networks": {
-                "mlp": {"hidden": [8, 8]} | STEPS,
-                "enc_dec": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,
-                "unet": {"down": [2, 4, 4], "up": [4, 4]} | STEPS,
-                "conv_only": {"channels": 2, "layers": 2} | STEPS,
-            },
-            "direct": {"steps": 5, "learning_rate": 0.001},
-            "weight_from": 64,
-            "weight_rise": 0.5,
-            "checkpoint_every": 2,
-        }
-    },
+    "presets": {"tiny": PRESET | {"weights": [64]}},
 }
 
 

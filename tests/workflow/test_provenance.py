@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 import yaml
-from forkserver import forked
+from forkserver import command
 
 import cohortreg
 from cohortreg.digests import digest_file
@@ -12,8 +12,7 @@ from cohortreg.provenance import git_commit
 
 
 def provenance(project, *arguments) -> subprocess.CompletedProcess:
-    command = [*forked(), "provenance", *arguments]
-    return subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
+    return command("provenance", *arguments, folder=project.folder)
 
 
 def test_a_table_goes_back_to_the_raw_images(finished):

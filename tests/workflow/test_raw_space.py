@@ -1,6 +1,5 @@
 """From DICOM, MetaImage and NIfTI files of left and right knees to transforms that other programs apply to them."""
 
-import subprocess
 from importlib.util import find_spec
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 import yaml
-from forkserver import forked
+from forkserver import command
 from projects import Project
 from series import packed, rotation, write_series
 from warping import by_ants, by_niftyreg, by_simpleitk
@@ -20,7 +19,6 @@ from cohortreg.methods.programs import niftyreg
 from cohortreg.phantoms.anatomy import anatomy
 from cohortreg.phantoms.dess import dess
 
-COMMAND = forked()
 KNEES = [
     (9000001, "left", "folder"),
     (9000002, "right", "archive"),
@@ -40,10 +38,6 @@ CONFIGURATION = {
     "methods": ["affine", "demons"],
     "report": {"reference": "affine"},
 }
-
-
-def command(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

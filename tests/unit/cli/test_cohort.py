@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from forkserver import forked
+from forkserver import command
 from series import packed, volume, write_series
 
 from cohortreg.images.io import read_image, read_label
@@ -20,7 +20,7 @@ MERGING = json.dumps({"shards": {"images": 2, "pairs": 1}, "models": [], "retrai
 
 def cohortreg(*arguments, code=0) -> subprocess.CompletedProcess:
     """Run the command line as a user does; a traceback fails whatever the exit code."""
-    done = subprocess.run([*forked(), *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = command(*arguments)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == code, done.stderr
     return done

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
-from forkserver import forked
+from forkserver import command, refused
 
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
@@ -17,7 +17,6 @@ from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write
 from cohortreg.maps.transforms import Transform, write_transform
 
-COMMAND = forked()
 AFFINE = np.array([[1.5, 0.2, 0, -10], [-0.3, 1.0, 0, 20], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
 AFFINE[:3, 0] *= 1.5 / np.linalg.norm(AFFINE[:3, 0])
 AFFINE[:3, 1] = [0.3 / 1.5, 1.0, 0]  # at a right angle to the first
@@ -26,21 +25,10 @@ AFFINE[:3, 0] = [1.5, -0.3, 0]
 SETTINGS = Settings(grid=[6, 6, 6])
 
 
-def command(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
-
-
 def run(*arguments) -> subprocess.CompletedProcess:
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def refused(*arguments) -> str:
-    done = command(*arguments)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 @pytest.fixture(scope="module")

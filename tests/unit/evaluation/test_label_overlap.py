@@ -90,24 +90,10 @@ def test_an_image_without_a_label_has_no_dice(tmp_path):
     )
 
 
-STAGE = {
-    "steps": 1,
-    "downsample": 2,
-    "training_steps": 8,
-    "batch_size": 2,
-    "learning_rate": 1e-2,
-    "schedule": "constant",
-    "weight": 0.1,
-    "weight_increment": 0,
-    "fold_threshold": 0,
-    "stride": 1,
-    "window": 1.5,
-}
+STAGE = {"downsample": 2, "training_steps": 8, "learning_rate": 1e-2, "schedule": "constant", "weight": 0.1}
 MODEL = {
     "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
     "similarity": "mse",
-    "regularity": "icon",
-    "noise": 0,
     "stages": [STAGE],
 }
 TRAINING = {

@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from forkserver import forked
+import typed
+from forkserver import command, refused
 
 from cohortreg.cli import commands as registered  # noqa: F401  (registers every command)
 from cohortreg.files import write_json
@@ -18,27 +18,11 @@ from cohortreg.learning.data import pack
 from cohortreg.phantoms.anatomy import anatomy
 from cohortreg.phantoms.dess import dess
 
-COMMAND = forked()
 GRID, SPACING = (20, 32, 36), (5.5, 4.4, 3.9)
-STAGE = {
-    "steps": 1,
-    "downsample": 1,
-    "training_steps": 2,
-    "batch_size": 1,
-    "learning_rate": 1e-3,
-    "schedule": "constant",
-    "weight": 1,
-    "weight_increment": 0,
-    "fold_threshold": 0,
-    "stride": 1,
-    "window": 2,
-}
 MODEL = {
     "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
     "similarity": "mse",
-    "regularity": "icon",
-    "noise": 0,
-    "stages": [STAGE],
+    "stages": [{"training_steps": 2, "batch_size": 1, "schedule": "constant"}],
 }
 PREPROCESS = {
     "grid": [16, 16, 16],
@@ -49,21 +33,10 @@ PREPROCESS = {
 }
 
 
-def command(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
-
-
 def register(*arguments) -> str:
     """What the command said on standard error."""
     done = command("register", *arguments, "--threads", "1")
     assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
-def refused(*arguments) -> str:
-    done = command("register", *arguments)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
 
 
@@ -96,7 +69,7 @@ def model(tmp_path_factory):
     training = {"training_set": "set", "images": 3, "start": None, "preprocess": PREPROCESS}
     write_json(layout.model_training("icon"), training)
     settings = {
-        "model": MODEL,
+        "model": typed.model(MODEL).plain(),
         "training": {"precision": "32-true", "accelerator": "cpu", "checkpoint_every": 5},
     }
     options = ["--model", "icon", "--stage", 1, "--settings", json.dumps(settings), "--threads", 1]
@@ -203,21 +176,14 @@ def test_fit_refines_what_a_model_or_a_method_found(knees, model, tmp_path, star
 
 
 def test_without_any_option_files_are_named_after_the_images_and_nothing_is_replaced(knees, tmp_path):
-    call = [
-        *COMMAND,
-        "register",
-        knees / "other.nii.gz",
-        knees / "right.nii.gz",
-        "--settings",
-        '{"steps": 0.05}',
-    ]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    call = "register", knees / "other.nii.gz", knees / "right.nii.gz", "--settings", '{"steps": 0.05}'
+    done = command(*call, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     steps = re.fullmatch(r"Registering with fit: (\d+) of (\d+)\.\n", done.stderr)
     assert steps and steps[1] == steps[2], done.stderr
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(written) == {"other_to_right.nii.gz", "other_on_right.nii.gz"}
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    done = command(*call, folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("cohortreg: other_to_right.nii.gz already exists; move it elsewhere")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
@@ -312,12 +278,14 @@ def test_what_cannot_be_done_is_one_sentence(knees, model, tmp_path, options, se
     }
     given = [places.get(each, tmp_path / each if each.startswith("t.") else each) for each in options]
     fixed = [] if "FLAT" in options else ["--fixed", knees / "right.nii.gz"]
-    assert sentence in refused(knees / "left.nii.gz", *fixed, *given)
+    assert sentence in refused("register", knees / "left.nii.gz", *fixed, *given)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_image_is_one_sentence_about_the_file(tmp_path):
-    said = refused(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--transform-out", tmp_path / "t.h5")
+    said = refused(
+        "register", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--transform-out", tmp_path / "t.h5"
+    )
     assert said == f"cohortreg: {tmp_path / 'a.nii.gz'}: no such file; correct the path.\n"
 
 
@@ -326,9 +294,9 @@ def test_what_cannot_be_written_is_said_before_the_work(knees, tmp_path):
     (tmp_path / "folder.nrrd").mkdir()
     images = [knees / "left.nii.gz", tmp_path / "nothing"]
     for output in ("--transform-out", "--inverse-out"):
-        said = refused(*images, "--model", "affine", output, knees / "left.nii.gz" / "t.h5")
+        said = refused("register", *images, "--model", "affine", output, knees / "left.nii.gz" / "t.h5")
         assert "is not a folder" in said
-    said = refused(*images, "--model", "affine", "--warped-moving-out", tmp_path / "folder.nrrd")
+    said = refused("register", *images, "--model", "affine", "--warped-moving-out", tmp_path / "folder.nrrd")
     assert "is a folder" in said
 
 
@@ -337,7 +305,7 @@ def test_without_an_inverse_the_rest_is_kept(knees, tmp_path):
     outputs += ["--warped_moving_out", tmp_path / "w.nrrd"]
     settings = ["--settings", '{"iterations": [1]}', "--grid", 16, 16, 16]
     images = [knees / "left.nii.gz", knees / "right.nii.gz"]
-    assert "i.h5 cannot be written" in refused(*images, "--model", "demons", *settings, *outputs)
+    assert "i.h5 cannot be written" in refused("register", *images, "--model", "demons", *settings, *outputs)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.hdf5", "w.nrrd"]
     moving, fixed = (sitk.ReadImage(str(path)) for path in images)
     ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "w.nrrd")))
