@@ -39,7 +39,7 @@ SHOWN = figures(PRESET["table1"])
 CELL = ("{dataset}", "{network}", "{weight}", "{variant}")
 
 # What each job is asked for, beside its files.
-asked = Asked(layout, mode)
+settings_file = SettingsFiles(layout, mode)
 
 
 def results_folder(wildcards):
@@ -58,9 +58,9 @@ def mnist_files(wildcards):
     return sorted(folder.glob("*-ubyte*")) if wildcards.dataset == "mnist" else []
 
 
-def data_asked(wildcards):
+def data_settings(wildcards):
     """What of the preset a data set depends on."""
-    return asked(
+    return settings_file(
         layout.packed_index(wildcards.dataset, SPLITS[0]).is_file(),
         "data",
         wildcards.dataset,
@@ -70,11 +70,11 @@ def data_asked(wildcards):
     )
 
 
-def cell_asked(wildcards):
+def cell_settings(wildcards):
     """What of the preset a cell depends on: of the networks only its own."""
     network = {wildcards.network: PRESET["networks"][wildcards.network]}
     cell = (wildcards.dataset, wildcards.network, wildcards.weight, wildcards.variant)
-    return asked(
+    return settings_file(
         layout.measured(*cell).is_file(),
         "cell",
         "-".join(cell),
@@ -84,15 +84,15 @@ def cell_asked(wildcards):
     )
 
 
-def table1_asked(wildcards):
+def table1_settings(wildcards):
     """The preset."""
-    return asked(layout.table1.is_file(), "table1", **PRESET)
+    return settings_file(layout.table1.is_file(), "table1", **PRESET)
 
 
-def figure_asked(wildcards):
+def figure_settings(wildcards):
     """The preset."""
     made = layout.figure(wildcards.figure).is_file()
-    return asked(made, "figure", wildcards.figure, **PRESET)
+    return settings_file(made, "figure", wildcards.figure, **PRESET)
 
 
 def figure_files(wildcards):

@@ -5,7 +5,7 @@
 # Snakemake would delete whatever lies there before it runs.
 rule phantom:
     input:
-        settings=phantoms_asked,
+        settings=phantom_settings,
         images=as_it_is(settings.images),
     output:
         layout.phantoms("{shard}"),
@@ -32,7 +32,7 @@ rule phantom:
 # Not part of all: asked for by its name, before a long run.
 rule check:
     input:
-        settings=check_asked,
+        settings=check_settings,
         raw=all_phantoms,
         images=as_it_is(settings.images),
     output:
@@ -60,7 +60,7 @@ rule check:
 
 rule preprocess:
     input:
-        settings=preprocessing_asked,
+        settings=preprocess_settings,
         raw=phantoms,
     output:
         layout.image_shard("{shard}"),
@@ -90,7 +90,7 @@ rule preprocess:
 
 checkpoint cohort:
     input:
-        settings=cohort_asked,
+        settings=cohort_settings,
         images=as_it_is(settings.images),
         pairs=as_it_is(settings.pairs),
         ratings=as_it_is(settings.ratings),

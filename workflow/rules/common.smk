@@ -58,7 +58,7 @@ if settings.report.reference in MISSING:
     sys.exit(f"cohortreg: configuration: report.reference: {MISSING[settings.report.reference]}")
 
 # What jobs are asked for, without the rows that are left out.
-SAID = settings.plain() | {"methods": METHODS}
+CONFIGURED = settings.plain() | {"methods": METHODS}
 
 WARNINGS += [*leak_warnings(images, pairs), *MISSING.values(), *registry.warnings(settings)]
 if workflow.is_main_process and not settings.phantom:
@@ -97,18 +97,18 @@ def one_of(names):
 
 
 # What each job is asked for, beside its files.
-asked = Asked(layout, mode)
+settings_file = SettingsFiles(layout, mode)
 
 
-def asked_of(rule, made, *keys, **more):
+def settings_of(rule, made, *keys, **more):
     """Settings of a rule's only job, which makes that file: the named parts of the configuration, and more."""
-    return lambda wildcards: asked(made.is_file(), rule, **{key: SAID[key] for key in keys}, **more)
+    return lambda wildcards: settings_file(made.is_file(), rule, **{key: CONFIGURED[key] for key in keys}, **more)
 
 
-def phantoms_asked(wildcards):
+def phantom_settings(wildcards):
     """How images are made."""
     made = phantoms_made(layout.phantoms(wildcards.shard), root)
-    return asked(made, "phantom", wildcards.shard, **SAID["phantom"])
+    return settings_file(made, "phantom", wildcards.shard, **CONFIGURED["phantom"])
 
 
 def phantoms(wildcards):
@@ -122,13 +122,13 @@ def all_phantoms(wildcards):
     return [layout.phantoms(shard) for shard in IMAGE_SHARDS] if settings.phantom else []
 
 
-def preprocessing_asked(wildcards):
+def preprocess_settings(wildcards):
     """How images are preprocessed, and which."""
-    return asked(
+    return settings_file(
         layout.image_shard(wildcards.shard).is_file(),
         "preprocess",
         wildcards.shard,
-        preprocess=SAID["preprocess"],
+        preprocess=CONFIGURED["preprocess"],
         structures=settings.structures,
         root=settings.root,
         rows=image_rows(wildcards),
@@ -136,29 +136,29 @@ def preprocessing_asked(wildcards):
     )
 
 
-def check_asked(wildcards):
+def check_settings(wildcards):
     """How images would be preprocessed, and which."""
-    return asked(
+    return settings_file(
         layout.check.table.is_file(),
         "check",
-        preprocess=SAID["preprocess"],
+        preprocess=CONFIGURED["preprocess"],
         structures=settings.structures,
         root=settings.root,
         rows=checked_rows(),
     )
 
 
-def cohort_asked(wildcards):
+def cohort_settings(wildcards):
     """How a cohort is gathered."""
     tables = [layout.images, layout.pairs, layout.excluded, layout.cohort]
     tables += [*map(layout.pair_shard, PAIR_SHARDS), *map(layout.model_training, MODELS)]
-    return asked(
+    return settings_file(
         all(path.is_file() for path in tables),
         "cohort",
         name=settings.cohort,
         models=MODELS,
         ratings=settings.ratings,
-        **{key: SAID[key] for key in ("shards", "retrain", "exclude_rated")},
+        **{key: CONFIGURED[key] for key in ("shards", "retrain", "exclude_rated")},
     )
 
 
@@ -168,9 +168,9 @@ def image_rows(wildcards):
     A shard that lost images stays as it was made: there is nothing to preprocess.
     """
     rows = images[images["shard"] == int(wildcards.shard)].to_dict("records")
-    asked = {row_digest(row, None if settings.phantom else root) for row in rows}
+    wanted = {row_digest(row, None if settings.phantom else root) for row in rows}
     made = rows_made(layout.image_shard(wildcards.shard))
-    return digest(*sorted(made if asked <= made else asked))
+    return digest(*sorted(made if wanted <= made else wanted))
 
 
 def checked_rows():
@@ -223,7 +223,7 @@ def method_model(wildcards):
     return [folder / WEIGHTS, folder / CARD] if folder else []
 
 
-def registration_asked(wildcards):
+def register_settings(wildcards):
     """What a method needs to know: of networks which, where and how precisely they compute; of others, and of fit behind
     networks, their settings. Besides, of which release of each method its results are.
 
@@ -239,33 +239,33 @@ def registration_asked(wildcards):
     if folder:
         model = settings.models.get(TRAINED[method][0]) if method in TRAINED else None
         learned = model.method if model else read_json(folder / CARD).get("method", "icon")
-    given = {"releases": registry.releases(method, learned)}
+    needed = {"releases": registry.releases(method, learned)}
     if folder:
-        given["model"] = str(folder)
+        needed["model"] = str(folder)
     if refined or not folder:
-        given["method_settings"] = settings.method_settings.get("fit" if refined else method, {})
+        needed["method_settings"] = settings.method_settings.get("fit" if refined else method, {})
     if method in ACCELERATED:
         names = ("accelerator", "precision") if folder else ("accelerator",)
-        given["training"] = {key: SAID["training"][key] for key in names}
+        needed["training"] = {key: CONFIGURED["training"][key] for key in names}
     if method.endswith(configuration.OPTIMISED):
-        given["optimisation"] = SAID["models"][TRAINED[method][0]]["optimisation"]
-    return asked(made, "register", name, seed=settings.seed, **given)
+        needed["optimisation"] = CONFIGURED["models"][TRAINED[method][0]]["optimisation"]
+    return settings_file(made, "register", name, seed=settings.seed, **needed)
 
 
-def evaluation_asked(wildcards):
+def evaluate_settings(wildcards):
     """What is measured."""
     method, shard = wildcards.method, wildcards.shard
     made = layout.evaluated_shard(method, shard).is_file()
-    return asked(made, "evaluate", f"{method}-{shard}", structures=settings.structures)
+    return settings_file(made, "evaluate", f"{method}-{shard}", structures=settings.structures)
 
 
-def training_asked(wildcards):
+def train_settings(wildcards):
     """The model up to a stage, and how it is trained; neither later stages nor what comes after training matter."""
     model = settings.models[wildcards.model].up_to(int(wildcards.stage))
-    images, training = training_of(wildcards.model), SAID["training"]
+    images, training = training_of(wildcards.model), CONFIGURED["training"]
     if "validation_set" not in images:
         training = {key: value for key, value in training.items() if key not in ("validate_every", "keep")}
-    return asked(
+    return settings_file(
         layout.weights(wildcards.model, wildcards.stage).is_file(),
         "train",
         f"{wildcards.model}-{wildcards.stage}",

@@ -3,7 +3,7 @@
 
 rule register:
     input:
-        settings=registration_asked,
+        settings=register_settings,
         pairs=pair_shard,
         model=method_model,
     output:
@@ -37,7 +37,7 @@ use rule register as register_networks with:
 
 rule evaluate:
     input:
-        settings=evaluation_asked,
+        settings=evaluate_settings,
         # Their digests, too, so that Snakemake looks again once the cohort was gathered.
         pairs=pair_shard,
         registered=layout.registered_shard("{method}", "{shard}"),

@@ -3,7 +3,7 @@
 
 rule tables:
     input:
-        settings=asked_of(
+        settings=settings_of(
             "tables",
             layout.pairs_table,
             "methods",
@@ -55,7 +55,7 @@ rule tables:
 
 rule figures:
     input:
-        settings=asked_of("figures", layout.figure(next(iter(FIGURES))), "methods", "models", "structures"),
+        settings=settings_of("figures", layout.figure(next(iter(FIGURES))), "methods", "models", "structures"),
         tables=rules.tables.output,
         histories=HISTORIES,
     output:
@@ -88,7 +88,7 @@ rule figures:
 
 rule report:
     input:
-        settings=asked_of("report", layout.report.index, *SAID, left_out=list(MISSING.values())),
+        settings=settings_of("report", layout.report.index, *CONFIGURED, left_out=list(MISSING.values())),
         figures=rules.figures.output,
         tables=rules.tables.output,
         summary=layout.cohort,

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from cohortreg import config as configuration
-from cohortreg.jobs.asked import Asked
+from cohortreg.jobs.settings_files import SettingsFiles
 from cohortreg.errors import UserError
 
 # The commands of this very installation, also where its environment is not activated.

@@ -28,7 +28,7 @@ rule pack:
 rule train:
     input:
         unpack(training_input),
-        settings=training_asked,
+        settings=train_settings,
         previous=previous_weights,
     output:
         weights=layout.weights("{model}", "{stage}"),

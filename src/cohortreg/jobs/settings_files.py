@@ -22,7 +22,7 @@ Mode = Literal["run", "show", "job"]
 WHEN = "asked"
 
 
-class Asked:
+class SettingsFiles:
     """Writes the settings of jobs below a folder of results.
 
     mode: what this process does. It runs the workflow; or shows what a run would do, and writes nothing of it; or does
@@ -32,7 +32,7 @@ class Asked:
     def __init__(self, layout: Results, mode: Callable[[], Mode]):
         self.layout = layout
         self.mode = mode
-        self._said: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
+        self._known: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
         self._elsewhere: Path | None = None
 
     def __call__(self, made: bool, rule: str, name: str = "all", /, **settings: object) -> str:
@@ -42,13 +42,13 @@ class Asked:
         the real one would be.
         """
         settings = json.loads(json.dumps(settings))
-        before, said = self._said.get((rule, name), (None, ""))
+        before, path = self._known.get((rule, name), (None, ""))
         if before != settings:  # once in a run, during which a job may have begun
-            said = self._say(made, rule, name, settings)
-            self._said[rule, name] = (settings, said)
-        return said
+            path = self._write(made, rule, name, settings)
+            self._known[rule, name] = (settings, path)
+        return path
 
-    def _say(self, made: bool, rule: str, name: str, settings: dict[str, Any]) -> str:
+    def _write(self, made: bool, rule: str, name: str, settings: dict[str, Any]) -> str:
         path, mode = self.layout.settings(rule, name), self.mode()
         if mode == "job":
             return str(path)

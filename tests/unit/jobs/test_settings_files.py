@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cohortreg.files import read_json
-from cohortreg.jobs.asked import Asked
+from cohortreg.jobs.settings_files import SettingsFiles
 from cohortreg.layout import Results
 
 
@@ -14,7 +14,7 @@ def asked(tmp_path):
     """Gives what a process of that mode is told of a job's settings."""
 
     def ask(mode, made, **settings):
-        return Asked(Results(tmp_path), lambda: mode)(made, "train", "icon-1", **settings)
+        return SettingsFiles(Results(tmp_path), lambda: mode)(made, "train", "icon-1", **settings)
 
     return ask
 
@@ -39,7 +39,7 @@ def test_others_and_those_of_a_missing_result_are(asked, made, seed):
 
 
 def test_once_in_a_run_during_which_the_job_may_have_begun(tmp_path):
-    ask = Asked(Results(tmp_path), lambda: "run")
+    ask = SettingsFiles(Results(tmp_path), lambda: "run")
     path = ask(False, "train", "icon-1", seed=1)
     before = read_json(path)
     ask(False, "train", "icon-1", seed=1)
