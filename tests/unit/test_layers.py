@@ -10,6 +10,7 @@ import cohortreg
 PACKAGE = Path(cohortreg.__file__).parent
 TESTS = Path(__file__).parent
 LAYERS = [
+    {"config"},
     {"images"},
     {"maps", "cohort"},
     {"losses", "importers"},
