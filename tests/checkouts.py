@@ -30,7 +30,7 @@ class Checkout:
 
 def new_checkout(folder: Path) -> Checkout:
     """Make a copy of what a clone has and the commands of pages need."""
-    for name in ("config", "workflow", "resources/paper", "src/cohortreg/schemas"):
+    for name in ("config", "workflow", "resources/paper"):
         shutil.copytree(REPOSITORY / name, folder / name, symlinks=True)
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(REPOSITORY / name, folder)

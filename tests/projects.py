@@ -13,43 +13,21 @@ import nibabel
 import numpy as np
 import yaml
 
+from cohortreg.config import merge, merged
+
 REPOSITORY = Path(__file__).parents[1]
 
-CONFIGURATION = {
-    "cohort": "tiny",
-    "images": "tables/images.tsv",
-    "pairs": "tables/pairs.tsv",
-    "root": "raw",
-    "phantom": None,
-    "preprocess": {"grid": [16, 16, 16], "fit": "resample", "mirror": "left"},
-    "structures": {"shell": [1], "core": [2]},
-    "models": {
-        "icon": {
-            "network": {"architecture": "unet", "down": [2, 4, 8], "up": [4, 4]},
-            "similarity": "mse",
-            "stages": [
-                {
-                    "steps": steps,
-                    "downsample": downsample,
-                    "training_steps": 6,
-                    "batch_size": 2,
-                    "learning_rate": 0.001,
-                    "schedule": "constant",
-                    "weight": 10,
-                    "weight_increment": 0.1,
-                    "fold_threshold": 1,
-                    "stride": 1,
-                    "window": 2,
-                }
-                for steps, downsample in [(2, 2), (1, 1)]
-            ],
-        }
+#: That of `.test`, with images that are no phantoms.
+CONFIGURATION = merge(
+    merged(REPOSITORY / ".test" / "config" / "config.yaml"),
+    {
+        "images": "tables/images.tsv",
+        "pairs": "tables/pairs.tsv",
+        "root": "raw",
+        "phantom": None,
+        "preprocess": {"grid": [16, 16, 16]},
     },
-    "training": {"accelerator": "cpu", "checkpoint_every": 4},
-    "methods": ["identity", "affine", "icon-3step"],
-    "shards": {"images": 3, "pairs": 2},
-    "threads": {"train": 1, "register": 1},
-}
+) | {"structures": {"shell": [1], "core": [2]}}
 
 
 def write_cohort(folder: Path, training: int, tested: int) -> None:
@@ -83,13 +61,15 @@ def write_cohort(folder: Path, training: int, tested: int) -> None:
 class Project:
     """A folder with the workflow's defaults and a tiny cohort.
 
-    options: where Snakemake runs its jobs. snakefile: None for the one in this folder. modules: a folder of modules
-    that every command finds. forked: Snakemake and its jobs are started by the fork server, see `forkserver.py`.
+    options: where Snakemake runs its jobs. snakefile: None for the one in this folder. configuration: None for the one
+    that the workflow finds by itself. modules: a folder of modules that every command finds. forked: Snakemake and its
+    jobs are started by the fork server, see `forkserver.py`.
     """
 
     folder: Path
     options: tuple[str, ...] = ("--cores", "2")
     snakefile: Path | None = REPOSITORY / "workflow" / "Snakefile"
+    configuration: str | None = "tiny.yaml"
     modules: Path | None = None
     forked: bool = True
 
@@ -110,10 +90,11 @@ class Project:
         forked = self.forked and not self.modules
         program = forkserver.forked("snakemake") if forked else [sys.executable, "-m", "snakemake"]
         snakefile = ["--snakefile", self.snakefile] if self.snakefile else []
+        configuration = ["--configfile", self.configuration] if self.configuration else []
         paths = [str(path) for path in (self.modules, REPOSITORY / "src") if path]
         environment = {"PYTHONPATH": os.pathsep.join(paths)}
         return subprocess.Popen(
-            [*program, *snakefile, "--configfile", "tiny.yaml", *self.options, *arguments],
+            [*program, *snakefile, *configuration, *self.options, *arguments],
             cwd=self.folder,
             env=os.environ | environment | (forkserver.environment() if forked else {}),
             text=True,

@@ -25,7 +25,7 @@ from cohortreg.report.figures.registry import FIGURES
 from cohortreg.settings import Settings, keys, sections
 
 REPOSITORY = Path(__file__).parents[2]
-SCHEMA = REPOSITORY / "src" / "cohortreg" / "schemas" / "config.schema.yaml"
+SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
 PAPER = REPOSITORY / "workflow" / "paper"
 CAPTIONS = REPOSITORY / "workflow" / "report"
 WIDTH = 120

@@ -92,12 +92,27 @@ def test_snakemakes_views(finished, view):
 
 
 def test_the_catalogue_finds_what_it_asks_of_a_standardised_workflow():
-    for name in ("workflow/Snakefile", "config/README.md", "config/config.yaml"):
+    for name in (
+        "LICENSE",
+        "workflow/Snakefile",
+        "workflow/schemas/config.schema.yaml",
+        "config/config.yaml",
+    ):
         assert (REPOSITORY / name).is_file()
+    assert re.search("^## ", (REPOSITORY / "config" / "README.md").read_text("utf-8"), flags=re.MULTILINE)
     readme = (REPOSITORY / "README.md").read_text("utf-8").lower()
     assert "snakemake" in readme and "workflow" in readme
     usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
-    assert set(usage) >= {"mandatory-flags", "software-stack-deployment"}
-    assert set(usage["software-stack-deployment"]) >= {"conda", "apptainer", "apptainer+conda", "report"}
-    for schema in ("config", "images", "pairs"):
-        assert (REPOSITORY / "workflow" / "schemas" / f"{schema}.schema.yaml").is_file()
+    assert set(usage["mandatory-flags"]) == {"desc", "flags"}
+    deployment = usage["software-stack-deployment"]
+    assert set(deployment) == {"conda", "apptainer", "apptainer+conda", "report"}
+    assert all(isinstance(value, bool) for value in deployment.values())
+
+
+def test_the_catalogues_test_folder_draws_the_rules_and_runs_to_its_report(phantoms):
+    drawn = phantoms.snakemake("--forceall", "--rulegraph")
+    assert drawn.returncode == 0, drawn.stdout
+    assert 'label = "register_networks"' in drawn.stdout
+    run = phantoms.snakemake()
+    assert run.returncode == 0, run.stdout
+    assert Layout(phantoms.results).report.index.is_file()

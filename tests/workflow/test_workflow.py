@@ -205,13 +205,13 @@ def test_a_part_of_the_plan_is_enough_when_it_was_asked_for(project):
         assert not (project.results / "tables" / "methods.csv").exists()
 
 
-def test_the_demos_images_are_made_and_follow_the_seed(demo):
-    layout, digests, contents = Layout(demo.results), set(), set()
+def test_images_that_the_project_makes_follow_the_seed(phantoms):
+    layout, digests, contents = Layout(phantoms.results), set(), set()
     for seed in (1, 2):
-        run = demo.snakemake("--until", "cohort", "--config", f"seed={seed}")
+        run = phantoms.snakemake("--until", "cohort", "--config", f"seed={seed}")
         assert run.returncode == 0, run.stdout
         assert len(pd.read_csv(layout.images, sep="\t")) == 4
-        made = sorted((demo.folder / "resources" / "demo").rglob("*.nii.gz"))
+        made = sorted((phantoms.folder / "resources" / "tiny").rglob("*.nii.gz"))
         assert len(made) == 8
         contents.add(made[0].read_bytes())
         digests.add(read_json(layout.cohort)["digest"])
