@@ -2,9 +2,11 @@
 # the commands, also for Apptainer.
 FROM python:3.11-slim
 
+# Provenance names the commit, whoever runs the container.
 RUN apt-get update \
-  && apt-get install --yes --no-install-recommends git make \
-  && rm -rf /var/lib/apt/lists/*
+  && apt-get install --yes --no-install-recommends git \
+  && rm -rf /var/lib/apt/lists/* \
+  && git config --system --add safe.directory /cohortreg
 
 WORKDIR /cohortreg
 COPY . .
@@ -12,7 +14,7 @@ COPY . .
 # --nv`. For another CUDA, or for processors alone, name the index of that build, as PyTorch's installation page does:
 # `docker build --build-arg TORCH_INDEX=…`.
 ARG TORCH_INDEX=
-RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --editable .
+RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --editable '.[all]'
 
 ENTRYPOINT ["snakemake"]
 CMD ["--cores", "all"]
