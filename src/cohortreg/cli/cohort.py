@@ -136,31 +136,37 @@ def import_oai_split_command(
 
 @importers.command("weights")
 def import_weights_command(
-    file: Annotated[Path, typer.Argument(help="Weights of a published four-step model of ICON or GradICON.")],
+    file: Annotated[Path, typer.Argument(help="Weights that the authors of ICON or GradICON published.")],
     output: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    published: Annotated[
+        str | None,
+        typer.Option(help="Which published model FILE is, where its content and its name do not tell."),
+    ] = None,
     grid: Annotated[
-        tuple[int, int, int],
-        typer.Option(help="Voxels of the images that it is for, along its own axes."),
-    ] = (80, 192, 192),
+        tuple[int, int, int] | None,
+        typer.Option(
+            help="Of weights that are not in docs/trained-models.md: voxels of their images, along their axes."
+        ),
+    ] = None,
     axes: Annotated[
-        str, typer.Option(help="Where the axes of the arrays that it learnt from run to; LIP for instance.")
-    ] = "RAS",
+        str | None, typer.Option(help="And where these axes run to, LIP for instance; RAS if none.")
+    ] = None,
     percentiles: Annotated[
-        tuple[float, float],
-        typer.Option(help="For `cohortreg register`: percentiles of grey values that become 0 and 1."),
-    ] = (1, 99),
+        tuple[float, float] | None, typer.Option(help="Percentiles of grey values that become 0 and 1.")
+    ] = None,
+    mirror: Annotated[Side | None, typer.Option(help="Side of the body whose images are mirrored.")] = None,
 ) -> None:
-    """Import published weights as a model; nothing in the file is executed."""
+    """Import published weights as a model, which FILE is recognised as; nothing in it is executed."""
     from cohortreg.methods.icon import import_weights
     from cohortreg.model_files import CARD, WEIGHTS
 
     for name in (WEIGHTS, CARD):
         if os.path.lexists(output / name):
             raise UserError(f"{output} already contains a model, {output / name}; name another folder.")
-    import_weights(file, output, grid, axes, percentiles)
+    card = import_weights(file, output, grid, axes, percentiles, mirror and mirror.value, published)
     typer.echo(
-        f"{output}: the model. Name it in the configuration, as in `pretrained: {{{_row_name(output)}: {output}}}`, "
-        "and its row under methods."
+        f"{output}: the model{f', {known}' if (known := card.get('published')) else ''}. Name it in the configuration, "
+        f"as in `pretrained: {{{_row_name(output)}: {output}}}`, and its row under methods."
     )
 
 

@@ -6,6 +6,7 @@ Their four-step models nest two-step and half-resolution registrations as ours d
 import math
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from cohortreg.config import read_network, read_steps
 from cohortreg.errors import UserError
+from cohortreg.icon.releases import DOWN, UP, Release, recognise
 from cohortreg.icon.stages import build_registration
 
 
@@ -76,9 +78,10 @@ NOT_WEIGHTS = ("identity_map", "spacing")
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of weights, safetensors or as torch saves them; nothing in the file is executed.
+    """Read the tensors of a file of weights, safetensors or as torch saves them; nothing in the file is executed.
 
-    Raises UserError where the file is neither, or holds anything but named tensors.
+    Raises:
+        UserError: The file is neither, or holds anything but named tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -105,11 +108,33 @@ def read_published(path: Path) -> dict[str, Tensor]:
         )
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise UserError(f"{path}: has NaN or infinite weights, as if training had diverged")
-    return {
-        name.removeprefix("regis_net."): tensor
-        for name, tensor in tensors.items()
-        if name.rpartition(".")[2] not in NOT_WEIGHTS
-    }
+    return {name.removeprefix("regis_net."): tensor for name, tensor in tensors.items()}
+
+
+def release_of(tensors: Mapping[str, Tensor], path: Path) -> Release:
+    """Return the release that a file's tensors, see `read_published`, are of.
+
+    Raises:
+        UserError: They are not of a published model, or of one that cannot be told from others.
+    """
+    maps = tensors.get("identity_map")
+    grid = None if maps is None else tuple(maps.shape[2:])
+    release = recognise(path, any(".middle_dense." in name for name in tensors), grid)
+    check_release(release, tensors, path)
+    return release
+
+
+def check_release(release: Release, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise UserError where a file's tensors do not have the names and shapes of a release's."""
+    _, settings = translate(tensors, list(release.grid), path)
+    networks = [stage["network"] for stage in settings["stages"]]
+    bottlenecks = [network.pop("bottleneck", 0) for network in networks]
+    same = all((network["down"], network["up"]) == (DOWN, UP) for network in networks)
+    if not same or bottlenecks != [release.bottleneck, 0, 0, 0]:
+        raise UserError(
+            f"{path}: its networks have other channels than those of {release.name}; give --grid and --axes if it is a "
+            "model of your own."
+        )
 
 
 def _damaged_member(path: Path) -> str | None:
@@ -132,14 +157,19 @@ def _is_plain(value: object) -> bool:
 
 
 def translate(
-    tensors: dict[str, Tensor], grid: list[int], path: Path
+    tensors: Mapping[str, Tensor], grid: list[int], path: Path
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Translate weights to our names, and derive the settings of their model, as in its card.
 
-    grid: of the images that the model is for. path: named in errors.
+    Args:
+        tensors: Of a file, see `read_published`.
+        grid: Of the images that the model is for, along its own axes.
+        path: The file, named in errors.
 
-    Raises UserError with the first name that differs from the published models'.
+    Raises:
+        UserError: With the first name that differs from the published models'.
     """
+    tensors = {name: part for name, part in tensors.items() if name.rpartition(".")[2] not in NOT_WEIGHTS}
     networks = {re.split("|".join(LAYERS.values()), name)[0] for name in tensors}
     model = max(MODELS, key=lambda model: len(networks & model.steps.keys()))
     settings = _settings(model, tensors, grid, path)
@@ -165,7 +195,7 @@ def translate(
     return {ours: tensors[theirs] for theirs, (ours, _) in expected.items()}, settings
 
 
-def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], path: Path) -> dict[str, Any]:
+def _settings(model: Published, tensors: Mapping[str, Tensor], grid: list[int], path: Path) -> dict[str, Any]:
     """The card's settings; a network's widths are those of its tensors."""
     stages = [
         {"steps": 1, "downsample": downsample, "stride": 1, "window": model.window}
@@ -182,7 +212,7 @@ def _settings(model: Published, tensors: dict[str, Tensor], grid: list[int], pat
     }
 
 
-def _network(prefix: str, tensors: dict[str, Tensor], seen: list[int], path: Path) -> dict[str, Any]:
+def _network(prefix: str, tensors: Mapping[str, Tensor], seen: list[int], path: Path) -> dict[str, Any]:
     """Settings of the U-Net that a step's tensors make up, for images of `seen` voxels."""
 
     def shapes(layer: str) -> list[torch.Size]:

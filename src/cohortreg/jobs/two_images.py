@@ -219,11 +219,9 @@ def _source(model: str, grid: list[int] | None, axes: str) -> Iterator[str | Pat
         yield path
     elif path.name == WEIGHTS and (path.parent / CARD).is_file():
         yield path.parent
-    elif grid is None:
-        raise UserError(f"{model}: published weights do not state the grid of their images; give --grid.")
     else:
         with TemporaryDirectory() as folder:
-            import_weights(path, Path(folder), grid, axes)
+            import_weights(path, Path(folder), grid, axes if grid else None)
             yield Path(folder)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,7 +10,8 @@ from torch import nn
 from cohortreg.config import SIMILARITIES, IconModel
 from cohortreg.files import write_json
 from cohortreg.icon.objective import REGULARITIES, StageObjective
-from cohortreg.icon.published import read_published, translate
+from cohortreg.icon.published import check_release, read_published, release_of, translate
+from cohortreg.icon.releases import named
 from cohortreg.icon.stages import build_registration, full_resolution, inherit
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.learning import weights
@@ -87,27 +89,60 @@ def for_registration(registration: nn.Module, device: Device) -> nn.Module:
 def import_weights(
     path: Path,
     folder: Path,
-    grid: Sequence[int],
-    axes: str = CANONICAL,
-    percentiles: Sequence[float] = (1, 99),
-    mirror: str = "left",
-) -> None:
+    grid: Sequence[int] | None = None,
+    axes: str | None = None,
+    percentiles: Sequence[float] | None = None,
+    mirror: str | None = None,
+    published: str | None = None,
+) -> dict[str, Any]:
     """Write a model's folder from a file of published weights, see `icon.published`.
 
-    grid: of the images that the model is for, along its own axes. axes: the directions that these run to. percentiles,
-    mirror: how images are preprocessed for it, see `images.preprocess.Settings`; those of a cohort must be the same.
+    Args:
+        path: The file.
+        folder: The model's.
+        grid: Voxels of the images that the model is for, along its own axes. Without it, the file has to be one of
+            `icon.releases`, whose facts then stand for what is not given.
+        axes: The directions that its axes run to.
+        percentiles: Of the intensities of an image, which become 0 and 1.
+        mirror: The side whose images are mirrored.
+        published: The name of the release that the file is, where its content does not tell.
+
+    Returns:
+        The model's card.
+
+    Raises:
+        UserError: The file is not one of weights, or not of a published model.
     """
-    turn = Axes(axes)
-    tensors, settings = translate(read_published(path), list(grid), path)
-    saved = weights.save(folder / WEIGHTS, tensors)
-    preprocess = {"grid": list(turn.ours(grid)), "percentiles": list(percentiles), "mirror": mirror}
+    tensors, release = read_published(path), None
+    if published is not None:
+        release = named(published)
+        check_release(release, tensors, path)
+    elif grid is None:
+        release = release_of(tensors, path)
+    known: dict[str, Any] = {"fit": "resample", "percentiles": [1, 99], "mirror": "left"}
+    if release:
+        known = release.preprocess
+        grid, axes = grid or release.grid, axes or release.axes
+    assert grid is not None
+    turn = Axes(axes or CANONICAL)
+    translated, settings = translate(tensors, list(grid), path)
+    saved = weights.save(folder / WEIGHTS, translated)
+    preprocess = {"grid": list(turn.ours(grid))} | known
+    if percentiles is not None:
+        preprocess["percentiles"] = list(percentiles)
+    if mirror is not None:
+        preprocess["mirror"] = mirror
     card = {
         "model": folder.name,
         "steps": sum(stage["steps"] for stage in settings["stages"]),
         "grid": list(grid),
         "preprocess": preprocess,
     }
-    if axes != CANONICAL:
-        card["axes"] = axes
+    if turn.letters != CANONICAL:
+        card["axes"] = turn.letters
     origin = {"source": path.name, "source_sha256": running().reads(path), "weights_sha256": saved}
-    write_json(folder / CARD, card | settings | origin)
+    if release:
+        origin |= {"published": release.name, "release": release.address, "intensities": release.intensities}
+    card |= settings | origin
+    write_json(folder / CARD, card)
+    return card

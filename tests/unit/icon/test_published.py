@@ -9,9 +9,14 @@ from safetensors.torch import save_file
 from typed import build_registration
 
 from cohortreg.errors import UserError
-from cohortreg.icon.published import read_published, translate
+from cohortreg.files import read_json
+from cohortreg.icon import published as icon_published
+from cohortreg.icon.published import read_published, release_of, translate
+from cohortreg.icon.releases import RELEASES
 from cohortreg.images.io import Image
 from cohortreg.learning.devices import Device
+from cohortreg.maps.axes import Axes
+from cohortreg.methods.cards import CardPreprocess
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.trained import Trained
 
@@ -181,3 +186,89 @@ def test_files_that_are_something_else_are_one_sentence(tmp_path, name):
         torch.save([1, 2], path)
         with pytest.raises(UserError, match="something other than named tensors"):
             read_published(path)
+
+
+def full_size(which: str, icon_parity) -> dict[str, torch.Tensor]:
+    """Tensors with the names and shapes of a published file, without the memory that they would take."""
+    shapes = json.loads((icon_parity / "manifest.json").read_text())[KEYS[which]]
+    return {
+        name.removeprefix("regis_net."): torch.zeros(1).expand(shape) if shape else torch.tensor(0)
+        for name, shape in shapes.items()
+    }
+
+
+def test_the_published_knees_of_icon_are_recognised_by_their_content_alone(icon_parity, tmp_path):
+    assert release_of(full_size("icon", icon_parity), tmp_path / "renamed.pth").name == "icon-knees"
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "release"),
+    [
+        ("renamed.trch", (80, 192, 192), "gradicon-knees"),
+        ("renamed.trch", (130, 155, 130), "gradicon-brains"),
+        ("knee_model_weights_step_2.trch", None, "gradicon-knees"),
+        ("lung_model_weights_step_2.trch", (175, 175, 175), "gradicon-lungs"),
+        ("Step_2_final.trch", None, "unigradicon"),
+    ],
+)
+def test_of_models_of_one_structure_the_kept_maps_or_the_name_decide(
+    icon_parity, tmp_path, name, grid, release
+):
+    tensors = full_size("gradicon", icon_parity)
+    if grid:
+        tensors["identity_map"] = torch.zeros(1).expand(1, 3, *grid)
+    assert release_of(tensors, tmp_path / name).name == release
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "words"),
+    [
+        ("renamed.trch", None, "by its content it may be gradicon-knees, gradicon-lungs, gradicon-brains, unig"),
+        ("renamed.trch", (175, 175, 175), "it may be gradicon-lungs, unigradicon or multigradicon; say which with"),
+        ("renamed.trch", (64, 64, 64), "is of images of 64 x 64 x 64 voxels, which no published model is for"),
+        ("knee_model_weights_step_2.trch", (130, 155, 130), "the name of gradicon-knees, but the content of gradic"),
+        ("OAI_knees_ICON_model.pth", None, "the name of icon-knees, but the content of gradicon-knees, gra"),
+    ],
+)  # fmt: skip
+def test_a_file_that_may_be_several_or_none_is_refused(icon_parity, tmp_path, name, grid, words):
+    tensors = full_size("gradicon", icon_parity)
+    if grid:
+        tensors["identity_map"] = torch.zeros(1).expand(1, 3, *grid)
+    with pytest.raises(UserError, match=words):
+        release_of(tensors, tmp_path / name)
+
+
+@pytest.mark.parametrize("given", [{}, {"published": "gradicon-knees"}])
+def test_a_model_of_other_channels_is_no_published_one(tmp_path, given):
+    file = tmp_path / "knee_model_weights_step_2.trch"
+    torch.save(small("gradicon"), file)
+    with pytest.raises(
+        UserError, match="other channels than those of gradicon-knees; give --grid and --axes"
+    ):
+        import_weights(file, tmp_path / "knees", **given)
+    assert not (tmp_path / "knees").exists()
+    with pytest.raises(UserError, match="no published model is called knees; choose one of icon-knees, grad"):
+        import_weights(file, tmp_path / "knees", published="knees")
+
+
+def test_the_card_of_a_recognised_model_has_what_its_release_says(tmp_path, monkeypatch):
+    """Of narrow networks, which the releases are taken for: the real ones have 70 million weights."""
+    monkeypatch.setattr(icon_published, "DOWN", [2, 4, 6, 8])
+    monkeypatch.setattr(icon_published, "UP", [16, 6, 6])
+    file = tmp_path / "Step_2_final.trch"
+    torch.save(small("gradicon"), file)
+    card = import_weights(file, tmp_path / "any")
+    assert card == read_json(tmp_path / "any" / "model.json")
+    assert card["grid"] == [175, 175, 175] and card["published"] == "unigradicon"
+    assert card["preprocess"] == {"grid": [175] * 3, "fit": "resample", "percentiles": [0, 99]}
+    tensors = small("gradicon") | {"identity_map": torch.zeros(1, 3, 130, 155, 130)}
+    torch.save(tensors, tmp_path / "renamed.pth")
+    card = import_weights(tmp_path / "renamed.pth", tmp_path / "brains", percentiles=(0, 99))
+    assert card["axes"] == "SAL" and card["grid"] == [130, 155, 130]
+    assert card["preprocess"]["grid"] == [130, 155, 130] and card["preprocess"]["percentiles"] == [0, 99]
+
+
+def test_every_release_has_axes_and_preprocessing_that_a_card_may_have():
+    for release in RELEASES:
+        grid = list(Axes(release.axes).ours(release.grid))
+        assert CardPreprocess.read({"grid": grid} | release.preprocess)
