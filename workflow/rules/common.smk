@@ -33,7 +33,7 @@ try:
     named = config.pop("configfile", None)
     if named and not workflow.overwrite_configfiles:
         config = configuration.merge(configuration.merged(Path(named)), config)
-    settings = configuration.Configuration.read(config)
+    settings = registry.read(config)
     if workflow.is_main_process:
         registry.check(settings)
     images = read_images(settings.images)

@@ -5,14 +5,16 @@ Nothing here needs PyTorch, since the workflow looks at imported models before i
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 
 from annotated_types import Len
 from pydantic import ConfigDict, Field, model_validator
 
 from cohortreg.config import (
+    FITTED,
     AnyNetwork,
     AvsmModel,
     AvsmSettings,
@@ -106,7 +108,10 @@ def read_card(folder: Path, optimised: bool = False) -> Card:
     """
     path = Path(folder) / CARD
     if Path(folder).is_file():
-        raise UserError(f"{folder} is not a folder; name the folder of a model")
+        raise UserError(
+            f"{folder} is not a folder; name the folder of a model, which `cohortreg import weights` makes of "
+            "published weights"
+        )
     if not os.path.lexists(path):
         if stages := sorted(Path(folder).glob(f"stage-*/{CARD}")):
             raise UserError(
@@ -150,31 +155,75 @@ def _refuse(path: Path, problem: str) -> NoReturn:
     )
 
 
-def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
-    """Raise UserError where an imported model cannot register a cohort's images, or sees others than it learnt from.
+def completed(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add to a configuration how images are preprocessed for its trained models, where it does not say so itself.
 
-    name: of the row. preprocess: the section of the configuration.
+    Args:
+        given: The configuration before it is validated.
+
+    Returns:
+        The configuration; what is wrong in it is as wrong as before.
+
+    Raises:
+        UserError: A model that a row uses is not there, or two are of images that differ.
     """
-    where = f"configuration: pretrained.{name}"
+    pretrained, preprocess = given.get("pretrained"), given.get("preprocess") or {}
+    if not (isinstance(pretrained, Mapping) and isinstance(preprocess, Mapping)):
+        return given
+    absent = {"grid", *_SEEN_BY_NETWORKS} - preprocess.keys()
+    source: dict[str, str] = {}
+    taken: dict[str, Any] = {}
+    for name, folder in pretrained.items():
+        named = isinstance(name, str) and isinstance(folder, str) and folder
+        if not (absent and named and uses(given.get("methods"), name)):
+            continue
+        for key, value in _learnt(f"configuration: pretrained.{name}", Path(folder))[1].items():
+            if key in absent and taken.setdefault(key, value) != value:
+                raise UserError(
+                    f"configuration: pretrained: {source[key]} is a model for images with {key} {taken[key]}, and "
+                    f"{name} for {value}; take one of them out of methods."
+                )
+            source.setdefault(key, name)
+    return {**given, "preprocess": {**preprocess, **taken}} if taken else given
+
+
+def uses(methods: object, name: str) -> bool:
+    """Whether a row among the configuration's `methods`, if any are named, is of a model under `pretrained`."""
+    return methods is None or (
+        isinstance(methods, Sequence) and any(row in (name, name + FITTED) for row in methods)
+    )
+
+
+def _learnt(where: str, folder: Path) -> tuple[Card, dict[str, Any]]:
+    """The card of a model, and what it says of how its images were preprocessed, with the grid along our axes."""
     try:
         card = read_card(folder)
         check_weights(folder / WEIGHTS)
-        learnt = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else {}
         grid = list(Axes(card.axes).ours(card.grid) if card.axes else card.grid)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    if grid != preprocess.grid:
-        raise UserError(
-            f"{where}: {folder} is a model for images of {grid} voxels, but preprocess.grid is "
-            f"{preprocess.grid}; set preprocess.grid to {grid}, or take {name} out of methods."
-        )
-    for key in _SEEN_BY_NETWORKS:
-        if key in learnt and learnt[key] != (wanted := getattr(preprocess, key)):
+    said = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else {}
+    return card, {"grid": grid} | {key: said[key] for key in _SEEN_BY_NETWORKS if key in said}
+
+
+def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
+    """Raise UserError where a trained model cannot register a cohort's images, or sees others than it learnt from.
+
+    Args:
+        name: The row's.
+        folder: The model's.
+        preprocess: The section of the configuration.
+    """
+    where = f"configuration: pretrained.{name}"
+    card, learnt = _learnt(where, folder)
+    for key, value in learnt.items():
+        if value != (configured := getattr(preprocess, key)):
+            of = f"of {value} voxels" if key == "grid" else f"with {key} {value}"
             raise UserError(
-                f"{where}: {folder} is a model for images with {key} {learnt[key]}, but preprocess.{key} is "
-                f"{wanted}; set preprocess.{key} to {learnt[key]}, or take {name} out of methods."
+                f"{where}: {folder} is a model for images {of}, but preprocess.{key} is {configured}; set "
+                f"preprocess.{key} to {value} or leave it out, or take {name} out of methods."
             )
-    if isinstance(card, VoxelMorphCard) and (misfit := card.misfit(grid)):
+    if isinstance(card, VoxelMorphCard) and (misfit := card.misfit(learnt["grid"])):
         raise UserError(f"{where}: {folder / CARD}: {misfit[0]}: {misfit[1]}; see docs/methods.md.")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cohortreg.config import (
     FITTED,
@@ -113,6 +113,19 @@ def accelerated(row: str) -> bool:
     return row not in PAIRWISE or PAIRWISE[row].accelerated
 
 
+def read(given: Mapping[str, Any]) -> Configuration:
+    """Validate a configuration, completed by what its trained models say of their images.
+
+    Raises:
+        UserError: One sentence that names the first wrong key, or the model that is not there.
+    """
+    if given.get("pretrained"):
+        from cohortreg.methods.cards import completed
+
+        given = completed(given)
+    return Configuration.read(given)
+
+
 def check(config: Configuration) -> None:
     """Raise UserError where a row or a model is not possible as configured.
 
@@ -142,9 +155,9 @@ def check(config: Configuration) -> None:
             )
         read_settings(name, given, f"method_settings.{name}")
     for name, folder in config.pretrained.items():
-        if not {name, name + FITTED}.isdisjoint(config.methods):
-            from cohortreg.methods.cards import check_pretrained
+        from cohortreg.methods.cards import check_pretrained, uses
 
+        if uses(config.methods, name):
             check_pretrained(name, Path(folder), config.preprocess)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from cohortreg.jobs.register import open_row
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.methods.cards import read_card
-from cohortreg.methods.registry import check, similarity_of
+from cohortreg.methods.registry import check, read, similarity_of
 from cohortreg.methods.trained import Trained
 from cohortreg.model_files import CARD, WEIGHTS
 
@@ -91,6 +92,54 @@ def test_of_a_row_that_fit_refines_the_model_is_looked_at_as_well(folder):
 def test_a_model_of_other_images_is_refused_with_what_to_set(folder, given, words):
     said = refused(configured(folder, **given))
     assert said.startswith("configuration: pretrained.knees: ") and words in said
+
+
+def without_preprocess(folder: Path, **changes) -> dict:
+    """A configuration that says nothing of preprocessing."""
+    given = {"cohort": "a", "images": "i.tsv", "pairs": "p.tsv", "root": "."}
+    return given | {"pretrained": {"knees": str(folder)}, "methods": ["affine", "knees"]} | changes
+
+
+def test_what_a_configuration_does_not_say_of_its_images_is_the_models(folder):
+    write_json(folder / CARD, MODEL | {"preprocess": PREPROCESS | {"fit": "pad", "percentiles": [0, 99]}})
+    config = read(without_preprocess(folder))
+    check(config)
+    assert config.preprocess.plain() == PREPROCESS | {"fit": "pad", "percentiles": [0, 99]}
+    assert config == Configuration.read(without_preprocess(folder, preprocess=config.preprocess.plain()))
+    partly = read(without_preprocess(folder, preprocess={"labels": "grid", "mirror": "left"}))
+    assert partly.preprocess.grid == GRID and partly.preprocess.labels == "grid"
+    said = refused(read(without_preprocess(folder, preprocess={"mirror": "right"})))
+    assert (
+        "with mirror left, but preprocess.mirror is right; set preprocess.mirror to left or leave it out"
+        in said
+    )
+
+
+def test_a_model_that_no_row_uses_says_nothing_of_images(folder):
+    with pytest.raises(UserError, match="preprocess: missing"):
+        read(without_preprocess(folder, methods=["affine"]))
+    with pytest.raises(UserError, match="preprocess: missing"):
+        read(without_preprocess(folder, pretrained=["knees"]))
+    with pytest.raises(UserError, match=r"methods\[0\]: {} is not of type 'string'"):
+        read(without_preprocess(folder, methods=[{}], preprocess={"grid": GRID}))
+
+
+def test_models_of_images_that_differ_leave_nothing_to_take(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(folder, other, dirs_exist_ok=True)
+    write_json(other / CARD, MODEL | {"preprocess": PREPROCESS | {"mirror": "none"}})
+    models = {"knees": str(folder), "others": str(other)}
+    with pytest.raises(UserError) as caught:
+        read(without_preprocess(folder, pretrained=models, methods=["affine", "knees", "others-fit"]))
+    assert str(caught.value) == (
+        "configuration: pretrained: knees is a model for images with mirror left, and others for none; take one of "
+        "them out of methods."
+    )
+
+
+def test_a_model_that_is_not_there_is_said_before_what_would_follow_from_it(tmp_path):
+    with pytest.raises(UserError, match=r"pretrained\.knees: .*no such file"):
+        read(without_preprocess(tmp_path / "nowhere"))
 
 
 def test_labels_are_nothing_that_a_network_sees(folder):
