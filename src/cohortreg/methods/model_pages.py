@@ -1,0 +1,154 @@
+"""A trained model in words: the page that a person reads who is given one."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cohortreg.evaluation.numbers import duration
+from cohortreg.files import read_json
+from cohortreg.losses.words import similarity_in_words
+from cohortreg.maps.axes import Axes
+from cohortreg.methods.cards import Card, check_weights, read_card
+from cohortreg.model_files import CARD, WEIGHTS
+
+#: What the card of a training says of it, and how it is called here.
+_TRAINING = {
+    "seed": "seed",
+    "final_weight": "last weight of inverse consistency",
+    "hardware": "hardware",
+    "git_commit": "commit",
+}
+_USE = """## Use it
+
+For the images of a cohort, in its configuration:
+
+```yaml
+pretrained:
+  {name}: {folder}
+methods: [affine, {name}, {name}-fit]
+```
+
+For two images:
+
+```bash
+cohortreg register MOVING FIXED --model {folder}
+```
+
+To train it on, on images of your own, name it under `models`, with stages of these steps and resolutions:
+
+```yaml
+models:
+  mine:
+    init: {folder}
+    stages: [...]
+```
+"""
+
+
+def page(folder: Path) -> str:
+    """Write a model's page from its card, as Markdown.
+
+    Args:
+        folder: The model's, with its card and its weights.
+
+    Raises:
+        UserError: There is no model, or it is damaged.
+    """
+    card, said = read_card(folder), read_json(folder / CARD)
+    check_weights(folder / WEIGHTS)
+    name = card.model or folder.resolve().name
+    files = f"`{WEIGHTS}`, {_parameters(folder / WEIGHTS):,} numbers, and `{CARD}`, what is known of them"
+    parts = [
+        f"# {name}\n",
+        f"A model of {card.method}, which registers pairs of images. Two files: {files}.\n",
+    ]
+    for title, facts in (
+        ("Images", _images(card, said)),
+        ("Network", _network(card)),
+        ("Training", _training(card, said)),
+        ("Origin", _origin(said)),
+    ):
+        lines = [f"- {fact}: {value}" for fact, value in facts if value not in (None, "", [], {})]
+        if lines:
+            parts += [f"## {title}\n", "\n".join(lines) + "\n"]
+    row = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
+    return "\n".join([*parts, _USE.format(name=row, folder=folder)])
+
+
+def _parameters(path: Path) -> int:
+    """How many numbers a file of weights has, from its header."""
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _images(card: Card, said: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    grid = Axes(card.axes).ours(card.grid) if card.axes else card.grid
+    yield "voxels", f"{' x '.join(map(str, grid))} along right, anterior{', superior' * (len(grid) == 3)}"
+    yield "axes of the arrays that it learnt from", card.axes
+    learnt = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else {}
+    fits = {
+        "resample": "stretched to that grid",
+        "pad": "padded or cropped to that grid, voxels keep their size",
+    }
+    yield "fit", fits.get(str(learnt.get("fit")))
+    if percentiles := learnt.get("percentiles"):
+        yield "intensities", f"percentiles {percentiles[0]:g} and {percentiles[1]:g} become 0 and 1"
+    yield "intensities in training", said.get("intensities")
+    sides = {
+        "none": "no image is mirrored",
+        "left": "left ones are mirrored",
+        "right": "right ones are mirrored",
+    }
+    yield "side", sides.get(str(learnt.get("mirror")), "any")
+
+
+def _network(card: Card) -> Iterator[tuple[str, object]]:
+    network = getattr(card, "network", None)
+    if network is not None:
+        yield "architecture", _in_line(network.plain())
+    else:
+        yield "settings", _in_line(card.settings.whole())  # type: ignore[attr-defined]  # all but icon's have them
+    stages = [
+        f"{stage.steps} at 1/{getattr(stage, 'downsample', 1)} of the resolution" for stage in card.stages
+    ]
+    yield "steps by stage", "; ".join(stages)
+
+
+def _training(card: Card, said: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    if similarity := getattr(card, "similarity", ""):
+        yield "similarity", similarity_in_words(similarity)
+    yield "regularity", getattr(card, "regularity", None)
+    yield "images", said.get("images")
+    stages = [
+        _in_line({key: value for key, value in stage.items() if key != "network"}) for stage in _stages(said)
+    ]
+    yield "stages", "".join(f"\n  {number}. {stage}" for number, stage in enumerate(stages, start=1))
+    for key, name in _TRAINING.items():
+        yield name, said.get(key)
+    if isinstance(seconds := said.get("training_seconds"), int | float):
+        yield "time of the last stage", duration(seconds)
+    if isinstance(validation := said.get("validation"), Mapping):
+        yield "validation", _in_line(validation)
+    if isinstance(init := said.get("init"), Mapping):
+        yield "started from", f"{init.get('model')}, weights {init.get('weights_sha256')}"
+    if isinstance(software := said.get("software"), Mapping):
+        yield "software", _in_line(software)
+
+
+def _stages(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The stages as the card has them, with what training alone needed; none of a published model says that."""
+    return [stage for stage in said["stages"] if "training_steps" in stage]
+
+
+def _origin(said: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    yield "published model", said.get("published")
+    yield "file", said.get("release") or said.get("source")
+    yield "SHA-256 of the file", said.get("source_sha256")
+    yield "SHA-256 of the weights, their names and shapes", said.get("weights_sha256")
+
+
+def _in_line(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, ""))
