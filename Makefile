@@ -2,6 +2,7 @@
 # make baselines   ANTs, NiftyReg and VoxelMorph into .venv, for their rows of a comparison
 # make comparison  every row on the demo's knees, with few iterations, to see that it runs
 # make test        every test that needs nothing but Python; of the software of make baselines, where it is there
+# make test-install a wheel in new environments: the core alone, and the demo in an empty folder
 # make test-workflow whole runs of the workflow, many times: cohorts that grow, kills, full disks
 # make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
 # make test-browser the report in Debian's Chromium, which it installs where it may
@@ -18,7 +19,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test test-workflow test-comparison test-slurm test-browser test-accelerator docs generated lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test test-install test-workflow test-comparison test-slurm test-browser test-accelerator docs generated lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -50,7 +51,7 @@ test-accelerator: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/accelerator --numprocesses 2 --dist load
 
 # Those that take longest first.
-APART := tests/slurm tests/browser tests/comparison tests/accelerator tests/__pycache__
+APART := tests/install tests/slurm tests/browser tests/comparison tests/accelerator tests/__pycache__
 TESTS := tests/workflow $(filter-out tests/workflow $(APART),$(patsubst %/,%,$(wildcard tests/*/)))
 REPEATED := $(patsubst %,tests/workflow/test_%.py,growth kills full_disk truth foreign_files memory)
 
@@ -59,6 +60,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist load
 
 test: .venv/installed-test
 	$(PYTEST) $(TESTS) $(addprefix --ignore=,$(REPEATED))
+
+test-install: .venv/installed-test
+	$(BIN)/python -m pytest -rs tests/install
 
 test-workflow: .venv/installed-test
 	$(PYTEST) $(REPEATED)
@@ -123,7 +127,7 @@ clean-all: clean
 	@touch $@
 
 .venv/installed: .venv/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
 .venv/installed-test: .venv/installed

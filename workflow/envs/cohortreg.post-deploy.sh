@@ -1,3 +1,3 @@
 # Snakemake runs this in its working directory, the repository, once it has made the environment.
 set -e
-python -m pip install --editable .
+python -m pip install --editable '.[all]'

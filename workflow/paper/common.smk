@@ -29,6 +29,7 @@ try:
     settings = Experiments.read(config)
     layout = PaperLayout(Path("results") / f"paper-{settings.preset}")
     if workflow.is_main_process:
+        require("the paper's workflow", "train", "report")
         refuse_results_of_others(layout)
 except UserError as error:
     sys.exit(f"cohortreg: {error}")

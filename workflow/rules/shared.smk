@@ -4,8 +4,14 @@ import sys
 from pathlib import Path
 
 from cohortreg import config as configuration
-from cohortreg.jobs.settings_files import SettingsFiles
 from cohortreg.errors import UserError
+from cohortreg.extras import require
+from cohortreg.jobs.settings_files import SettingsFiles
+
+try:
+    require("the workflow", "workflow")
+except UserError as error:
+    sys.exit(f"cohortreg: {error}")
 
 # The commands of this very installation, also where its environment is not activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))

@@ -4,18 +4,32 @@ import gc
 import os
 import signal
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from cohortreg.errors import UserError
 
-app = typer.Typer(
-    name="cohortreg",
-    help="Register whole image cohorts by inverse consistency.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="cohortreg", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from cohortreg import __version__
+
+        typer.echo(f"cohortreg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Register two images, or a whole cohort, by inverse consistency."""
 
 
 def main() -> None:
@@ -30,7 +44,7 @@ def main() -> None:
 
     for stream in (sys.stdout, sys.stderr):
         # A terminal may not have every letter that a name has; what was said of the work must not end it.
-        stream.reconfigure(errors="backslashreplace")
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     command = Command(spelled_out(sys.argv[1:]))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
@@ -39,6 +53,8 @@ def main() -> None:
     except UserError as error:
         print(f"cohortreg: {error}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        _end_without_extra(error, sys.argv[1:])
     except BrokenPipeError:  # whoever reads the output has stopped; there is nobody to tell
         sys.exit(1)
     except OSError as error:
@@ -57,6 +73,24 @@ def main() -> None:
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.
         gc.freeze()
+
+
+def _end_without_extra(error: ModuleNotFoundError, arguments: Sequence[str]) -> NoReturn:
+    """End in a sentence if what is missing belongs to an extra; raise the error if not."""
+    from cohortreg import extras
+
+    module = (error.name or "").partition(".")[0]
+    if module not in extras.MODULES:
+        raise error
+    command: Any = typer.main.get_command(app)
+    names = ["cohortreg"]
+    for word in arguments:
+        if word not in getattr(command, "commands", {}):
+            break
+        command = command.commands[word]
+        names.append(word)
+    print(extras.sentence(" ".join(names), module), file=sys.stderr)
+    sys.exit(1)
 
 
 def _end_without_memory() -> NoReturn:

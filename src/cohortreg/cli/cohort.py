@@ -83,7 +83,9 @@ def _register(name: str, importer: Importer) -> None:
         seed: Seed = 1,
     ) -> None:
         """Import a folder with the function of the importer."""
-        function = resolve_name(f"cohortreg.importers.{importer.path}")
+        function = resolve_name(
+            "cohortreg.importers.{}:{}".format(*importer.path.split("."))
+        )  # raises ImportErrors
         given = folder, test_fraction, pairs, seed
         _import(output, partial(function, *given, validation_fraction=validation_fraction), pairs, folder)
 

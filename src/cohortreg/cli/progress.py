@@ -15,10 +15,11 @@ SECONDS_BETWEEN_LINES = 30
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error; in a log or under a scheduler, a line every half minute instead.
+    """Show progress on standard error: a bar or, in a log or under a scheduler, a line every half minute.
 
-    Yields `advance(note="", completed=None)`: one item further, or to `completed`; a note is printed above the
-    bar (why an item was left out) or, with `completed`, shown beside it.
+    Yields:
+        `advance(note="", completed=None)`, which goes one item further, or to `completed`. A note is printed above the
+        bar, such as why an item was left out; with `completed` it is shown beside the bar.
     """
     console = Console(stderr=True)
     done, printed = 0, time.monotonic()
@@ -48,7 +49,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def new_and_kept(records: Iterable[Path]) -> str:
-    """How many of these results are new and how many were kept, by their records: "1 new, 12 kept"."""
+    """Count the results that this command wrote and those that it kept, by their records: "1 new, 12 kept"."""
     records, written = list(records), running().outputs
     new = sum(path in written for path in records)
     return f"{new} new, {len(records) - new} kept"

@@ -3,20 +3,24 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 #: What Slurm sends first (its own, and what `--signal` is often set to), and Ctrl-C.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS: tuple[int, ...] = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 @contextmanager
 def asked_to_end() -> Iterator[Callable[[], bool]]:
-    """Whether such a signal has arrived since the block was entered; within the block, none ends the process.
+    """Keep these signals from ending the process while the block runs.
 
-    Nor do more of them: Slurm sends them to torchrun and to its processes alike, and torchrun hands its own on. Only a
-    second Ctrl-C ends it as ever.
+    Nor do repeated ones end it: Slurm signals torchrun and its processes alike, and torchrun passes its own on. Only a
+    second Ctrl-C does, as ever.
+
+    Yields:
+        A function that says whether a signal has arrived.
     """
-    came = []
-    before = {}
+    came: list[int] = []
+    before: dict[int, Any] = {}
 
     def note(number: int, frame: object) -> None:
         came.append(number)

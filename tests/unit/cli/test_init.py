@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 
+import forkserver
 import pytest
 
+import cohortreg
 from cohortreg.files import write_json
 from cohortreg.records import FOLDER
 
@@ -44,3 +46,34 @@ def test_a_locale_in_which_no_file_can_have_a_name_ends_in_a_sentence(tmp_path):
     last = done.stderr.decode("ascii").splitlines()[-1]
     assert done.returncode == 1
     assert last == r"cohortreg: this locale has no \u05d0; set LC_ALL=C.UTF-8 and run again."
+
+
+def test_the_version():
+    assert forkserver.command("--version").stdout == f"cohortreg {cohortreg.__version__}\n"
+
+
+def test_help_is_in_groups_in_the_order_of_use():
+    shown = forkserver.command("--help").stdout
+    places = [shown.index(f" {name} ") for name in ("For two images", "register", "For a cohort", "run")]
+    assert places == sorted(places)
+    assert shown.index(" Jobs of the workflow ") < shown.index(" preprocess ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "sentence"),
+    [
+        (["run", "demo"], "snakemake", 'cohortreg run needs Snakemake: pip install "cohortreg[workflow]"'),
+        (
+            ["import", "msd", "folder", "--output", "tables"],
+            "pandas",
+            'cohortreg import msd needs pandas: pip install "cohortreg[workflow]"',
+        ),
+    ],
+)
+def test_a_command_whose_extra_is_missing_ends_in_one_sentence(tmp_path, arguments, module, sentence):
+    script = f"import sys; sys.modules[{module!r}] = None; from cohortreg.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, sentence + "\n")
+    assert not list(tmp_path.iterdir())
