@@ -1,6 +1,7 @@
 # What the rules of a cohort share: the validated configuration and tables, and the functions of their inputs.
 import re
 import shlex
+from types import SimpleNamespace
 
 from cohortreg.importers.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
@@ -44,6 +45,9 @@ try:
     root = configuration.expand_root(settings.root)
     if workflow.is_main_process:
         trained = configuration.trained_methods(settings.models)
+        require("the report", "report")
+        if not trained.keys().isdisjoint(settings.methods):
+            require("training", "train")
         require_training(settings.images, images, [row for row in settings.methods if row in trained])
         check_places(settings, images, root, layout)
         if not settings.phantom:
@@ -77,17 +81,16 @@ TRAINED = {
     if method in METHODS
 }
 
-# Models to train.
-MODELS = sorted({model for model, _ in TRAINED.values()})
+# Models to train, each with the last of its stages that a method needs.
+LAST_STAGES = dict(sorted(TRAINED.values()))
+MODELS = list(LAST_STAGES)
 
 # Methods that are faster with a GPU: those that run networks, and fit.
 ACCELERATED = [method for method in METHODS if registry.accelerated(method)]
 
 # Training curves that the figures show: of every stage up to the last that a method needs.
 HISTORIES = [
-    layout.history(model, stage)
-    for model, last in dict(sorted(TRAINED.values())).items()
-    for stage in range(1, last + 1)
+    layout.history(model, stage) for model, last in LAST_STAGES.items() for stage in range(1, last + 1)
 ]
 
 
@@ -102,7 +105,9 @@ settings_file = SettingsFiles(layout, mode)
 
 def settings_of(rule, made, *keys, **more):
     """Settings of a rule's only job, which makes that file: the named parts of the configuration, and more."""
-    return lambda wildcards: settings_file(made.is_file(), rule, **{key: CONFIGURED[key] for key in keys}, **more)
+    return lambda wildcards: settings_file(
+        made.is_file(), rule, **{key: CONFIGURED[key] for key in keys}, **more
+    )
 
 
 def phantom_settings(wildcards):
@@ -188,9 +193,29 @@ def pair_shard(wildcards):
 def training_of(model):
     """On what a model is trained, and with what its training starts, as it is once the cohort was gathered."""
     path = layout.model_training(model)
-    if not keeps_training(layout, model, settings.retrain, settings.preprocess):
+    table = images if settings.retrain and preprocessed() else None
+    if not keeps_training(layout, model, settings.retrain, settings.preprocess, table):
         checkpoints.cohort.get()
     return read_json(path)
+
+
+def preprocessed():
+    """Whether every shard of the images is up to date."""
+    for shard in map(str, IMAGE_SHARDS):
+        wildcards = SimpleNamespace(shard=shard)
+        made_from = [preprocess_settings(wildcards)]
+        if settings.phantom:
+            made_from += [phantom_settings(wildcards), phantoms(wildcards)]
+        if not is_newer(layout.image_shard(shard), *map(Path, made_from)):
+            return False
+    return True
+
+
+def is_newer(made, *sources):
+    """Whether a file is there, and none of its sources is missing or younger."""
+    return made.is_file() and all(
+        source.is_file() and source.stat().st_mtime_ns <= made.stat().st_mtime_ns for source in sources
+    )
 
 
 def training_input(wildcards):
@@ -274,6 +299,17 @@ def train_settings(wildcards):
         seed=settings.seed,
         images=images,
     )
+
+
+def train_every_stage():
+    """Let `--until train` end with each model's last stage.
+
+    Of a rule that is named so, Snakemake (9.27) looks at nothing that follows one of its jobs, were it its next job.
+    """
+    dag = workflow.dag
+    if "train" in dag.untilrules:
+        dag.untilrules.remove("train")
+        dag.untilfiles |= {str(layout.weights(*last)) for last in LAST_STAGES.items()}
 
 
 # Seconds that torchrun's processes have for a checkpoint, once it is asked to end.

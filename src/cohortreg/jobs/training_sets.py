@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.tables import write_table
+from cohortreg.cohort.tables import read_table, write_table
 from cohortreg.config import Preprocess
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
@@ -118,16 +118,36 @@ def _outdated(given: Mapping, sets: Mapping[str, str], preprocessing: str, retra
     return new_images or (retrain == "scratch" and given["start"] is not None)
 
 
-def keeps_training(layout: Layout, model: str, retrain: str | None, preprocess: Preprocess) -> bool:
-    """Whether a model keeps its training set and its start, whatever becomes of the cohort's images.
+def keeps_training(
+    layout: Layout, model: str, retrain: str | None, preprocess: Preprocess, images: pd.DataFrame | None
+) -> bool:
+    """Whether a model keeps its training set and its start once the cohort was gathered.
 
-    preprocess: the section of the configuration. False where that follows only from the gathered cohort.
+    preprocess: the section of the configuration. images: the cohort's table; None where some of them are to be
+    preprocessed first. False where the answer follows only from the gathered cohort.
     """
-    path = layout.model_training(model)
-    if retrain is not None:
+    given = read_kept(layout.model_training(model))
+    settings = given.get("preprocess") or {}
+    if any(settings.get(key) != value for key, value in preprocess if key != "labels"):
         return False
-    given = read_kept(path).get("preprocess") or {}
-    return all(given.get(key) == value for key, value in preprocess if key != "labels")
+    return retrain is None or (images is not None and _is_trained_on(layout, given, images, retrain))
+
+
+def _is_trained_on(layout: Layout, given: Mapping, images: pd.DataFrame, retrain: str) -> bool:
+    """Whether a model's sets are what the cohort would now give it; images: the cohort's table."""
+    sets = {}
+    try:
+        excluded = read_table(layout.excluded, ["kind", "id"])
+        for key, split in (("training_set", "train"), ("validation_set", "validation")):
+            left = images["image_id"][images["split"] == split]
+            left = left[~left.isin(excluded["id"][excluded["kind"] == "image"])]
+            if key in given and training_images(layout, given[key]) == sorted(left):
+                sets[key] = given[key]
+            elif len(left):
+                return False
+    except UserError:  # a list or an image is not as it was
+        return False
+    return not _outdated(given, sets, given.get("preprocessing", ""), retrain)
 
 
 def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
