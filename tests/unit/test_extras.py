@@ -1,8 +1,9 @@
 """What extras bring, and what is said of one that is missing."""
 
+import json
 import re
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import Distribution, packages_distributions
 
 import pytest
 from projects import REPOSITORY
@@ -42,3 +43,29 @@ def test_what_is_missing_is_named_with_the_extra_that_was_asked_for(monkeypatch)
     with pytest.raises(UserError) as raised:
         extras.require("training", "report", "train")
     assert str(raised.value) == 'training needs Nothing: pip install "cohortreg[train]"'
+
+
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [
+        (None, "cohortreg[all]==1.2.0"),
+        (
+            {"url": "file:///a%20folder/clone", "dir_info": {"editable": True}},
+            "--editable file:///a%20folder/clone[all]",
+        ),
+        ({"url": "file:///a/clone", "dir_info": {}}, "cohortreg[all] @ file:///a/clone"),
+        (
+            {
+                "url": "https://forge.org/a/cohortreg",
+                "vcs_info": {"vcs": "git", "commit_id": "c0ffee", "requested_revision": "v1.2.0"},
+            },
+            "cohortreg[all] @ git+https://forge.org/a/cohortreg@c0ffee",
+        ),
+    ],
+    ids=["version", "editable", "folder", "commit"],
+)
+def test_the_package_is_installed_once_more_from_where_it_came(tmp_path, origin, line):
+    (tmp_path / "METADATA").write_text("Metadata-Version: 2.4\nName: cohortreg\nVersion: 1.2.0\n")
+    if origin:
+        (tmp_path / "direct_url.json").write_text(json.dumps(origin))
+    assert extras.requirement(Distribution.at(tmp_path)) == line

@@ -1,3 +1,3 @@
-# Snakemake runs this in its working directory, the repository, once it has made the environment.
+# Snakemake runs this once it has made the environment; the workflow says where the package that it runs with came from.
 set -e
-python -m pip install --editable '.[all]'
+printf '%s\n' "$COHORTREG_REQUIREMENT" | python -m pip install --requirement /dev/stdin

@@ -1,11 +1,14 @@
 # What the workflow of a cohort and that of the paper share.
 import os
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
+
+from snakemake.settings.types import DeploymentMethod
 
 from cohortreg import config as configuration
 from cohortreg.errors import UserError
-from cohortreg.extras import require
+from cohortreg.extras import require, requirement
 from cohortreg.jobs.settings_files import SettingsFiles
 
 try:
@@ -18,6 +21,13 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 # What `--sdm conda` would make; without it, rules run in the environment that Snakemake itself runs in.
 ENVIRONMENT = "../envs/cohortreg.yaml"
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    os.environ.update(COHORTREG_REQUIREMENT=requirement(distribution("cohortreg")))
+
+
+# What jobs run in with `--sdm apptainer`: docs/cluster.md says how to build it.
+container: "cohortreg.sif"
+
 
 WARNINGS = [
     sentence for file in workflow.overwrite_configfiles for sentence in configuration.repeated_keys(file)
