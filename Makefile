@@ -9,7 +9,7 @@
 # make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
 # make docs        the documentation as a site in build/docs; a warning is an error
 # make generated   schemas, pages and captions that are written from the types, measures and figures of the package
-# make lint        formatting, lint and types of Python; formatting and lint of the workflow and of the report's scripts
+# make lint        formatting, lint and types of Python; formatting and lint of the workflow and of the report's scripts; GitHub's workflows
 # make format      put them right
 # make archive     what a reader needs to rerun a cohort: COHORT=demo is the default
 # make constraints the versions installed now, as those that everyone gets
@@ -84,6 +84,7 @@ lint: .venv/installed-test
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake --snakefile workflow/paper/Snakefile --lint
 	$(BIN)/oxlint src
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: .venv/installed-test
 	$(BIN)/ruff check --fix .
