@@ -96,6 +96,9 @@ def test_a_dry_run_says_what_is_missing(copied):
 
 
 def test_a_dry_run_announces_no_training_that_will_not_happen(copied):
+    for start in ("last", "scratch"):
+        shown = copied.snakemake("--dry-run", "--config", f"retrain={start}")
+        assert "checkpoint cohort:" in shown.stdout and "rule train:" not in shown.stdout
     table = copied.folder / "tables" / "images.tsv"
     table.write_text(table.read_text() + "s7\ts7\tleft\ttrain\ts0_image.nii.gz\ts0_label.nii.gz\n")
     shown = copied.snakemake("--dry-run")

@@ -205,6 +205,15 @@ def test_a_part_of_the_plan_is_enough_when_it_was_asked_for(project):
         assert not (project.results / "tables" / "methods.csv").exists()
 
 
+def test_until_train_trains_every_stage_and_no_more(project):
+    run = project.snakemake("--until", "train")
+    assert run.returncode == 0, run.stdout
+    layout = Layout(project.results)
+    assert layout.weights("icon", 1).is_file() and layout.weights("icon", 2).is_file()
+    assert not layout.transforms("icon-3step").exists()
+    assert "Nothing to be done" in project.snakemake("--until", "train").stdout
+
+
 def test_images_that_the_project_makes_follow_the_seed(phantoms):
     layout, digests, contents = Layout(phantoms.results), set(), set()
     for seed in (1, 2):

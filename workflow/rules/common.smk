@@ -218,8 +218,23 @@ def is_newer(made, *sources):
     )
 
 
+def until_last_stages():
+    """Let `--until train` end with each model's last stage.
+
+    Of a rule that is named so, Snakemake (9.27) looks at nothing that follows one of its jobs, were it its next job, and
+    does not see that its files are missing where nothing else asks for them.
+    """
+    dag = workflow.dag
+    if "train" in dag.untilrules:
+        weights = {str(layout.weights(*last)) for last in LAST_STAGES.items()}
+        dag.untilrules = dag.untilrules - {"train"}
+        dag.untilfiles = dag.untilfiles | weights
+        dag.targetfiles = dag.targetfiles | weights
+
+
 def training_input(wildcards):
     """What a model is trained on. An array made anew is the same; so is a list, or the settings say so."""
+    until_last_stages()  # the first that is known of the graph
     training = training_of(wildcards.model)
     files = {"training": layout.model_training(wildcards.model)}
     for name in ("training_set", "validation_set"):
@@ -299,17 +314,6 @@ def train_settings(wildcards):
         seed=settings.seed,
         images=images,
     )
-
-
-def train_every_stage():
-    """Let `--until train` end with each model's last stage.
-
-    Of a rule that is named so, Snakemake (9.27) looks at nothing that follows one of its jobs, were it its next job.
-    """
-    dag = workflow.dag
-    if "train" in dag.untilrules:
-        dag.untilrules.remove("train")
-        dag.untilfiles |= {str(layout.weights(*last)) for last in LAST_STAGES.items()}
 
 
 # Seconds that torchrun's processes have for a checkpoint, once it is asked to end.
