@@ -1,10 +1,16 @@
 """What an image is in memory: no file, and no library but NumPy."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cohortreg.images.grid import Grid
+
+if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK as sitk
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,9 @@ class Image:
     affine: np.ndarray
     field_of_view: list[list[int]] | None = None
 
+    def __repr__(self) -> str:
+        return f"Image({self.grid}, {self.array.dtype})"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of voxels along each array axis."""
@@ -35,3 +44,21 @@ class Image:
     def spacing(self) -> np.ndarray:
         """Size of a voxel along each array axis in millimetres, [dim]."""
         return self.grid.spacing
+
+    def to_sitk(self) -> "sitk.Image":
+        """Convert to SimpleITK, in LPS, with the array's own type."""
+        from cohortreg.images.itk import to_sitk
+
+        return to_sitk(self.array, self.grid, self.array.dtype)
+
+    def to_nibabel(self) -> "nibabel.Nifti1Image":
+        """Convert to nibabel, in RAS, with the array's own type."""
+        from cohortreg.images.nifti import to_nifti
+
+        return to_nifti(self.array, self.grid)
+
+    def save(self, path: Path | str) -> None:
+        """Write it, whole or not at all: .nii.gz, .nii, .mha or .nrrd; raises UserError for another name."""
+        from cohortreg.images.io import write_image
+
+        write_image(path, self)

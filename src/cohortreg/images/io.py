@@ -45,18 +45,32 @@ def read_image(path: Path | str) -> Image:
     MemoryError.
     """
     path = Path(path)
-    array, affine = _read(path)
+    return image_of(path, *_read(path))
+
+
+def image_of(name: Path | str, array: np.ndarray, affine: np.ndarray) -> Image:
+    """Check voxels as `read_image` does.
+
+    Args:
+        name: What a sentence on a fault begins with: the file, or words for an image that is none.
+        array: Voxels [i, j, k] or [i, j]; further axes are of length 1.
+        affine: From voxels to RAS millimetres, [4, 4], or [3, 3] in two dimensions.
+
+    Raises:
+        BadImage: As `read_image` says.
+    """
+    array, affine = _checked(name, array, affine)
     if not np.isfinite(array).all():
         raise BadImage(
-            f"{path} has NaN or infinite values; replace them (for instance by 0) or leave it out."
+            f"{name} has NaN or infinite values; replace them (for instance by 0) or leave it out."
         )
-    array = _single(path, array)
+    array = _single(name, array)
     if array.min() == array.max():
-        raise BadImage(f"{path} has the value {array.flat[0]:g} in every voxel; export the scan again.")
+        raise BadImage(f"{name} has the value {array.flat[0]:g} in every voxel; export the scan again.")
     return Image(array, affine)
 
 
-def _single(path: Path, array: np.ndarray) -> np.ndarray:
+def _single(name: Path | str, array: np.ndarray) -> np.ndarray:
     """The array as float32; raises BadImage where that loses values or contrast."""
     with np.errstate(over="ignore"):
         single = array.astype(np.float32, copy=False)
@@ -64,7 +78,7 @@ def _single(path: Path, array: np.ndarray) -> np.ndarray:
         return single
     if not np.isfinite(single).all():
         raise BadImage(
-            f"{path} has values beyond the range of single precision, 3.4e38; divide them by a constant."
+            f"{name} has values beyond the range of single precision, 3.4e38; divide them by a constant."
         )
     some, kept = (values.ravel(order="K")[:: -(-array.size // SAMPLED)] for values in (array, single))
     if some.dtype.kind == "f":  # what two float64 differ by from rounding alone is no contrast
@@ -72,7 +86,7 @@ def _single(path: Path, array: np.ndarray) -> np.ndarray:
         some, kept = np.rint(some / step), np.rint(kept / step)
     if len(np.unique(kept)) < CONTRAST_KEPT * len(np.unique(some)):
         raise BadImage(
-            f"{path} has values from {array.min():g} to {array.max():g}, whose differences are lost in single "
+            f"{name} has values from {array.min():g} to {array.max():g}, whose differences are lost in single "
             "precision; subtract a constant from them."
         )
     return single
@@ -85,20 +99,25 @@ def read_label(path: Path | str) -> Image:
     BadImage, as do values beyond 2^53 and what `read_image` refuses, except that a label may be of one value.
     """
     path = Path(path)
-    array, affine = _read(path)
+    return label_of(path, *_read(path))
+
+
+def label_of(name: Path | str, array: np.ndarray, affine: np.ndarray) -> Image:
+    """Check labels as `read_label` does; arguments as of `image_of`."""
+    array, affine = _checked(name, array, affine)
     if not np.issubdtype(array.dtype, np.integer):
         if not np.isfinite(array).all():
             raise BadImage(
-                f"{path} has NaN or infinite values; a label holds whole numbers: export it again."
+                f"{name} has NaN or infinite values; a label holds whole numbers: export it again."
             )
         if (array != np.rint(array)).any():
             raise BadImage(
-                f"{path} has values that are not whole numbers; give a label map, not probabilities."
+                f"{name} has values that are not whole numbers; give a label map, not probabilities."
             )
     low, high = int(array.min()), int(array.max())
     if max(-low, high) > MOST_LABEL:  # resampling is in float64
         raise BadImage(
-            f"{path} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: renumber them."
+            f"{name} has values up to {max(-low, high)}; labels are whole numbers up to 2^53: renumber them."
         )
     smallest = label_type(np.min_scalar_type(low), np.min_scalar_type(high))
     return Image(array.astype(smallest, copy=False), affine)
@@ -136,23 +155,28 @@ def write_image(path: Path | str, image: Image) -> None:
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array [i, j, k] or [i, j] and affine to RAS millimetres, of whatever format the image has."""
+    """Array and affine to RAS millimetres, of whatever format the image has."""
     _, affine, array = _read_file(path)
     assert array is not None  # voxels were asked for
+    return array, affine
+
+
+def _checked(name: Path | str, array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Array [i, j, k] or [i, j] and its affine; raises BadImage where either is none of an image's."""
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:
         size = " x ".join(map(str, array.shape))
         raise BadImage(
-            f"{path} has {size} voxels; give a 2D or 3D image (of a time series, one volume as its own file)."
+            f"{name} has {size} voxels; give a 2D or 3D image (of a time series, one volume as its own file)."
         )
-    _check_axial(path, affine, array.ndim)
+    _check_axial(name, affine, array.ndim)
     affine = Grid.from_nifti(array.shape, affine).affine
     if array.dtype.kind not in "uif":
         raise BadImage(
-            f"{path} has voxels of type {array.dtype}; give an image with one real number per voxel."
+            f"{name} has voxels of type {array.dtype}; give an image with one real number per voxel."
         )
-    _check_affine(path, affine)
+    _check_affine(name, affine)
     return array, affine
 
 
@@ -189,21 +213,21 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
     return tuple(found["size"]), Grid.from_itk(**found).affine, arrays[0].T if voxels else None
 
 
-def _check_affine(path: Path, affine: np.ndarray) -> None:
+def _check_affine(name: Path | str, affine: np.ndarray) -> None:
     from cohortreg.images import nifti
 
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise BadImage(
-            f"{path} has no usable geometry in its header (its affine is singular); correct the header."
+            f"{name} has no usable geometry in its header (its affine is singular); correct the header."
         )
     if not nifti.has_right_angles(affine):
-        raise nifti.sheared(path)
+        raise nifti.sheared(name)
 
 
-def _check_axial(path: Path, affine: np.ndarray, dim: int) -> None:
+def _check_axial(name: Path | str, affine: np.ndarray, dim: int) -> None:
     """Raise BadImage where an array's first axes lead out of right and anterior."""
     if np.abs(affine[dim:-1, :dim]).max(initial=0) > 1e-3 * np.abs(affine[:dim, :dim]).max():
         raise BadImage(
-            f"{path} is a slice that is not axial, for which 2D coordinates (right, anterior) cannot describe; "
+            f"{name} is a slice that is not axial, for which 2D coordinates (right, anterior) cannot describe; "
             "save it as PNG, TIFF or a 2D MetaImage."
         )

@@ -253,10 +253,10 @@ def has_right_angles(affine: np.ndarray) -> bool:
     return bool(np.abs(turned @ turned.T - np.eye(len(lengths))).max() <= RIGHT_ANGLES)
 
 
-def sheared(path: Path) -> BadImage:
+def sheared(name: Path | str) -> BadImage:
     """The error for an image whose axes are not perpendicular, or are zero."""
     return BadImage(
-        f"{path} has axes that are not perpendicular (a shear, or no usable geometry), which displacement fields in "
+        f"{name} has axes that are not perpendicular (a shear, or no usable geometry), which displacement fields in "
         "NIfTI cannot have and ITK does not read; resample it onto perpendicular axes, or correct the header."
     )
 
