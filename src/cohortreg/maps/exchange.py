@@ -22,13 +22,16 @@ from cohortreg.images.itk import itk_geometry, quiet_itk, to_sitk
 from cohortreg.images.nifti import to_nifti
 from cohortreg.inputs import check_whole
 from cohortreg.maps import niftyreg
+from cohortreg.maps.algebra import composed
+from cohortreg.maps.matrices import matrix_of
 from cohortreg.maps.raw import in_voxels
 from cohortreg.maps.sealed import open_nifti, read_whole, seal
 from cohortreg.maps.transforms import Transform, check_perpendicular, field_of, from_sitk
 
 FIELDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 ITK_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
-_WRITTEN_FIELDS, _WRITTEN_TRANSFORMS = (".nii", ".nii.gz"), (".h5", ".hdf5", ".tfm")
+_WRITTEN_FIELDS, _WRITTEN_TRANSFORMS = (".nii", ".nii.gz"), (".h5", ".hdf5", ".tfm", ".mat")
+_AFFINE_ALONE = ".mat"
 _EXTENSION = "comment"  # of NIfTI: plain text
 _DISPLACEMENT_VECTOR = 1006  # NIfTI's intent, of vectors in RAS
 _FSL = range(2006, 2019)  # intents of FSL's warps and their coefficients
@@ -64,25 +67,41 @@ def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
     return path.name.lower().endswith(suffixes)
 
 
-def check_name(path: Path) -> None:
-    """Raise UserError where `write` does not support the extension."""
+def check_name(path: Path, deforms: bool = False) -> None:
+    """Raise UserError where `write` does not support the extension; of an affine transform unless it `deforms`."""
     # In small letters: ITK knows no others.
     if not path.name.endswith((*_WRITTEN_FIELDS, *_WRITTEN_TRANSFORMS)):
         raise UserError(
-            f"{path}: unsupported extension; use .nii.gz (a displacement field), .h5, .hdf5 or .tfm (ITK's)."
+            f"{path}: unsupported extension; use .nii.gz (a displacement field), .h5, .hdf5 or .tfm (ITK's), or .mat "
+            "(ITK's, of affine transforms)."
+        )
+    if deforms and path.name.endswith(_AFFINE_ALONE):
+        raise UserError(
+            f"{path}: .mat holds affine transforms only, and this one deforms; use .h5 or .nii.gz."
         )
 
 
-def write(path: Path, transform: sitk.Transform, pair: Pair) -> None:
+def write(path: Path, transform: sitk.Transform, pair: Pair | None) -> None:
     """Write a transform between two images in the format of the extension, whole or not at all.
 
-    .nii, .nii.gz: a displacement field on the fixed image's voxels, LPS millimetres, as ITK and ANTs have it. .h5,
-    .hdf5, .tfm: ITK's transform as it is. Raises UserError for another name.
+    Args:
+        path: .nii, .nii.gz: a displacement field on the fixed image's voxels, LPS millimetres, as ITK and ANTs have it.
+            .h5, .hdf5, .tfm, .mat: ITK's transform as it is, an affine one as a matrix and a translation.
+        transform: From points of the fixed to points of the moving image.
+        pair: The images it is between; None where that is unknown, and the path is of no displacement field.
+
+    Raises:
+        UserError: The path ends otherwise, or .mat is to hold a transform that is not affine.
     """
-    check_name(path)
+    check_name(path, matrix_of(transform) is None)
     if has_suffix(path, _WRITTEN_FIELDS):
+        if pair is None:
+            raise UserError(
+                f"{path}: a displacement field is on the fixed image's voxels; give that image as reference."
+            )
         write_field(path, field_of(transform, pair.fixed), pair)
         return
+    transform = composed([transform])
     with whole(path) as beside:
         sitk.WriteTransform(transform, str(beside))
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from cohortreg.images.grid import RAS_LPS, Grid
+from cohortreg.images.grid import Grid
 from cohortreg.images.itk import to_sitk
+from cohortreg.maps.matrices import from_matrix, matrix_of_field, ras_lps
 from cohortreg.maps.transforms import Transform
 
 
@@ -38,14 +39,23 @@ class Source:
 def between_raw(transform: Transform, moving: Source, fixed: Source) -> sitk.Transform:
     """The transform from points of the raw fixed to points of the raw moving image, in LPS millimetres.
 
-    transform: between the preprocessed images. Where the raw fixed image reaches beyond the preprocessed one, the
-    displacement goes on as it is at the border. SimpleITK's, of three transforms: F^-1, the field, M.
+    transform: between the preprocessed images. SimpleITK's, affine where the field is, so that it has no border.
+    Otherwise of three transforms, F^-1, the field, M; where the raw fixed image reaches beyond the preprocessed one,
+    the displacement goes on as it is at the border.
     """
     to_preprocessed = np.linalg.inv(fixed.to_source)
+    matrix = matrix_of_field(transform)
+    if matrix is not None:
+        return from_matrix(ras_lps(moving.to_source) @ matrix @ ras_lps(to_preprocessed))
     field = covering(transform, Grid(fixed.grid.shape, to_preprocessed @ fixed.grid.affine))
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
-    parts = [_affine(moving.to_source), sitk.DisplacementFieldTransform(vectors), _affine(to_preprocessed)]
-    return sitk.CompositeTransform(parts)  # applied from the last to the first
+    return sitk.CompositeTransform(  # applied from the last to the first
+        [
+            from_matrix(ras_lps(moving.to_source)),
+            sitk.DisplacementFieldTransform(vectors),
+            from_matrix(ras_lps(to_preprocessed)),
+        ]
+    )
 
 
 def covering(transform: Transform, grid: Grid) -> Transform:
@@ -80,14 +90,3 @@ def in_voxels(transform: Transform, moving: Grid) -> np.ndarray:
         for column in range(dim):
             result[row] += np.float32(both[row, column] - (row == column)) * index[column]
     return result
-
-
-def _affine(matrix: np.ndarray) -> sitk.AffineTransform:
-    """ITK's transform of a matrix [dim + 1, dim + 1] between points in RAS millimetres."""
-    dim = len(matrix) - 1
-    flip = np.diag([*RAS_LPS[:dim], 1.0])
-    lps = flip @ matrix @ flip
-    affine = sitk.AffineTransform(dim)
-    affine.SetMatrix(lps[:dim, :dim].flatten().tolist())
-    affine.SetTranslation(lps[:dim, dim].tolist())
-    return affine
