@@ -1,6 +1,6 @@
-"""Commands for two images, and for using transforms elsewhere: register, apply, jacobian, export."""
+"""Commands for two images and for transforms: register, apply, invert, compose, measure, jacobian, export."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +14,16 @@ from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 
 if TYPE_CHECKING:
-    from cohortreg.images.io import Image
-    from cohortreg.jobs.two_images import RegisteredImages
+    import numpy as np
+
+    from cohortreg.maps.exchange import Read
 
 TransformFile = Annotated[
     Path,
     typer.Argument(help="A displacement field, or a transform of ITK's, from the fixed to the moving image."),
 ]
 
+WRITTEN = "What to write: .nii.gz (a field), .h5, .hdf5 or .tfm; of an affine transform also .mat."
 
 #: What INPUT of `apply` is no image by its name; of some of these nothing is read, but they are no images.
 POINTS = (".csv", ".tsv", ".json", ".fcsv", ".vtk", ".vtp", ".stl", ".ply", ".obj")
@@ -73,7 +75,9 @@ def register_command(
     transform_out: Annotated[
         Path | None,
         typer.Option(
-            "--transform-out", "--transform_out", help="The transform: .nii.gz (a field), .h5, .hdf5 or .tfm."
+            "--transform-out",
+            "--transform_out",
+            help="The transform: .nii.gz (a field), .h5, .hdf5 or .tfm; an affine one also .mat.",
         ),
     ] = None,
     inverse_out: Annotated[
@@ -135,11 +139,12 @@ def register_command(
         ),
     ] = None,
     axes: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="For published weights: where the axes of the arrays that they learnt from run to."
+            help="For published weights of no known release: where the axes of the arrays that they learnt from run "
+            "to; RAS if none."
         ),
-    ] = "RAS",
+    ] = None,
     settings: Annotated[str, typer.Option(help="JSON: settings of a method without training.")] = "{}",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[
@@ -154,77 +159,75 @@ def register_command(
     Where no output is named, the transform and the warped moving image are written into the folder that the command
     runs in, as MOVING_to_FIXED.nii.gz and MOVING_on_FIXED.nii.gz, unless something is there already.
     """
-    from cohortreg.cli.progress import progress_bar
     from cohortreg.cli.training import use_processor, warn_of_precision
-    from cohortreg.images.io import read_image
-    from cohortreg.jobs.two_images import masked, open_named, optimisation_of, register_images
+    from cohortreg.images.convert import name_of, to_image
     from cohortreg.learning.devices import Device
     from cohortreg.methods.registry import PAIRWISE
+    from cohortreg.pairs.models import load
+    from cohortreg.pairs.registration import check_outputs, register
 
-    paths = {"MOVING": moving_image or moving, "FIXED": fixed_image or fixed}
-    if missing := [name for name, path in paths.items() if not path]:
-        raise UserError(f"{missing[0]} is missing; see cohortreg register --help.")
+    moving, fixed = moving_image or moving, fixed_image or fixed
+    if not (moving and fixed):
+        raise UserError(f"{'FIXED' if moving else 'MOVING'} is missing; see cohortreg register --help.")
     if not any((transform_out, inverse_out, warped_out)):
-        transform_out, warped_out = _outputs_named_after(*paths.values())
-    transforms = {"forward": transform_out, "inverse": inverse_out}
-    _check_outputs(transforms, warped_out, [paths["MOVING"], paths["FIXED"], moving_mask, fixed_mask])
+        transform_out, warped_out = _outputs_named_after(name_of(moving, ""), name_of(fixed, ""))
+    outputs = transform_out, inverse_out, warped_out
+    check_outputs(outputs)
+    _check_distinct(outputs, [moving, fixed, moving_mask, fixed_mask])
     use_processor(threads)
-    images = [read_image(path) for path in (paths["MOVING"], paths["FIXED"])]
-    optimisation = optimisation_of(_iterations(io_iterations), io_learning_rate, io_sim)
-    device = Device(accelerator, precision.value)
     if model not in PAIRWISE:
+        device = Device(accelerator, precision.value)
         warn_of_precision(device.device, device.precision)
-    opened, preprocessing = open_named(
+    images = [to_image(path) for path in (moving, fixed)]
+    optimisation = {"steps": _iterations(io_iterations), "learning_rate": io_learning_rate}
+    loaded = load(
         model,
-        images[1],
-        plain(settings),
-        seed,
-        threads,
-        device,
-        list(grid) if grid else None,
-        axes,
-        optimisation,
-        fit,
+        settings=plain(settings),
+        grid=grid,
+        axes=axes,
+        fit=fit,
+        optimisation=optimisation | ({"similarity": io_sim} if io_sim else {}),
+        device=accelerator,
+        precision=precision.value,
+        seed=seed,
+        threads=threads,
     )
+    check_outputs(outputs, loaded.deforms, loaded.has_inverse)
     sides = [side.value if side else "" for side in (moving_side, fixed_side)]
-    if model not in PAIRWISE and preprocessing.mirror != "none" and not all(sides):
+    if model not in PAIRWISE and loaded.mirror != "none" and not all(sides):
         typer.echo(
-            f"{preprocessing.mirror} images are mirrored for {model} where --moving-side and --fixed-side say so; an "
-            "image without a side is not mirrored.",
+            f"{loaded.mirror} images are mirrored for {model} where --moving-side and --fixed-side say so; an image "
+            "without a side is not mirrored.",
             err=True,
         )
-    seen = [
-        masked(image, mask) if mask else image
-        for image, mask in zip(images, (moving_mask, fixed_mask), strict=True)
-    ]
+    with progress_bar(f"Registering with {model}", loaded.steps(images[1])) as advance:
+        registered = register(
+            *images,
+            loaded,
+            moving_mask=moving_mask,
+            fixed_mask=fixed_mask,
+            moving_side=sides[0],
+            fixed_side=sides[1],
+            progress=lambda done, total, words: advance(words, done),
+        )
     if moving_mask or fixed_mask:
         typer.echo(
             "outside of a mask an image is made black, which counts like any of its voxels: the mask's outline is "
             "registered, too.",
             err=True,
         )
-    # A method that takes its time says how many steps it has before it.
-    steps = opened.steps(preprocessing.grid) if hasattr(opened, "steps") else 1
-    with progress_bar(f"Registering with {model}", steps) as advance:
-        if reports := hasattr(opened, "report"):
-            opened.report = advance
-            advance("(how the images lie)", 0)
-        registered = register_images(
-            opened, preprocessing, *seen, *sides, lambda: reports and advance("(what it achieved)", steps)
-        )
-    _write_registered(registered, images[0], transforms, warped_out)
-    typer.echo(f"{registered.achieved}")
-    if inverse_out and registered.inverse is None:
-        raise UserError(
-            f"{inverse_out} cannot be written: {model} computes no inverse; register the images in the opposite "
-            "direction."
-        )
+    registered.save(*outputs)
+    typer.echo(f"{registered.quality}")
+    for path, words in zip(outputs, ("the transform, forward", "the transform, inverse"), strict=False):
+        if path:
+            typer.echo(f"{path}: {words}")
+    if warped_out:
+        typer.echo(f"{warped_out}: the moving image on the fixed one's grid; open it over {fixed}")
 
 
-def _outputs_named_after(moving: Path, fixed: Path) -> tuple[Path, Path]:
+def _outputs_named_after(moving: str, fixed: str) -> tuple[Path, Path]:
     """Files for the transform and the warped image in the current folder; raises UserError where one is there."""
-    names = [path.name.split(".")[0] or path.resolve().name for path in (moving, fixed)]
-    outputs = tuple(Path(f"{names[0]}_{word}_{names[1]}.nii.gz") for word in ("to", "on"))
+    outputs = Path(f"{moving}_to_{fixed}.nii.gz"), Path(f"{moving}_on_{fixed}.nii.gz")
     for path in outputs:
         if path.exists():
             raise UserError(
@@ -233,49 +236,10 @@ def _outputs_named_after(moving: Path, fixed: Path) -> tuple[Path, Path]:
     return outputs
 
 
-def _check_outputs(
-    transforms: Mapping[str, Path | None], warped_out: Path | None, inputs: Sequence[Path | None]
-) -> None:
-    """Raise UserError where an output of `register` cannot be written."""
-    from cohortreg.files import check_writable
-    from cohortreg.images.io import check_image_name
-    from cohortreg.maps.exchange import check_name
-
-    outputs = [path for path in (*transforms.values(), warped_out) if path]
-    for path in filter(None, transforms.values()):
-        check_name(path)
-    if warped_out:
-        check_image_name(warped_out)
-    for path in outputs:
-        check_writable(path)
-    _check_distinct(outputs, inputs)
-
-
-def _write_registered(
-    registered: "RegisteredImages",
-    moving: "Image",
-    transforms: Mapping[str, Path | None],
-    warped_out: Path | None,
-) -> None:
-    """Write the available transforms, and the raw moving image on the raw fixed image's grid."""
-    from cohortreg.images.io import write_image
-    from cohortreg.maps.apply import warp
-    from cohortreg.maps.exchange import write
-
-    pairs = {"forward": registered.pair, "inverse": registered.pair.swapped()}
-    for direction, path in transforms.items():
-        if path and getattr(registered, direction) is not None:
-            write(path, getattr(registered, direction), pairs[direction])
-            typer.echo(f"{path}: the transform, {direction}")
-    if warped_out:
-        write_image(warped_out, warp(moving, registered.forward, registered.pair.fixed))
-        typer.echo(f"{warped_out}: the moving image on the fixed one's grid")
-
-
-def _check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
+def _check_distinct(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
     """Raise UserError where an output would overwrite an input or another output."""
     names = [path.resolve() for path in (*inputs, *outputs) if path]
-    for path in outputs:
+    for path in filter(None, outputs):
         if names.count(path.resolve()) > 1:
             raise UserError(
                 f"{path} is named twice, and would be overwritten; give each output its own name."
@@ -293,7 +257,7 @@ def _iterations(text: str) -> int:
 @app.command("apply")
 def apply_command(
     transform: TransformFile,
-    given: Annotated[
+    source: Annotated[
         Path,
         typer.Argument(
             metavar="INPUT",
@@ -334,57 +298,129 @@ def apply_command(
     Points go the other way than images: of the fixed image's, to where they are in the moving one. The inverse
     transform takes points of the moving image to the fixed one.
     """
+    from cohortreg.images.io import check_image_name
     from cohortreg.maps.exchange import read
+    from cohortreg.pairs.transforms import warp
 
-    _check_distinct([output], [transform, given, reference])
+    _check_distinct([output], [transform, source, reference])
     opened = read(transform)
-    if given.name.lower().endswith(POINTS):
-        _apply_to_points(opened, given, output, frame)
+    if source.name.lower().endswith(POINTS):
+        _apply_to_points(opened, source, output, frame)
         return
-    from cohortreg.images.io import check_image_name, read_image, read_label, write_image
-    from cohortreg.maps.apply import check_axes, check_made_for, looks_like_labels, warp
-
     check_image_name(output)
-    image = read_label(given) if label else read_image(given)
-    if label is None and looks_like_labels(image.array):
-        raise UserError(
-            f"{given} looks like a label map, whose values must not be interpolated; give --label if it is one, "
-            "or --linear if it is an image."
-        )
-    grid = read_image(reference).grid if reference else opened.grid
-    if grid is None:
-        raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
-    try:
-        check_axes(opened.transform, image=image.grid, reference=grid)
-        if opened.pair is not None and not any_image:
-            check_made_for(image, opened.pair)
-        warped = warp(image, opened.transform, grid, nearest=bool(label), background=background)
-    except UserError as error:
-        raise UserError(f"{given}: {error}") from error
-    write_image(output, warped)
-    typer.echo(f"{output}: {given.name} on a grid of {' x '.join(map(str, grid.shape))} voxels")
+    warped = warp(source, opened, reference, label=label, background=background, any_image=any_image)
+    warped.save(output)
+    typer.echo(f"{output}: {source.name} on a grid of {' x '.join(map(str, warped.shape))} voxels")
 
 
-def _apply_to_points(opened, given: Path, output: Path, frame: Frame | None) -> None:
+def _apply_to_points(opened: "Read", source: Path, output: Path, frame: Frame | None) -> None:
     """Move the points of a file, and report how many lie where the transform is undefined."""
     from cohortreg.maps.apply import mirrors, move
     from cohortreg.maps.points import move_points
 
     if opened.transform.GetDimension() != 3:
-        raise UserError(f"{given}: points have x, y and z, and the transform is 2D; give a 3D one.")
+        raise UserError(f"{source}: points have x, y and z, and the transform is 2D; give a 3D one.")
     beyond = 0
 
-    def mover(points):
+    def mover(points: "np.ndarray") -> "np.ndarray":
         nonlocal beyond
         beyond += int((~opened.grid.contains(points)).sum()) if opened.grid else 0
         return move(points, opened.transform)
 
     count = move_points(
-        given, output, mover, frame.value if frame else "", mirrors(opened.transform, opened.grid)
+        source, output, mover, frame.value if frame else "", mirrors(opened.transform, opened.grid)
     )
     typer.echo(f"{output}: {count} points")
     if beyond:
         typer.echo(f"{beyond} of them lie beyond the transform's grid and stayed where they were.", err=True)
+
+
+@app.command("invert")
+def invert_command(
+    transform: TransformFile,
+    output: Annotated[Path, typer.Argument(help=WRITTEN)],
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", "--moving", help="The moving image, where the transform does not tell."),
+    ] = None,
+) -> None:
+    """Invert a transform: exactly where it is affine, otherwise on the moving image's voxels."""
+    from cohortreg.maps.exchange import check_name, read, write
+    from cohortreg.maps.matrices import matrix_of
+    from cohortreg.pairs.transforms import inversion
+
+    check_name(output)
+    _check_distinct([output], [transform, reference])
+    inverse, pair = inversion(read(transform), reference)
+    write(output, inverse.transform, pair)
+    accuracy = (
+        ""
+        if matrix_of(inverse.transform) is not None
+        else f", off by {inverse.mean_error:.2g} mm on average and {inverse.largest_error:.2g} mm at most"
+    )
+    typer.echo(f"{output}: the inverse of {transform.name}{accuracy}")
+
+
+@app.command("compose")
+def compose_command(
+    transforms: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A_TO_B B_TO_C... OUTPUT",
+            help="Transforms that warp an image one after the other, and the one to write that does so at once.",
+        ),
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference", "--fixed", help="The last fixed image, where its transform's file does not tell."
+        ),
+    ] = None,
+) -> None:
+    """Compose transforms, so that an image is interpolated once; affine ones stay affine."""
+    from cohortreg.images.convert import to_image
+    from cohortreg.maps.exchange import Pair, check_name, read, write
+    from cohortreg.pairs.transforms import composition
+
+    *steps, output = transforms
+    check_name(output)
+    _check_distinct([output], [*steps, reference])
+    composed = composition([read(step) for step in steps])
+    pair = composed.pair
+    if reference:
+        grid = to_image(reference).grid
+        pair = Pair(pair.moving if pair else grid, grid)
+    write(output, composed.transform, pair)
+    typer.echo(f"{output}: {' and then '.join(step.name for step in steps)}")
+
+
+@app.command("measure")
+def measure_command(
+    transform: TransformFile,
+    moving_label: Annotated[Path, typer.Argument(help="Label map of the moving image.")],
+    fixed_label: Annotated[Path, typer.Argument(help="Label map of the fixed image.")],
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, or NAME=VALUE,VALUE; several times. Every label value if none."),
+    ] = None,
+) -> None:
+    """Measure how well labels agree once the moving one is warped: Dice, and the 95 % Hausdorff distance in mm."""
+    from cohortreg.pairs.measures import measure
+
+    measured = measure(transform, moving_label, fixed_label, _structures(structure))
+    for column, value in measured.items():
+        typer.echo(f"{column}\t{value:.6g}")
+
+
+def _structures(given: Sequence[str] | None) -> dict[str, list[int]] | None:
+    """The structures that --structure names, by name; None for none."""
+    structures = {}
+    for text in given or ():
+        name, _, values = text.partition("=")
+        if not name or not all(part.strip().isdigit() for part in values.split(",")):
+            raise UserError(f"--structure {text}: give a name and label values, such as cartilage=2,4.")
+        structures[name] = [int(part) for part in values.split(",")]
+    return structures or None
 
 
 @app.command("jacobian")

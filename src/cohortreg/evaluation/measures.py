@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,9 +13,12 @@ from torch import Tensor
 from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
-from cohortreg.evaluation.overlap import dice, hausdorff95
+from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 from cohortreg.evaluation.regularity import log_jacobian_std
+from cohortreg.evaluation.structures import structure_masks
+from cohortreg.images.image import Image
 from cohortreg.maps.jacobian import fold_sites, folds
+from cohortreg.maps.transforms import Transform
 
 #: All structures together as one; no structure has this name.
 UNION = "union"
@@ -200,3 +203,37 @@ def columns(structures: Iterable[str]) -> list[str]:
         if name in ("mean", UNION):
             raise UserError(f"the structure {name} has the name of a column of the tables; rename it.")
     return [column for measure in MEASURES for column in measure.columns(structures)]
+
+
+def measures_of_maps(maps: Maps) -> dict[str, float]:
+    """Column -> value of every measure of a pair's maps alone."""
+    return {
+        measure.column: measure.compute(maps)
+        for measure in MEASURES
+        if measure.compute and not measure.by_structure
+    }
+
+
+def measures_of_labels(
+    moving: Image, fixed: Image, transform: Transform, structures: Mapping[str, Sequence[int]]
+) -> dict[str, float]:
+    """Column -> value of every measure by structure; NaN where there is nothing to measure.
+
+    Args:
+        moving: Label map of the moving image, on a grid of its own.
+        fixed: Label map of the fixed image, on a grid of its own.
+        transform: From the fixed to the moving image.
+        structures: Name -> the label values that make it up.
+    """
+    measures = [measure for measure in MEASURES if measure.by_structure]
+    values = {column: math.nan for measure in measures for column in measure.columns(structures)}
+    masked = dict(structures)
+    if len(structures) > 1:
+        masked[UNION] = [value for several in structures.values() for value in several]
+    for name, *masks in structure_masks(moving, fixed, transform, masked):
+        for measure in measures:
+            if measure.compute and name in measure.parts(structures):
+                values[measure.of(name)] = measure.compute(*masks, fixed.spacing)
+    for measure in measures:
+        values[measure.column] = mean_of_structures({name: values[measure.of(name)] for name in structures})
+    return values

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,9 +11,7 @@ import cohortreg
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
-from cohortreg.evaluation.measures import MEASURES, UNION, Maps, columns
-from cohortreg.evaluation.overlap import mean_of_structures
-from cohortreg.evaluation.structures import structure_masks
+from cohortreg.evaluation.measures import Maps, columns, measures_of_labels, measures_of_maps
 from cohortreg.files import read_kept, sealed, write_sealed
 from cohortreg.images.io import read_image, read_label
 from cohortreg.jobs.registered import read_registered, registration, seals
@@ -39,13 +36,14 @@ def measure_pair(
         _require_label(layout, image)
     forward = read_registered(layout, method, moving, fixed)
     maps = _maps(layout, method, moving, fixed, forward)
-    of_maps = {
-        measure.column: measure.compute(maps)
-        for measure in MEASURES
-        if measure.compute and not measure.by_structure
-    }
+    of_maps = measures_of_maps(maps)
     del maps  # large, as labels are
-    return of_maps | _of_structures(layout.label(moving), layout.label(fixed), forward, structures)
+    moving_label, fixed_label = layout.label(moving), layout.label(fixed)
+    if not (moving_label.exists() and fixed_label.exists()):
+        lacking = [column for column in columns(structures) if column not in of_maps and column != "time_s"]
+        return of_maps | dict.fromkeys(lacking, math.nan)
+    labels = read_label(moving_label), read_label(fixed_label)
+    return of_maps | measures_of_labels(*labels, forward, structures)
 
 
 def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transform) -> Maps:
@@ -67,27 +65,6 @@ def _require_label(layout: Layout, image: str) -> None:
     if read_sidecar(layout, image).get("label"):
         again = f"delete {layout.image_shard(0).parent}, and the workflow will recreate what is missing"
         raise UserError(f"{path} is missing; {again}.")
-
-
-def _of_structures(
-    moving: Path, fixed: Path, transform: Transform, structures: Structures
-) -> dict[str, float]:
-    """Compute the measures by structure, of the labels at two paths; NaN where one is missing."""
-    measures = [measure for measure in MEASURES if measure.by_structure]
-    values = {column: math.nan for measure in measures for column in measure.columns(structures)}
-    if not (moving.exists() and fixed.exists()):
-        return values
-    masked = dict(structures)
-    if len(structures) > 1:
-        masked[UNION] = [value for several in structures.values() for value in several]
-    fixed_label = read_label(fixed)
-    for name, *masks in structure_masks(read_label(moving), fixed_label, transform, masked):
-        for measure in measures:
-            if measure.compute and name in measure.parts(structures):
-                values[measure.of(name)] = measure.compute(*masks, fixed_label.spacing)
-    for measure in measures:
-        values[measure.column] = mean_of_structures({name: values[measure.of(name)] for name in structures})
-    return values
 
 
 def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:

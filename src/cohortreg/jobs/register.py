@@ -1,6 +1,5 @@
 """Registration of a shard of pairs by one method: a model is loaded once, whole results are kept."""
 
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
-import torch
 
 from cohortreg.cohort.tables import read_table
 from cohortreg.config import FITTED, OPTIMISED, Optimisation
@@ -28,6 +26,7 @@ from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.programs import last_line, machine_fault
 from cohortreg.methods.registry import PAIRWISE, open_method
+from cohortreg.pairs.registration import timed
 from cohortreg.provenance import running
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -134,10 +133,8 @@ def _register(method: Method, pair: PairInWork, hardware: str) -> PairInWork:
     if pair.images is None:
         return pair
     pair.record = {"hardware": hardware, "made_from": pair.made_from}
-    started = time.perf_counter()
     try:
-        # The result is in the processor's memory, so an accelerator has finished when the call returns.
-        pair.registration = _finite(method(*pair.images))
+        pair.registration, pair.record["time_s"] = timed(method, *pair.images)
     except Exception as error:  # also of a library, or of a method of the user's own
         if machine_fault(error):  # no other pair would do better, and this one does elsewhere
             if isinstance(error, (OSError, MemoryError)):
@@ -151,16 +148,7 @@ def _register(method: Method, pair: PairInWork, hardware: str) -> PairInWork:
         else:
             traceback.print_exc()  # to the log
             pair.record["failure"] = f"{type(error).__name__}: {last_line(str(error))}"
-    else:
-        pair.record["time_s"] = time.perf_counter() - started
     return pair
-
-
-def _finite(found: Registration) -> Registration:
-    """Check a method's result. Raises UserError where it is not finite."""
-    if not all(torch.isfinite(field).all() for field in (found.forward, found.inverse) if field is not None):
-        raise UserError("the computed displacement has NaN or infinite values")
-    return found
 
 
 def _write(layout: Layout, name: str, pair: PairInWork) -> None:

@@ -94,12 +94,11 @@ def check_overlap(image: Image, transform: sitk.Transform, grid: Grid) -> None:
         )
 
 
-def check_made_for(image: Image, pair: Pair, tolerance: float = 1.0) -> None:
-    """Raise UserError where the image does not fill the space of the moving image that the transform was made for.
+def check_made_for(grid: Grid, pair: Pair, tolerance: float = 1.0) -> None:
+    """Raise UserError where an image does not fill the space of the moving image that the transform was made for.
 
     Label maps and copies of another resolution do: their outer edges agree to `tolerance` of the coarser voxels.
     """
-    grid = image.grid
     outer = [each.points(each.corners()) for each in (grid, pair.moving)]
     voxel = max(each.spacing.max() for each in (grid, pair.moving))
     apart = np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max()

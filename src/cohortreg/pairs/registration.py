@@ -1,250 +1,347 @@
-"""Registration of two raw images, without tables and without a workflow."""
+"""Registration of a pair of images: in Python, by `cohortreg register`, and of each pair of a workflow."""
 
+from __future__ import annotations  # so that help shows the names of types
+
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
-from cohortreg.config import SIMILARITIES, Optimisation, Similarity
 from cohortreg.errors import UserError
-from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
-from cohortreg.images.geometry import canonical
-from cohortreg.images.io import Image, read_label
+from cohortreg.evaluation.measures import Maps, measures_of_maps
+from cohortreg.files import check_writable
+from cohortreg.images.convert import AnyImage, name_of, to_image
+from cohortreg.images.image import Image
+from cohortreg.images.io import check_image_name
 from cohortreg.images.preprocess import Settings, preprocess
-from cohortreg.learning.devices import Device
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import CorrelationWithOne
-from cohortreg.maps.axes import CANONICAL
-from cohortreg.maps.exchange import Pair
+from cohortreg.maps.apply import warp
+from cohortreg.maps.exchange import Pair, check_name, write
 from cohortreg.maps.grids import identity_map, interpolate
-from cohortreg.maps.jacobian import fold_sites, folds
+from cohortreg.maps.matrices import matrix_of
 from cohortreg.maps.raw import Source, between_raw
-from cohortreg.maps.transforms import to_physical
-from cohortreg.methods.cards import read_card
-from cohortreg.methods.icon import import_weights
+from cohortreg.maps.transforms import Transform, to_physical, to_unit
 from cohortreg.methods.interface import Method, Registration
-from cohortreg.methods.registry import PAIRWISE, open_method
-from cohortreg.model_files import CARD, WEIGHTS
+from cohortreg.pairs.models import Model, Stepwise, load, processor
 
-
-class PairOptimisation(Optimisation):
-    """Instance optimisation, which may be under another similarity than the training was."""
-
-    sparse = ("similarity",)
-
-    similarity: Similarity | None = None
+Side = Literal["", "left", "right"]
 
 
 @dataclass(frozen=True)
-class RegisteredImages:
-    """What came of two raw images.
+class Quality:
+    """What the maps of a pair are worth, on the grid that the images were registered on.
 
-    forward: from points of the fixed to points of the moving image, LPS millimetres: what warps the moving image.
-    inverse: the other way; None where the method has none. pair: the images' voxels. achieved: what the maps are worth.
+    Attributes:
+        similarity_before: Squared correlation in Gaussian windows of two voxels (squared LNCC), from 0 to 1, mean over
+            what both imaged, with the images as they lie; contrast may be reversed.
+        similarity_after: The same with the moving image warped.
+        folds: Voxels at which the map reverses orientation.
+        folds_percent: Their percentage of the grid's.
+        inverse_consistency_voxels: Distance between a voxel and where mapping it there and back takes it, mean over the
+            voxels; None where the method has one map only.
+        seconds: That the registration took.
+    """
+
+    similarity_before: float
+    similarity_after: float
+    folds: int
+    folds_percent: float
+    inverse_consistency_voxels: float | None
+    seconds: float
+
+    def __str__(self) -> str:
+        error = self.inverse_consistency_voxels
+        inverse = "" if error is None else f", inverse error {error:.2f} voxels"
+        return (
+            f"squared local correlation {self.similarity_before:.3f} before and {self.similarity_after:.3f} after, "
+            f"{self.folds:,} folds ({self.folds_percent:.3g} %){inverse}, {self.seconds:.1f} s"
+        )
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """A raw image and what a method saw of it.
+
+    Attributes:
+        image: On the grid that images are registered on, grey values from 0 to 1.
+        source: The raw image that it was made from.
+        mirrored: Whether it is the mirror image.
+    """
+
+    image: Image
+    source: Source
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered pair.
+
+    Attributes:
+        forward: From points of the fixed to points of the moving image, LPS millimetres: what SimpleITK, ANTs and 3D
+            Slicer warp the moving image with. An affine transform where the map is affine.
+        inverse: The other way; None where the method has one map only.
+        quality: What the maps are worth.
+        moving: The raw moving image.
+        fixed: The raw fixed image.
+        name: The images' names, and what registered them.
+        preprocessed: The moving and the fixed image as they were registered.
+        displacement: The map between these, from the fixed to the moving image.
     """
 
     forward: sitk.Transform
     inverse: sitk.Transform | None
-    pair: Pair
-    achieved: "Achieved"
+    quality: Quality
+    moving: Image
+    fixed: Image
+    name: str
+    preprocessed: tuple[Preprocessed, Preprocessed]
+    displacement: Transform
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.quality}>"
+
+    @cached_property
+    def warped(self) -> Image:
+        """The raw moving image on the raw fixed image's grid, linearly interpolated."""
+        return warp(self.moving, self.forward, self.fixed.grid)
+
+    def save(
+        self,
+        forward: str | os.PathLike[str] | None = None,
+        inverse: str | os.PathLike[str] | None = None,
+        warped: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Write transforms and the warped image; each file appears whole or not at all.
+
+        Args:
+            forward: Where to write the transform that warps the moving image: .nii.gz or .nii, a displacement field;
+                .h5, .hdf5 or .tfm, ITK's transform; .mat, ITK's of an affine one.
+            inverse: Where to write the inverse.
+            warped: Where to write the warped image: .nii.gz, .nii, .mha or .nrrd.
+
+        Raises:
+            UserError: A name ends otherwise, a file cannot be written, or there is no inverse; nothing is written then.
+
+        Example:
+            >>> found.save("a_to_b.h5", inverse="b_to_a.h5", warped="a_on_b.nii.gz")
+        """
+        paths = [Path(path) if path else None for path in (forward, inverse, warped)]
+        check_outputs(paths, matrix_of(self.forward) is None, self.inverse is not None)
+        pair = Pair(self.moving.grid, self.fixed.grid)
+        if paths[0]:
+            write(paths[0], self.forward, pair)
+        if paths[1] and self.inverse:
+            write(paths[1], self.inverse, pair.swapped())
+        if paths[2]:
+            self.warped.save(paths[2])
 
 
-@dataclass(frozen=True)
-class Achieved:
-    """What maps are worth on the grid that the images were registered on.
+def check_outputs(paths: Sequence[Path | None], deforms: bool = False, has_inverse: bool = True) -> None:
+    """Raise UserError where `Registered.save` could not write.
 
-    correlation: its square in Gaussian windows of two voxels (squared LNCC, mean over what both imaged), before and
-    after; contrast may be reversed.
-    folds: voxels where the map folds, and the share of all in percent. inverse_error: mean distance in voxels between
-    where the two maps lead from a voxel, one after the other, and itself; None where there is one map. seconds: that
-    the registration took.
+    Args:
+        paths: Where the transform, the inverse and the warped image are to be written, if at all.
+        deforms: Whether the transforms are more than affine.
+        has_inverse: Whether there is an inverse.
     """
-
-    correlation: tuple[float, float]
-    folds: tuple[int, float]
-    inverse_error: float | None
-    seconds: float
-
-    def __str__(self) -> str:
-        inverse = "" if self.inverse_error is None else f", inverse error {self.inverse_error:.2f} voxels"
-        return (
-            f"squared local correlation {self.correlation[0]:.3f} before and {self.correlation[1]:.3f} after, "
-            f"{self.folds[0]:,} folds ({self.folds[1]:.3g} %){inverse}, {self.seconds:.1f} s"
+    *transforms, warped = paths
+    for path in filter(None, transforms):
+        check_name(path, deforms)
+    if warped:
+        check_image_name(warped)
+    for path in filter(None, paths):
+        check_writable(path)
+    if (inverse := paths[1]) and not has_inverse:
+        raise UserError(
+            f"{inverse} cannot be written: the method computes no inverse; register the images in the opposite "
+            "direction, or invert the transform."
         )
 
 
-def _achieved(moving: Image, fixed: Image, found: Registration, seconds: float) -> Achieved:
+def register(
+    moving: AnyImage,
+    fixed: AnyImage,
+    model: str | os.PathLike[str] | Model | None = None,
+    method: str | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    grid: Sequence[int] | None = None,
+    fit: bool | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    moving_mask: AnyImage | None = None,
+    fixed_mask: AnyImage | None = None,
+    moving_side: Side = "",
+    fixed_side: Side = "",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Registered:
+    """Register two images of any geometry, 2D or 3D.
+
+    Without a model or a method, fit optimises the maps of both directions for this one pair; it needs no training, and
+    the images may lie far apart.
+
+    Args:
+        moving: The image that is warped: a path, an image of SimpleITK or nibabel, or (array, affine).
+        fixed: The image that it is warped onto.
+        model: A trained model: its folder, or what `load` returned, which saves loading it for each pair.
+        method: Instead of a model, a method that needs no training: fit, affine, demons, ...; see docs/methods.md.
+        settings: Of the method, or with `fit` of fit; such as {"smoothness": 1.5}.
+        grid: Voxels that images are brought to, to be faster; by default the fixed image's own, or the model's.
+        fit: Whether fit refines what the model or the method finds.
+        device: "auto", "cpu", "cuda" or "mps".
+        seed: Everything drawn at random follows from it; 1 by default.
+        threads: Of the processor; 2 by default. The same number gives the same maps, to the last digit.
+        moving_mask: Where this is zero, the image is made black, and counts as black.
+        fixed_mask: The same of the fixed image.
+        moving_side: Side of the body, "left" or "right", for a model that mirrors one of them.
+        fixed_side: The same of the fixed image.
+        progress: Called with the steps done, how many there are, and words; of methods that report them.
+
+    Returns:
+        The transforms of both directions between the raw images, the warped image, and what they are worth.
+
+    Raises:
+        UserError: An image is none, the images differ in dimension, or the method cannot do what is asked.
+
+    Example:
+        >>> import cohortreg
+        >>> found = cohortreg.register("a.nii.gz", "b.nii.gz")
+        >>> found.quality.similarity_after > found.quality.similarity_before
+        True
+        >>> found.save("a_to_b.h5", warped="a_on_b.nii.gz")
+    """
+    options: dict[str, Any] = {"settings": settings, "grid": grid, "fit": fit, "device": device}
+    options |= {"seed": seed, "threads": threads}
+    options = {name: value for name, value in options.items() if value is not None}
+    if model is not None and method is not None:
+        raise UserError("give a model or a method, not both; with fit, fit refines what either finds.")
+    given = ("moving", moving, moving_mask, moving_side), ("fixed", fixed, fixed_mask, fixed_side)
+    raw = [to_image(image, f"the {role} image") for role, image, _, _ in given]
+    seen = [
+        image if mask is None else masked(image, to_image(mask, f"the {role} mask", label=True), role)
+        for image, (role, _, mask, _) in zip(raw, given, strict=True)
+    ]
+    if not isinstance(model, Model):
+        model = load(model or method or "fit", **options)
+    elif options:
+        raise UserError(f"{model.name} is loaded already; give {', '.join(options)} to load instead.")
+    settings_of_pair = model.preprocessing_of(raw[1])
+    pair = [
+        _preprocessed(role, image, side, settings_of_pair)
+        for image, (role, _, _, side) in zip(seen, given, strict=True)
+    ]
+    if (dim := len(settings_of_pair.grid)) not in model.dimensions:
+        raise UserError(f"{model.name} cannot register {dim}D images; choose another method.")
+    with processor(model.threads):
+        registration, seconds = _reporting(model, pair, progress)
+        grids, sources = [each.image.grid for each in pair], [each.source for each in pair]
+        forward = to_physical(registration.forward, *grids)
+        backward = None if registration.inverse is None else to_physical(registration.inverse, *grids[::-1])
+        quality = _quality(pair[0].image, pair[1].image, forward, backward, seconds)
+    return Registered(
+        between_raw(forward, *sources),
+        None if backward is None else between_raw(backward, *sources[::-1]),
+        quality,
+        raw[0],
+        raw[1],
+        f"{name_of(moving, 'moving')} to {name_of(fixed, 'fixed')} by {model.name}",
+        (pair[0], pair[1]),
+        forward,
+    )
+
+
+def _reporting(
+    model: Model, pair: Sequence[Preprocessed], progress: Callable[[int, int, str], None] | None
+) -> tuple[Registration, float]:
+    """Register a preprocessed pair, see `timed`, and tell its progress."""
+    images = pair[0].image, pair[1].image
+    if progress is None or not isinstance(model.method, Stepwise):
+        return timed(model.method, *images)
+    steps = model.method.steps(images[1].shape)
+    done = iter(range(1, steps + 1))
+    model.method.report = lambda: progress(next(done, steps), steps, "")
+    progress(0, steps, "(how the images lie)")
+    try:
+        return timed(model.method, *images)
+    finally:
+        model.method.report = lambda: None
+        progress(steps, steps, "(what it achieved)")
+
+
+def timed(method: Method, moving: Image, fixed: Image) -> tuple[Registration, float]:
+    """Register a preprocessed pair, and the seconds that it took.
+
+    Raises:
+        UserError: The method cannot, or a map that it computed is not finite.
+    """
+    start = time.perf_counter()
+    # The result is in the processor's memory, so an accelerator has finished when the call returns.
+    registration = method(moving, fixed)
+    seconds = time.perf_counter() - start
+    fields = [registration.forward, registration.inverse]
+    if not all(torch.isfinite(displacement).all() for displacement in fields if displacement is not None):
+        raise UserError("the computed displacement has NaN or infinite values")
+    return registration, seconds
+
+
+def _preprocessed(role: str, image: Image, side: str, settings: Settings) -> Preprocessed:
+    dim = len(settings.grid)
+    if image.array.ndim != dim:
+        raise UserError(f"the {role} image is {image.array.ndim}D; what is registered here is {dim}D.")
+    if side not in ("", "left", "right"):
+        raise UserError(f"the side of the {role} image is {side!r}; give left or right, or leave it out.")
+    try:
+        seen, _, record = preprocess(image, None, side, settings)
+    except UserError as error:
+        raise UserError(f"the {role} image: {error}") from error
+    seen = replace(seen, field_of_view=record["field_of_view"])
+    return Preprocessed(seen, Source.of(record), record["mirrored"])
+
+
+def masked(image: Image, mask: Image, role: str) -> Image:
+    """An image whose voxels outside of a mask have its least value. The mask, not zero inside, lies on its grid.
+
+    They still count in every similarity: what is registered is the image on black, with the mask's outline as an edge.
+
+    Raises:
+        UserError: The mask lies on another grid, or is zero everywhere.
+    """
+    if not image.grid.matches(mask.grid):
+        raise UserError(
+            f"the mask of the {role} image is not on the grid of its image; resample the mask onto the image."
+        )
+    if not mask.array.any():
+        raise UserError(
+            f"the mask of the {role} image is zero everywhere and would leave nothing of the image; correct the mask."
+        )
+    return replace(image, array=np.where(mask.array != 0, image.array, image.array.min()))
+
+
+def _quality(
+    moving: Image, fixed: Image, forward: Transform, inverse: Transform | None, seconds: float
+) -> Quality:
+    """Measure maps as a workflow does, and the similarity of the images before and after."""
+    maps = Maps(to_unit(forward, moving.grid), None if inverse is None else to_unit(inverse, fixed.grid))
     images = [torch.from_numpy(image.array)[None, None] for image in (moving, fixed)]
     boxes = torch.tensor(
         [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
     )
     bounds = unit_bounds(boxes.transpose(1, 2), fixed.shape).split(1)
-    centres = identity_map(fixed.shape)
     similarity = CorrelationWithOne(2, images[1], squared=True)
-    correlation = []
-    for phi in (centres, centres + found.forward):
-        weight = both_imaged(phi, *bounds)
-        correlation.append(1 - similarity(interpolate(images[0], phi), weight).item())
-    phi = centres + found.forward
-    folded = int(folds(phi).item())
-    error = None
-    if found.inverse is not None:
-        error = inverse_consistency_error(phi, identity_map(moving.shape) + found.inverse)
-    return Achieved(tuple(correlation), (folded, 100 * folded / fold_sites(fixed.shape)), error, seconds)
-
-
-def register_images(
-    method: Method,
-    settings: Settings,
-    moving: Image,
-    fixed: Image,
-    moving_side: str = "",
-    fixed_side: str = "",
-    found_it: Callable[[], None] = lambda: None,
-) -> RegisteredImages:
-    """Register two raw images of any geometry with an opened method.
-
-    settings: how images are preprocessed for it. The sides, "left", "right" or "", say which image is mirrored, if any.
-    found_it: called once the maps are found, before it is measured what they are worth.
-
-    Raises UserError where an image cannot be preprocessed, or the method cannot register the pair.
-    """
-    (moving_there, moving_record), (fixed_there, fixed_record) = (
-        _preprocessed(*each, settings)
-        for each in (("moving", moving, moving_side), ("fixed", fixed, fixed_side))
+    before, after = (
+        1 - similarity(interpolate(images[0], phi), both_imaged(phi, *bounds)).item()
+        for phi in (identity_map(fixed.shape), maps.forward.float())
     )
-    start = time.perf_counter()
-    found = method(moving_there, fixed_there)
-    seconds = time.perf_counter() - start
-    found_it()
-    grids = moving_there.grid, fixed_there.grid
-    sources = Source.of(moving_record), Source.of(fixed_record)
-    forward = between_raw(to_physical(found.forward, *grids), *sources)
-    inverse = None
-    if found.inverse is not None:
-        inverse = between_raw(to_physical(found.inverse, *grids[::-1]), *sources[::-1])
-    achieved = _achieved(moving_there, fixed_there, found, seconds)
-    return RegisteredImages(forward, inverse, Pair(sources[0].grid, sources[1].grid), achieved)
-
-
-def _preprocessed(name: str, image: Image, side: str, settings: Settings) -> tuple[Image, dict]:
-    dim = len(settings.grid)
-    if image.array.ndim != dim:
-        raise UserError(f"the {name} image is {image.array.ndim}D; what is registered here is {dim}D.")
-    try:
-        there, _, record = preprocess(image, None, side, settings)
-    except UserError as error:
-        raise UserError(f"the {name} image: {error}") from error
-    return replace(there, field_of_view=record["field_of_view"]), record
-
-
-def masked(image: Image, path: Path) -> Image:
-    """An image whose voxels outside of a mask have its least value. The mask, not zero inside, lies on its grid.
-
-    They still count in every similarity: what is registered is the image on black, with the mask's outline as an edge.
-
-    Raises UserError where the mask lies on another grid, or is zero everywhere.
-    """
-    mask = read_label(path)
-    if not image.grid.matches(mask.grid):
-        raise UserError(f"{path} is not on the grid of its image; resample the mask onto the image.")
-    if not mask.array.any():
-        raise UserError(f"{path} is zero everywhere and would leave nothing of the image; correct the mask.")
-    return replace(image, array=np.where(mask.array != 0, image.array, image.array.min()))
-
-
-def open_named(
-    model: str,
-    fixed: Image,
-    given: Mapping,
-    seed: int,
-    threads: int,
-    device: Device,
-    grid: list[int] | None = None,
-    axes: str = CANONICAL,
-    optimisation: Optimisation | None = None,
-    fit: bool = False,
-) -> tuple[Method, Settings]:
-    """A method for two images, and how they have to be preprocessed for it.
-
-    model: the name of a method that needs no training; the folder of a trained or imported model, or its weights in
-    that folder; or a file of published weights, for which `grid` and `axes` are those of `import_weights`. grid: for a
-    method without a model the voxels that images are brought to, by default the fixed image's own. The rest as for
-    `open_method`.
-
-    Raises UserError where the name is none of these, the grid is no grid, or the method cannot do what is asked.
-    """
-    if fit:
-        _check_start(model, optimisation)
-    if grid and min(grid) < 2:
-        raise UserError(f"--grid {' '.join(map(str, grid))}: give 2 voxels or more along each axis.")
-    with _source(model, grid, axes) as source:
-        if source in PAIRWISE:
-            if optimisation:
-                raise UserError(f"{model} has no networks to optimise for a pair; leave --io-iterations out.")
-            if missing := PAIRWISE[source].missing({} if fit else given):
-                raise UserError(f"{model}: {missing}")
-            preprocessing = {"grid": grid or list(canonical(fixed).shape)}
-        else:
-            card = read_card(source)
-            if optimisation and not card.is_icon:
-                raise UserError(
-                    f"{source}: only ICON networks can be optimised for a pair; leave --io-iterations out."
-                )
-            # A model of an earlier version does not say it.
-            said = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else None
-            preprocessing = said or {"grid": card.grid}
-        method = open_method(source, given, "", seed, threads, device, optimisation, fit, "--settings")
-    return method, Settings(**preprocessing)
-
-
-@contextmanager
-def _source(model: str, grid: list[int] | None, axes: str) -> Iterator[str | Path]:
-    """What `open_method` opens for a name; the folder of published weights is there until the block ends."""
-    path = Path(model)
-    if model in PAIRWISE:
-        yield model
-    elif not path.exists():
-        raise UserError(
-            f"{model}: no such method and no such file; give a model's folder, its weights, or one of "
-            f"{', '.join(PAIRWISE)}."
-        )
-    elif path.is_dir():
-        yield path
-    elif path.name == WEIGHTS and (path.parent / CARD).is_file():
-        yield path.parent
-    else:
-        with TemporaryDirectory() as folder:
-            import_weights(path, Path(folder), grid, axes if grid else None)
-            yield Path(folder)
-
-
-def _check_start(model: str, optimisation: Optimisation | None) -> None:
-    """Raise UserError where fit cannot start from the maps of a model or method."""
-    if optimisation:
-        raise UserError("--fit and --io-iterations exclude each other; leave one of them out.")
-    if model == "fit":
-        raise UserError(
-            "--fit refines the result of another method; name one with --model, or leave --fit out."
-        )
-    if model in PAIRWISE and not PAIRWISE[model].inverse:
-        raise UserError(
-            f"{model} computes no inverse, but fit starts from maps in both directions; leave --fit out."
-        )
-
-
-def optimisation_of(iterations: int, learning_rate: float, similarity: str) -> Optimisation | None:
-    """The settings of instance optimisation; None for no iterations. Raises UserError for an unknown similarity."""
-    if not iterations:
-        return None
-    known = {"lncc2": "squared_lncc"} | {name: name for name in SIMILARITIES}
-    if similarity and similarity not in known:
-        raise UserError(f"--io-sim: unknown similarity '{similarity}'; choose one of {', '.join(known)}.")
-    given = {"steps": iterations, "learning_rate": learning_rate}
-    return PairOptimisation.read(given | ({"similarity": known[similarity]} if similarity else {}))
+    of_maps = measures_of_maps(maps)
+    error = None if inverse is None else of_maps["inverse_consistency_voxels"]
+    return Quality(before, after, maps.folds, of_maps["folds_percent"], error, seconds)

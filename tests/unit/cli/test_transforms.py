@@ -151,7 +151,7 @@ def test_a_transform_that_leads_nowhere(folder, tmp_path):
 @pytest.mark.parametrize(
     ("transform", "sentence"),
     [
-        ("itk.h5", "name the fixed image with --reference"),
+        ("itk.h5", "give the fixed image: --reference, in Python like"),
         ("moving.nii.gz", "1 values per voxel in 3 dimensions"),
         ("nothing.h5", "nothing.h5: no such file; correct the path."),
         ("short.h5", "not a transform that ITK can read"),

@@ -73,17 +73,28 @@ class Slice:
 
 def read_pair(source: Source, method: str, moving: str, fixed: str) -> Pair:
     """Read a pair and warp its moving image."""
-    moving_image, fixed_image = source.image(moving), source.image(fixed)
-    transform = source.transform(method, moving, fixed)
-    phi = to_unit(transform, moving_image.grid).float()
-    warped = interpolate(torch.from_numpy(moving_image.array)[None, None], phi)[0, 0].numpy()
-    last = np.array(moving_image.shape) - 1
-    voxels = phi[0].numpy() * last.reshape(-1, *[1] * len(last))
-    labels = source.labels(moving, fixed)
-    mirrored = source.is_mirrored(moving), source.is_mirrored(fixed)
-    return Pair(
-        moving_image, fixed_image, warped, voxels, folded(phi)[0].numpy(), transform, labels, mirrored
+    return pair_of(
+        source.image(moving),
+        source.image(fixed),
+        source.transform(method, moving, fixed),
+        source.labels(moving, fixed),
+        (source.is_mirrored(moving), source.is_mirrored(fixed)),
     )
+
+
+def pair_of(
+    moving: Image,
+    fixed: Image,
+    transform: Transform,
+    labels: tuple[Image, Image] | None,
+    mirrored: tuple[bool, bool],
+) -> Pair:
+    """Warp the moving one of two preprocessed images; arguments as in `Pair`."""
+    phi = to_unit(transform, moving.grid).float()
+    warped = interpolate(torch.from_numpy(moving.array)[None, None], phi)[0, 0].numpy()
+    last = np.array(moving.shape) - 1
+    voxels = phi[0].numpy() * last.reshape(-1, *[1] * len(last))
+    return Pair(moving, fixed, warped, voxels, folded(phi)[0].numpy(), transform, labels, mirrored)
 
 
 def draw(place: str, comparison: Comparison) -> Figure:

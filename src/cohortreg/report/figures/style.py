@@ -25,8 +25,13 @@ NAMED = 14  # structures in a legend, whose colours have been round twice by the
 
 
 def apply() -> None:
-    """Set matplotlib up: no display, sans serif of 8 points, pale grid, colours told apart by colour-blind readers."""
+    """Set matplotlib up: no display, and the look of every figure."""
     matplotlib.use("agg")
+    look()
+
+
+def look() -> None:
+    """Set matplotlib's look: sans serif of 8 points, pale grid, colours told apart by colour-blind readers."""
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=8 / 9.6)
     plt.rcParams.update(
         {

@@ -1,0 +1,211 @@
+"""Methods and trained models, ready to register pairs."""
+
+from __future__ import annotations  # so that help shows the names of types
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from cohortreg.config import SIMILARITIES, Optimisation, Similarity
+from cohortreg.errors import UserError
+from cohortreg.images.geometry import canonical
+from cohortreg.images.image import Image
+from cohortreg.images.preprocess import Settings
+from cohortreg.learning.devices import Device, use_processor
+from cohortreg.methods.cards import read_card
+from cohortreg.methods.icon import import_weights
+from cohortreg.methods.interface import Method
+from cohortreg.methods.registry import PAIRWISE, open_method
+from cohortreg.model_files import CARD, WEIGHTS
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """What a method has that reports its steps, such as fit."""
+
+    report: Callable[[], None]
+
+    def steps(self, shape: Sequence[int]) -> int:
+        """The number of steps for a pair of images of a shape."""
+
+
+class PairOptimisation(Optimisation):
+    """Instance optimisation, which may be under another similarity than the training was."""
+
+    sparse = ("similarity",)
+
+    similarity: Similarity | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, or a method without training, that `load` has made ready for many pairs.
+
+    Attributes:
+        name: Of the method, or the model's path.
+        deforms: Whether its maps are more than affine.
+        has_inverse: Whether it computes the maps of both directions.
+        dimensions: Of the images that it registers.
+    """
+
+    name: str
+    deforms: bool
+    has_inverse: bool
+    dimensions: tuple[int, ...]
+    method: Method = field(repr=False)
+    preprocessing: Settings | None = field(repr=False)
+    threads: int = field(repr=False)
+
+    @property
+    def mirror(self) -> str:
+        """The side whose images are mirrored before they are registered, "left" or "right", or "none"."""
+        return (self.preprocessing or Settings(grid=())).mirror
+
+    def preprocessing_of(self, fixed: Image) -> Settings:
+        """How both images of a pair are preprocessed: for a method without training, on the fixed image's grid."""
+        return self.preprocessing or Settings(grid=list(canonical(fixed).shape))
+
+    def steps(self, fixed: Image) -> int:
+        """How many steps a pair takes, of a method that reports them; otherwise 1."""
+        method = self.method
+        return method.steps(self.preprocessing_of(fixed).grid) if isinstance(method, Stepwise) else 1
+
+
+def load(
+    model: str | os.PathLike[str] = "fit",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    grid: Sequence[int] | None = None,
+    axes: str | None = None,
+    fit: bool = False,
+    optimisation: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 1,
+    threads: int = 2,
+) -> Model:
+    """Load a trained model, or a method that needs no training, once for many pairs.
+
+    Args:
+        model: Folder of a model's stage or of an imported model, or its weights; a file of published weights; or the
+            name of a method: fit, affine, identity, demons, syn, niftyreg-nmi, niftyreg-lncc, vsvf-opt.
+        settings: Of a method without training, see docs/methods.md; with `fit`, those of fit.
+        grid: Voxels that images are brought to along right, anterior, superior, by default the fixed image's own, for a
+            method without training; along its own axes, for published weights of no known release.
+        axes: Of such weights, where the axes of the arrays that they learnt from run to; "RAS" by default.
+        fit: Whether the method fit refines the maps.
+        optimisation: Of a model's networks for each pair: steps, learning_rate and, if it is another one than in
+            training, similarity.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: That networks compute in: "auto", "32-true", "bf16-mixed" or "16-mixed".
+        seed: Everything drawn at random follows from it.
+        threads: Of the processor. The same number gives the same maps, to the last digit.
+
+    Returns:
+        What `register` takes as its `model`.
+
+    Raises:
+        UserError: There is no such model or method, its software is not installed, or it cannot do what is asked.
+
+    Example:
+        >>> knees = cohortreg.load("models/knees", device="cuda")
+        >>> for moving in ["a.nii.gz", "b.nii.gz"]:
+        ...     print(cohortreg.register(moving, "atlas.nii.gz", model=knees).quality)
+    """
+    name, settings = os.fspath(model), settings or {}
+    tuned = _optimisation(optimisation)
+    if fit:
+        _check_start(name, tuned)
+    if grid and min(grid) < 2:
+        raise UserError(
+            f"a grid of {' x '.join(map(str, grid))} voxels is too small; give 2 voxels or more along each axis."
+        )
+    with _source(name, grid, axes) as source, processor(threads):
+        if isinstance(source, str):
+            if tuned:
+                raise UserError(f"{name} has no networks to optimise for a pair; leave the optimisation out.")
+            if missing := PAIRWISE[source].missing({} if fit else settings):
+                raise UserError(f"{name}: {missing}")
+            preprocessing = Settings(grid=list(grid)) if grid else None
+            entry = PAIRWISE[source]
+            facts = fit or entry.deforms, entry.inverse, entry.dimensions
+        else:
+            if settings and not fit:
+                raise UserError(f"{name} is a trained model, which has no settings; leave them out.")
+            card = read_card(source)
+            if tuned and not card.is_icon:
+                raise UserError(
+                    f"{source}: only ICON networks can be optimised for a pair; leave the optimisation out."
+                )
+            # A model of an earlier version does not say it.
+            recorded = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else None
+            preprocessing = Settings(**(recorded or {"grid": card.grid}))
+            facts = True, True, (len(card.grid),)
+        opened = open_method(
+            source, settings, "", seed, threads, Device(device, precision), tuned, fit, "settings"
+        )
+    return Model(name, *facts, opened, preprocessing, threads)
+
+
+@contextmanager
+def processor(threads: int) -> Iterator[None]:
+    """So many threads of PyTorch's, and tiny numbers as zero: what the last digits of maps depend on."""
+    before = torch.get_num_threads()
+    use_processor(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
+def _source(model: str, grid: Sequence[int] | None, axes: str | None) -> Iterator[str | Path]:
+    """What `open_method` opens for a name; the folder of published weights is there until the block ends."""
+    path = Path(model)
+    if model in PAIRWISE:
+        yield model
+    elif not path.exists():
+        raise UserError(
+            f"{model}: no such method and no such file; give a model's folder, its weights, or one of "
+            f"{', '.join(PAIRWISE)}."
+        )
+    elif path.is_dir():
+        yield path
+    elif path.name == WEIGHTS and (path.parent / CARD).is_file():
+        yield path.parent
+    else:
+        with TemporaryDirectory() as folder:
+            import_weights(path, Path(folder), grid, axes)
+            yield Path(folder)
+
+
+def _check_start(model: str, optimisation: Optimisation | None) -> None:
+    """Raise UserError where fit cannot start from the maps of a model or method."""
+    if optimisation:
+        raise UserError("fit and the optimisation of networks exclude each other; leave one of them out.")
+    if model == "fit":
+        raise UserError("fit refines the result of another method; name one as the model, or leave fit out.")
+    if model in PAIRWISE and not PAIRWISE[model].inverse:
+        raise UserError(
+            f"{model} computes no inverse, but fit starts from maps in both directions; leave fit out."
+        )
+
+
+def _optimisation(given: Mapping[str, Any] | None) -> Optimisation | None:
+    """The settings of instance optimisation; None for no steps. lncc2 is the authors' name of squared_lncc."""
+    if not given or not given.get("steps", 1):
+        return None
+    known = {"lncc2": "squared_lncc"} | {name: name for name in SIMILARITIES}
+    similarity = given.get("similarity")
+    if similarity and similarity not in known:
+        raise UserError(f"optimisation: unknown similarity '{similarity}'; choose one of {', '.join(known)}.")
+    return PairOptimisation.read(
+        {**given, **({"similarity": known[similarity]} if similarity else {})}, "optimisation", "settings"
+    )
