@@ -15,7 +15,7 @@ project = "cohortreg"
 author = "the authors of cohortreg"
 version = release = cohortreg.__version__
 
-extensions = ["myst_parser", "pages", "mathml"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages", "mathml"]
 root_doc = "docs/index"
 include_patterns = [
     "*.md",
@@ -37,6 +37,11 @@ myst_heading_anchors = 4
 # As GitHub writes equations.
 myst_fence_as_directive = ["math"]
 highlight_language = "text"
+# Names within docstrings, which are single backquotes there.
+default_role = "code"
+# A signature of more letters has a line for each parameter.
+python_maximum_signature_line_length = 80
+autodoc_class_signature = "separated"
 # Quotes and dashes of options and JSON stay as they are typed.
 smartquotes = False
 math_numfig = False

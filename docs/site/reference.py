@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import cohortreg
 import typer.main
 import yaml
 from pydantic import ConfigDict, TypeAdapter
@@ -262,6 +263,19 @@ def _facts(param) -> str:
     return f"default `{_cell(str(value))}`"
 
 
+def python() -> str:
+    """What `import cohortreg` offers, from docstrings: functions, then the classes of what they return."""
+    names = sorted(cohortreg.__all__, key=lambda name: (name[0].isupper(), name))
+    parts = [_python(name) for name in names]
+    return "\n".join(["```{eval-rst}", *parts, "```"])
+
+
+def _python(name: str) -> str:
+    if isinstance(getattr(cohortreg, name), type):
+        return f".. autoclass:: cohortreg.{name}\n   :members:\n   :no-index-entry:\n"
+    return f".. autofunction:: cohortreg.{name}\n"
+
+
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
@@ -271,6 +285,7 @@ REFERENCES = {
     "configuration keys": configuration_keys,
     "keys of the paper": partial(configuration_keys, Experiments),
     "command line": command_line,
+    "python": python,
 }
 #: What stands between `<!-- written: NAME -->` and `<!-- end -->` in the repository.
 WRITTEN = {

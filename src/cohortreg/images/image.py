@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class Image:
     """An image or a label map.
 
-    array: [i, j, k] or [i, j], float32 for images, an integer type for labels.
-    affine: (4, 4) or (3, 3) float64, voxel index to RAS millimetres.
-    field_of_view: along each axis the first voxel that was imaged and the one behind the last, [[from, to], ...];
-        what lies outside was added by preprocessing. None: all was imaged.
+    Attributes:
+        array: [i, j, k] or [i, j], float32 for images, an integer type for labels.
+        affine: (4, 4) or (3, 3) float64, voxel index to RAS millimetres.
+        field_of_view: Along each axis the first voxel that was imaged and the one behind the last, [[from, to], ...];
+            what lies outside was added by preprocessing. None: all was imaged.
     """
 
     array: np.ndarray
