@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import cohortreg
 import typer.main
 import yaml
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.fields import FieldInfo
 
+import cohortreg
 from cohortreg.cli import app, commands  # noqa: F401  (registers every command)
 from cohortreg.config import AvsmSettings, Configuration, VoxelMorphSettings
 from cohortreg.evaluation.measures import MEASURES, UNION, Measure
