@@ -26,7 +26,8 @@ from cohortreg.cli import commands as registered  # noqa: F401  (registers every
 
 SHELL = {"", "sh", "bash"}
 #: Programs of others, of whose commands no more is asked than that bash reads them.
-PLAIN = {".", "cd", "docker", "git", "mkdir", "pip", "pre-commit", "printf", "snakedeploy", "apptainer"}
+PLAIN = {".", "apptainer", "cd", "docker", "git", "mkdir", "pip", "pre-commit", "printf", "python3"}
+PLAIN |= {"snakedeploy"}
 #: Run by `test_tutorials.py`.
 RUN = {"own-cohort.md"}
 #: What stands for a name of the reader's.

@@ -67,3 +67,20 @@ def test_two_images(checkout):
     for line in [register, other, back, *after]:
         run(checkout, line)
     assert read_image(checkout.folder / "A_on_B.nii.gz").shape == (20, 32, 32)
+
+
+def test_the_readme_registers_two_images_in_the_shell_and_in_python(checkout):
+    for name in ("moving", "fixed"):
+        run(
+            checkout,
+            f"cohortreg phantom-anatomy label.nii.gz --id {name} --grid 20 32 32 --spacing 5 4 4\n"
+            f"cohortreg phantom-image label.nii.gz {name}.nii.gz",
+        )
+    page = blocks(REPOSITORY / "README.md")
+    (shell,) = [block.text for block in page if block.text.startswith("cohortreg register")]
+    assert "squared local correlation" in run(checkout, shell)
+    (python,) = [block.text for block in page if block.language == "python"]
+    (checkout.folder / "readme.py").write_text(python)
+    assert "squared local correlation" in run(checkout, f"{shlex.quote(sys.executable)} readme.py")
+    assert read_image(checkout.folder / "moving_on_fixed.nii.gz").shape == (20, 32, 32)
+    assert (checkout.folder / "fixed_to_moving.h5").is_file()
