@@ -13,6 +13,7 @@ from cohortreg.layout import Layout
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.inputs import require_root
 from cohortreg.methods import registry
+from cohortreg.methods.cards import init_of
 from cohortreg.jobs.places import (
     check_places,
     missing_files,
@@ -84,6 +85,9 @@ TRAINED = {
 # Models to train, each with the last of its stages that a method needs.
 LAST_STAGES = dict(sorted(TRAINED.values()))
 MODELS = list(LAST_STAGES)
+
+# Those that they start from, by name.
+INITS = {name: init_of(folder) for name, folder in settings.inits_to_train().items() if name in MODELS}
 
 # Methods that are faster with a GPU: those that run networks, and fit.
 ACCELERATED = [method for method in METHODS if registry.accelerated(method)]
@@ -163,6 +167,7 @@ def cohort_settings(wildcards):
         name=settings.cohort,
         models=MODELS,
         ratings=settings.ratings,
+        **({"inits": INITS} if INITS else {}),
         **{key: CONFIGURED[key] for key in ("shards", "retrain", "exclude_rated")},
     )
 
@@ -194,7 +199,7 @@ def training_of(model):
     """On what a model is trained, and with what its training starts, as it is once the cohort was gathered."""
     path = layout.model_training(model)
     table = images if settings.retrain and preprocessed() else None
-    if not keeps_training(layout, model, settings.retrain, settings.preprocess, table):
+    if not keeps_training(layout, model, settings.retrain, settings.preprocess, table, INITS.get(model)):
         checkpoints.cohort.get()
     return read_json(path)
 

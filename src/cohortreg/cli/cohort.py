@@ -382,8 +382,15 @@ def cohort_command(
     from cohortreg.layout import Layout
     from cohortreg.settings import Text
 
-    kind = part("shards", "retrain", models=list[Text], exclude_rated=(Ratings | None, None))
+    kind = part(
+        "shards",
+        "retrain",
+        models=list[Text],
+        exclude_rated=(Ratings | None, None),
+        inits=(dict[str, dict[str, str]], {}),
+    )
     given = configured("", config) if config else parsed(settings, kind)
+    inits = given.inits_to_train() if config else {name: init["folder"] for name, init in given.inits.items()}
     summary = merge_cohort(
         Layout(results),
         name,
@@ -394,6 +401,7 @@ def cohort_command(
         given.retrain,
         ratings,
         ratings_left_out(given.exclude_rated),
+        inits,
     )
     typer.echo(
         f"{name}: {summary['images']} images ({splits_in_words(summary)}), "

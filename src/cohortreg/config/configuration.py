@@ -37,9 +37,9 @@ Models = dict[_ModelName, AnyModel]
 
 
 def _suiting_methods(given: dict[str, Any]) -> list[str]:
-    """What needs no training and suits any cohort, and the last row of each model."""
+    """What needs no training and suits any cohort, the last row of each model, and the models that are trained."""
     rows = {model: row for row, (model, _) in trained_methods(given["models"], fitted=False).items()}
-    return ["identity", "affine", "fit", *rows.values()]
+    return ["identity", "affine", "fit", *rows.values(), *given["pretrained"]]
 
 
 class Configuration(Settings):
@@ -90,7 +90,9 @@ class Configuration(Settings):
     )
     pretrained: dict[_PretrainedName, Path_] = Field(
         {},
-        description="models imported by `cohortreg import weights`, each a row's name and the model's folder",
+        description="trained models, each a row's name and the model's folder: a stage of a model of another cohort, "
+        "or what `cohortreg import weights` made of published ones; what preprocess does not say of grid, fit, mirror "
+        "and percentiles is theirs, and another value is refused; see docs/trained-models.md",
     )
     training: Training = Field(Training(), description="how training and registration run on the device")
     methods: Annotated[list[Text], Len(1), *Unique] = Field(
@@ -98,7 +100,8 @@ class Configuration(Settings):
         description="methods to compare, the rows of the tables: the methods in docs/methods.md that need no "
         "training, {model}-{n}step for an icon model after the stage that brings it to n steps, the names of other "
         "models, and those under pretrained; also the names of all learned methods followed by -fit, for their "
-        "maps refined by fit; without the key identity, affine, fit, and the last row of each model",
+        "maps refined by fit; without the key identity, affine, fit, the last row of each model, and all under "
+        "pretrained",
     )
     method_settings: dict[str, dict[str, Any]] = Field(
         {},
@@ -140,6 +143,10 @@ class Configuration(Settings):
         """Return the models that a row needs."""
         trained = trained_methods(self.models)
         return sorted({trained[method][0] for method in self.methods if method in trained})
+
+    def inits_to_train(self) -> dict[str, str]:
+        """Return the folder of the model that each of these starts from, of those that start from one."""
+        return {name: init for name in self.to_train() if (init := self.models[name].init)}
 
     def _check_batches(self, where: str, model: Model) -> None:
         """Each device, and each part that it computes at a time, gets as many pairs as the others."""

@@ -1,6 +1,6 @@
 """The settings of methods: the base of all, and those of the learning methods."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Len
 from pydantic import Field, model_validator
@@ -56,6 +56,9 @@ class VelocitySettings(MethodSettings):
 class AffineNetworkSettings(MethodSettings):
     """The affine network and its loss, which VoxelMorph's affine pre-registration has too."""
 
+    #: What of the settings weights are of.
+    architecture: ClassVar[tuple[str, ...]]
+
     affine_channels: Channels = Field(
         [16, 32, 64, 128], description="channels of the affine network, each at half the previous resolution"
     )
@@ -71,6 +74,8 @@ class AffineNetworkSettings(MethodSettings):
 class VoxelMorphSettings(AffineNetworkSettings):
     """Settings of VoxelMorph."""
 
+    architecture = ("affine", "affine_channels", "features", "integration_steps")
+
     affine: Flag = Field(False, description="whether a first stage learns an affine pre-registration")
     features: Annotated[list[Positive], Len(2)] = Field(
         [16, 16, 16, 16],
@@ -80,9 +85,16 @@ class VoxelMorphSettings(AffineNetworkSettings):
         5, description="squarings in integrating the velocity; 0 uses it as the displacement"
     )
 
+    @property
+    def bound_to_grid(self) -> bool:
+        """Whether it has the affine network."""
+        return self.affine
+
 
 class AvsmSettings(AffineNetworkSettings, VelocitySettings):
     """Settings of AVSM."""
+
+    architecture = ("affine_channels", "down", "up", "deviations", "weights", "flow_steps")
 
     down: Channels = Field(
         [2, 16, 32, 64, 256, 512],
@@ -95,6 +107,11 @@ class AvsmSettings(AffineNetworkSettings, VelocitySettings):
     symmetry: NonNegative = Field(
         500, description="weight of the inverse-consistency error of the deformable maps"
     )
+
+    @property
+    def bound_to_grid(self) -> bool:
+        """Whether its weights are those of images of one grid, as the affine network's are."""
+        return True
 
     @model_validator(mode="after")
     def _levels(self) -> Self:

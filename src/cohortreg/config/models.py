@@ -10,7 +10,7 @@ from cohortreg.config.methods import AvsmSettings, VoxelMorphSettings
 from cohortreg.config.networks import AnyNetwork, DualStreamNetwork
 from cohortreg.config.similarities import SIMILARITIES, Similarity
 from cohortreg.config.stages import IconStage, Stage
-from cohortreg.config.values import NonNegative, Positive, PositiveNumber, one_of
+from cohortreg.config.values import NonNegative, Path_, Positive, PositiveNumber, one_of
 from cohortreg.settings import Settings, optional, wrong
 
 #: Ends the name of a row whose networks are optimised for each pair.
@@ -54,6 +54,13 @@ class Staged(Settings):
 class Model(Staged):
     """one model, a network trained in stages"""
 
+    init: Path_ | None = optional(
+        None,
+        description="folder of a trained model, from whose weights each stage that both have starts: a published one, "
+        "another cohort's or one of this one's; its architecture and the steps of its stages must be this model's, and "
+        "so is its network where network is absent; see docs/trained-models.md",
+    )
+
     @classmethod
     def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
         """Say why a key of another method's model does not belong here."""
@@ -65,8 +72,14 @@ class Model(Staged):
         return None
 
     def up_to(self, stage: int) -> Self:
-        """Return what the training of a stage, from 1, follows from: neither later stages nor what comes after it."""
-        return self.model_copy(update={"stages": self.stages[:stage]})
+        """Return what the training of a stage, from 1, follows from: neither later stages nor what comes after it.
+
+        Nor the folder `init`, but the weights that are put aside from there; see `jobs.training_sets`.
+        """
+        left_out = {"init", "optimisation"} & type(self).model_fields.keys()
+        parts = dict(self) | dict.fromkeys(left_out) | {"stages": self.stages[:stage]}
+        # The plugin has it return this class, not a subclass.
+        return type(self).model_construct(self.model_fields_set - left_out, **parts)  # type: ignore[return-value]
 
     def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
         """Say what does not fit a grid of images: the key and why."""
@@ -75,7 +88,7 @@ class Model(Staged):
 class IconModel(Model):
     """networks whose steps compose"""
 
-    sparse = ("method", "optimisation")
+    sparse = ("method", "init", "optimisation")
 
     method: Literal["icon"] = optional("icon", description=_METHOD.description)
     network: AnyNetwork = Field(
@@ -104,16 +117,6 @@ class IconModel(Model):
         description="adds the row {model}-{n}step-io, in which the last stage's networks are fitted to each pair "
         "before it is registered (instance optimisation); no such row if the key is absent",
     )
-
-    def up_to(self, stage: int) -> Self:
-        """Return the model as it is after its first stages."""
-        given = self.model_fields_set - {"optimisation"}
-        # The plugin has it return this class, not a subclass.
-        return type(
-            self
-        ).model_construct(  # type: ignore[return-value]
-            given, **dict(self) | {"stages": self.stages[:stage], "optimisation": None}
-        )
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
@@ -148,7 +151,7 @@ class IconModel(Model):
 class VoxelMorphModel(Model):
     """VoxelMorph, with or without an affine pre-registration"""
 
-    sparse = ("settings",)
+    sparse = ("init", "settings")
 
     method: Literal["voxelmorph"] = _METHOD
     settings: VoxelMorphSettings = optional(VoxelMorphSettings(), description=_SETTINGS)
@@ -179,7 +182,7 @@ class VoxelMorphModel(Model):
 class AvsmModel(Model):
     """AVSM: a stage for the affine map, one for the momentum"""
 
-    sparse = ("settings",)
+    sparse = ("init", "settings")
 
     method: Literal["avsm"] = _METHOD
     settings: AvsmSettings = optional(AvsmSettings(), description=_SETTINGS)

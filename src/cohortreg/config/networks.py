@@ -18,6 +18,11 @@ class Network(Settings):
     #: What the description of `architecture` says of it, besides the keys that it needs.
     note: ClassVar[str] = ""
 
+    @property
+    def bound_to_grid(self) -> bool:
+        """Whether its weights are those of images of one grid."""
+        return False
+
     @classmethod
     def name(cls) -> str:
         """Return the architecture."""
@@ -95,6 +100,11 @@ class UNetwork(LevelsNetwork):
         "whole image its receptive field; none if the key is absent",
     )
 
+    @property
+    def bound_to_grid(self) -> bool:
+        """Whether it has the dense layer."""
+        return self.bottleneck is not None
+
 
 class DualStreamNetwork(LevelsNetwork):
     """one encoder for both images"""
@@ -142,6 +152,11 @@ class MlpNetwork(Network):
     hidden: Annotated[list[Positive], Len(2, 2)] = Field(
         description="widths of the two hidden layers of an mlp"
     )
+
+    @property
+    def bound_to_grid(self) -> bool:
+        """Whether its weights are those of images of one grid, as they always are."""
+        return True
 
 
 #: Every network above, by its architecture.

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -35,11 +36,12 @@ def merge_cohort(
     retrain: str | None = None,
     ratings_path: Path | None = None,
     exclude_rated: Collection[str] = (),
+    inits: Mapping[str, str] = MappingProxyType({}),
 ) -> dict:
     """Write the tables of the usable cohort: `images.tsv`, `pairs.tsv` and its shards, `excluded.tsv`, `cohort.json`.
 
-    shards: how many of images and of pairs. models, retrain: see `assign_training_sets`. ratings_path, exclude_rated:
-    which pairs are left out, see `rated_out`.
+    shards: how many of images and of pairs. models, retrain, inits: see `assign_training_sets`. ratings_path,
+    exclude_rated: which pairs are left out, see `rated_out`.
 
     Returns what `cohort.json` holds. Raises UserError where a shard's index is missing or of another table,
     or where no image or no pair is left.
@@ -66,7 +68,7 @@ def merge_cohort(
     sidecars = {image_id: sidecar for image_id, _, _, sidecar, *_ in index}
     digests = {image_id: made_from for image_id, _, _, _, made_from, _ in index}
     require_training(images_path, images, models)
-    behind = assign_training_sets(layout, good, digests, models, retrain)
+    behind = assign_training_sets(layout, good, digests, models, retrain, inits)
     leaks = leak_warnings(good, good_pairs, trained_on(layout, models))
     summary = {
         "name": name,

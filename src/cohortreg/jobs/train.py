@@ -120,6 +120,8 @@ def train_stage(
         "training_seconds": float((1 / history["steps_per_second"]).sum()),
         "wall_seconds": time.perf_counter() - started,
     }
+    if "init" in training:
+        card["init"] = training["init"]
     if validation:
         card["validation"] = _validated(validation, state, history) | {"set": training["validation_set"]}
     write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))

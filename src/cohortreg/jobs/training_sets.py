@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -20,6 +21,8 @@ from cohortreg.errors import UserError
 from cohortreg.files import read_json, read_kept, whole, write_json
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
+from cohortreg.methods.cards import init_of
+from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
 #: What `retrain` may be, and with what a training then starts: as a new model's does, or with the last weights.
@@ -43,12 +46,21 @@ def assign_training_sets(
     digests: Mapping[str, str],
     models: Sequence[str],
     retrain: str | None,
+    inits: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """Write the cohort's training set, and give it to every model that has none or is to be trained again.
 
-    images: rows of the images of split train or validation. digests: `image_digest` of each image. retrain: see
-    `RETRAIN`, None to leave models with the sets that they have; a model of images that were preprocessed in another
-    way is trained again in any case. Returns a sentence for each model whose sets are not the cohort's.
+    Args:
+        layout: Of the cohort's results.
+        images: Rows of the images of split train or validation.
+        digests: `image_digest` of each image.
+        models: Names of those to train.
+        retrain: See `RETRAIN`, None to leave models with the sets that they have; a model of images that were
+            preprocessed in another way, or that starts from other weights now, is trained again in any case.
+        inits: Folders of the models that some of them start from.
+
+    Returns:
+        A sentence for each model whose sets are not the cohort's.
     """
     if not models:
         return []
@@ -72,8 +84,16 @@ def assign_training_sets(
     for model in models:
         path = layout.model_training(model)
         given = read_json(path, "`cohortreg cohort`") if path.is_file() else None
-        if given is None or _outdated(given, {"training_set": name} | validated, preprocessing, retrain):
-            start = _keep_weights(layout, model) if given is not None and retrain == "last" else None
+        init = init_of(inits[model]) if model in inits else None
+        same_init = given is not None and starts_from(given, init)
+        sets = {"training_set": name} | validated
+        if given is None or not same_init or _outdated(given, sets, preprocessing, retrain):
+            first = given["init"] if same_init and init else None
+            if same_init and retrain == "last":
+                start = _keep_weights(layout, model)
+            else:
+                first = start_with(layout, model, init) if init else None
+                start = first["start"] if first else None
             given = {
                 "training_set": name,
                 "images": len(images),
@@ -81,6 +101,7 @@ def assign_training_sets(
                 "preprocess": sidecar["settings"],  # for images that come to the model from elsewhere
                 "start": start,
             } | validated
+            given |= {"init": first} if first else {}
         if given["training_set"] != name:
             same = given["images"] == len(images)
             now = "some of them are others now" if same else f"now there are {len(images)}"
@@ -115,18 +136,43 @@ def _outdated(given: Mapping, sets: Mapping[str, str], preprocessing: str, retra
         return True
     keys = ("training_set", "validation_set")
     new_images = retrain is not None and any(given.get(key) != sets.get(key) for key in keys)
-    return new_images or (retrain == "scratch" and given["start"] is not None)
+    return new_images or (retrain == "scratch" and given["start"] != given.get("init", {}).get("start"))
+
+
+def starts_from(training: Mapping, init: Mapping[str, str] | None) -> bool:
+    """Whether a training, see `training_of`, starts from a model, or from none where there is none.
+
+    Args:
+        training: The training.
+        init: The model, see `cards.init_of`.
+    """
+    return training.get("init", {}).get("weights_sha256") == (init and init["weights_sha256"])
 
 
 def keeps_training(
-    layout: Layout, model: str, retrain: str | None, preprocess: Preprocess, images: pd.DataFrame | None
+    layout: Layout,
+    model: str,
+    retrain: str | None,
+    preprocess: Preprocess,
+    images: pd.DataFrame | None,
+    init: Mapping[str, str] | None = None,
 ) -> bool:
     """Whether a model keeps its training set and its start once the cohort was gathered.
 
-    preprocess: the section of the configuration. images: the cohort's table; None where some of them are to be
-    preprocessed first. False where the answer follows only from the gathered cohort.
+    Args:
+        layout: Of the cohort's results.
+        model: The model's name.
+        retrain: See `RETRAIN`.
+        preprocess: The section of the configuration.
+        images: The cohort's table; None where some of them are to be preprocessed first.
+        init: The model that it starts from, see `cards.init_of`.
+
+    Returns:
+        False where the answer follows only from the gathered cohort.
     """
     given = read_kept(layout.model_training(model))
+    if not starts_from(given, init):
+        return False
     settings = given.get("preprocess") or {}
     if any(settings.get(key) != value for key, value in preprocess if key != "labels"):
         return False
@@ -209,11 +255,43 @@ def _read_set(layout: Layout, training_set: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=header)
 
 
+def start_with(layout: Layout, model: str, init: Mapping[str, str]) -> dict[str, str]:
+    """Put the weights of the model that a training starts from aside, by stage, so that it depends on no other folder.
+
+    Args:
+        layout: Of the cohort's results.
+        model: The name of the one that is trained.
+        init: The one that it starts from, see `cards.init_of`.
+
+    Returns:
+        What the training has as its `init`: that model's name, the SHA-256 of its weights, and the digest of `start`.
+
+    Raises:
+        UserError: There is no such model, or its weights are not those of its card.
+    """
+    from cohortreg.learning import weights
+    from cohortreg.methods.trained import weights_by_stage
+
+    folder = Path(init["folder"])
+    for name in (WEIGHTS, CARD):
+        running().reads(folder / name)
+    _forget_start(layout, model)
+    for stage, tensors in weights_by_stage(folder).items():
+        weights.save(layout.start_weights(model, stage), tensors)
+    start = digest(*map(running().reads, _start_weights(layout, model)))
+    return {"model": init["model"], "weights_sha256": init["weights_sha256"], "start": start}
+
+
+def _forget_start(layout: Layout, model: str) -> None:
+    """Delete the weights that a training before started with, which may have had more stages."""
+    for path in _start_weights(layout, model):
+        path.unlink()
+
+
 def _keep_weights(layout: Layout, model: str) -> str | None:
     """Put the weights of a model's stages aside, since its training replaces them; returns their digest."""
     stages = sorted(layout.models.glob(f"{model}/stage-*/weights.safetensors"))
-    for path in _start_weights(layout, model):  # of a training before, which may have had more stages
-        path.unlink()
+    _forget_start(layout, model)
     for path in stages:
         with whole(layout.start_weights(model, path.parent.name.removeprefix("stage-"))) as beside:
             shutil.copyfile(path, beside)
@@ -224,7 +302,7 @@ def training_of(layout: Layout, model: str) -> dict:
     """Read what a model is trained on.
 
     Its training set, how many images that has, the digest of the weights that training starts with and, where it has
-    one, its validation set.
+    them, its validation set and the model that these weights are of.
     """
     return read_json(layout.model_training(model), "`cohortreg cohort` with this model")
 

@@ -20,6 +20,9 @@ from cohortreg.config import (
     AvsmSettings,
     CardStage,
     IconCardStage,
+    IconModel,
+    Model,
+    Network,
     Positive,
     Preprocess,
     Similarity,
@@ -27,6 +30,7 @@ from cohortreg.config import (
     VoxelMorphModel,
     VoxelMorphSettings,
 )
+from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.maps.axes import Axes
@@ -66,6 +70,10 @@ class Card(Staged):
         if self.axes and len(self.grid) != 3:
             raise wrong(f"{self.axes}, but the grid {self.grid} is 2D", "axes")
         return self
+
+    def up_to(self, stage: int) -> Self:
+        """Return the card of the first stages, from 1."""
+        return self.model_copy(update={"stages": self.stages[:stage]})
 
 
 class IconCard(Card):
@@ -156,7 +164,9 @@ def _refuse(path: Path, problem: str) -> NoReturn:
 
 
 def completed(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Add to a configuration how images are preprocessed for its trained models, where it does not say so itself.
+    """Add to a configuration what follows from trained models, where it does not say so itself.
+
+    How images are preprocessed is said by those that rows use, the network of a model by the one that it starts from.
 
     Args:
         given: The configuration before it is validated.
@@ -167,6 +177,7 @@ def completed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         UserError: A model that a row uses is not there, or two are of images that differ.
     """
+    given = _inherited(given)
     pretrained, preprocess = given.get("pretrained"), given.get("preprocess") or {}
     if not (isinstance(pretrained, Mapping) and isinstance(preprocess, Mapping)):
         return given
@@ -185,6 +196,77 @@ def completed(given: Mapping[str, Any]) -> Mapping[str, Any]:
                 )
             source.setdefault(key, name)
     return {**given, "preprocess": {**preprocess, **taken}} if taken else given
+
+
+def _inherited(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add to the models of a configuration the networks of those that they start from, where they name none."""
+    models = given.get("models")
+    if not isinstance(models, Mapping):
+        return given
+    taken = {}
+    for name, model in models.items():
+        if not (isinstance(model, Mapping) and isinstance(model.get("init"), str) and "network" not in model):
+            continue
+        card = _learnt(f"configuration: models.{name}.init", Path(model["init"]))[0]
+        if isinstance(card, IconCard) and model.get("method", "icon") == card.method:
+            taken[name] = {**model, "network": card.network.plain()}
+    return {**given, "models": {**models, **taken}} if taken else given
+
+
+def init_of(folder: str) -> dict[str, str]:
+    """What identifies the model that a training starts from: its folder, its name and the SHA-256 of its weights."""
+    card = read_card(Path(folder))
+    sha256 = card.weights_sha256 or digest_file(Path(folder) / WEIGHTS)
+    return {"folder": folder, "model": card.model or Path(folder).resolve().name, "weights_sha256": sha256}
+
+
+def check_init(name: str, model: Model, grid: Sequence[int]) -> None:
+    """Raise UserError where a model cannot start from the weights of the one that its `init` names.
+
+    Args:
+        name: The model's.
+        model: With `init`.
+        grid: Of the cohort's images.
+    """
+    assert model.init is not None
+    where, folder = f"configuration: models.{name}.init", Path(model.init)
+    card, _ = _learnt(where, folder)
+    if misfit := _unlike(card, model, list(grid)):
+        raise UserError(f"{where}: {folder} {misfit}; its architecture has to be this model's.")
+
+
+def _unlike(card: Card, model: Model, grid: list[int]) -> str | None:
+    """How a trained model's architecture differs from that of one that is to start from it, if it does."""
+    if card.method != model.method:
+        return f"is a model of {card.method}, and this one's method is {model.method}"
+    if card.axes:
+        return (
+            f"learnt from images whose axes run to {card.axes}, and training here is on axes that run to RAS"
+        )
+    if isinstance(card, IconCard) and isinstance(model, IconModel):
+        parts: list[tuple[str, object, object]] = []
+        bound = model.network.bound_to_grid
+        for number, (theirs, own) in enumerate(zip(card.stages, model.stages, strict=False)):
+            network = theirs.network or card.network
+            parts += [
+                (f"network of stages[{number}]", _in_line(network), _in_line(model.network)),
+                (f"steps of stages[{number}]", theirs.steps, own.steps),
+                (f"downsample of stages[{number}]", theirs.downsample, own.downsample),
+            ]
+    else:
+        settings = [getattr(part, "settings") for part in (card, model)]  # noqa: B009  (of every other method)
+        bound = settings[1].bound_to_grid
+        parts = [(key, *(getattr(one, key) for one in settings)) for key in settings[1].architecture]
+    for key, theirs, own in parts:
+        if theirs != own:
+            return f"has {theirs} as the {key}, and this one {own}"
+    if bound and card.grid != grid:
+        return f"has weights of images of {card.grid} voxels, and preprocess.grid is {grid}"
+    return None
+
+
+def _in_line(network: Network) -> str:
+    return ", ".join(f"{key} {value}" for key, value in network if value is not None)
 
 
 def uses(methods: object, name: str) -> bool:

@@ -23,6 +23,7 @@ from cohortreg.config import (
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.losses.words import in_turn
+from cohortreg.methods.cards import check_init, check_pretrained, completed, read_card, uses
 from cohortreg.methods.programs import niftyreg_missing
 from cohortreg.model_files import CARD
 
@@ -119,11 +120,7 @@ def read(given: Mapping[str, Any]) -> Configuration:
     Raises:
         UserError: One sentence that names the first wrong key, or the model that is not there.
     """
-    if given.get("pretrained"):
-        from cohortreg.methods.cards import completed
-
-        given = completed(given)
-    return Configuration.read(given)
+    return Configuration.read(completed(given))
 
 
 def check(config: Configuration) -> None:
@@ -155,10 +152,11 @@ def check(config: Configuration) -> None:
             )
         read_settings(name, given, f"method_settings.{name}")
     for name, folder in config.pretrained.items():
-        from cohortreg.methods.cards import check_pretrained, uses
-
         if uses(config.methods, name):
             check_pretrained(name, Path(folder), config.preprocess)
+    for name in config.to_train():
+        if config.models[name].init:
+            check_init(name, config.models[name], config.preprocess.grid)
 
 
 def _check_names(config: Configuration) -> None:
@@ -267,8 +265,6 @@ def similarity_of(
     method_settings: Mapping[str, Mapping],
 ) -> str:
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
-    from cohortreg.methods.cards import read_card
-
     if row.endswith(FITTED):
         parts = (row.removesuffix(FITTED), "fit")
         return in_turn(similarity_of(part, models, pretrained, method_settings) for part in parts)

@@ -122,6 +122,29 @@ class Trained:
         return self.device.to_device(torch.from_numpy(image.array)[None])
 
 
+def weights_by_stage(folder: Path) -> dict[int, dict[str, Tensor]]:
+    """Return a model's weights as each of its stages, from 1, would have them: earlier ones are inside of later ones.
+
+    Raises:
+        UserError: There is no model, or its weights are not those of its card.
+    """
+    card, path = read_card(folder), folder / WEIGHTS
+    recipe, tensors = method_class(card.method), weights_of(card, path)
+    by_stage = {}
+    for stage in range(len(card.stages), 0, -1):
+        by_stage[stage] = tensors
+        with torch.device("meta"):  # for its names alone
+            registration, before = recipe.build(card.up_to(stage), card.grid)
+        if before is not None:
+            (inside,) = (f"{name}." for name, part in registration.named_modules() if part is before)
+            tensors = {
+                name.removeprefix(inside): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(inside)
+            }
+    return by_stage
+
+
 def weights_of(card: Card | None, path: Path) -> dict[str, Tensor]:
     """The tensors of a model's weights. card: the model's, or None to read the one beside them, if there is one.
 

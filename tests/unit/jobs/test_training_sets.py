@@ -1,8 +1,11 @@
 """Which images models learn from while a cohort grows."""
 
+import shutil
+
 import pandas as pd
 import pytest
 import torch
+from typed import build_registration
 
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
@@ -11,12 +14,18 @@ from cohortreg.jobs.training_sets import (
     check_packed,
     check_start,
     image_digest,
+    keeps_training,
     trained_on,
     training_images,
     training_of,
 )
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
+from cohortreg.methods.cards import init_of
+from cohortreg.model_files import CARD, WEIGHTS
+
+#: How the images below are preprocessed, but for what is the labels'.
+SAME = [("grid", [8, 8, 8])]
 
 
 @pytest.fixture
@@ -34,11 +43,13 @@ def preprocessed(layout: Layout, name: str, raw: str = "", **other) -> None:
     write_json(layout.sidecar(name), made_from | other)
 
 
-def assign(layout: Layout, images: str, models=("icon",), retrain=None, validation="") -> list[str]:
+def assign(
+    layout: Layout, images: str, models=("icon",), retrain=None, validation="", inits=None
+) -> list[str]:
     digests = {name: image_digest(read_json(layout.sidecar(name))) for name in images + validation}
     splits = ["train"] * len(images) + ["validation"] * len(validation)
     table = pd.DataFrame({"image_id": list(images + validation), "split": splits}, dtype=str)
-    return assign_training_sets(layout, table, digests, models, retrain)
+    return assign_training_sets(layout, table, digests, models, retrain, inits or {})
 
 
 def test_a_model_keeps_its_images_while_the_cohort_grows(layout):
@@ -210,3 +221,82 @@ def test_weights_that_a_training_starts_with_are_those_put_aside(layout):
     with pytest.raises(UserError, match="not the weights that were saved"):
         check_start(layout, "icon", start)
     check_start(layout, "icon", None)
+
+
+NETWORK = {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]}
+
+
+def trained(
+    folder, seed: int = 0, stages=({"steps": 1, "downsample": 2}, {"steps": 1, "downsample": 1})
+) -> str:
+    """A trained model of two stages; returns its folder."""
+    torch.manual_seed(seed)
+    registration, _ = build_registration(NETWORK, stages, [8, 8, 8])
+    saved = weights.save(folder / WEIGHTS, registration.state_dict())
+    card = {
+        "model": "before",
+        "network": NETWORK,
+        "stages": list(stages),
+        "similarity": "mse",
+        "grid": [8, 8, 8],
+    }
+    write_json(folder / CARD, card | {"weights_sha256": saved})
+    return str(folder)
+
+
+def test_a_model_that_starts_from_another_has_its_weights_put_aside_by_stage(layout, tmp_path):
+    folder = trained(tmp_path / "before")
+    assert assign(layout, "ab", inits={"icon": folder}) == []
+    given = training_of(layout, "icon")
+    check_start(layout, "icon", given["start"])
+    assert given["init"] == {key: init_of(folder)[key] for key in ("model", "weights_sha256")} | {
+        "start": given["start"]
+    }
+    whole, _ = weights.load(tmp_path / "before" / WEIGHTS)
+    last, first = (weights.load(layout.start_weights("icon", stage))[0] for stage in (2, 1))
+    assert last.keys() == whole.keys() and all(torch.equal(last[name], whole[name]) for name in whole)
+    assert first["network.down.0.weight"].equal(whole["first.registration.network.down.0.weight"])
+    # Wherever that model is later, and whatever it is.
+    assign(layout, "ab", inits={"icon": folder})
+    moved = shutil.move(folder, tmp_path / "elsewhere")
+    assign(layout, "ab", inits={"icon": moved})
+    assert training_of(layout, "icon") == given
+
+
+def test_a_model_is_trained_again_where_it_starts_from_other_weights(layout, tmp_path):
+    folder, other = trained(tmp_path / "before"), trained(tmp_path / "other", seed=1)
+    assign(layout, "ab")
+    assert keeps_training(layout, "icon", None, SAME, None)
+    starts = [training_of(layout, "icon")["start"]]
+    for inits in ({"icon": folder}, {"icon": other}, {}):
+        init = init_of(inits["icon"]) if inits else None
+        assert not keeps_training(layout, "icon", None, SAME, None, init)
+        assign(layout, "ab", inits=inits)
+        starts.append(training_of(layout, "icon")["start"])
+        assert keeps_training(layout, "icon", None, SAME, None, init)
+    assert starts[0] is starts[3] is None and len(set(starts)) == 3
+    assert "init" not in training_of(layout, "icon")
+
+
+def test_retraining_of_a_model_that_starts_from_another(layout, tmp_path):
+    """From scratch it starts from the other again; from its last weights, when asked for."""
+    inits = {"icon": trained(tmp_path / "before")}
+    assign(layout, "ab", inits=inits)
+    first = training_of(layout, "icon")
+    weights.save(layout.weights("icon", 1), {"weight": torch.ones(2)})
+    assign(layout, "abc", retrain="last", inits=inits)
+    last = training_of(layout, "icon")
+    assert last["images"] == 3 and last["start"] != first["start"] and last["init"] == first["init"]
+    assert weights.load(layout.start_weights("icon", 1))[0].keys() == {"weight"}
+    for _ in range(2):
+        assign(layout, "abc", retrain="scratch", inits=inits)
+        scratch = training_of(layout, "icon")
+        assert scratch["start"] == first["start"] and scratch["images"] == 3
+
+
+def test_of_a_model_without_the_weights_of_its_card_nothing_starts(layout, tmp_path):
+    folder = trained(tmp_path / "before")
+    weights.save(tmp_path / "before" / WEIGHTS, {"weight": torch.ones(2)})
+    with pytest.raises(UserError, match=r"not the weights that model.json beside them is of"):
+        assign(layout, "ab", inits={"icon": folder})
+    assert not layout.model_training("icon").exists()

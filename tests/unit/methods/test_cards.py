@@ -142,6 +142,61 @@ def test_a_model_that_is_not_there_is_said_before_what_would_follow_from_it(tmp_
         read(without_preprocess(tmp_path / "nowhere"))
 
 
+TRAINED = {"training_steps": 1, "batch_size": 1, "learning_rate": 1e-3, "schedule": "cosine"}
+TRAINED |= {"weight": 1, "weight_increment": 0, "fold_threshold": 0}
+STAGE = TRAINED | MODEL["stages"][0]
+AVSM = {"method": "avsm", "settings": {"affine_channels": [4], "down": [2, 4, 4], "up": [4]}}
+
+
+def starting(folder: Path, grid=GRID, **model) -> dict:
+    """A configuration of a model that starts from the one in a folder."""
+    given = {"cohort": "a", "images": "i.tsv", "pairs": "p.tsv", "root": ".", "preprocess": {"grid": grid}}
+    return given | {"models": {"mine": {"init": str(folder), "stages": [STAGE]} | model}}
+
+
+def test_a_model_that_starts_from_another_has_its_network_where_it_names_none(folder):
+    config = read(starting(folder))
+    assert config.models["mine"].network.plain() == MODEL["network"]
+    check(config)
+    check(read(starting(folder, stages=[STAGE, STAGE | {"downsample": 1}])))  # one more, which starts anew
+    check(read(starting(folder, [16, 16, 16])))  # convolutions are of any grid
+    assert config.models["mine"].up_to(1) == read(starting(folder, init=None)).models["mine"].model_copy(
+        update={"network": config.models["mine"].network}
+    )
+
+
+@pytest.mark.parametrize(
+    ("card", "given", "words"),
+    [
+        ({}, {"network": {"architecture": "conv_only", "channels": 3, "layers": 2}}, "channels 2, layers 2 as the"),
+        ({}, {"stages": [STAGE | {"steps": 2}]}, "has 1 as the steps of stages[0], and this one 2"),
+        ({}, {"stages": [STAGE | {"downsample": 1}]}, "has 2 as the downsample of stages[0], and this one 1"),
+        ({}, AVSM | {"stages": [TRAINED | {"steps": 1}]}, "is a model of icon, and this one's method is avsm"),
+        ({"axes": "LIP", "preprocess": None}, {}, "learnt from images whose axes run to LIP"),
+        ({"network": {"architecture": "mlp", "hidden": [3, 3]}}, {"grid": [16] * 3}, "weights of images of [24, 48"),
+        (AVSM, AVSM | {"grid": [16] * 3, "stages": [TRAINED | {"steps": 1}]}, "weights of images of [24, 48"),
+        (
+            AVSM,
+            AVSM | {"settings": AVSM["settings"] | {"flow_steps": 3}, "stages": [TRAINED | {"steps": 1}]},
+            "has 10 as the flow_steps, and this one 3",
+        ),
+    ],
+)  # fmt: skip
+def test_a_model_of_another_architecture_is_nothing_to_start_from(folder, card, given, words):
+    given = dict(given)
+    write_json(folder / CARD, MODEL | card)
+    said = refused(read(starting(folder, given.pop("grid", GRID), **given)))
+    assert said.startswith("configuration: models.mine.init: ") and words in said
+
+
+def test_what_no_row_needs_starts_from_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"models.mine.init: .*no such file"):
+        read(starting(tmp_path / "nowhere"))
+    config = starting(tmp_path / "nowhere", network=MODEL["network"])
+    assert "models.mine.init: " in refused(read(config))
+    check(read(config | {"methods": ["affine"]}))
+
+
 def test_labels_are_nothing_that_a_network_sees(folder):
     check(configured(folder, labels="grid"))
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import typed
 from scipy.ndimage import gaussian_filter, shift
 from typed import build_registration
 
@@ -16,7 +17,8 @@ from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map, interpolate
-from cohortreg.methods.trained import Trained
+from cohortreg.methods.registry import method_class
+from cohortreg.methods.trained import Trained, weights_by_stage
 from cohortreg.model_files import CARD, WEIGHTS
 
 GRID = [12, 16, 14]
@@ -149,3 +151,41 @@ def test_an_image_with_nan_fails_the_pair(folder, optimisation):
     spoilt.array[3, 3, 3] = np.nan
     with pytest.raises(UserError, match="an image has NaN or infinite values"):
         Trained(folder, device(), optimisation)(spoilt, image(1))
+
+
+STAGE = {"training_steps": 1, "batch_size": 1, "learning_rate": 1e-3, "schedule": "cosine"}
+STAGE |= {"weight": 1, "weight_increment": 0, "fold_threshold": 0}
+STAGED = {
+    "icon": {
+        "network": {"architecture": "unet", "down": [2, 4, 4], "up": [4, 4]},
+        "similarity": "mse",
+        "stages": [STAGE | {"steps": steps, "downsample": 2 // steps, "stride": 1, "window": 2} for steps in (1, 2, 2)],
+    },
+    "avsm": {
+        "method": "avsm",
+        "settings": {"affine_channels": [4], "down": [2, 4, 4], "up": [4]},
+        "stages": [STAGE | {"steps": 2}] * 2,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_a_models_weights_have_those_of_every_stage_before(name, tmp_path):
+    """Each is what the stage's registration holds, inside of the whole."""
+    model = typed.model(STAGED[name])
+    recipe = method_class(model.method)
+    torch.manual_seed(0)
+    registration, _ = recipe.build(model, [8, 8, 8])
+    weights.save(tmp_path / WEIGHTS, registration.state_dict())
+    write_json(tmp_path / CARD, model.plain() | {"grid": [8, 8, 8]})
+    found = weights_by_stage(tmp_path)
+    assert list(found) == list(range(len(model.stages), 0, -1))
+    images = torch.rand(2, 1, 1, 8, 8, 8).unbind()
+    for stage, tensors in found.items():
+        own, before = recipe.build(model.up_to(stage), [8, 8, 8])
+        weights.load_into(own, tensors, tmp_path)
+        if before is not None:
+            earlier, _ = recipe.build(model.up_to(stage - 1), [8, 8, 8])
+            weights.load_into(earlier, found[stage - 1], tmp_path)
+            maps = [part.eval()(*images).on_grid((8, 8, 8)) for part in (before, earlier)]
+            torch.testing.assert_close(*maps, atol=0, rtol=0)
