@@ -20,6 +20,7 @@ import cohortreg
 from cohortreg.cli import app, commands  # noqa: F401  (registers every command)
 from cohortreg.config import AvsmSettings, Configuration, VoxelMorphSettings
 from cohortreg.evaluation.measures import MEASURES, UNION, Measure
+from cohortreg.icon.releases import RELEASES
 from cohortreg.methods.registry import PAIRWISE, method_class
 from cohortreg.paper.settings import Experiments
 from cohortreg.report.figures.registry import FIGURES
@@ -213,6 +214,27 @@ def _sentences(pairs: bool) -> str:
     )
 
 
+def published_models() -> str:
+    """A row for each file of weights that can be imported."""
+    rows = [
+        "| model | file | grid | axes | intensities | mirrored |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for release in RELEASES:
+        grid = " × ".join(map(str, release.grid))
+        file = f"[{release.file}]({release.address}) of {release.repository}, {release.tag}"
+        low, high = release.percentiles
+        cells = [
+            f"`{release.name}`",
+            file,
+            grid,
+            release.axes,
+            f"{release.intensities} (percentiles {low}, {high})",
+        ]
+        rows.append(f"| {' | '.join([*cells, release.mirror or 'any side'])} |")
+    return "\n".join(rows)
+
+
 def command_line() -> str:
     """A section for each command, in alphabetical order."""
     root = typer.main.get_command(app)
@@ -293,8 +315,15 @@ WRITTEN = {
     "keys of the paper": partial(every_key, Experiments),
     "measures": measures,
     "settings of methods": method_settings,
+    "published models": published_models,
 }
-PAGES = ("config/README.md", "workflow/paper/README.md", "docs/methods.md", "docs/outputs.md")
+PAGES = (
+    "config/README.md",
+    "workflow/paper/README.md",
+    "docs/methods.md",
+    "docs/outputs.md",
+    "docs/trained-models.md",
+)
 BETWEEN = re.compile(r"(<!-- written: (.+?) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 
