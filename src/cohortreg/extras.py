@@ -17,6 +17,7 @@ MODULES = {
     "PIL": ("Pillow", ("report",)),
     "seaborn": ("seaborn", ("report",)),
     "snakemake_executor_plugin_slurm": ("Snakemake's Slurm executor", ("slurm",)),
+    "tensorboard": ("TensorBoard", ("tensorboard",)),
     "vtkmodules": ("VTK", ("meshes",)),
 }
 

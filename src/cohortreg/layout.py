@@ -149,6 +149,10 @@ class Layout(Results):
         """The folder of a stage's checkpoints."""
         return self.stage(model, stage) / "checkpoints"
 
+    def curves(self, model: str, stage: int | str) -> Path:
+        """The folder of a stage's training curves, see `training.logger`."""
+        return self.stage(model, stage) / "curves"
+
     # Registration and evaluation.
     def transforms(self, method: str) -> Path:
         """The folder of a method's transforms, which may be deleted once they are evaluated."""

@@ -12,7 +12,7 @@ from cohortreg import extras
 from cohortreg.errors import UserError
 
 #: Extras that add to what the package does; the others are for its developers.
-NAMES = ("workflow", "train", "report", "slurm", "meshes")
+NAMES = ("workflow", "train", "report", "slurm", "meshes", "tensorboard")
 
 
 def brought() -> dict[str, set[str]]:

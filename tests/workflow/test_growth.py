@@ -228,6 +228,11 @@ def test_labels_in_another_way(grown):
     assert not read_json(Layout(grown.results).cohort)["warnings"]
 
 
+def test_another_logger_trains_nothing_again(grown):
+    change(grown, lambda configuration: configuration["training"].update(logger="csv"))
+    assert jobs(grown, "all") == Counter(report=1)
+
+
 def test_stages_joined_to_one(grown):
     """The row of three steps is the new stage, not the one of before, which is still there."""
     layout = Layout(grown.results)

@@ -49,6 +49,8 @@ try:
         require("the report", "report")
         if not trained.keys().isdisjoint(settings.methods):
             require("training", "train")
+            if settings.training.logger == "tensorboard":
+                require("training.logger: tensorboard", "tensorboard")
         require_training(settings.images, images, [row for row in settings.methods if row in trained])
         check_places(settings, images, root, layout)
         if not settings.phantom:
@@ -307,13 +309,15 @@ def evaluate_settings(wildcards):
 def train_settings(wildcards):
     """The model up to a stage, and how it is trained; neither later stages nor what comes after training matter."""
     model = settings.models[wildcards.model].up_to(int(wildcards.stage))
-    images, training = training_of(wildcards.model), CONFIGURED["training"]
+    images, training = training_of(wildcards.model), dict(CONFIGURED["training"])
+    logger = training.pop("logger")
     if "validation_set" not in images:
         training = {key: value for key, value in training.items() if key not in ("validate_every", "keep")}
     return settings_file(
         layout.weights(wildcards.model, wildcards.stage).is_file(),
         "train",
         f"{wildcards.model}-{wildcards.stage}",
+        aside={"logger": logger},
         model=model.plain(),
         training=training,
         seed=settings.seed,

@@ -57,14 +57,14 @@ def train_command(
     import time
 
     from cohortreg.cli.signals import asked_to_end
-    from cohortreg.config import AnyModel
+    from cohortreg.config import AnyModel, Logger
     from cohortreg.jobs.train import train_stage
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.methods.registry import method_class
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
-    given = configured(settings, config, "training", model=AnyModel)
+    given = configured(settings, config, "training", model=AnyModel, logger=(Logger | None, None))
     if config and model not in given.models:
         raise UserError(
             f"the configuration has no model {model}; it has {', '.join(given.models) or 'none'}."
@@ -75,6 +75,8 @@ def train_command(
     total = trained.stages[stage - 1].training_steps
     layout = Layout(results)
     training = given.training
+    if not config and given.logger:
+        training = training.model_copy(update={"logger": given.logger})
     use_processor(max(1, threads // training.devices))
     fabric = make_fabric(training.accelerator, training.precision, training.devices, training.nodes)
     if fabric.is_global_zero:

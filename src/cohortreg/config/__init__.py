@@ -31,7 +31,7 @@ from cohortreg.config.report import Report
 from cohortreg.config.resources import Shards
 from cohortreg.config.similarities import SIMILARITIES, FieldSimilarity, Similarity, SimilarityEntry
 from cohortreg.config.stages import CardStage, IconCardStage, IconStage, Stage, read_steps
-from cohortreg.config.training import Training
+from cohortreg.config.training import Logger, Training
 from cohortreg.config.values import (
     ACCELERATOR,
     SEED,

@@ -7,6 +7,8 @@ from pydantic import Field
 from cohortreg.config.values import ACCELERATOR, Accelerator, Positive
 from cohortreg.settings import Flag, Settings
 
+Logger = Literal["none", "csv", "tensorboard"]
+
 
 class Training(Settings):
     """how training and registration run on the device"""
@@ -44,4 +46,10 @@ class Training(Settings):
         "best",
         description="the weights that a stage ends with: best are those with the lowest validation loss, last "
         "those of the last step, which are always used without validation images",
+    )
+    logger: Logger = Field(
+        "none",
+        description="format in which training curves are written while they happen, by Lightning Fabric's loggers, in "
+        "models/{model}/stage-{n}/curves below the results; tensorboard needs the extra of that name; no other result "
+        "depends on it",
     )

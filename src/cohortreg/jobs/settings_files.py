@@ -10,8 +10,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from cohortreg.files import write_json
@@ -35,30 +36,47 @@ class SettingsFiles:
         self._known: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
         self._elsewhere: Path | None = None
 
-    def __call__(self, made: bool, rule: str, name: str = "all", /, **settings: object) -> str:
+    def __call__(
+        self,
+        made: bool,
+        rule: str,
+        name: str = "all",
+        /,
+        aside: Mapping[str, object] = MappingProxyType({}),
+        **settings: object,
+    ) -> str:
         """Path of the settings of a job, written anew only where they changed, or what it makes is missing.
 
-        made: whether it is there. In a dry run new settings are in a temporary file: newer than all that was made, as
-        the real one would be.
+        In a dry run new settings are in a temporary file: newer than all that was made, as the real one would be.
+
+        Args:
+            made: Whether what it makes is there.
+            rule: The job's rule.
+            name: Which job of the rule.
+            aside: Settings that change nothing of what it makes, so that it is not made again for them.
+            settings: All others.
         """
         settings = json.loads(json.dumps(settings))
         before, path = self._known.get((rule, name), (None, ""))
         if before != settings:  # once in a run, during which a job may have begun
-            path = self._write(made, rule, name, settings)
+            path = self._write(made, rule, name, settings, aside)
             self._known[rule, name] = (settings, path)
         return path
 
-    def _write(self, made: bool, rule: str, name: str, settings: dict[str, Any]) -> str:
+    def _write(
+        self, made: bool, rule: str, name: str, settings: dict[str, Any], aside: Mapping[str, object]
+    ) -> str:
         path, mode = self.layout.settings(rule, name), self.mode()
         if mode == "job":
             return str(path)
         there = _content(path)
-        if there.pop(WHEN, 0) and made and there == settings:
+        asked = there.pop(WHEN, 0)
+        if asked and made and {key: there[key] for key in there if key not in aside} == settings:
             return str(path)
         if mode == "show":
             path = self._temporary() / rule / name / "settings.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings | {WHEN: time.time_ns()})
+        write_json(path, settings | dict(aside) | {WHEN: time.time_ns()})
         return str(path)
 
     def _temporary(self) -> Path:

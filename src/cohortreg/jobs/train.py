@@ -23,6 +23,7 @@ from cohortreg.jobs.training_sets import check_packed, check_start, training_of
 from cohortreg.layout import Layout
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
+from cohortreg.learning.curves import written_curves
 from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import HISTORY, train
@@ -78,19 +79,25 @@ def train_stage(
         *([validation.images.recorded] if validation else []),
     )
     started = time.perf_counter()
-    state = train(
-        objective,
-        images,
-        model.stages[-1],
-        seed + stage,
-        fabric,
-        layout.checkpoints(name, stage) / made_from[:16],
-        settings.checkpoint_every,
-        progress,
-        stop,
-        settings.accumulate,
-        validation,
-    )
+    with written_curves(settings.logger, layout.curves(name, stage), fabric) as write:
+
+        def advance(state: TrainingState) -> None:
+            write(state)
+            progress(state)
+
+        state = train(
+            objective,
+            images,
+            model.stages[-1],
+            seed + stage,
+            fabric,
+            layout.checkpoints(name, stage) / made_from[:16],
+            settings.checkpoint_every,
+            advance,
+            stop,
+            settings.accumulate,
+            validation,
+        )
     if not fabric.is_global_zero:
         return
     if state.step < model.stages[-1].training_steps:
@@ -111,7 +118,7 @@ def train_stage(
         "steps": model.steps,
         **model.plain(),
         "weights_sha256": saved,
-        "training": settings.model_dump(exclude_unset=True) | {"precision": precision},
+        "training": settings.model_dump(exclude_unset=True, exclude={"logger"}) | {"precision": precision},
         "seed": seed,
         "training_set": training["training_set"],
         "preprocess": training.get("preprocess"),

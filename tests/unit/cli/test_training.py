@@ -143,6 +143,22 @@ def test_the_models_card_says_what_made_it(tmp_path):
     assert card["software"]["torch"] == version("torch")
 
 
+@pytest.mark.parametrize("logger", ["csv", "tensorboard"])
+def test_training_curves_change_nothing_else(tmp_path, logger):
+    settings = json.loads(json.dumps(SETTINGS))
+    settings["model"]["stages"][0]["training_steps"] = 3
+    plain, watched = packed(tmp_path / "plain"), packed(tmp_path / "watched")
+    cards = []
+    for layout, more in ((plain, {}), (watched, {"logger": logger})):
+        subprocess.run(command(layout, settings | more), check=True, capture_output=True)
+        card = json.loads(layout.model_card("icon", 1).read_text())
+        cards.append({key: card[key] for key in ("weights_sha256", "training")})
+    assert cards[0] == cards[1]
+    assert not plain.curves("icon", 1).exists()
+    (written,) = watched.curves("icon", 1).iterdir()
+    assert written.name == "metrics.csv" or written.name.startswith("events.out.tfevents.")
+
+
 @pytest.mark.parametrize("what", ["packed", "before"])
 def test_what_is_missing_is_one_sentence(tmp_path, what):
     layout = Layout(tmp_path) if what == "packed" else packed(tmp_path)

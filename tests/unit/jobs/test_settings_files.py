@@ -38,6 +38,16 @@ def test_others_and_those_of_a_missing_result_are(asked, made, seed):
     assert after["seed"] == seed
 
 
+def test_others_aside_are_written_only_where_the_result_is_missing(asked):
+    path = asked("run", False, seed=1, aside={"logger": "csv"})
+    before = read_json(path)
+    assert before["logger"] == "csv"
+    asked("run", True, seed=1, aside={"logger": "none"})
+    assert read_json(path) == before
+    asked("run", False, seed=1, aside={"logger": "none"})
+    assert read_json(path)["logger"] == "none"
+
+
 def test_once_in_a_run_during_which_the_job_may_have_begun(tmp_path):
     ask = SettingsFiles(Results(tmp_path), lambda: "run")
     path = ask(False, "train", "icon-1", seed=1)
