@@ -21,8 +21,11 @@ def referred(path: Path) -> list[Path]:
     """The files, beside a plain file, that a library opens when it reads that as an image; they may be missing.
 
     MetaImage and NRRD headers name them: one, a list, or names with a number in them; from their own folder, or
-    anywhere else, as the libraries follow them. Raises BadImage where a header names them in a form that is not safe to
-    hand to a library, and OSError where it cannot be read.
+    anywhere else, as the libraries follow them.
+
+    Raises:
+        BadImage: A header names them in a form that is not safe to hand to a library.
+        OSError: It cannot be read.
     """
     name = path.name.lower()
     if name.endswith((".mhd", ".mha")):

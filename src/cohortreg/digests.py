@@ -19,7 +19,8 @@ def digest(*parts: str | bytes) -> str:
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's content, hexadecimal; of an image of several files, of the names and contents of all.
 
-    Raises BadImage as `check_whole` does.
+    Raises:
+        BadImage: As `check_whole` does.
     """
     return digests(path)[Path(path)]
 
@@ -27,7 +28,8 @@ def digest_file(path: Path) -> str:
 def digests(path: Path) -> dict[Path, str]:
     """The `digest_file` of an image, and of each of its files unless it is a folder.
 
-    Raises BadImage as `check_whole` does.
+    Raises:
+        BadImage: As `check_whole` does.
     """
     path, shas = Path(path), {}
     for file in check_whole(path):

@@ -26,8 +26,10 @@ LONGEST = 255
 def whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it becomes `path` when the block ends without an error.
 
-    The temporary name keeps every suffix, since the image libraries choose the format by it. Raises UserError where
-    no space is left, or as `check_writable` does.
+    The temporary name keeps every suffix, since the image libraries choose the format by it.
+
+    Raises:
+        UserError: No space is left, or as `check_writable` does.
     """
     path = Path(path)
     check_writable(path)
@@ -46,10 +48,15 @@ def whole(path: Path) -> Iterator[Path]:
 def renewed_folder(path: Path, manifest: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` to write to; once the block ends without an error, its files move into it.
 
-    manifest: a file in `path` that lists what was written there in this way. A file of the last time that was not
-    written again is deleted; one that the list does not name is somebody's own, and stays. Until the block ends, what
-    was there before is there. The folder counts as written, and not each file in it. Raises UserError where no space
-    is left.
+    Until then, what was there before is there. A file of the last time that was not written again is deleted; one that
+    the manifest does not list is somebody's own, and stays. The folder counts as written, and not each file in it.
+
+    Args:
+        path: The folder.
+        manifest: A file in it that lists what was written there in this way.
+
+    Raises:
+        UserError: No space is left.
     """
     path = Path(path)
     beside = _beside(path)
@@ -195,8 +202,11 @@ class Record(dict[str, Any]):
 def read_json(path: Path, command: str = "the command that writes it") -> Record:
     """Read a JSON file that the project wrote, which holds an object; without its seal, if it has one.
 
-    command: what writes it, for messages. Raises UserError where the file is missing, damaged, not as it was sealed, or
-    lacks a key that is looked up in it.
+    Args:
+        command: What writes it, for messages.
+
+    Raises:
+        UserError: The file is missing, damaged, not as it was sealed, or lacks a key that is looked up in it.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -39,7 +39,10 @@ def _is_plain(entry: os.DirEntry[str]) -> bool:
 def files_of(path: Path) -> list[Path]:
     """The files that an image consists of: of a folder its `entries`, else itself and those that it refers to.
 
-    The latter may lie anywhere and may be missing. Raises BadImage as `detached.referred` and `check_file` do.
+    The latter may lie anywhere and may be missing.
+
+    Raises:
+        BadImage: As `detached.referred` and `check_file` do.
     """
     if stat.S_ISDIR(check_file(path).st_mode):
         return [Path(entry.path) for entry in entries(path)]
@@ -55,10 +58,18 @@ def check_whole(path: Path) -> list[Path]:
 
 
 def check_file(path: Path, header: Path | None = None) -> os.stat_result:
-    """Raise BadImage unless a path leads to a regular file or a folder that may be read; nothing else is ever opened.
+    """Refuse a path that leads to no regular file or folder that may be read; nothing else is ever opened.
 
-    header: what refers to the path, which must then be a file. Returns its size, times and kind. What the machine
-    refuses for another reason stays an OSError.
+    What the machine refuses for another reason stays an OSError.
+
+    Args:
+        header: What refers to the path, which must then be a file.
+
+    Returns:
+        Its size, times and kind.
+
+    Raises:
+        BadImage: It is anything else.
     """
     path = Path(path)
     try:

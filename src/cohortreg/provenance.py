@@ -99,7 +99,8 @@ def git_commit() -> str:
 def hardware(device: str = "cpu", threads: int | None = None) -> str:
     """The processor or accelerator in words, such as "Intel(R) Xeon(R) Processor, 2 cores".
 
-    threads: that a command uses; where they are fewer than the cores, it is "1 of 2 cores".
+    Args:
+        threads: Those that a command uses; where they are fewer than the cores, the words are "1 of 2 cores".
     """
     if device == "cuda":
         import torch

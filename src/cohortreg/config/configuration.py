@@ -166,7 +166,8 @@ WHOLE.append(Configuration)
 def part(*names: str, of: type[Settings] = Configuration, **own: Any) -> type[Settings]:
     """Return the type of what a command needs: keys of a section, all of which must be given, and its own.
 
-    own: name -> type, or type and default.
+    Args:
+        own: Name -> type, or type and default.
     """
     fields: dict[str, Any] = {}
     for name in names:

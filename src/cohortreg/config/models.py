@@ -217,7 +217,10 @@ def trained_methods(models: Mapping[str, Model], fitted: bool = True) -> dict[st
 
     Each `{model}-{n}step` stands for a model of ICON and the stage, from 1, that brings it to n steps; another model
     has one row of its name, for its last stage. With `-fit` behind any of them, its maps are refined by fit; with
-    `-io`, the networks of an icon model's last stage are optimised for each pair. fitted: whether these count.
+    `-io`, the networks of an icon model's last stage are optimised for each pair.
+
+    Args:
+        fitted: Whether these count.
     """
     methods: dict[str, tuple[str, int]] = {}
     for name, model in models.items():

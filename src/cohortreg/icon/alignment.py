@@ -37,9 +37,13 @@ REACHED, MARGIN = 0.1, 0.02
 def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap | None:
     """The rigid map from the fixed to the moving image of a pair that lies far apart; None where it does not.
 
-    images: the moving and the fixed one, [2, 1, *grid], three-dimensional or two. bounds: what of them was imaged, see
-    `within`, [2, 2, dim]. extent: of the grid between its outer voxel centres, in millimetres. The map is of
-    unit coordinates, in which it is affine, [1, dim, dim + 1].
+    Args:
+        images: The moving and the fixed one, [2, 1, *grid], three-dimensional or two.
+        bounds: What of them was imaged, see `within`, [2, 2, dim].
+        extent: Of the grid between its outer voxel centres, in millimetres.
+
+    Returns:
+        The map of unit coordinates, in which it is affine, [1, dim, dim + 1].
     """
     scale = torch.tensor(extent, dtype=images.dtype, device=images.device)
     scale = scale / scale.max()
@@ -59,7 +63,10 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
 def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
     """The best map, if a fit would not find it by itself and it is clearly better than those it would; else None.
 
-    maps: see `_refined`, and losses. scale: of the axes, parts of the longest.
+    Args:
+        maps: See `_refined`.
+        losses: See `_refined`.
+        scale: Of the axes, parts of the longest.
     """
     # Points halfway between the middle and the corners stand for all.
     points = identity_map([2] * len(scale), maps.device, maps.dtype) / 2 + 0.25
@@ -74,7 +81,8 @@ def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
 def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
     """Downsample images to `longest` nearly cubic voxels along their longest axis, by averaging.
 
-    scale: of the axes, parts of the longest.
+    Args:
+        scale: Of the axes, parts of the longest.
     """
     pool: Callable[..., Tensor] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
     wanted = (max(round(longest * part), 2) for part in scale.tolist())
@@ -110,7 +118,10 @@ def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
     """The `BEST` maps, each with its best shift, under which the images correlate most.
 
     Correlation is the normalised one over the voxels that both images have at a shift (Padfield, IEEE TIP 2012), and
-    squared, so that contrast may be reversed. images: [2, 1, *grid].
+    squared, so that contrast may be reversed.
+
+    Args:
+        images: [2, 1, *grid].
     """
     shape, dim = images.shape[2:], images.dim() - 2
     padded = [2 * size for size in shape]

@@ -154,7 +154,8 @@ def recompute_activations(module: nn.Module) -> None:
 class MLP(Network):
     """Two hidden layers over all pixels of both images at once (`FCNet`); sees one grid only.
 
-    hidden: widths of the hidden layers; the authors' are 8000 and 3000.
+    Args:
+        hidden: Widths of the hidden layers; the authors' are 8000 and 3000.
     """
 
     def __init__(self, grid: Sequence[int], hidden: Sequence[int]):
@@ -180,7 +181,8 @@ class MLP(Network):
 class EncoderDecoder(Network):
     """Down and up again without skip connections (`Autoencoder`).
 
-    down, up: as for `UNet`; the last layer sees up[0] channels.
+    Args:
+        down, up: As for `UNet`; the last layer sees up[0] channels.
     """
 
     def __init__(self, dim: int, down: Sequence[int], up: Sequence[int]):
@@ -211,7 +213,9 @@ class EncoderDecoder(Network):
 class ConvOnly(Network):
     """Layers without resampling, each of which sees the outputs of all before it (`RegisNet`).
 
-    channels: of each layer, 10 in the authors' network. layers: 6, the last one included.
+    Args:
+        channels: Of each layer, 10 in the authors' network.
+        layers: 6, the last one included.
     """
 
     def __init__(self, dim: int, channels: int, layers: int):
@@ -233,11 +237,14 @@ class ConvOnly(Network):
 class UNet(Network):
     """U-Net with skip and residual connections (4.2), the authors' `UNet2`.
 
-    down: channels from the input (the two images) to the coarsest level, one more than there are levels.
-    up: channels of each level on the way up, finest first. The paper's network is
-    down = 2, 16, 32, 64, 256, 512 and up = 16, 32, 64, 128, 256. With n fewer levels on the way up than down, the
-    displacement is 2^n times coarser than the images along every axis: a smoother map from less computation.
-    bottleneck: channels of a dense layer between both ways, for images on `grid` only (`UNet2ChunkyMiddle`).
+    The paper's network is down = 2, 16, 32, 64, 256, 512 and up = 16, 32, 64, 128, 256. With n fewer levels on the way
+    up than down, the displacement is 2^n times coarser than the images along every axis: a smoother map from less
+    computation.
+
+    Args:
+        down: Channels from the input (the two images) to the coarsest level, one more than there are levels.
+        up: Channels of each level on the way up, finest first.
+        bottleneck: Channels of a dense layer between both ways, for images on `grid` only (`UNet2ChunkyMiddle`).
     """
 
     def __init__(
@@ -324,8 +331,12 @@ def _block(dim: int, before: int, after: int, stride: int = 1) -> nn.Module:
 def local_correlation(fixed: Tensor, moving: Tensor, radius: int) -> Tensor:
     """Cosines between fixed features at each voxel and moving ones at each voxel around it.
 
-    fixed, moving: [batch, channels, *grid]. radius: voxels, along each axis. Returns [batch, (2 radius + 1)^dim,
-    *grid]; beyond the grid the moving features are 0, and so is the cosine.
+    Args:
+        fixed, moving: [batch, channels, *grid].
+        radius: Voxels, along each axis.
+
+    Returns:
+        [batch, (2 radius + 1)^dim, *grid]; beyond the grid the moving features are 0, and so is the cosine.
     """
     fixed, moving = (x / (x.square().sum(1, keepdim=True).sqrt() + 1e-3) for x in (fixed, moving))
     around = F.pad(moving, [radius] * (2 * (moving.dim() - 2)))
@@ -367,13 +378,16 @@ class DualStream(Network):
     that the displacement found so far leads to: it learns how images move against each other, and less of which
     subjects there are.
 
-    down: channels from the input (one image) to the coarsest level, one more than there are levels, each of them twice
-    as coarse as the one before. finest: how many times coarser than the images the first level is, 1 or 2: with 1, its
-    features show what is as thin as a voxel; with 2, a step takes about half of the time. up: channels of each level's
-    decoder, finest first; with n fewer than levels, the displacement is 2^n times coarser than the first level.
-    smoothing: standard deviation of the Gaussian that smooths the displacement, in its voxels; none if None. Between
-    these it is interpolated linearly and bends at each of them, and where one bend folds, it folds all image voxels
-    beside it.
+    Args:
+        down: Channels from the input (one image) to the coarsest level, one more than there are levels, each of them
+            twice as coarse as the one before.
+        finest: How many times coarser than the images the first level is, 1 or 2: with 1, its features show what is as
+            thin as a voxel; with 2, a step takes about half of the time.
+        up: Channels of each level's decoder, finest first; with n fewer than levels, the displacement is 2^n times
+            coarser than the first level.
+        smoothing: Standard deviation of the Gaussian that smooths the displacement, in its voxels; none if None.
+            Between voxels the displacement is interpolated linearly and bends at each of them, and where one bend
+            folds, it folds all image voxels beside it.
     """
 
     def __init__(

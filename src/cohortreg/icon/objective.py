@@ -35,8 +35,11 @@ def swap(batch: Tensor) -> Tensor:
 def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """The points x_i + epsilon_i of Eq. 17: voxel centres with Gaussian jitter of one voxel in each direction.
 
-    With a stride, every stride-th centre along each axis, from an offset drawn anew at each call: the same
-    expectation from fewer samples. Returns [1, dim, *ceil(shape / stride)] in unit coordinates.
+    With a stride, every stride-th centre along each axis, from an offset drawn anew at each call: the same expectation
+    from fewer samples.
+
+    Returns:
+        [1, dim, *ceil(shape / stride)] in unit coordinates.
     """
     offsets = torch.randint(stride, (len(shape),), generator=generator).tolist()
     centres = identity_map(shape, like.device, like.dtype)
@@ -51,7 +54,9 @@ def white_noise(
 ) -> Tensor | None:
     """The noise epsilon n_2, epsilon n_1 of Eq. 5 at each of the points, [2, dim, *any]; None for a deviation of 0.
 
-    points: [1, dim, *any]. deviation: epsilon, in voxels of a grid of `shape`.
+    Args:
+        points: [1, dim, *any].
+        deviation: Epsilon, in voxels of a grid of `shape`.
     """
     if deviation == 0:
         return None
@@ -62,8 +67,13 @@ def white_noise(
 def inverse_consistency(phi: Map, points: Tensor, noise: Tensor | None = None) -> Tensor:
     """L_inv of Eq. 14 in its displacement form (Eq. 16), evaluated off the grid (Eq. 17); with noise, Eq. 5.
 
-    phi: the map of [AB; BA]. points: [1, dim, *any], see `sample_points`. noise: see `white_noise`. Returns the sum
-    over both directions of the mean over pairs, points and axes of |Phi^AB(Phi^BA(x)) - x|^2.
+    Args:
+        phi: The map of [AB; BA].
+        points: [1, dim, *any], see `sample_points`.
+        noise: See `white_noise`.
+
+    Returns:
+        The sum over both directions of the mean over pairs, points and axes of |Phi^AB(Phi^BA(x)) - x|^2.
     """
     there = phi(points)
     if noise is not None:
@@ -77,8 +87,11 @@ def inverse_consistency(phi: Map, points: Tensor, noise: Tensor | None = None) -
 def gradient_inverse_consistency(phi: Map, points: Tensor, noise: Tensor | None = None) -> Tensor:
     """The regularity of GradICON (Tian et al., CVPR 2023): the gradient of e(x) = Phi^AB(Phi^BA(x)) - x.
 
-    Arguments as for `inverse_consistency`; noise is not used. Returns the sum over the derivatives along each axis,
-    by finite differences, of the mean over pairs, points and components of their squares. Of the two directions, one.
+    It sees one of the two directions. Arguments are those of `inverse_consistency`; noise is not used.
+
+    Returns:
+        The sum over the derivatives along each axis, by finite differences, of the mean over pairs, points and
+        components of their squares.
     """
     forward, backward = phi.halves()
 
@@ -111,10 +124,15 @@ def icon_loss(
 ) -> LossTerms:
     """Terms of Eq. 13 for a batch of pairs.
 
-    images_a, images_b: [batch, 1, *grid]. points: see `sample_points`. bounds: fields of view of [A; B], see
-    `within`; without them, every voxel counts. Similarity is measured where the fixed image was imaged, and the
-    moving image at phi too. regularity: one of `REGULARITIES`. noise: see `white_noise`. Folds are counted in both
+    Similarity is measured where the fixed image was imaged, and the moving image at phi too. Folds are counted in both
     directions and averaged over the maps.
+
+    Args:
+        images_a, images_b: [batch, 1, *grid].
+        points: See `sample_points`.
+        bounds: Fields of view of [A; B], see `within`; without them, every voxel counts.
+        regularity: One of `REGULARITIES`.
+        noise: See `white_noise`.
     """
     moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
     phi = registration(moving, fixed)
@@ -134,10 +152,14 @@ def icon_loss(
 class StageObjective(nn.Module):
     """The loss terms of a stage: its registration at its resolution, with the stages before it frozen.
 
-    registration: see `stages.build_registration`. frozen: the part of it that this stage does not train; it
-    stays in evaluation mode. similarity: see `similarities`. regularity: one of `REGULARITIES`. stride: see
-    `sample_points`. noise: the deviation of `white_noise`, in voxels of the stage's resolution. beyond_grid: see
-    `unit_bounds`.
+    Args:
+        registration: See `stages.build_registration`.
+        frozen: The part of it that this stage does not train; it stays in evaluation mode.
+        similarity: See `similarities`.
+        regularity: One of `REGULARITIES`.
+        stride: See `sample_points`.
+        noise: The deviation of `white_noise`, in voxels of the stage's resolution.
+        beyond_grid: See `unit_bounds`.
     """
 
     def __init__(

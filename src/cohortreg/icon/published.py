@@ -23,10 +23,10 @@ from cohortreg.icon.stages import build_registration
 
 @dataclass(frozen=True)
 class Published:
-    """The architecture of a published model.
+    """The architecture of a published model, and what it was trained with, as in the configuration of a model.
 
-    steps: name of each step's network there, in order, and the resolution that it sees. The rest is what it was
-    trained with, as in the configuration of a model.
+    Attributes:
+        steps: Name of each step's network there, in order, and the resolution that it sees.
     """
 
     steps: dict[str, int]

@@ -28,9 +28,16 @@ def build_registration(
 ) -> tuple[nn.Module, nn.Module | None]:
     """The registration of the last stage at that stage's resolution, and the stages before it, inside of it.
 
-    grid: of images at full resolution. Each stage adds `steps` networks that see images downsampled by
-    `downsample` (a power of two), after all steps before it. The second part is what the last stage freezes; None
-    for the first stage. A stage of an imported model may have a `network` of its own.
+    Each stage adds `steps` networks that see images downsampled by `downsample` (a power of two), after all steps
+    before it. A stage of an imported model may have a `network` of its own.
+
+    Args:
+        network: Of all other stages.
+        stages: In order.
+        grid: Of images at full resolution.
+
+    Returns:
+        The registration, and what of it the last stage freezes; None for the first stage.
     """
     registration: nn.Module | None = None
     before: nn.Module | None = None

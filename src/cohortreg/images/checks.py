@@ -37,8 +37,10 @@ UNTOLD = (
 class MiddleSlice:
     """The middle slice of an image across an axis, as preprocessing would orient it.
 
-    image: uint8 [right, up], the lower percentile 0, the upper 255. label: label values [right, up], or None.
-    size: width and height in millimetres.
+    Attributes:
+        image: uint8 [right, up], the lower percentile 0, the upper 255.
+        label: Label values [right, up], or None.
+        size: Width and height in millimetres.
     """
 
     image: np.ndarray
@@ -50,10 +52,16 @@ class MiddleSlice:
 class Facts:
     """What is kept of an image that can be used.
 
-    shape, spacing (mm), orientation: of the array as it is in the file. canonical_spacing: along right, anterior,
-    superior. labels: values in its label map; volumes: structure -> mm3, of 2D images mm2; both empty without a label.
-    digest: of the voxels, whatever the header. slices: sagittal, coronal, axial; of a 2D image the image itself. small:
-    see `sides.small`; None of a 2D image.
+    Attributes:
+        shape: Voxels along each axis of the array as it is in the file.
+        spacing: Millimetres, likewise.
+        orientation: Likewise, such as "RAS".
+        canonical_spacing: Millimetres along right, anterior, superior.
+        labels: Values in its label map; empty without one.
+        volumes: Structure -> mm3, of 2D images mm2; empty without a label map.
+        digest: Of the voxels, whatever the header.
+        slices: Sagittal, coronal, axial; of a 2D image the image itself.
+        small: See `sides.small`; None of a 2D image.
     """
 
     shape: tuple[int, ...]
@@ -94,12 +102,18 @@ def check_images(
 ) -> tuple[list[Checked], list[str]]:
     """Open every image of `rows` and its label, one after the other, and compare each with all others.
 
-    Returns the images in the table's order, and notes on what could not be compared.
+    An image that preprocessing would exclude is bad, for the same reason.
 
-    root: the folder that the table's paths start from. structures: name -> label values. report: called after each
-    image with its id and the reason why it cannot be used, or "".
+    Args:
+        root: The folder that the table's paths start from.
+        structures: Name -> label values.
+        report: Called after each image with its id and the reason why it cannot be used, or "".
 
-    An image that preprocessing would exclude is bad, for the same reason. Raises UserError where root is missing.
+    Returns:
+        The images in the table's order, and notes on what could not be compared.
+
+    Raises:
+        UserError: Root is missing.
     """
     require_root(root)
     checked = []
@@ -259,7 +273,8 @@ def _odd_volumes(usable: Usable) -> Found:
 def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple[Any, float, float]]:
     """Yield image, value and median of the images whose value is far from the median.
 
-    factor: how many times more than the median, or less.
+    Args:
+        factor: How many times more than the median, or less.
     """
     if len(values) >= MEDIAN_OF:
         median = float(np.median(values))

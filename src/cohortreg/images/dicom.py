@@ -61,9 +61,13 @@ TOLERANCE = 0.02
 class Header:
     """The header of one slice: a file, or one frame of a multi-frame file.
 
-    file: its name, and which frame. size: columns, rows. spacing: [3] millimetres along columns, rows and the normal.
-    origin: [3] millimetres in LPS. direction: [3, 3], its columns are unit vectors in LPS, the last one the normal.
-    tags: the text of each of `TAGS`, "" where the file has none.
+    Attributes:
+        file: Its name, and which frame.
+        size: Columns, rows.
+        spacing: [3] millimetres along columns, rows and the normal.
+        origin: [3] millimetres in LPS.
+        direction: [3, 3], its columns are unit vectors in LPS, the last one the normal.
+        tags: The text of each of `TAGS`, "" where the file has none.
     """
 
     file: str
@@ -98,12 +102,16 @@ def is_named_as_slice(name: str) -> bool:
 def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read the one series in an archive, a folder (not in folders below it) or a file.
 
-    Returns the array [i, j, k] (columns, rows, slices along their normal) with rescale slope and intercept applied, and
-    the affine to RAS millimetres. Of files of several frames each frame is a slice, at the place that the file gives
-    it. Files that hold no image, DICOM or not, are left out.
+    Of files of several frames each frame is a slice, at the place that the file gives it. Files that hold no image,
+    DICOM or not, are left out.
 
-    Raises BadImage naming the path where it holds no image, several series, a file cut short, frames without a place,
-    or slices that make no regular grid.
+    Returns:
+        The array [i, j, k] (columns, rows, slices along their normal) with rescale slope and intercept applied, and the
+        affine to RAS millimetres.
+
+    Raises:
+        BadImage: The path holds no image, several series, a file cut short, frames without a place, or slices that make
+            no regular grid.
     """
     slices: list[Header] = []
     pixels: list[np.ndarray] = []
@@ -117,7 +125,8 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def headers(path: Path) -> Iterator[Header]:
     """Yield the headers of the slices in an archive or a folder, read lazily and without pixels.
 
-    Raises BadImage where a file is cut short.
+    Raises:
+        BadImage: A file is cut short.
     """
     for frames, _ in _opened(path, voxels=False):
         yield from frames
@@ -126,7 +135,11 @@ def headers(path: Path) -> Iterator[Header]:
 def stacked(path: Path, slices: Sequence[Header]) -> tuple[list[int], Grid]:
     """The order of the slices of one series along their normal, and the series' grid.
 
-    path: where they are from, for messages. Raises BadImage as `read_series` does.
+    Args:
+        path: Where they are from, for messages.
+
+    Raises:
+        BadImage: As `read_series` does.
     """
     if not slices:
         raise BadImage(
@@ -233,9 +246,11 @@ def _start(file: Path) -> bytes:
 
 
 def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str, bytes]]) -> None:
-    """Refuse a non-DICOM file that may be a truncated or overwritten slice.
+    """Refuse a non-DICOM file that may be a truncated or overwritten slice; others may lie beside the slices.
 
-    Others may lie beside the slices. images: names of image files; others: names and first bytes.
+    Args:
+        images: Names of image files.
+        others: Names and first bytes of the others.
     """
     alike = {_alike(name) for name in images}
     for name, start in others:

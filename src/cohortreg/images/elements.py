@@ -67,8 +67,10 @@ class UnlikeError(Exception):
 class Elements:
     """A data set: values as bytes, items of sequences, both by tag.
 
-    pixels: whether it holds any. order: of bytes, as `struct` names it. strange: whether it goes on in a way that the
-    standard does not know, so that all of it was not read.
+    Attributes:
+        pixels: Whether it holds any.
+        order: Of bytes, as `struct` names it.
+        strange: Whether it goes on in a way that the standard does not know, so that all of it was not read.
     """
 
     values: dict[int, bytes] = field(default_factory=dict)
@@ -101,9 +103,12 @@ class Elements:
 
     @property
     def is_image(self) -> bool:
-        """Whether there is an image. Raises CutShortError where there should be one that GDCM could read.
+        """Whether there is an image.
 
         What is strange is not for GDCM, which asks for gigabytes where a length is wrong.
+
+        Raises:
+            CutShortError: There should be one that GDCM could read.
         """
         sop_class = self.text(CLASS) or self.text(META_CLASS)
         private = not sop_class.startswith(STANDARD) and (not sop_class or ROWS in self.values)
@@ -127,7 +132,8 @@ def looks_like_dicom(start: bytes) -> bool:
 def read_elements(file: Path) -> Elements:
     """Read the elements of a DICOM file that precede its pixels.
 
-    Raises CutShortError where the file ends before what it announces, also within its pixels.
+    Raises:
+        CutShortError: The file ends before what it announces, also within its pixels.
     """
     found = Elements()
     try:

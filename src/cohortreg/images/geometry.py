@@ -92,8 +92,9 @@ def field_of_view(offset: Shape, old: Shape, new: Shape) -> list[list[int]]:
 def padded(image: Image, shape: Shape, mode: Literal["constant", "edge"] = "constant") -> Image:
     """The image padded or cropped about its centre to `shape`; no voxel moves in space.
 
-    mode: of numpy.pad; "constant" pads with zeros (labels), "edge" with the nearest voxel's value (images: zeros
-    would draw a frame around each image, stronger than any anatomy, for registration to match).
+    Args:
+        mode: Of numpy.pad; "constant" pads with zeros (labels), "edge" with the nearest voxel's value (images: zeros
+            would draw a frame around each image, stronger than any anatomy, for registration to match).
     """
     offset = pad_offset(image.shape, shape)
     kept = image.array[tuple(slice(max(-b, 0), max(-b, 0) + n) for b, n in zip(offset, shape, strict=True))]

@@ -24,7 +24,9 @@ Numbers = np.typing.ArrayLike
 class Grid:
     """The voxel grid of an image in space, immutable.
 
-    shape: voxels along each of the dim array axes, two or three. affine: [dim + 1, dim + 1] float64, voxel to RAS.
+    Attributes:
+        shape: Voxels along each of the dim array axes, two or three.
+        affine: [dim + 1, dim + 1] float64, voxel to RAS.
     """
 
     shape: tuple[int, ...]

@@ -63,11 +63,15 @@ _turn = threading.Lock()
 def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tuple[Any, list[np.ndarray]]:
     """Call `function`, "package.module:name", in the other process.
 
-    about: the file that it reads, for messages and for its share of time. memory: bytes that it needs beyond 2 GB.
+    Args:
+        about: The file that it reads, for messages and for its share of time.
+        memory: Bytes that it needs beyond 2 GB.
 
-    Raises what the function raises, UserError, OSError and MemoryError as they are; BadImage where it crashes, runs
-    longer or needs more memory than any sane file; MemoryError where the system killed it; TimeoutError where the
-    file system does not answer.
+    Raises:
+        UserError, OSError, BadImage: The function raises it.
+        BadImage: It crashes, runs longer or needs more memory than any sane file.
+        MemoryError: The function raises it, or the system killed the process.
+        TimeoutError: The file system does not answer.
     """
     size = sum(file.stat().st_size for file in files_of(about) if file.is_file())
     seconds = SECONDS + int(size * SECONDS_PER_MB / 1e6)

@@ -39,7 +39,8 @@ MOST_PAGES = 2**17
 def check_text_header(path: Path) -> int | None:
     """Bytes of the voxels of a MetaImage or NRRD file; None of another format, of which nothing is asked.
 
-    Raises BadImage where it is not whole, or refers to what is no plain file beside or below it.
+    Raises:
+        BadImage: It is not whole, or refers to what is no plain file beside or below it.
     """
     with path.open("rb") as stream:
         start = stream.read(MOST_HEADER)
@@ -51,7 +52,12 @@ def check_text_header(path: Path) -> int | None:
 
 
 def check_voxels(path: Path, reader: str, needed: int) -> None:
-    """Raise BadImage where a picture is not whole. reader: ITK's name of the format; needed: bytes of all voxels."""
+    """Raise BadImage where a picture is not whole.
+
+    Args:
+        reader: ITK's name of the format.
+        needed: Bytes of all voxels.
+    """
     if reader in ("TIFFImageIO", "LSMImageIO"):
         _check_tiff(path)
     elif reader in ("JPEGImageIO", "BMPImageIO"):

@@ -11,8 +11,9 @@ from cohortreg.images.image import Image
 def normalised(image: Image, percentiles: Sequence[float]) -> tuple[Image, tuple[float, float]]:
     """The image with its lower percentile at 0, its upper at 1, clamped (paper, 4.1), and the two values.
 
-    Raises BadImage where both percentiles have one value, so that nothing is left between them, or are further apart
-    than float32 can say.
+    Raises:
+        BadImage: Both percentiles have one value, so that nothing is left between them, or are further apart than
+            float32 can say.
     """
     low, high = (float(value) for value in np.percentile(image.array, percentiles))
     if low == high:

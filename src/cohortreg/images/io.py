@@ -27,7 +27,11 @@ SAMPLED, NOISE, CONTRAST_KEPT = 2**14, 2.0**-40, 0.9
 
 
 def read_grid(path: Path | str) -> Grid:
-    """Read the grid of a 3D image file from its header. Raises BadImage where it has none."""
+    """Read the grid of a 3D image file from its header.
+
+    Raises:
+        BadImage: It has none.
+    """
     path = Path(path)
     shape, affine, _ = _read_file(path, voxels=False)
     if len(shape) != 3:
@@ -39,10 +43,12 @@ def read_grid(path: Path | str) -> Grid:
 def read_image(path: Path | str) -> Image:
     """Read a 2D or 3D image as float32, of any format that nibabel or SimpleITK reads, or a DICOM series.
 
-    A volume of one slice, [i, j, 1], is a 2D image. For a series see `read_series`. Raises BadImage where the file is
-    missing, cut short, not an image, of more dimensions, a slice that is not axial, constant, has NaN or infinite
-    values, or values that float32 cannot hold or tell apart. What the machine refuses stays an OSError or
-    MemoryError.
+    A volume of one slice, [i, j, 1], is a 2D image. For a series see `read_series`. What the machine refuses stays an
+    OSError or MemoryError.
+
+    Raises:
+        BadImage: The file is missing, cut short, not an image, of more dimensions, a slice that is not axial, constant,
+            has NaN or infinite values, or values that float32 cannot hold or tell apart.
     """
     path = Path(path)
     return image_of(path, *_read(path))

@@ -70,8 +70,13 @@ def quiet_itk() -> Iterator[None]:
 def read(path: str, voxels: bool = True) -> tuple[dict[str, Any], list[np.ndarray]]:
     """ITK's size, spacing, origin and direction of a file, and the number of values a voxel; its array [..., j, i].
 
-    For `guarded.call`: what is in a file can end the process that ITK reads it in. voxels: False leaves the array out.
-    Raises BadImage where the file is no image, is not whole, or is of a format of which nobody can tell.
+    For `guarded.call`: what is in a file can end the process that ITK reads it in.
+
+    Args:
+        voxels: False leaves the array out.
+
+    Raises:
+        BadImage: The file is no image, is not whole, or is of a format of which nobody can tell.
     """
     import SimpleITK
 

@@ -14,9 +14,13 @@ BYTES = MGHHeader._hdrdtype.itemsize
 
 
 def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
-    """Shape, affine (4, 4) to RAS millimetres, and the array. voxels: False leaves it out.
+    """Shape, affine (4, 4) to RAS millimetres, and the array.
 
-    Raises BadImage where the file is not what its header claims.
+    Args:
+        voxels: False leaves it out.
+
+    Raises:
+        BadImage: The file is not what its header claims.
     """
     check_compression(path)
     block = beginning(path, BYTES)

@@ -50,8 +50,12 @@ ROUNDED, CONTRADICTORY = 1e-5, 1e-2
 def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
     """Shape, affine (4, 4) to RAS millimetres, and the array, scaled as the header says; of a pair name either file.
 
-    voxels: False leaves the array out, and its file unread. Raises BadImage where the file is not what its header
-    claims, or where its geometry is none that ITK has, or none at all.
+    Args:
+        voxels: False leaves the array out, and its file unread.
+
+    Raises:
+        BadImage: The file is not what its header claims, or where its geometry is none that ITK has, or none at
+            all.
     """
     header_file, data_file = _files(path)
     block = beginning(header_file, LONGEST)

@@ -20,11 +20,12 @@ from cohortreg.images.io import read_image, read_label
 class Settings:
     """The section `preprocess` of the configuration.
 
-    grid: voxels of every preprocessed image along right, anterior, superior; of 2D images along right, anterior.
-    fit: "resample" (same field of view) or "pad" (centre-pad and crop, voxel size kept).
-    mirror: the side, "left" or "right", that is mirrored along left-right, or "none".
-    percentiles: the two that become 0 and 1.
-    labels: "native" (they keep their voxels where images are resampled) or "grid" (the image's grid).
+    Attributes:
+        grid: Voxels of every preprocessed image along right, anterior, superior; of 2D images along right, anterior.
+        fit: "resample" (same field of view) or "pad" (centre-pad and crop, voxel size kept).
+        mirror: The side, "left" or "right", that is mirrored along left-right, or "none".
+        percentiles: The two that become 0 and 1.
+        labels: "native" (they keep their voxels where images are resampled) or "grid" (the image's grid).
     """
 
     grid: Sequence[int]
@@ -44,9 +45,11 @@ def read_labelled(
 ) -> tuple[Image, Image | None]:
     """Read an image and its label, if any, which must lie on the image's grid and have every structure.
 
-    structures: name to label value or values.
+    Args:
+        structures: Name -> label values.
 
-    Raises BadImage naming the file.
+    Raises:
+        BadImage: One of the two cannot be used; the sentence names the file.
     """
     image = read_image(image_path)
     if label_path is None:
@@ -94,15 +97,15 @@ def preprocess(
 ) -> tuple[Image, Image | None, dict[str, Any]]:
     """Bring an image to canonical orientation, one side, range and grid; record what was done.
 
-    A label always covers the field of view of its image.
+    Returns:
+        The image; its label, if any, which always covers the image's field of view; and the record. In it, `to_source`
+        is an affine matrix from RAS millimetres of the preprocessed image to those of the source: only mirroring makes
+        it differ from the identity, since affines are kept right. `offset` counts the voxels added (cut off, where
+        negative) before the first one along each axis. `field_of_view` has, for each axis, the first voxel that was
+        imaged and the one after the last: beyond them, padding repeats the image's edge.
 
-    Raises BadImage where the grid has other axes than the image, or the image no spread of grey values.
-
-    The record's `to_source` is an affine matrix from RAS millimetres of the preprocessed image to those of
-    the source: only mirroring makes it differ from the identity, since affines are kept right. `offset`
-    counts the voxels added (cut off, where negative) before the first one along each axis. `field_of_view` has,
-    for each axis, the first voxel that was imaged and the one after the last: beyond them, padding repeats the
-    image's edge.
+    Raises:
+        BadImage: The grid has other axes than the image, or the image no spread of grey values.
     """
     check_axes(image, settings)
     record = {

@@ -34,8 +34,6 @@ def small(image: Image) -> np.ndarray:
 def wrong_sides(images: Sequence[np.ndarray]) -> np.ndarray | None:
     """Which of the images are more like the others when mirrored along their first axis, bool [n].
 
-    images: of `small`, canonical, mirrored where preprocessing would.
-
     None where the images do not tell: fewer than `AT_LEAST`, or the typical (median) image correlates with the mean of
     the others by less than `CLEAR` better than its mirror image does; the anatomy is too symmetric then, or too varied.
     An image is wrong if its mirror image is better by more than `PART` of what the typical one's is worse by.
@@ -46,6 +44,9 @@ def wrong_sides(images: Sequence[np.ndarray]) -> np.ndarray | None:
     21,176 right ones was accused. The typical difference was 0.08 to 0.21 for knees, 0.37 for hippocampi. For the
     demo's knees it is less than 0.08: they differ more among each other than from their mirror images, so nothing is
     said about them.
+
+    Args:
+        images: Of `small`, canonical, mirrored where preprocessing would.
     """
     if len(images) < AT_LEAST:
         return None

@@ -26,7 +26,8 @@ def is_gzipped(path: Path) -> bool:
 def beginning(path: Path, count: int) -> bytes:
     """The first bytes of a file's content, decompressed where it is compressed; fewer where it has no more.
 
-    Raises BadImage where the compressed stream is damaged there.
+    Raises:
+        BadImage: The compressed stream is damaged there.
     """
     with path.open("rb") as stream:
         if not is_gzipped(path):
@@ -59,8 +60,10 @@ def content(path: Path, needed: int) -> bytearray:
     """Read the first `needed` bytes of a file, decompressed where it is compressed.
 
     A gzip stream is read to its end, where its checksum and length are. Several members one after the other are one
-    stream; what follows the last of them does not count. Raises BadImage where the file is shorter or its checksum does
-    not match.
+    stream; what follows the last of them does not count.
+
+    Raises:
+        BadImage: The file is shorter or its checksum does not match.
     """
     kept = bytearray(needed)
     with path.open("rb") as stream:
@@ -79,8 +82,12 @@ def content(path: Path, needed: int) -> bytearray:
 def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> Iterator[bytes]:
     """Inflate a gzip or zlib stream in pieces, to its end, and verify its checksum.
 
-    path: for messages. most: bytes of a piece. Raises BadImage where it is damaged, or holds fewer than `needed` bytes
-    or far more.
+    Args:
+        path: For messages.
+        most: Bytes of a piece.
+
+    Raises:
+        BadImage: It is damaged, or holds fewer than `needed` bytes or far more.
     """
     inflate, data, held = zlib.decompressobj(47), stream.read(CHUNK), 0
     try:

@@ -18,9 +18,13 @@ KEPT = 2
 class TrainingState:
     """The progress of a training.
 
-    step: training steps done. weight: the weight of inverse consistency for the next step. history: a row of
-    numbers for each step done. validation: a row for each time that it was measured on validation pairs, first the
-    step. best: the weights that were the best of these. dice: of those times with labels, the step and the Dice.
+    Attributes:
+        step: Training steps done.
+        weight: The weight of inverse consistency for the next step.
+        history: A row of numbers for each step done.
+        validation: A row for each time that it was measured on validation pairs, first the step.
+        best: The weights that were the best of these.
+        dice: Of those times with labels, the step and the Dice.
     """
 
     step: int
@@ -40,7 +44,8 @@ def save(
 ) -> None:
     """Write a checkpoint, whole or not at all, and keep the last two.
 
-    scaler: of the loss, where networks compute in float16.
+    Args:
+        scaler: Of the loss, where networks compute in float16.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -65,7 +70,10 @@ def load_last(
     """Put the last checkpoint's state into the model, the optimizer and the scaler; None where there is none.
 
     A checkpoint that cannot be read, as a node that lost power may leave it, gives way to the one before it, and so
-    does one with NaN. Raises UserError where none can be read.
+    does one with NaN.
+
+    Raises:
+        UserError: None can be read.
     """
     found = _all(folder)
     if not found:

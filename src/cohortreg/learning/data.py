@@ -26,9 +26,12 @@ def pack(
 ) -> None:
     """Write images of one grid into one array file [images, *grid], and an index with their ids beside it.
 
-    read: gives the array of an image, float in [0, 1], and its field of view: for each axis the first voxel that was
-    imaged and the one after the last. Half precision resolves 1/2048 of that range, finer than
-    the images' noise, and halves what must be read. The index is written last: where it is, both are whole.
+    Half precision resolves 1/2048 of the intensities' range, finer than the images' noise, and halves what must be
+    read. The index is written last: where it is, both are whole.
+
+    Args:
+        read: Gives the array of an image, float in [0, 1], and its field of view: for each axis the first voxel that
+            was imaged and the one after the last.
     """
     first, _ = read(image_ids[0])
     fields_of_view = []
@@ -59,11 +62,15 @@ AT_ONCE = 16
 class TrainingImages:
     """The packed images, on the device where they fit and are read often.
 
-    `ids` names them; `batch(rows)` gives float32 images [len(rows), 1, *grid] on the device, `field_of_view(rows)` what
-    of them was imaged and not padded. recorded: the SHA-256 that the array had when it was written. seldom: whether
-    they are read too seldom to take room on the device.
+    Attributes:
+        ids: Their names.
+        recorded: The SHA-256 that the array had when it was written.
 
-    Raises UserError where the array or its index is missing, not whole, or not of the other.
+    Args:
+        seldom: Whether they are read too seldom to take room on the device.
+
+    Raises:
+        UserError: The array or its index is missing, not whole, or not of the other.
     """
 
     def __init__(self, array_path: Path, index_path: Path, device: torch.device, seldom: bool = False):
@@ -139,7 +146,11 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 
 def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The packed array, memory-mapped. Raises UserError where it is not one of that shape, or not whole."""
+    """The packed array, memory-mapped.
+
+    Raises:
+        UserError: It is not one of that shape, or not whole.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         whole_size = array.offset + math.prod(shape) * array.itemsize

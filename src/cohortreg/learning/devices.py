@@ -68,7 +68,8 @@ class Device:
     It loads in half the time of Fabric, which counts where a job registers few pairs. `precision` is what
     `precision_on` makes of the one asked for.
 
-    Raises UserError where there is no such accelerator.
+    Raises:
+        UserError: There is no such accelerator.
     """
 
     def __init__(self, accelerator: str, precision: str):

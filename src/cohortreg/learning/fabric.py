@@ -26,8 +26,11 @@ class NetworksInHalfPrecision(MixedPrecision):
 def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int = 1) -> Fabric:
     """The devices of a command, in Lightning Fabric's terms; in mixed precision images and maps stay float32.
 
-    devices: on each node. More than one need a process each, which torchrun has started. Raises UserError where the
-    devices or the processes are not there.
+    Args:
+        devices: On each node. More than one need a process each, which torchrun has started.
+
+    Raises:
+        UserError: The devices or the processes are not there.
     """
     together = devices * nodes > 1
     if together and "TORCHELASTIC_RUN_ID" not in os.environ:

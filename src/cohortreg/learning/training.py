@@ -73,18 +73,23 @@ def train(
 ) -> TrainingState:
     """Train the objective's parameters that require a gradient, from its last checkpoint if there is one.
 
-    settings: of the stage: training_steps, batch_size (pairs), learning_rate, schedule, weight, weight_increment,
-    fold_threshold and, where the weight rises, weight_from and weight_rise (see `rise`). What a step sees depends on
-    the seed and the step's number alone, so a training that was killed and goes on from a checkpoint ends with the
-    same weights.
+    What a step sees depends on the seed and the step's number alone, so a training that was killed and goes on from a
+    checkpoint ends with the same weights. The weight of inverse consistency rises by `weight_increment` after every
+    step whose mean folds per map exceed `fold_threshold`.
 
-    The weight of inverse consistency rises by `weight_increment` after every step whose mean folds per map exceed
-    `fold_threshold`.
+    Args:
+        settings: Of the stage: training_steps, batch_size (pairs), learning_rate, schedule, weight, weight_increment,
+            fold_threshold and, where the weight rises, weight_from and weight_rise (see `rise`).
+        progress: Called with the state that training starts from, and after each step.
+        stop: Asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
+            step.
+        accumulate: See `training_step`.
+        validation: Measures in between, under the stage's weight, which changes no step, and says whether the weights
+            of the last step are kept or its best.
 
-    stop: asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
-    step. accumulate: see `training_step`. validation: measures in between, under the stage's weight, which changes no
-    step, and says whether the weights of the last step are kept or its best. Raises UserError where the loss, the
-    weights or what Adam keeps of gradients are not finite any more; of such a step nothing is written.
+    Raises:
+        UserError: The loss, the weights or what Adam keeps of gradients are not finite any more; of such a step nothing
+            is written.
     """
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=settings.learning_rate, fused=True)
@@ -163,12 +168,16 @@ def training_step(
     state: TrainingState,
     accumulate: int = 1,
 ) -> tuple[float, float, float, float]:
-    """One step of Adam on one batch of pairs; similarity, inverse consistency, loss and folds before it.
+    """Take one step of Adam on one batch of pairs.
 
-    The processes of the fabric share the batch equally, and each divides its share into `accumulate` parts: the mean
-    of the parts' gradients is that of the batch, since every loss is a mean over pairs.
+    The processes of the fabric share the batch equally, and each divides its share into `accumulate` parts: the mean of
+    the parts' gradients is that of the batch, since every loss is a mean over pairs.
 
-    Raises NotFiniteError, in all of the processes, where the loss of one is not finite, before a gradient is taken.
+    Returns:
+        Similarity, inverse consistency, loss and folds before the step.
+
+    Raises:
+        NotFiniteError: In all of the processes, where the loss of one is not finite, before a gradient is taken.
     """
     rows_a, rows_b = draw_pairs(len(images), settings.batch_size, seed, state.step)
     parts = fabric.world_size * accumulate

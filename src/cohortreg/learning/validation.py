@@ -28,10 +28,13 @@ Overlap = Callable[[int, int, Tensor, Tensor], float]
 class Validation:
     """Measures the loss on validation pairs every so many steps of a training, and keeps the weights of the lowest.
 
-    images: the validation images, at least two. seed: of the pairs, see `validation_pairs`, and of what is random in
-    the loss, so that every measurement sees the same. every: steps from one measurement to the next; after a training's
-    last step there is one as well. keep: the weights that a training ends with, "best" or "last". overlap: of a pair
-    under the objective's map as it is then, which is measured besides and decides nothing.
+    Args:
+        images: The validation images, at least two.
+        seed: Of the pairs, see `validation_pairs`, and of what is random in the loss, so that every measurement sees
+            the same.
+        every: Steps from one measurement to the next; after a training's last step there is one as well.
+        keep: The weights that a training ends with, "best" or "last".
+        overlap: Of a pair under the objective's map as it is then, which is measured besides and decides nothing.
     """
 
     def __init__(
@@ -52,10 +55,12 @@ class Validation:
     def measure(self, objective: nn.Module, weight: float, state: TrainingState, fabric: "Fabric") -> None:
         """Measure the objective on the validation pairs and add a row to the state.
 
-        Where the loss is the lowest yet, the objective's weights are kept; where there are labels, Dice is recorded
-        as well. weight: of inverse consistency, the same at every measurement of a training. Networks use the batch
-        statistics of training, as in registration, and leave them as they are. A loss that is not finite is no
-        measurement.
+        Where the loss is the lowest yet, the objective's weights are kept; where there are labels, Dice is recorded as
+        well. Networks use the batch statistics of training, as in registration, and leave them as they are. A loss that
+        is not finite is no measurement.
+
+        Args:
+            weight: Of inverse consistency, the same at every measurement of a training.
         """
         terms = self._terms(objective, fabric)
         if terms is None:

@@ -13,8 +13,9 @@ from cohortreg.maps.grids import identity_map
 def within(points: Tensor, bounds: Tensor) -> Tensor:
     """1 where a point lies within its image's field of view, else 0, [batch, 1, *any].
 
-    points: [batch or 1, dim, *any]. bounds: [batch, 2, dim], its first and last voxel centres along each axis. All
-    in unit coordinates.
+    Args:
+        points: [batch or 1, dim, *any] in unit coordinates.
+        bounds: [batch, 2, dim], its first and last voxel centres along each axis, in unit coordinates.
     """
     first, last = bounds.reshape(*bounds.shape, *[1] * (points.dim() - 2)).unbind(1)
     inside = ((points >= first) & (points <= last)).split(1, 1)
@@ -24,7 +25,12 @@ def within(points: Tensor, bounds: Tensor) -> Tensor:
 def both_imaged(phi: Tensor, moving_bounds: Tensor, fixed_bounds: Tensor) -> Tensor:
     """1 at voxels of the fixed image that were imaged, and that a map takes to where the moving image was, else 0.
 
-    phi: values of the map on the grid, [batch, dim, *grid]. Bounds as for `within`. Returns [batch, 1, *grid].
+    Args:
+        phi: Values of the map on the grid, [batch, dim, *grid].
+        moving_bounds, fixed_bounds: As for `within`.
+
+    Returns:
+        [batch, 1, *grid].
     """
     return within(phi, moving_bounds) * within(identity_map(phi.shape[2:], phi.device), fixed_bounds)
 
@@ -34,9 +40,12 @@ def unit_bounds(
 ) -> Tensor:
     """Fields of view in unit coordinates, [batch, 2, dim], see `within`.
 
-    field_of_view: [batch, 2, dim] in voxels of the full grid, the first voxel imaged along each axis and the one
-    after the last. shape: of the grid, `downsample` times coarser. beyond_grid: an image that reaches the grid's end
-    is not bounded there, and beyond the grid its border's value counts, as in the paper.
+    Args:
+        field_of_view: [batch, 2, dim] in voxels of the full grid, the first voxel imaged along each axis and the one
+            after the last.
+        shape: Of the grid, `downsample` times coarser.
+        beyond_grid: An image that reaches the grid's end is not bounded there, and beyond the grid its border's value
+            counts, as in the paper.
     """
     size = torch.tensor(shape, device=field_of_view.device, dtype=torch.float32)
     first = torch.ceil(field_of_view[:, 0] / downsample)

@@ -38,8 +38,14 @@ def _cell(position, size):
 def warp(image, displacement, of_fixed, placement, first, last, warped, gradient, weight):
     """An image at x + displacement(x) for each voxel x, its gradient there, and whether it was imaged there.
 
-    image, of_fixed, warped, weight: [*grid]. displacement, gradient: [3, *grid], voxels and per voxel. weight becomes
-    of_fixed where the point, led on by `placement` [3, 4], lies between first and last [3], else 0.
+    Args:
+        image, of_fixed: [*grid].
+        displacement: [3, *grid], voxels.
+        placement: [3, 4], the affine map that leads the point on.
+        first, last: [3], what the led point must lie between.
+        warped: [*grid], written.
+        gradient: [3, *grid], per voxel, written.
+        weight: [*grid], written: of_fixed where the led point lies there, else 0.
     """
     depth, height, width = image.shape
     voxels = image.reshape(-1)
@@ -81,7 +87,9 @@ def warp(image, displacement, of_fixed, placement, first, last, warped, gradient
 def window(values, taps, between, out):
     """Values [channels, *grid] averaged over a window; beyond the grid they count as 0.
 
-    taps: a tuple, the weight of the middle and those of the voxels outward from it. between: as large as values.
+    Args:
+        taps: A tuple, the weight of the middle and those of the voxels outward from it.
+        between: As large as values.
     """
     channels, depth, height, width = values.shape
     radius = len(taps) - 1
@@ -140,8 +148,12 @@ def products(warped, fixed, out):
 def correlation(moments, mean, variance, share, floor, squared, by_moments):
     """The sum of share * (1 - correlation) over voxels, and its gradient by the windowed moments.
 
-    moments: windowed `products`, [3, voxels]. mean, variance: of the fixed image's windows, [voxels]. share: of each
-    voxel in the mean, [voxels]. floor: added to variances. by_moments: [3, voxels], written.
+    Args:
+        moments: Windowed `products`, [3, voxels].
+        mean, variance: Of the fixed image's windows, [voxels].
+        share: Of each voxel in the mean, [voxels].
+        floor: Added to variances.
+        by_moments: [3, voxels], written.
     """
     total = 0.0
     for n in range(share.size):
@@ -177,7 +189,9 @@ def by_warped(warped, fixed, by_products, out):
 def banded(values, first, weights, out):
     """The product of a banded matrix with the middle axis of values [many, from, width], into [many, to, width].
 
-    first: where each row's band begins, [to]. weights: of the bands, [to, band], the band a multiple of 4.
+    Args:
+        first: Where each row's band begins, [to].
+        weights: Of the bands, [to, band], the band a multiple of 4.
     """
     many, _, width = values.shape
     size, band = weights.shape
@@ -236,8 +250,11 @@ def _add(field, a, b, c, axis, weights, value):
 def inverse_consistency(points, there, back, scale, by_there, by_back):
     """The sum over points x and axes of scale * e**2, e = there(x) + back(x + there(x)), and its gradient: Eqs. 16, 17.
 
-    points: [number, 3]. there, back: displacements [*grid, 3]. scale: of each axis, [3]. by_there, by_back: [*grid, 3],
-    to which the gradient is added.
+    Args:
+        points: [number, 3].
+        there, back: Displacements [*grid, 3].
+        scale: Of each axis, [3].
+        by_there, by_back: [*grid, 3], to which the gradient is added.
     """
     depth, height, width, _ = there.shape
     total = 0.0

@@ -63,7 +63,8 @@ class Banded:
 class Correlation:
     """`CorrelationWithOne.value_and_gradient` for a fixed image whose windows are known, [batch, 1, *grid] each.
 
-    taps: see `kernels.window`.
+    Args:
+        taps: See `kernels.window`.
     """
 
     def __init__(

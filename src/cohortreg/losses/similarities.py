@@ -43,9 +43,11 @@ def normalised_cross_correlation(warped: Tensor, fixed: Tensor, weight: Tensor) 
 class LocalCrossCorrelation:
     """1 - the correlation of both images in a Gaussian window around each voxel (LNCC).
 
-    window: standard deviation of the Gaussian in voxels, one for all axes or one for each; it ends at two of them.
-    Beyond the grid both images count as 0, and 1e-5 is added to the variances, as in the authors' package. squared:
-    1 - the squared correlation, to which contrast may be reversed.
+    Beyond the grid both images count as 0, and 1e-5 is added to the variances, as in the authors' package.
+
+    Args:
+        window: Standard deviation of the Gaussian in voxels, one for all axes or one for each; it ends at two of them.
+        squared: 1 - the squared correlation, to which contrast may be reversed.
     """
 
     def __init__(self, window: float | Sequence[float], squared: bool = False):
@@ -135,7 +137,10 @@ class KnowsItsGradient(Protocol):
 class CorrelationWithOne:
     """`LocalCrossCorrelation` of many warped images with the same fixed one, several times faster.
 
-    fixed: [batch, 1, *grid]. Called with warped images and a weight per voxel of the same shape.
+    It is called with warped images and a weight per voxel of the same shape.
+
+    Args:
+        fixed: [batch, 1, *grid].
     """
 
     def __init__(self, window: float, fixed: Tensor, squared: bool = False, floor: float = 1e-5):
@@ -199,7 +204,10 @@ def _gaussian(window: float, size: int, like: Tensor) -> Tensor:
 class MultiKernelCorrelation:
     """The weighted sum of squared LNCC in windows that are fractions of the image (Shen et al., CVPR 2019).
 
-    grid: of the images. fractions: the windows' sizes, as parts of the image's along each axis. weights: as many.
+    Args:
+        grid: Of the images.
+        fractions: The windows' sizes, as parts of the image's along each axis.
+        weights: As many.
     """
 
     def __init__(self, grid: Sequence[int], fractions: Sequence[float], weights: Sequence[float]):
@@ -233,7 +241,11 @@ def _mutual_information() -> torch.nn.Module:
 
 
 def make_similarity(name: str, window: float) -> Similarity:
-    """A similarity of the configuration. window: of those that have one, in voxels."""
+    """A similarity of the configuration.
+
+    Args:
+        window: Of those that have one, in voxels.
+    """
     entry = SIMILARITIES[name]
     found = resolve_name(f"{__package__}.{entry.path}")
     return found(window) if entry.windowed else found

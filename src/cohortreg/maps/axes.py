@@ -16,7 +16,8 @@ CANONICAL, OPPOSITE = "RAS", "LPI"
 class Axes:
     """The directions that a model's array axes run to, such as "LIP"; those of our arrays are "RAS".
 
-    Raises UserError where the letters do not name each direction of space once.
+    Raises:
+        UserError: The letters do not name each direction of space once.
     """
 
     letters: str
@@ -54,7 +55,11 @@ class Axes:
         return turned.flip([first + axis for axis in self.flipped])
 
     def boxes_to_model(self, boxes: Sequence[Sequence[int]], grid: Sequence[int]) -> list[list[int]]:
-        """First voxel and the one after the last along each of our axes, along the model's. grid: along ours."""
+        """First voxel and the one after the last along each of our axes, along the model's.
+
+        Args:
+            grid: Along ours.
+        """
         turned = [list(boxes[axis]) for axis in self.order]
         for axis in self.flipped:
             size = grid[self.order[axis]]

@@ -33,7 +33,8 @@ class Map(Protocol):
 class DisplacementField:
     """Phi = D + Id with D interpolated linearly between voxel centres (Eq. 12).
 
-    displacement: [batch, dim, *grid] in unit coordinates.
+    Attributes:
+        displacement: [batch, dim, *grid] in unit coordinates.
     """
 
     displacement: Tensor
@@ -77,7 +78,8 @@ class Recomputed:
 class AffineMap:
     """Phi(x) = A x + b.
 
-    matrix: [batch, dim, dim + 1], A and b side by side, in unit coordinates.
+    Attributes:
+        matrix: [batch, dim, dim + 1], A and b side by side, in unit coordinates.
     """
 
     matrix: Tensor

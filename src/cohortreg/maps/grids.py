@@ -33,9 +33,15 @@ def voxel_size(shape: Sequence[int], like: Tensor) -> Tensor:
 def interpolate(values: Tensor, points: Tensor) -> Tensor:
     """Values at points by linear interpolation; outside the grid, the value at the border.
 
-    values: [batch, channels, *grid]. points: [batch or 1, dim, *out] in unit coordinates.
-    Returns [batch, channels, *out]. Raises NotFiniteError where points are NaN or infinite and a gradient is asked
-    for.
+    Args:
+        values: [batch, channels, *grid].
+        points: [batch or 1, dim, *out] in unit coordinates.
+
+    Returns:
+        [batch, channels, *out].
+
+    Raises:
+        NotFiniteError: Points are NaN or infinite and a gradient is asked for.
     """
     points = points.expand(len(values), *points.shape[1:])
     rows = values.shape[2:4].numel()

@@ -10,9 +10,12 @@ from cohortreg.maps.transforms import Transform
 def imaged(image: Image, affine: np.ndarray) -> Image:
     """Crop an image to the box that was imaged, without the padding of preprocessing, and place it by `affine`.
 
-    affine: voxels of the whole image to RAS millimetres. The fixed image's for both images of a pair gives
-    them one geometry: where a subject lay in the scanner is nothing that two subjects share, and every method starts
-    voxel on voxel. The margin is no picture of anything: given to a tool, its edge is aligned with as if it were.
+    The margin is no picture of anything: given to a tool, its edge is aligned with as if it were.
+
+    Args:
+        affine: Voxels of the whole image to RAS millimetres. The fixed image's for both images of a pair gives them one
+            geometry: where a subject lay in the scanner is nothing that two subjects share, and every method starts
+            voxel on voxel.
     """
     box = image.field_of_view or [[0, size] for size in image.shape]
     array = image.array[tuple(slice(start, stop) for start, stop in box)]

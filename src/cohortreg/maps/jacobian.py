@@ -17,10 +17,15 @@ _SLAB = 16  # layers at a time: a whole field's derivatives would take gigabytes
 def volume_form(phi: Tensor) -> Tensor:
     """Determinant of the finite differences between neighbouring voxels of a map.
 
-    phi: [batch, dim, *grid], in any coordinates. Returns [batch, *(n - 1 for n in grid)], proportional to the
-    volume that each voxel is mapped to, negative where the map reverses orientation. Differences are
-    backward in three dimensions and forward in one and two, as in the authors' package, so that counts of
-    folds can be compared with published ones.
+    Differences are backward in three dimensions and forward in one and two, as in the authors' package, so that counts
+    of folds can be compared with published ones.
+
+    Args:
+        phi: [batch, dim, *grid], in any coordinates.
+
+    Returns:
+        [batch, *(n - 1 for n in grid)], proportional to the volume that each voxel is mapped to, negative where the map
+        reverses orientation.
     """
     dim = phi.shape[1]
     columns = []

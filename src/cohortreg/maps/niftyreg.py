@@ -19,8 +19,10 @@ NIFTYREG, SPM = "NREG_TRANS", "Mapping"
 def read_niftyreg(path: Path) -> Transform:
     """Read a deformation field (the points themselves) or a displacement field of reg_transform.
 
-    Both lead from the reference (fixed) to the floating (moving) image. Raises UserError where the file is anything
-    else, such as a grid of control points.
+    Both lead from the reference (fixed) to the floating (moving) image.
+
+    Raises:
+        UserError: The file is anything else, such as a grid of control points.
     """
     return transform_of(path, nibabel.Nifti1Image.from_filename(path))
 

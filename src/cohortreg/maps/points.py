@@ -25,11 +25,15 @@ OF_POINTS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors: bool = False) -> int:
     """Move a file's points and write them under another name with the rest of the file; return their number.
 
-    path: .csv with columns x, y, z; .mrk.json of 3D Slicer; .vtk (legacy polygons) or .stl, for which the package vtk
-    is needed. frame: "LPS" or "RAS", where the file does not say it; "" is what it says, or LPS. mirrors: whether
-    `mover` turns left into right, so that the polygons of a mesh are turned over for their outside to stay outside.
+    Args:
+        path: .csv with columns x, y, z; .mrk.json of 3D Slicer; .vtk (legacy polygons) or .stl, for which the package
+            vtk is needed.
+        frame: "LPS" or "RAS", where the file does not say it; "" is what it says, or LPS.
+        mirrors: Whether `mover` turns left into right, so that the polygons of a mesh are turned over for their outside
+            to stay outside.
 
-    Raises UserError where the file is missing or has no points of that kind.
+    Raises:
+        UserError: The file is missing or has no points of that kind.
     """
     name = path.name.lower()
     kinds = {".csv": _move_table, ".json": _move_markups, ".vtk": _move_mesh, ".stl": _move_mesh}

@@ -22,8 +22,10 @@ from cohortreg.maps.transforms import Transform
 class Source:
     """The raw image that a preprocessed one was made from.
 
-    grid: its voxels. to_source: [dim + 1, dim + 1], from RAS millimetres of the preprocessed image to those of the raw
-    one; the identity but for mirrored images.
+    Attributes:
+        grid: Its voxels.
+        to_source: [dim + 1, dim + 1], from RAS millimetres of the preprocessed image to those of the raw one; the
+            identity but for mirrored images.
     """
 
     grid: Grid
@@ -39,9 +41,16 @@ class Source:
 def between_raw(transform: Transform, moving: Source, fixed: Source) -> sitk.Transform:
     """The transform from points of the raw fixed to points of the raw moving image, in LPS millimetres.
 
-    transform: between the preprocessed images. SimpleITK's, affine where the field is, so that it has no border.
-    Otherwise of three transforms, F^-1, the field, M; where the raw fixed image reaches beyond the preprocessed one,
-    the displacement goes on as it is at the border.
+    Where the raw fixed image reaches beyond the preprocessed one, the displacement goes on as it is at the border.
+
+    Args:
+        transform: Between the preprocessed images.
+        moving: Of the preprocessed moving image.
+        fixed: Of the preprocessed fixed image.
+
+    Returns:
+        SimpleITK's: affine where the field is, so that it has no border; otherwise of three transforms, F^-1, the
+        field, M.
     """
     to_preprocessed = np.linalg.inv(fixed.to_source)
     matrix = matrix_of_field(transform)

@@ -28,7 +28,8 @@ _NIFTI_2 = (struct.pack("<i", 540), struct.pack(">i", 540))  # how its files beg
 def seal(path: Path) -> None:
     """Append the seal to a whole .nii file.
 
-    Raises OSError where the file is not as long as its header says: what wrote it ran out of something.
+    Raises:
+        OSError: The file is not as long as its header says: what wrote it ran out of something.
     """
     content = path.read_bytes()
     if len(content) != _end_of_voxels(content):
@@ -55,9 +56,11 @@ def seal_at(path: Path) -> str:
 def read_whole(path: Path, foreign: bool = False) -> bytes:
     """Read the content of a .nii file, or of a .nii.gz file unpacked.
 
-    foreign: whether another program may have written it, and something of its own behind the voxels.
+    Args:
+        foreign: Whether another program may have written it, and something of its own behind the voxels.
 
-    Raises UserError where it is no NIfTI file, is cut short, or is not what was sealed.
+    Raises:
+        UserError: It is no NIfTI file, is cut short, or is not what was sealed.
     """
     content = path.read_bytes()
     if path.name.lower().endswith(".gz"):

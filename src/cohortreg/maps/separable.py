@@ -28,8 +28,13 @@ def control_points(size: int, spacing: float) -> int:
 def gaussians(size: int, spacing: float, deviation: float, like: Tensor) -> Tensor:
     """What each control point contributes to each voxel of an axis, [size, control_points(size, spacing)].
 
-    spacing, deviation: voxels between control points, around the middle of the axis, and the Gaussians' standard
-    deviation. Far from the ends the contributions to a voxel sum to 1.
+    Far from the ends the contributions to a voxel sum to 1.
+
+    Args:
+        size: Voxels of the axis.
+        spacing: Voxels between control points, around the middle of the axis.
+        deviation: The Gaussians' standard deviation, in voxels.
+        like: Tensor whose type and device the result has.
     """
     count = control_points(size, spacing)
     voxels = torch.arange(size, device=like.device, dtype=like.dtype)[:, None] - (size - 1) / 2

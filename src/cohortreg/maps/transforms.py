@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 class Transform:
     """A displacement field in physical space.
 
-    displacement: float32 [dim, *grid.shape], LPS millimetres. grid: where it is given, the fixed image's.
+    Attributes:
+        displacement: float32 [dim, *grid.shape], LPS millimetres.
+        grid: Where it is given, the fixed image's.
     """
 
     displacement: np.ndarray
@@ -46,8 +48,9 @@ def apply_affine(matrix: np.ndarray | Tensor, points: Tensor) -> Tensor:
 def to_physical(displacement: Tensor, moving: Grid, fixed: Grid) -> Transform:
     """The physical transform of a displacement field in unit coordinates.
 
-    displacement: [1, dim, *fixed.shape], phi - Id, where phi leads from unit coordinates of the fixed image
-    to unit coordinates of the moving image.
+    Args:
+        displacement: [1, dim, *fixed.shape], phi - Id, where phi leads from unit coordinates of the fixed image to unit
+            coordinates of the moving image.
     """
     centres = identity_map(fixed.shape, dtype=torch.float64)
     phi = centres + displacement.detach().cpu().double()
@@ -70,7 +73,8 @@ def to_unit(transform: Transform, target: Grid) -> Tensor:
 def displacement_in_unit(transform: Transform, target: Grid) -> Tensor:
     """Convert a physical transform to a method's result: phi - Id, [1, dim, *transform.grid.shape], float32.
 
-    target: grid of the image that the transform leads to, see `to_unit`.
+    Args:
+        target: Grid of the image that the transform leads to, see `to_unit`.
     """
     centres = identity_map(transform.grid.shape, dtype=torch.float64)
     return (to_unit(transform, target) - centres).float()
@@ -106,7 +110,8 @@ def field_of(transform: "sitk.Transform", grid: Grid) -> Transform:
 def write_transform(path: Path, transform: Transform) -> None:
     """Write a transform as NIfTI through SimpleITK, whole or not at all; a .nii file with a seal, see `sealed`.
 
-    Raises UserError as `check_perpendicular` does.
+    Raises:
+        UserError: As `check_perpendicular` does.
     """
     import SimpleITK as sitk
 
@@ -121,8 +126,9 @@ def write_transform(path: Path, transform: Transform) -> None:
 def read_transform(path: Path) -> Transform:
     """Read a displacement field as SimpleITK does, after verifying that it is whole.
 
-    Raises UserError where the file is missing, cut short or damaged, is no field of vectors of two or three
-    dimensions, or has NaN or infinite values.
+    Raises:
+        UserError: The file is missing, cut short or damaged, is no field of vectors of two or three dimensions,
+            or has NaN or infinite values.
     """
     import SimpleITK as sitk
 
@@ -148,7 +154,8 @@ def read_transform(path: Path) -> Transform:
 def check_perpendicular(path: Path, grid: Grid, tolerance: float = 0.1) -> None:
     """Raise UserError where ITK cannot represent the grid of a field: axes that are not at right angles.
 
-    tolerance: of the voxel, by which the far corners may be off then.
+    Args:
+        tolerance: By how much of a voxel the far corners may be off.
     """
     skew = np.abs(grid.direction.T @ grid.direction - np.eye(len(grid.shape))).max()
     if skew * np.linalg.norm(grid.shape * grid.spacing) > tolerance * grid.spacing.min():
