@@ -88,6 +88,8 @@ def test_snakemakes_own_report_shows_every_figure_with_its_caption(finished, tmp
     assert run.returncode == 0, run.stdout
     with zipfile.ZipFile(tmp_path / "report.zip") as report:
         names = {Path(name).name for name in report.namelist()}
+        page = report.read("report/report.html").decode()
+    assert "Registration of the cohort tiny" in page
     assert names >= {f"{name}.png" for name in FIGURES} | {
         "methods.csv",
         "pairs.csv",
