@@ -49,7 +49,7 @@ MODEL = {
 
 def write_tables(labels: Path, folder: Path) -> None:
     """The first scan of each of two subjects, and their pair."""
-    images, _ = import_label_maps(labels, "right", 0.3, 1, seed=1)
+    images = import_label_maps(labels).images
     images = images.drop_duplicates("subject_id").head(2).assign(split="test")
     moving, fixed = images["image_id"]
     write_table(folder / "images.tsv", images)

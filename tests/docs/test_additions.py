@@ -176,12 +176,12 @@ def test_a_method(package):
 def test_an_importer(package, tmp_path):
     function, entry, command = part("## An importer", "## A measure")
     (package / "importers" / "flat.py").write_text(function.text)
-    insert(package / "cli" / "cohort.py", entry, "IMPORTERS = ", after=True)
+    insert(package / "importers" / "registry.py", entry, "IMPORTERS = ", after=True)
     folder, tables = tmp_path / "images", tmp_path / "tables"
     folder.mkdir()
     for number in range(40):
         (folder / f"s{number:02}.nii.gz").touch()
-        (folder / f"s{number:02}_seg.nii.gz").touch()
+        (folder / f"s{number:02}_label.nii.gz").touch()
     (folder / "odd.mha").touch()
     (given,) = commands(command)
     arguments = given.replace("FOLDER", str(folder)).replace("config/flat", str(tables)).split()[1:]
@@ -191,7 +191,7 @@ def test_an_importer(package, tmp_path):
     assert images.loc["s07", ["subject_id", "image", "label"]].tolist() == [
         "s07",
         "s07.nii.gz",
-        "s07_seg.nii.gz",
+        "s07_label.nii.gz",
     ]
     assert len(read_pairs(tables / "pairs.tsv", images.reset_index())) == 20
     assert "0 images added, 40 kept; 0 pairs added, 20 kept" in run(package, COMMAND, *arguments)

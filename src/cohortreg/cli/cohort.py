@@ -1,13 +1,13 @@
 """Commands that import, generate and preprocess a cohort."""
 
+import inspect
 import os
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,10 @@ from cohortreg.cli import app
 from cohortreg.cli.options import Config, Output, Results, Seed, configured, parsed
 from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
+from cohortreg.importers.registry import IMPORTERS, Draw, Importer, Option, Side
+
+if TYPE_CHECKING:
+    from cohortreg.importers.found import Found
 
 importers = typer.Typer(
     no_args_is_help=True, help="Add to a cohort's images.tsv and pairs.tsv what is new, or import a model."
@@ -29,16 +33,18 @@ class OnBadImage(StrEnum):
     fail = "fail"
 
 
-class Side(StrEnum):
-    """Side of the body."""
-
-    left = "left"
-    right = "right"
-
-
-ValidationFraction = Annotated[
-    float, typer.Option(min=0, max=1, help="Part of the subjects to measure on while networks are trained.")
-]
+Tables = Annotated[Path, typer.Option(help="Folder for the tables, images.tsv and pairs.tsv.")]
+TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
+#: Types of the options that every importer has which draws splits and pairs.
+DRAW = {
+    "test_fraction": Annotated[float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")],
+    "validation_fraction": Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Part of the subjects to measure on while networks are trained."),
+    ],
+    "pairs": TestPairs,
+    "seed": Seed,
+}
 
 
 def _row_name(folder: Path) -> str:
@@ -46,94 +52,38 @@ def _row_name(folder: Path) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in folder.name.lower()) or "published"
 
 
-TestFraction = Annotated[float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")]
-Tables = Annotated[Path, typer.Option(help="Folder for images.tsv and pairs.tsv.")]
-TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
+def _add_importer(name: str, importer: Importer) -> None:
+    """Make the command of an importer."""
+
+    def command(output: Path, **values: Any) -> None:
+        draw = importer.draw and Draw(**{key: values.pop(key) for key in DRAW})
+        tools = {"output": output, "progress_bar": progress_bar}
+        needed = {tool: tools[tool] for tool in importer.tools}
+        _import(lambda say: importer.function(say=say, **values, **needed), output, draw)
+
+    def parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+    draws = importer.draw._asdict() if importer.draw else {}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # which Typer makes the options of
+        [
+            parameter(importer.argument, Annotated[importer.kind, typer.Argument(help=importer.source)]),
+            parameter("output", Tables),
+            *(parameter(key, _type(key, option), option.default) for key, option in importer.options.items()),
+            *(parameter(key, DRAW[key], default) for key, default in draws.items()),
+        ]
+    )
+    importers.command(name, help=importer.about)(command)
 
 
-class Importer(NamedTuple):
-    """An importer of a folder that has no options of its own: module and function, and the help of its command.
-
-    The function, below `cohortreg.importers`, takes and returns what `msd.import_msd` does.
-    """
-
-    path: str
-    folder: str
-    about: str
-
-
-#: Importers of folders, by the names of their commands.
-IMPORTERS = {
-    "msd": Importer(
-        "msd.import_msd",
-        folder="A folder with dataset.json, imagesTr and labelsTr.",
-        about="Import a folder in the layout of the Medical Segmentation Decathlon; paths are relative to it.",
-    ),
-}
-
-
-def _register(name: str, importer: Importer) -> None:
-    @importers.command(name, help=importer.about)
-    def command(
-        folder: Annotated[Path, typer.Argument(help=importer.folder)],
-        output: Tables,
-        test_fraction: TestFraction = 0.2,
-        validation_fraction: ValidationFraction = 0,
-        pairs: TestPairs = 100,
-        seed: Seed = 1,
-    ) -> None:
-        """Import a folder with the function of the importer."""
-        function = resolve_name(
-            "cohortreg.importers.{}:{}".format(*importer.path.split("."))
-        )  # raises ImportErrors
-        given = folder, test_fraction, pairs, seed
-        _import(output, partial(function, *given, validation_fraction=validation_fraction), pairs, folder)
+def _type(name: str, option: Option) -> Any:
+    """The type of an option; a flag has no opposite."""
+    flags = [f"--{name.replace('_', '-')}"] if option.kind is bool else []
+    return Annotated[option.kind, typer.Option(*flags, help=option.help)]
 
 
 for _name, _importer in IMPORTERS.items():
-    _register(_name, _importer)
-
-
-@importers.command("bids")
-def import_bids_command(
-    folder: Annotated[Path, typer.Argument(help="A folder with sub-*/[ses-*/]anat/.")],
-    output: Tables,
-    suffix: Annotated[
-        str, typer.Option(help="Which images, such as T1w; needed where there are several.")
-    ] = "",
-    test_fraction: TestFraction = 0.2,
-    validation_fraction: ValidationFraction = 0,
-    pairs: TestPairs = 100,
-    seed: Seed = 1,
-) -> None:
-    """Import the anatomical images of a folder in the Brain Imaging Data Structure; paths are relative to it."""
-    from cohortreg.importers.bids import import_bids
-
-    given = folder, suffix, test_fraction, pairs, seed
-    _import(output, partial(import_bids, *given, validation_fraction=validation_fraction), pairs, folder)
-
-
-@importers.command("oai-split")
-def import_oai_split_command(
-    lists: Annotated[list[Path], typer.Argument(help="Published lists of pairs, such as that of the tests.")],
-    output: Annotated[Path, typer.Option(help="Folder for images.tsv, pairs.tsv and missing.tsv.")],
-    root: Annotated[Path, typer.Option(help="Folder below which the images and labels are.")] = Path(
-        "resources/oai"
-    ),
-    images: Annotated[
-        Path | None, typer.Option(help="The images.tsv that import oai wrote of the archive at root.")
-    ] = None,
-    as_published: Annotated[
-        bool, typer.Option("--as-published", help="Keep repeated pairs and images with themselves.")
-    ] = False,
-) -> None:
-    """Import the published lists of pairs of OAI knees; paths are relative to root."""
-    from cohortreg.importers.additions import read_before
-    from cohortreg.importers.oai_split import import_oai_split
-
-    imported = import_oai_split(lists, root, images, as_published, read_before(output))
-    others = {"missing.tsv": imported.missing}
-    _add_to_tables(output, imported.images, imported.pairs, None, others, imported.said)
+    _add_importer(_name, _importer)
 
 
 @importers.command("weights")
@@ -181,58 +131,9 @@ def import_phantom_command(
     seed: Seed = 1,
 ) -> None:
     """Write the tables of the embedded demo; `cohortreg phantom` makes the images they name."""
-    from cohortreg.importers.additions import read_before
-    from cohortreg.phantoms.phantom import phantom_tables
+    from cohortreg.phantoms.phantom import phantom_knees
 
-    tables = phantom_tables(subjects, test, pairs, seed, before=read_before(output))
-    _add_to_tables(output, *tables, asked=pairs)
-
-
-@importers.command("label-maps")
-def import_label_maps_command(
-    folder: Annotated[Path, typer.Argument(help="Label maps named SUBJECT_VISIT_label.nii.gz.")],
-    output: Tables,
-    side: Annotated[Side, typer.Option(help="Which knee all of them are.")] = Side.right,
-    test_fraction: TestFraction = 0.3,
-    validation_fraction: ValidationFraction = 0,
-    pairs: Annotated[int, typer.Option(min=1, help="Test pairs of two subjects to draw.")] = 60,
-    seed: Seed = 1,
-) -> None:
-    """Write the tables of a cohort whose images the workflow makes from label maps, see phantom.labels."""
-    from cohortreg.importers.label_maps import import_label_maps
-
-    given = folder, side.value, test_fraction, pairs, seed
-    _import(output, partial(import_label_maps, *given, validation_fraction=validation_fraction), pairs)
-
-
-@importers.command("oai")
-def import_oai_command(
-    folder: Annotated[Path, typer.Argument(help="The Osteoarthritis Initiative's archive, or a part of it.")],
-    output: Annotated[Path, typer.Option(help="Folder for images.tsv, pairs.tsv and left-out.tsv.")],
-    labels: Annotated[Path | None, typer.Option(help="Folder of the label maps; FOLDER if none.")] = None,
-    test_fraction: TestFraction = 0.2,
-    pairs: TestPairs = 100,
-    seed: Seed = 1,
-    repeated: Annotated[
-        bool, typer.Option("--repeated", help="Keep repeated scans of a knee and day, for import oai-split.")
-    ] = False,
-) -> None:
-    """Import DESS series and label maps from OAI's folders and .tar.gz files; paths are relative to FOLDER."""
-    from cohortreg.files import check_writable
-    from cohortreg.importers.additions import read_before
-    from cohortreg.importers.oai import import_oai
-
-    check_writable(output / "images.tsv")  # before an hour's work
-    before = read_before(output)
-    *tables, left_out = import_oai(
-        folder, labels, output, test_fraction, pairs, seed, progress_bar, repeated, before
-    )
-    _add_to_tables(output, *tables, folder, {"left-out.tsv": left_out}, asked=pairs)
-    counts, labelled = left_out["kind"].value_counts(), int(tables[0]["label"].ne("").sum())
-    typer.echo(
-        f"{labelled} of the images have a label; {counts.get('image', 0)} images and "
-        f"{counts.get('label', 0)} labels left out, see {output / 'left-out.tsv'}"
-    )
+    _import(lambda say: phantom_knees(subjects), output, Draw(test / subjects, 0, pairs, seed))
 
 
 @app.command("phantom")
@@ -261,15 +162,12 @@ def phantom_command(
     from cohortreg.files import write_json
     from cohortreg.phantoms.phantom import make_phantoms
 
-    if config:
-        given = configured(settings, config).phantom
-        if given is None:
-            raise UserError("--config has no phantom, so there are no images to generate.")
-    else:
-        given = parsed(settings, Phantom)
+    section = configured(settings, config).phantom if config else parsed(settings, Phantom)
+    if section is None:
+        raise UserError("--config has no phantom, so there are no images to generate.")
     table = shard_rows(read_images(images), shard, shards)
     with progress_bar("Phantoms", len(table)) as advance:
-        made = make_phantoms(table, output, given, seed, report=lambda image_id: advance())
+        made = make_phantoms(table, output, section, seed, report=lambda image_id: advance())
     if record:
         write_json(record, made)
 
@@ -389,7 +287,7 @@ def cohort_command(
         exclude_rated=(Ratings | None, None),
         inits=(dict[str, dict[str, str]], {}),
     )
-    given = configured("", config) if config else parsed(settings, kind)
+    given: Any = configured("", config) if config else parsed(settings, kind)
     inits = given.inits_to_train() if config else {name: init["folder"] for name, init in given.inits.items()}
     summary = merge_cohort(
         Layout(results),
@@ -412,26 +310,17 @@ def cohort_command(
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _import(output: Path, importer: Callable, asked: int, folder: Path | None = None) -> None:
-    """Add to the tables what an importer finds, given those there are; see `_add_to_tables`."""
-    from cohortreg.importers.additions import read_before
+def _import(read: "Callable[[Callable[[str], None]], Found]", output: Path, draw: Draw | None) -> None:
+    """Add to the tables in a folder what an importer reads, and say what they hold, what is new, and what is odd.
 
-    said: list[str] = []
-    tables = importer(before=read_before(output), say=said.append)
-    _add_to_tables(output, *tables, folder, said=said, asked=asked)
-
-
-def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(), asked=0) -> None:
-    """Add what an import found to the tables, and say what they hold, what is new, and `said`; see `additions.add`.
-
-    asked: how many pairs there were to be.
+    read: given what is to be called with each sentence.
     """
-    from cohortreg.cohort.tables import with_sets
-    from cohortreg.importers.additions import add
     from cohortreg.importers.folders import counted
+    from cohortreg.importers.importing import import_tables
     from cohortreg.importers.split import splits_in_words
 
-    added = add(output, images, pairs, folder, others)
+    sentences: list[str] = []
+    added = import_tables(partial(read, sentences.append), output, draw)
     counts = added.images["split"].value_counts()
     typer.echo(f"{output}: {len(added.images)} images ({splits_in_words(counts)}), {len(added.pairs)} pairs")
     kept = len(added.images) - added.new_images, len(added.pairs) - added.new_pairs
@@ -440,13 +329,7 @@ def _add_to_tables(output: Path, images, pairs, folder=None, others=None, said=(
             f"{counted(added.new_images, 'image')} added, {kept[0]:,} kept; "
             f"{counted(added.new_pairs, 'pair')} added, {kept[1]:,} kept"
         )
-    main = int((with_sets(added.pairs)["set"] == "").sum())
-    if kept[1] and main < asked:
-        typer.echo(
-            f"{counted(main, 'pair')} of {asked:,} asked for: where there are pairs, only new test images get more; "
-            "to have all drawn anew, move pairs.tsv elsewhere and import again."
-        )
-    for sentence in [*said, *added.said]:
+    for sentence in [*sentences, *added.sentences]:
         typer.echo(sentence)
 
 
@@ -479,7 +362,7 @@ def check_command(
 
     layout, rows = CheckLayout(output), read_images(images)
     kind = part("structures", preprocess=CheckedPreprocess)
-    given = configured("", config) if config else parsed(settings, kind)
+    given: Any = configured("", config) if config else parsed(settings, kind)
     section = Settings(**dict(given.preprocess) | {"grid": given.preprocess.grid or []})
     structures = given.structures
     with progress_bar("Checking", len(rows)) as advance:

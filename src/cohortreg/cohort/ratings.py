@@ -14,12 +14,19 @@ NAMED = 5  # pairs in a warning
 def rated_out(
     path: Path | None, words: Collection[str], pairs: pd.DataFrame
 ) -> tuple[dict[tuple[str, str], str], list[str]]:
-    """The pairs with one of these ratings, and warnings.
+    """Find the pairs with one of these ratings.
 
-    path: the table of ratings, or None for none. words: ratings whose pairs are left out. pairs: the cohort's table.
+    Args:
+        path: The table of ratings, or None for none.
+        words: Ratings whose pairs are left out.
+        pairs: The cohort's table.
 
-    Returns (moving, fixed) -> the reason, such as "rated bad: upside down", and a sentence where pairs are rated that
-    the cohort does not have. Raises what `read_ratings` raises.
+    Returns:
+        (moving, fixed) -> the reason, such as "rated bad: upside down", and a sentence where pairs are rated that the
+        cohort does not have.
+
+    Raises:
+        UserError: As by `read_ratings`.
     """
     if path is None:
         return {}, []

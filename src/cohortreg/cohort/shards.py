@@ -13,7 +13,7 @@ from cohortreg.inputs import files_of
 
 
 def shard_of(*ids: str, shards: int) -> int:
-    """The shard, from 0, of an image (one id) or a pair (moving, fixed), out of `shards`.
+    """Return the shard, from 0, of an image (one id) or a pair (moving, fixed), out of `shards`.
 
     It follows from the ids alone, so that rows added elsewhere in a table move nothing.
     """
@@ -21,13 +21,13 @@ def shard_of(*ids: str, shards: int) -> int:
 
 
 def pair_shards(pairs: pd.DataFrame, shards: int) -> pd.Series:
-    """The shard of each row of a table of pairs, with the table's index."""
-    found = [shard_of(*pair, shards=shards) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
-    return pd.Series(found, index=pairs.index, dtype=int)
+    """Return the shard of each row of a table of pairs, with the table's index."""
+    numbers = [shard_of(*pair, shards=shards) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
+    return pd.Series(numbers, index=pairs.index, dtype=int)
 
 
 def row_digest(row: Mapping[str, str], root: Path | None) -> str:
-    """Digest of what preprocessing reads: an image's row, and the size and time of the files that it names below root.
+    """Return a digest of what preprocessing reads: an image's row, and the size and time of its files below root.
 
     The time as well, since a file that took another's place may be older than what was made of that. Without a root
     the files do not count.
@@ -54,14 +54,14 @@ def _size_and_time(path: Path) -> str:
     try:
         stat = path.stat()
     except OSError as error:
-        return errno.errorcode.get(error.errno, "")
+        return errno.errorcode.get(error.errno or 0, "")
     except ValueError:  # a zero byte in its name
         return ""
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def rows_made(index: Path) -> set[str]:
-    """The `row_digest` of each image in a shard's index; none where it is missing, damaged or of an earlier version."""
+    """Read the `row_digest` of each image in a shard's index; none where it is missing, damaged or older."""
     try:
         return set(read_table(index, ["row"])["row"])
     except UserError:
@@ -69,5 +69,5 @@ def rows_made(index: Path) -> set[str]:
 
 
 def shard_rows(images: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
-    """The rows of `images` that belong to a shard (from 0)."""
+    """Return the rows of `images` that belong to a shard (from 0)."""
     return images[[shard_of(image_id, shards=shards) == shard for image_id in images["image_id"]]]

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -28,8 +29,9 @@ WITHOUT_QUOTES = "save the table as tab-separated text without quotation"
 def read_images(path: Path | str) -> pd.DataFrame:
     """Read `images.tsv`, every column as strings, in the table's order; the index is the line in the file.
 
-    Raises UserError naming file, row (the line in the file) and column where the table does not fit its
-    schema or has an image_id twice.
+    Raises:
+        UserError: The table does not fit its schema or has an image_id twice; names file, row (the line in the file)
+            and column.
     """
     images = _read(Path(path), "images")
     _unique(Path(path), images, ["image_id"])
@@ -40,8 +42,9 @@ def read_images(path: Path | str) -> pd.DataFrame:
 def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
     """Read `pairs.tsv`, every column as strings, in the table's order; the index is the line in the file.
 
-    Raises UserError naming file, row and column where the table does not fit its schema, names an image that
-    `images` does not have, or, other than in rows of set `PUBLISHED`, pairs an image with itself or has a pair twice.
+    Raises:
+        UserError: The table does not fit its schema, names an image that `images` does not have, or, other than in rows
+            of set `PUBLISHED`, pairs an image with itself or has a pair twice; names file, row and column.
     """
     path = Path(path)
     pairs = _read(path, "pairs")
@@ -61,7 +64,8 @@ def read_pairs(path: Path | str, images: pd.DataFrame) -> pd.DataFrame:
 def read_ratings(path: Path | str) -> pd.DataFrame:
     """Read the `qc.tsv` of a report: moving, fixed, rating, note, each pair once; there may be no rows.
 
-    Raises UserError naming file, row and column where the table does not fit its schema or rates a pair twice.
+    Raises:
+        UserError: The table does not fit its schema or rates a pair twice; names file, row and column.
     """
     ratings = _read(Path(path), "ratings", may_be_empty=True)
     _unique(Path(path), ratings, ["moving", "fixed"])
@@ -69,12 +73,12 @@ def read_ratings(path: Path | str) -> pd.DataFrame:
 
 
 def with_sets(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The table of pairs with a column set, empty throughout where it had none."""
+    """Return the table of pairs with a column set, empty throughout where it had none."""
     return pairs if "set" in pairs else pairs.assign(set="")
 
 
 def distinct(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Each pair once, with its set: `PUBLISHED` where it stands in no other row."""
+    """Return each pair once, with its set: `PUBLISHED` where it stands in no other row."""
     last = with_sets(pairs).sort_values("set", key=lambda names: names == PUBLISHED, kind="stable")
     return last.drop_duplicates(["moving", "fixed"]).sort_index()
 
@@ -90,8 +94,13 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a table that `write_table` wrote, every cell as the text that it is; the index counts from 0.
 
-    columns: that it must have. command: what writes it, for messages. Raises UserError where the table is missing,
-    damaged, or lacks one of the columns.
+    Args:
+        path: The table.
+        columns: Those that it must have.
+        command: What writes it, for messages.
+
+    Raises:
+        UserError: The table is missing, damaged, or lacks one of the columns.
     """
     path = Path(path)
     if not path.is_file():
@@ -111,9 +120,12 @@ def read_table(
 
 
 def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection[str] = ()) -> list[str]:
-    """A sentence for each two of tested (split test, or in a pair), validation and training that share subjects.
+    """Return a sentence for each two of tested (split test, or in a pair), validation and training that share subjects.
 
-    trained: images that models learnt from, whatever their split is now.
+    Args:
+        images: The cohort's table.
+        pairs: The cohort's table.
+        trained: Images that models learnt from, whatever their split is now.
     """
     tested = images["split"].eq("test") | images["image_id"].isin([*pairs["moving"], *pairs["fixed"]])
     validation = images["split"].eq("validation")
@@ -139,9 +151,15 @@ def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection
 
 
 def require_training(path: Path | str, images: pd.DataFrame, learning: Sequence[str]) -> None:
-    """Raise UserError where there are fewer than two images to train on, and something to train.
+    """Refuse a cohort with fewer than two images to train on, and something to train.
 
-    path: of the table, for the message. learning: models, or rows of the comparison, that need training.
+    Args:
+        path: Path of the table, for the message.
+        images: The table.
+        learning: Models, or rows of the comparison, that need training.
+
+    Raises:
+        UserError: One sentence.
     """
     training = int(images["split"].eq("train").sum())
     if learning and training < 2:
@@ -153,7 +171,7 @@ def require_training(path: Path | str, images: pd.DataFrame, learning: Sequence[
 
 
 @cache
-def _schema(name: str) -> dict:
+def _schema(name: str) -> dict[str, Any]:
     text = resources.files("cohortreg").joinpath("schemas", f"{name}.schema.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
 
@@ -203,7 +221,7 @@ def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]
     return header, cells
 
 
-def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
+def _check_header(path: Path, header: Sequence[str], schema: dict[str, Any]) -> None:
     """Refuse a header that lacks a column or has one twice."""
     missing = [column for column in schema["required"] if column not in header]
     if missing:
@@ -219,7 +237,7 @@ def _check_header(path: Path, header: Sequence[str], schema: dict) -> None:
 
 
 def refuse_other_separator(path: Path, header: Sequence[str]) -> None:
-    """Raise UserError where a header without tabs is separated by something else."""
+    """Refuse a header without tabs that is separated by something else."""
     for character, name in ((";", "semicolons"), (",", "commas"), (" ", "spaces")):
         if len(header) == 1 and character in header[0].strip():
             raise UserError(f"{path} is separated by {name}; save it as tab-separated text.")
@@ -243,7 +261,7 @@ def _check_names(path: Path, image_ids: pd.Series) -> None:
         )
 
 
-def _check_column(path: Path, column: pd.Series, rule: dict) -> None:
+def _check_column(path: Path, column: pd.Series, rule: dict[str, Any]) -> None:
     """Apply `enum` and `pattern` of one property to a column; the message quotes the description."""
     good = pd.Series(True, index=column.index)
     if "enum" in rule:

@@ -122,7 +122,7 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([pixels[n] for n in order]).T, grid.affine
 
 
-def headers(path: Path) -> Iterator[Header]:
+def headers(path: Path) -> Generator[Header]:
     """Yield the headers of the slices in an archive or a folder, read lazily and without pixels.
 
     Raises:

@@ -47,13 +47,14 @@ class Added(NamedTuple):
     pairs: pd.DataFrame
     new_images: int
     new_pairs: int
-    said: list[str]
+    sentences: list[str]
 
 
 def read_before(folder: Path) -> Before:
-    """The tables in a folder; whichever is missing or empty has no rows.
+    """Read the tables in a folder; whichever is missing or empty has no rows.
 
-    Raises UserError where one cannot be read, so that an import ends before its work.
+    Raises:
+        UserError: One cannot be read.
     """
     tables = {}
     for name in (IMAGES, PAIRS):
@@ -79,39 +80,42 @@ def _check_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> N
 
 
 def recognised(images: pd.DataFrame, before: Before, folder: Path) -> pd.DataFrame:
-    """Imported images under the names that the cohort has for them.
+    """Return imported images under the names that the cohort has for them.
 
     An image is there if its image_id is, or its file, under whatever id; it then has the table's image_id and
     subject_id. New images of a subject have the subject_id that the table has for the subject's others. Rows stay as
     many, so that two may have one name: that of a table's row whose file was changed by hand.
 
-    folder: where relative paths of both start from.
+    Args:
+        images: As an importer returns them.
+        before: The cohort's tables.
+        folder: Where relative paths of both start from.
     """
     rows = before.images.to_dict("records")
     by_id = {row["image_id"]: row for row in rows}
-    by_place: dict[str, dict] = {}
+    by_place: dict[str, dict[str, str]] = {}
     for row in rows:
         by_place.setdefault(place(folder, row["image"]), row)
-    found = [
+    known = [
         by_id.get(image_id) or by_place.get(place(folder, image))
         for image_id, image in zip(images["image_id"], images["image"], strict=True)
     ]
     subjects: dict[str, str] = {}
-    for subject, row in zip(images["subject_id"], found, strict=True):
+    for subject, row in zip(images["subject_id"], known, strict=True):
         if row:
             subjects.setdefault(subject, row["subject_id"])
 
     def of_table(column: str, imported: Sequence[str]) -> list[str]:
-        return [row[column] if row else value for row, value in zip(found, imported, strict=True)]
+        return [row[column] if row else value for row, value in zip(known, imported, strict=True)]
 
     return images.assign(
         image_id=of_table("image_id", images["image_id"]),
-        subject_id=of_table("subject_id", [subjects.get(each, each) for each in images["subject_id"]]),
+        subject_id=of_table("subject_id", [subjects.get(name, name) for name in images["subject_id"]]),
     )
 
 
 def place(folder: Path, path: str) -> str:
-    """Where a path of a table is, however it is spelt."""
+    """Return where a path of a table is, however it is spelt."""
     return os.path.normpath(folder.absolute() / path)
 
 
@@ -121,39 +125,46 @@ def add(
     pairs: pd.DataFrame,
     folder: Path | None = None,
     others: Mapping[str, pd.DataFrame] | None = None,
+    lists_missing: bool = False,
 ) -> Added:
     """Add to the tables in `output` what an import found that is not there yet; all of it, or nothing.
 
-    images: as `recognised`. folder: where their paths start from; None where the files are yet to be made. others:
-    further tables by name, rows of which are there if all of their cells are.
+    Args:
+        output: Folder of the tables.
+        images: As `recognised` returns them.
+        pairs: Moving, fixed and, of further sets, set.
+        folder: Where the images' paths start from; None where the files are yet to be made.
+        others: Further tables by name, rows of which are there if all of their cells are.
+        lists_missing: Whether one of these lists the files that are not there, of which nothing is said then.
 
-    Raises UserError where a table cannot be read or written, or what it would become is not one that the workflow
-    reads; then none is changed.
+    Raises:
+        UserError: A table cannot be read or written, or what it would become is not one that the workflow reads; then
+            none is changed.
     """
     others = others or {}
     contents = {name: _content(output / name) for name in (IMAGES, PAIRS, *others)}
     before = read_before(output)
     for name, table in others.items():
         _check_columns(output / name, _parsed(output / name, contents[name]), list(table.columns))
-    said = _differing(images, before.images, folder or Path())
+    sentences = _differing(images, before.images, folder or Path())
     changed, numbers = {}, {}
     for name, table in {IMAGES: images, PAIRS: pairs, **others}.items():
         merged, numbers[name], lost = merge(
             output / name, contents[name], table, KEYS.get(name, _all_of(table))
         )
-        said += lost
+        sentences += lost
         if numbers[name]:
             changed[name] = merged
     _write(output, changed)
     now = read_before(output)
-    said += [*_without_pairs(before, now), *_stale(output, contents, others)]
-    if folder is not None:
-        said += _gone(now.images, folder)
-    return Added(*now, numbers[IMAGES], numbers[PAIRS], said)
+    sentences += [*_without_pairs(before, now), *_stale(output, contents, others)]
+    if folder is not None and not lists_missing:
+        sentences += _gone(now.images, folder)
+    return Added(now.images, now.pairs, numbers[IMAGES], numbers[PAIRS], sentences)
 
 
 def merge(path: Path, content: bytes, table: pd.DataFrame, key: Key) -> tuple[bytes, int, list[str]]:
-    """A table's content with the rows that it lacks below its own lines, their number, and what is lost of them.
+    """Return a table's content with the rows that it lacks below its lines, their number, and what is lost of them.
 
     A row is there if another has its key; as often as the key stands there. Cells are put below the columns that the
     table has, and its line ends are used. Pairs of a set are not added where the table has no column for it: they would
@@ -167,22 +178,22 @@ def merge(path: Path, content: bytes, table: pd.DataFrame, key: Key) -> tuple[by
             keys[key(row)] -= 1
         else:
             rows.append(row)
-    header, said = _header(content) or list(table.columns), []
+    header, lost = _header(content) or list(table.columns), []
     if "set" not in header and (of_sets := [row for row in rows if row.get("set")]):
         rows = [row for row in rows if not row.get("set")]
-        said.append(
+        lost.append(
             f"{counted(len(of_sets), 'pair')} of set {', '.join(sorted({row['set'] for row in of_sets}))} not added: "
             f"{path} has no column set; add it to its first row and import again."
         )
     lacking = [column for column in table.columns if column not in header and column != "set"]
     if rows and lacking:
-        said.append(f"{path} has no column {', '.join(lacking)}, and gets none.")
+        lost.append(f"{path} has no column {', '.join(lacking)}, and gets none.")
     lines = [] if _header(content) else [header] * bool(rows)
     lines += [[row.get(column, "") for column in header] for row in rows]
     for cell in (cell for line in lines for cell in line):
         if ODD.search(cell):
             raise UserError(f"{cell!r} has a character that {path} cannot store; rename the file or folder.")
-    return content + _text(content, lines), len(rows), said
+    return content + _text(content, lines), len(rows), lost
 
 
 def _all_of(table: pd.DataFrame) -> Key:
@@ -232,10 +243,10 @@ def _parsed(path: Path, content: bytes) -> pd.DataFrame:
 
 def _text(content: bytes, lines: Sequence[Sequence[str]]) -> bytes:
     """Lines to be put behind a content, with its own line ends."""
-    found = LINE_END.search(content.decode("utf-8-sig"))
-    end = found[0] if found else "\n"
-    unfinished = lines and content and not content.endswith((b"\n", b"\r", b"\xef\xbb\xbf"))
-    return (end * bool(unfinished) + "".join("\t".join(line) + end for line in lines)).encode()
+    match = LINE_END.search(content.decode("utf-8-sig"))
+    end = match[0] if match else "\n"
+    unfinished = bool(lines) and bool(content) and not content.endswith((b"\n", b"\r", b"\xef\xbb\xbf"))
+    return (end * unfinished + "".join("\t".join(line) + end for line in lines)).encode()
 
 
 def _write(output: Path, contents: Mapping[str, bytes]) -> None:
@@ -263,23 +274,23 @@ def _check(output: Path, beside: Mapping[Path, Path]) -> None:
         if pairs.is_file():
             read_pairs(pairs, table)
     except UserError as error:
-        said = str(error)
+        sentence = str(error)
         for path, temporary in beside.items():
-            said = said.replace(str(temporary), f"{path}, with what is to be added")
-        raise UserError(said) from error
+            sentence = sentence.replace(str(temporary), f"{path}, with what is to be added")
+        raise UserError(sentence) from error
 
 
 def _differing(images: pd.DataFrame, before: pd.DataFrame, folder: Path) -> list[str]:
     """A sentence about rows that say something else than what was imported."""
 
-    def told(row: Mapping[str, str]) -> tuple[str, ...]:
+    def content(row: Mapping[str, str]) -> tuple[str, ...]:
         return place(folder, row["image"]), place(folder, row["label"]), row["split"]
 
-    there = {row["image_id"]: told(row) for row in before.to_dict("records")}
+    there = {row["image_id"]: content(row) for row in before.to_dict("records")}
     other = [
         row["image_id"]
         for row in images.to_dict("records")
-        if there.get(row["image_id"], told(row)) != told(row)
+        if there.get(row["image_id"], content(row)) != content(row)
     ]
     if not other:
         return []
@@ -304,16 +315,16 @@ def _without_pairs(before: Before, now: Before) -> list[str]:
 
 def _stale(output: Path, contents: Mapping[str, bytes], others: Mapping[str, pd.DataFrame]) -> list[str]:
     """Sentences about rows of further tables that hold no more."""
-    said = []
+    sentences = []
     for name, table in others.items():
         key = _all_of(table)
         there = Counter(map(key, _parsed(output / name, contents[name]).to_dict("records")))
         there -= Counter(map(key, table.to_dict("records")))
         if number := there.total():
-            said.append(
+            sentences.append(
                 f"{output / name} keeps {counted(number, 'row')} of earlier imports that this one did not find."
             )
-    return said
+    return sentences
 
 
 def _gone(images: pd.DataFrame, folder: Path) -> list[str]:

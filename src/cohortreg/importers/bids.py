@@ -6,22 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import read_grid
-from cohortreg.importers.additions import NOTHING, Before
-from cohortreg.importers.folders import (
-    Say,
-    check_folder,
-    fits_a_table,
-    images_below,
-    left_out,
-    repeated,
-    silent,
-)
-from cohortreg.importers.split import drawn
+from cohortreg.importers.folders import Say, check_folder, fits_a_table, images_below, left_out, silent
+from cohortreg.importers.found import Found, image_row, image_table
 
 NAME = re.compile(r"(sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)\.nii(\.gz)?")
 LABEL = "dseg"
@@ -53,26 +42,20 @@ class File(NamedTuple):
         return frozenset(self.stem.split("_"))
 
 
-def import_bids(
-    folder: Path,
-    suffix: str,
-    test_fraction: float,
-    pairs: int,
-    seed: int,
-    before: Before = NOTHING,
-    say: Say = silent,
-    validation_fraction: float = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of images and pairs of sub-*/[ses-*/]anat/*_{suffix}.nii[.gz], with paths relative to `folder`.
+def import_bids(folder: Path, say: Say = silent, suffix: str = "") -> Found:
+    """Read sub-*/[ses-*/]anat/*_{suffix}.nii[.gz], with paths relative to `folder`.
 
     Every such file is an image, several of a subject and session too, and is named after its entities. For its label
-    see `_labels`. The side is that of the entity hemi. suffix: empty for the only one that there is. `test_fraction` of
-    the subjects, at least one, are test subjects, and `validation_fraction` validation subjects; `pairs` pairs are
-    drawn among the test subjects; what is in the tables `before` stays, see `split.drawn`. say: called with a sentence
-    for each kind of file that is not used.
+    see `_labels`. The side is that of the entity hemi.
 
-    Raises UserError where there is no such image, the suffix has to be named, two images have one name, two labels fit
-    one image equally, or there are not as many pairs.
+    Args:
+        folder: The dataset.
+        say: Called with a sentence for each kind of file that is not used.
+        suffix: Of the images; empty for the only one that there is.
+
+    Raises:
+        UserError: There is no such image, the suffix has to be named, two images have one name, or two labels fit one
+            image equally.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -84,27 +67,22 @@ def import_bids(
         say(sentence)
     images = _of_suffix(folder, present, suffix)
     labels, sentences = _labels(folder, images, [file for file in derived if file.suffix == LABEL])
-    said = [
+    for sentence in (
         *_of_other_suffix([file for file in raw if file.suffix != images[0].suffix], "other suffixes"),
         *sentences,
         *_of_other_suffix(
             [file for file in derived if file.suffix != LABEL], f"derivatives that are not {LABEL}"
         ),
         *_not_used(other_derived, "file of derivatives"),
-    ]
-    for sentence in said:
+    ):
         say(sentence)
-    table = pd.DataFrame([_row(file, labels) for file in images], dtype=str)
-    if twice := repeated(table["image_id"]):
-        raise UserError(f"{folder} has two images '{twice}'; remove or rename one.")
-    subjects = table["subject_id"].nunique()
-    tested, validation = (round(fraction * subjects) for fraction in (test_fraction, validation_fraction))
-    return drawn(table, tested, pairs, seed, before, folder, validation)
+    return Found(image_table([_row(file, labels) for file in images], folder), folder)
 
 
 def _sorted(paths: Sequence[str]) -> tuple[list[File], dict[str, list[str]]]:
     """Images in subjects' anat folders, those without a session first, and by reason what is no such image."""
-    files, other = [], {}
+    files: list[File] = []
+    other: dict[str, list[str]] = {}
     for path in sorted(paths, key=lambda path: (path.count("/"), path.split("/"))):
         *parents, name = path.split("/")
         match = NAME.fullmatch(name)
@@ -178,7 +156,7 @@ def _labels(folder: Path, images: Sequence[File], labels: Sequence[File]) -> tup
         image, why = _image_of(label, of_subject.get(label.subject, []))
         if image and not _on_grid(_grid(folder, label, {}), _grid(folder, image, grids)):
             why = "on another grid than the image"
-        if why:
+        if why or image is None:
             other.setdefault(why, []).append(label.path)
         else:
             fitting.setdefault(image.stem, []).append(label)
@@ -229,11 +207,5 @@ def _on_grid(label: Grid | None, image: Grid | None) -> bool:
 
 def _row(file: File, labels: Mapping[str, str]) -> dict[str, str]:
     """The row of images.tsv for one image."""
-    return {
-        "image_id": file.stem,
-        "subject_id": file.subject,
-        "side": next((side for entity, side in SIDES.items() if entity in file.entities), ""),
-        "split": "",
-        "image": file.path,
-        "label": labels.get(file.stem, ""),
-    }
+    side = next((side for entity, side in SIDES.items() if entity in file.entities), "")
+    return image_row(file.stem, file.path, labels.get(file.stem, ""), file.subject, side)

@@ -26,7 +26,7 @@ def silent(sentence: str) -> None:
 
 
 def walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder, also behind links, with the names of its files; hidden ones do not count."""
+    """Yield every folder, also behind links, with the names of its files; hidden ones do not count."""
     seen = set()
     for path, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(path))
@@ -36,7 +36,7 @@ def walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def images_below(folder: Path) -> list[str]:
-    """Paths, relative to the folder, of all files in it that are images by their names; hidden ones do not count."""
+    """Return the paths, relative to the folder, of all files in it that are images by name, without hidden ones."""
     return sorted(
         (path / name).relative_to(folder).as_posix()
         for path, names in walked(folder)
@@ -66,7 +66,7 @@ def exists(path: Path | str) -> bool:
 
 
 def identifier(name: str) -> str:
-    """An image_id after a file's name: blanks and separators become underscores."""
+    """Make an image_id of a file's name: blanks and separators become underscores."""
     return re.sub(r"[\s/\\]", "_", name)
 
 
@@ -80,7 +80,7 @@ def is_identifier(text: str) -> bool:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """The first name that is another's too, but for case or how accents are written: files of both may be one."""
+    """Find the first name that is another's too, but for case or how accents are written: files of both may be one."""
     seen = set()
     for name in names:
         alike = unicodedata.normalize("NFC", name).casefold()
@@ -91,21 +91,21 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def shown(text: str) -> str:
-    """A name as a table or sentence can hold it: characters that cannot be written are escaped."""
+    """Return a name as a table or sentence can hold it: characters that cannot be written are escaped."""
     return ODD.sub(lambda odd: odd[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def few(names: Sequence[str]) -> str:
-    """The first of several names, of long ones the end."""
+    """Name the first of several, of long names the end."""
     first = [name if len(name) <= SHOWN else f"...{name[-SHOWN:]}" for name in map(shown, names[:NAMED])]
     return ", ".join(first) + (", ..." if len(names) > NAMED else "")
 
 
 def counted(number: int, what: str) -> str:
-    """A number and what it counts, in the singular or plural."""
+    """Write a number and what it counts, in the singular or plural."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def left_out(names: Sequence[str], what: str, why: str) -> list[str]:
-    """One sentence about files that an import does not use; empty if there are none."""
+    """Return one sentence about files that an import does not use; empty if there are none."""
     return [f"Left out: {counted(len(names), what)} ({few(names)}); {why}."] if names else []

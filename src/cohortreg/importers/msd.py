@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 
 from cohortreg.errors import UserError
-from cohortreg.importers.additions import NOTHING, Before, place
+from cohortreg.importers.additions import place
 from cohortreg.importers.folders import (
     Say,
     exists,
@@ -17,30 +18,24 @@ from cohortreg.importers.folders import (
     images_below,
     is_identifier,
     left_out,
-    repeated,
     silent,
 )
-from cohortreg.importers.split import drawn
+from cohortreg.importers.found import Found, image_row, image_table
 
 
-def import_msd(
-    folder: Path,
-    test_fraction: float,
-    pairs: int,
-    seed: int,
-    before: Before = NOTHING,
-    say: Say = silent,
-    validation_fraction: float = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of images and pairs from `dataset.json`'s labelled images, with paths relative to `folder`.
+def import_msd(folder: Path, say: Say = silent) -> Found:
+    """Read the labelled images of `dataset.json`, with paths relative to `folder`.
 
     Only what is on disk is listed: an image, with its label where dataset.json names one; before any is, all of them.
-    Every image is a subject of its own, named after its file; blanks in it become underscores. `test_fraction` of them,
-    at least one, are test subjects, and `validation_fraction` validation subjects; `pairs` pairs are drawn among the
-    test subjects; what is in the tables `before` stays, see `split.drawn`. The dataset's own unlabelled test images are
-    left out: nothing could be measured on them. say: called with a sentence for each kind of file that is not used.
+    Every image is a subject of its own, named after its file; blanks in it become underscores. The dataset's own
+    unlabelled test images are left out: nothing could be measured on them.
 
-    Raises UserError where dataset.json is missing or malformed, or there are not as many pairs.
+    Args:
+        folder: The one with dataset.json.
+        say: Called with a sentence for each kind of file that is not used.
+
+    Raises:
+        UserError: dataset.json is missing or malformed.
     """
     folder = Path(folder)
     source = folder / "dataset.json"
@@ -49,23 +44,19 @@ def import_msd(
     named = [row for row in rows if _has_name(row)]
     if not named:
         raise UserError(f'{source} lists no image under "training"; give the folder of a whole dataset.')
-    there = [row for row in named if all(exists(folder / path) for path in _paths(row))]
-    if not there:
+    present = [row for row in named if all(exists(folder / path) for path in _paths(row))]
+    if not present:
         say(
             f"{folder} has no image of dataset.json together with its label (the first should be "
             f"{few([named[0]['image']])}); the tables list all of them, download them before a run."
         )
-    images = pd.DataFrame(there or named, dtype=str)
-    if twice := repeated(images["image_id"]):
-        raise UserError(f"{source} lists the image '{twice}' twice under \"training\"; remove or rename one.")
+    images = image_table(present or named, source)
     for sentence in _not_used(folder, content, rows, images):
         say(sentence)
-    subjects = len(images)
-    tested, validation = (round(fraction * subjects) for fraction in (test_fraction, validation_fraction))
-    return drawn(images, tested, pairs, seed, before, folder, validation)
+    return Found(images, folder)
 
 
-def _content(source: Path) -> dict:
+def _content(source: Path) -> dict[str, Any]:
     """The content of dataset.json, which has a list under "training"."""
     if not source.is_file():
         raise UserError(
@@ -86,30 +77,24 @@ def _content(source: Path) -> dict:
 
 def _row(source: Path, number: int, entry: object) -> dict[str, str]:
     """The row of images.tsv for one entry under "training": an image and its label, or an image's path alone."""
-    given = entry if isinstance(entry, dict) else {"image": entry}
+    paths: dict[str, Any] = entry if isinstance(entry, dict) else {"image": entry}
     for what in ("image", "label"):
-        path = given.get(what)
+        path = paths.get(what)
         if not (isinstance(path, str) and path.strip()) and (path or what == "image"):
             raise UserError(
                 f'{source}, entry {number} under "training" has no "{what}" that is a path; correct it.'
             )
-    image = _path(source.parent, given["image"])
+    image = _path(source.parent, paths["image"])
     name = PurePosixPath(image).name.removesuffix(".gz").removesuffix(".nii")
-    return {
-        "image_id": identifier(name),
-        "subject_id": identifier(name),
-        "side": "",
-        "split": "",
-        "image": image,
-        "label": _path(source.parent, given["label"]) if given.get("label") else "",
-    }
+    label = _path(source.parent, paths["label"]) if paths.get("label") else ""
+    return image_row(identifier(name), image, label)
 
 
-def _path(folder: Path, given: str) -> str:
+def _path(folder: Path, path: str) -> str:
     """A path as tables have it; Windows' separators count where no file is called so."""
-    if "\\" in given and not exists(folder / given):
-        given = given.replace("\\", "/")
-    return str(PurePosixPath(given))
+    if "\\" in path and not exists(folder / path):
+        path = path.replace("\\", "/")
+    return str(PurePosixPath(path))
 
 
 def _paths(row: dict[str, str]) -> list[str]:
@@ -121,7 +106,9 @@ def _has_name(row: dict[str, str]) -> bool:
     return is_identifier(row["image_id"]) and all(map(fits_a_table, _paths(row)))
 
 
-def _not_used(folder: Path, content: dict, rows: Sequence[dict[str, str]], images: pd.DataFrame) -> list[str]:
+def _not_used(
+    folder: Path, content: dict[str, Any], rows: Sequence[dict[str, str]], images: pd.DataFrame
+) -> list[str]:
     """Sentences about what the dataset lists or its folder holds and no row has, and about images of many channels."""
     used = set(images["image"])
     odd = [row["image"] for row in rows if not _has_name(row)]
@@ -131,7 +118,7 @@ def _not_used(folder: Path, content: dict, rows: Sequence[dict[str, str]], image
     listed = [path for row in rows for path in _paths(row)] + [_path(folder, entry) for entry in unlabelled]
     known = {place(folder, path) for path in listed if fits_a_table(path)}
     more = [path for path in images_below(folder) if place(folder, path) not in known]
-    said = [
+    sentences = [
         *left_out(odd, "image", "the name is hidden, too long, or has characters that a table cannot store"),
         *left_out(
             missing, "image", "listed in dataset.json, but the image or its label is not in the folder"
@@ -142,12 +129,12 @@ def _not_used(folder: Path, content: dict, rows: Sequence[dict[str, str]], image
     channels = content.get("modality") or content.get("channel_names")
     if isinstance(channels, dict | list) and len(channels) > 1:
         names = channels.values() if isinstance(channels, dict) else channels
-        said.append(
+        sentences.append(
             f"dataset.json says that every image has {len(channels)} channels ({few([str(name) for name in names])}); "
             "images of one are registered: save it as a 3D file under the image's name, else the image is left out."
         )
-    return said
+    return sentences
 
 
-def _list(value: object) -> list:
+def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []

@@ -18,9 +18,8 @@ from cohortreg.images.geometry import canonical
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_grid, read_image, read_label, write_image
-from cohortreg.importers.additions import NOTHING, Before, recognised
-from cohortreg.importers.folders import fits_a_table, shown, walked
-from cohortreg.importers.split import new_pairs, with_splits
+from cohortreg.importers.folders import Say, check_folder, counted, fits_a_table, shown, silent, walked
+from cohortreg.importers.found import Found
 
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 DESCRIPTION = re.compile(r"SAG_3D_DESS_(LEFT|RIGHT)")
@@ -31,6 +30,8 @@ SIDE = re.compile(r"(?<![A-Z])(LEFT|RIGHT)(?![A-Z])")
 SERIES_OF_LABELS = "oai_mri_paths.txt"
 #: Folder, in the output, of label maps that had no pose.
 LABELS = "labels"
+#: Table of what is not used.
+LEFT_OUT = "left-out.tsv"
 COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label", "visit", "barcode"]
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -58,7 +59,8 @@ class LeftOut:
     """Files that are not used, and why: rows of kind (image or label), path and reason."""
 
     def __init__(self, folder: Path):
-        self._folder, self._rows = folder, []
+        self._folder = folder
+        self._rows: list[list[str]] = []
 
     def add(self, kind: str, path: Path, reason: str) -> None:
         """Record a file or folder that was left out, and why."""
@@ -78,33 +80,33 @@ def no_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def import_oai(
     folder: Path,
-    labels: Path | None,
-    output: Path,
-    test_fraction: float,
-    pairs: int,
-    seed: int,
-    progress_bar: Bar = no_bar,
+    say: Say = silent,
+    labels: Path | None = None,
     repeated: bool = False,
-    before: Before = NOTHING,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Tables of images (with `visit`, YYYYMMDD, and `barcode`), pairs, and of what was left out.
-
-    labels: folder of the label maps, by default `folder`. output: folder to write label maps to that have no pose,
-    with that of their images. progress_bar: as `cli.progress.progress_bar`.
+    *,
+    output: Path,
+    progress_bar: Bar = no_bar,
+) -> Found:
+    """Read the archive: images (with `visit`, YYYYMMDD, and `barcode`), and in left-out.tsv what is not used.
 
     Only SAG_3D_DESS_LEFT and SAG_3D_DESS_RIGHT count; one image a subject, visit and side, the last by the time of its
-    series unless only another has a label. repeated: one a barcode, which is then part of names that several would
-    have. Paths are relative to `folder`, or absolute outside of it. Where two
-    subjects have labels, test subjects and pairs are drawn among those who have one; of pairs fewer where there are no
-    more; what is in the tables `before` stays, see `split`. A label map that lies in `output` is never written again.
+    series unless only another has a label. Paths are relative to `folder`, or absolute outside of it. A label map that
+    lies in `output` is never written again.
 
-    Raises UserError where a folder is missing, or no image or no pair is found.
+    Args:
+        folder: The archive.
+        say: Called with what was found, in a sentence.
+        labels: Folder of the label maps, by default `folder`.
+        repeated: Keep an image of each barcode, which is then part of names that several would have.
+        output: Folder to write label maps to that have no pose, with that of their images.
+        progress_bar: As `cli.progress.progress_bar`.
+
+    Raises:
+        UserError: A folder is missing, or no image is found.
     """
-    for given in (folder, labels or folder):
-        if not given.is_dir():
-            raise UserError(
-                f"{given} is not a folder; give the one that holds the archive or the label maps."
-            )
+    check_folder(folder)
+    if labels:
+        check_folder(labels)
     left_out = LeftOut(folder)
     scans = _read_scans(folder, left_out, progress_bar)
     if labels:
@@ -117,16 +119,21 @@ def import_oai(
     posed = _posed(kept, matched, output, left_out, progress_bar)
     rows = [_row(name, scan, folder, posed.get(scan)) for scan, name in kept.items()]
     images = pd.DataFrame(rows, columns=COLUMNS, dtype=str)
-    images = recognised(images, before, folder).drop_duplicates("image_id").reset_index(drop=True)
-    return *_split(images, test_fraction, pairs, seed, before), left_out.table
+    table, labelled = left_out.table, int(images["label"].ne("").sum())
+    counts = table["kind"].value_counts()
+    say(
+        f"{labelled} of {counted(len(images), 'image')} have a label; {counted(counts.get('image', 0), 'image')} and "
+        f"{counted(counts.get('label', 0), 'label')} left out, see {output / LEFT_OUT}"
+    )
+    return Found(images, folder, others={LEFT_OUT: table})
 
 
 def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan]:
     """Every scan below the folder."""
-    found = _candidates(folder)
-    scans = []
-    with progress_bar("Series", len(found)) as advance:
-        for path in found:
+    candidates = _candidates(folder)
+    scans: list[Scan] = []
+    with progress_bar("Series", len(candidates)) as advance:
+        for path in candidates:
             try:
                 _check_path(path)
                 scans += _scans(folder, path)
@@ -136,7 +143,7 @@ def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan
     if not scans:
         first = f", the first because {left_out.table['reason'][0]}" if len(left_out.table) else "."
         raise UserError(
-            f"{folder} contains no usable series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT; of {len(found)} series "
+            f"{folder} contains no usable series SAG_3D_DESS_LEFT or SAG_3D_DESS_RIGHT; of {len(candidates)} series "
             f"and images {len(left_out.table)} were left out{first}"
         )
     return scans
@@ -150,11 +157,13 @@ def _check_path(path: Path) -> None:
 
 def _candidates(folder: Path) -> list[Path]:
     """Candidates for series and images by name: folders with slices, archives, images with a published name."""
-    found = []
+    candidates = []
     for path, names in walked(folder):
-        found += [path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)]
-        found += [path] * any(map(is_named_as_slice, names))
-    return sorted(found)
+        candidates += [
+            path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)
+        ]
+        candidates += [path] * any(map(is_named_as_slice, names))
+    return sorted(candidates)
 
 
 def _misnamed(folder: Path, labels: Sequence[Path]) -> list[Path]:
@@ -168,45 +177,30 @@ def _misnamed(folder: Path, labels: Sequence[Path]) -> list[Path]:
     ]
 
 
-def _split(
-    images: pd.DataFrame, test_fraction: float, pairs: int, seed: int, before: Before
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Images with their split, by subject, and pairs of test images."""
-    measured = images["label"] != ""
-    if images["subject_id"][measured].nunique() < 2:
-        measured[:] = True
-    subjects = images["subject_id"][measured]
-    count = max(2, round(test_fraction * subjects.nunique()))  # one would make no pair
-    images = with_splits(images, count, seed, before, among=subjects)
-    test = images[images["split"].eq("test") & measured]
-    same = test["subject_id"].value_counts()
-    possible = (len(test) * (len(test) - 1) - int((same * (same - 1)).sum())) // 2
-    if before.pairs.empty:
-        pairs = max(1, min(pairs, possible))
-    return images, new_pairs(test, pairs, seed, before)
-
-
 def _scans(folder: Path, path: Path) -> list[Scan]:
     """The scan at a path; None where it is of another kind. Raises UserError where it is unusable."""
     if not is_series(path):
-        subject, date, side, barcode = IMAGE.fullmatch(path.name).groups()
+        match = IMAGE.fullmatch(path.name)
+        assert match is not None  # which made it a candidate
+        subject, date, side, barcode = match.groups()
         scan = Scan(path, subject, date, side.lower(), barcode, "", read_grid(path))
     else:
         with closing(headers(path)) as stream:
             first = next(stream, None)
-            if first is None or not DESCRIPTION.fullmatch(first.tags["description"]):
+            match = DESCRIPTION.fullmatch(first.tags["description"]) if first else None
+            if first is None or match is None:
                 return []
-            scan = _scan_of_series(path, [first, *stream])
-    said = SIDE.findall(str(path.relative_to(folder)).upper())
-    if any(side.lower() != scan.side for side in said):
+            scan = _scan_of_series(path, match[1].lower(), [first, *stream])
+    sides = SIDE.findall(str(path.relative_to(folder)).upper())
+    if any(side.lower() != scan.side for side in sides):
         raise UserError(
             f"{path} gives a side other than {scan.side}, that of the series; find out which is right."
         )
     return [scan]
 
 
-def _scan_of_series(path: Path, slices: Sequence[Header]) -> Scan:
-    """Of slices the first of which is of a DESS series."""
+def _scan_of_series(path: Path, side: str, slices: Sequence[Header]) -> Scan:
+    """Of slices the first of which is of a DESS series, whose description has the side."""
     # Before `stacked` would: what other series are called is nothing to be passed on.
     if len({header.tags["series"] for header in slices}) > 1:
         raise UserError(f"{path} contains slices of several series; put each in its own folder.")
@@ -214,7 +208,6 @@ def _scan_of_series(path: Path, slices: Sequence[Header]) -> Scan:
     if len(slices) < 2:
         raise UserError(f"{path} has a single slice; copy or export the series again.")
     tags = slices[0].tags
-    side = DESCRIPTION.fullmatch(tags["description"])[1].lower()
     for header in slices:
         other = {"L": "left", "R": "right"}.get(
             header.tags["image_laterality"] or header.tags["laterality"], side
@@ -233,8 +226,8 @@ def _barcode(tags: dict[str, str]) -> str:
     """The number of the examination, as it stands; "" where there is none."""
     if re.fullmatch(r"\d{8,12}", tags["accession"]):
         return tags["accession"]
-    there = re.search(r"(?<!\d)\d{11,12}(?!\d)", tags["study_description"])
-    return there[0] if there else ""
+    match = re.search(r"(?<!\d)\d{11,12}(?!\d)", tags["study_description"])
+    return match[0] if match else ""
 
 
 def _is_date(text: str) -> bool:
@@ -254,7 +247,8 @@ def _match_labels(
     of_subject: dict[str, list[Scan]] = {}
     for scan in scans:
         of_subject.setdefault(scan.subject, []).append(scan)
-    files, series = [], {}
+    files: list[Path] = []
+    series: dict[str, str] = {}
     for path, names in walked(folder):
         files += [path / name for name in names if name.lower().endswith(FILES) and not IMAGE.fullmatch(name)]
         if SERIES_OF_LABELS in names:
@@ -269,9 +263,9 @@ def _match_labels(
                 left_out.add("label", path, str(error))
             advance()
     for scan, paths in matched.items():
-        names = (f"{scan.image_id}.nii.gz", f"{scan.image_id}_{scan.barcode}.nii.gz")
+        posed = (f"{scan.image_id}.nii.gz", f"{scan.image_id}_{scan.barcode}.nii.gz")
         paths[:] = [
-            path for path in paths if path.name not in names or path.parent.resolve() != made.resolve()
+            path for path in paths if path.name not in posed or path.parent.resolve() != made.resolve()
         ] or paths
         for path in paths if len(paths) > 1 else ():
             left_out.add("label", path, f"{len(paths)} label maps are of {scan.image_id}; keep one of them.")
@@ -291,28 +285,28 @@ def _scan_of_label(path: Path, of_subject: dict[str, list[Scan]], series: dict[s
     if len(subjects) != 1:
         raise UserError(f"the name of {path.name} contains no subject with an image, or several.")
     subject = subjects.pop()
-    asked, decided = _asked(path.name, of_subject[subject], series.get(subject))
-    if not asked:
+    possible, decided = _possible(path.name, of_subject[subject], series.get(subject))
+    if not possible:
         raise UserError(f"no image of subject {subject} matches the side, date or series of {path.name}.")
     grid = read_grid(path).canonical()
-    fitting = [scan for scan in asked if _fits(grid, scan)]
+    fitting = [scan for scan in possible if _fits(grid, scan)]
     if not fitting and _lacks_pose(grid):
         if not decided:
             raise UserError(
                 f"{path.name} has no pose in its header, so that it may belong to any visit and side; "
                 f"give them in its name, or a list {SERIES_OF_LABELS} beside it."
             )
-        fitting = [scan for scan in asked if _same_voxels(grid, scan.grid.canonical())]
+        fitting = [scan for scan in possible if _same_voxels(grid, scan.grid.canonical())]
     if len(fitting) > 1:
         raise UserError(f"{path.name} fits {len(fitting)} images; add side, date or barcode to its name.")
     if not fitting:
         raise UserError(
-            f"{path.name} has a grid other than those of the {len(asked)} images that it may belong to."
+            f"{path.name} has a grid other than those of the {len(possible)} images that it may belong to."
         )
     return fitting[0]
 
 
-def _asked(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan], bool]:
+def _possible(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan], bool]:
     """The scans of a subject that a label map may be of by its name, or else by OAI-ZIB's list; whether either says it.
 
     series: the subject's in that list, if any.
@@ -323,14 +317,14 @@ def _asked(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan]
     barcodes = {scan.barcode for scan in scans} & numbers
     if not (sides or dates or barcodes) and series:
         return [scan for scan in scans if f"/{_series_path(scan)}".endswith(f"/{series}")], True
-    asked = [
+    possible = [
         scan
         for scan in scans
         if (not sides or scan.side in sides)
         and (not dates or scan.date in dates)
         and (not barcodes or scan.barcode in barcodes)
     ]
-    return asked, bool(sides and dates)
+    return possible, bool(sides and dates)
 
 
 def _fits(grid: Grid, scan: Scan) -> bool:
@@ -343,7 +337,7 @@ def _lacks_pose(grid: Grid) -> bool:
 
     Its axes are then ITK's own: to the left, posterior, superior.
     """
-    corner = grid.points([grid.shape[0] - 1, grid.shape[1] - 1, 0])
+    corner = grid.points(np.array([grid.shape[0] - 1, grid.shape[1] - 1, 0]))
     return np.allclose(corner, 0) and np.allclose(grid.affine[:3, :3], np.diag(grid.spacing))
 
 
@@ -385,8 +379,8 @@ def _write_posed(path: Path, scan: Scan, posed: Path, left_out: LeftOut) -> Path
             f"{path.name} has no pose in its header, and fits its image better mirrored; give it one."
         )
     if posed.exists():
-        there = read_label(posed)
-        if not np.array_equal(there.array, label.array) or not there.grid.matches(image.grid):
+        present = read_label(posed)
+        if not np.array_equal(present.array, label.array) or not present.grid.matches(image.grid):
             left_out.add(
                 "label", path, f"{posed} is there, is another than would be made of it, and is kept."
             )
@@ -437,7 +431,7 @@ def _one_of_each(
         scan: f"{scan.image_id}_{scan.barcode}".rstrip("_") if several[scan.image_id] > 1 else scan.image_id
         for scan in kept.values()
     }
-    return {scan: names[scan] for scan in sorted(names, key=names.get)}
+    return {scan: names[scan] for scan in sorted(names, key=lambda scan: names[scan])}
 
 
 def _row(image_id: str, scan: Scan, folder: Path, label: Path | None) -> dict[str, str]:

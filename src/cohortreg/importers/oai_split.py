@@ -11,12 +11,14 @@ import pandas as pd
 
 from cohortreg.cohort.tables import PUBLISHED, read_images
 from cohortreg.errors import UserError
-from cohortreg.importers.additions import NOTHING, Before, recognised
-from cohortreg.importers.folders import fits_a_table
+from cohortreg.importers.folders import Say, fits_a_table, silent
+from cohortreg.importers.found import Found
 
 # The published name of a file: subject, day, protocol, side, barcode, and what it is.
 NAME = re.compile(r"(\d+)_(\d{8})_\w*?(LEFT|RIGHT)_(\d+)_(.+)\.nii\.gz")
 FILES = ("image", "label")
+#: Table of files that are not there.
+MISSING = "missing.tsv"
 #: Missing files that the terminal names.
 NAMED = 3
 
@@ -38,37 +40,35 @@ class Entry(NamedTuple):
     label: str
 
 
-class Imported(NamedTuple):
-    """Tables of images, of pairs and of files that are not on disk, and what else to say, a sentence each."""
-
-    images: pd.DataFrame
-    pairs: pd.DataFrame
-    missing: pd.DataFrame
-    said: list[str]
-
-
 #: Paths below root of a scan's image and label, empty where there is none.
 Find = Callable[[Entry], tuple[str, str]]
 
 
 def import_oai_split(
     lists: Sequence[Path],
-    root: Path,
-    archive: Path | None = None,
+    say: Say = silent,
+    root: Path = Path("resources/oai"),
+    images: Path | None = None,
     as_published: bool = False,
-    before: Before = NOTHING,
-) -> Imported:
-    """Tables from published lists, whose lines are the paths of moving image, fixed image, moving and fixed label.
+) -> Found:
+    """Read published lists, whose lines are the paths of moving image, fixed image, moving and fixed label.
 
-    Of the paths the names count; files of these names are looked up below root, or, with archive, in a table of images
-    that has a column visit and where known barcode. "test" or "train" in a list's name is the split of its images, and
-    one of both is to train on. The pairs are those of the test lists or, without any, of all. as_published: keep
-    repeated pairs and images with themselves, as rows of set `PUBLISHED`. Images that are in the tables `before` have
-    their names there.
+    Of the paths the names count; files of these names are looked up below root, or in a table of images. "test" or
+    "train" in a list's name is the split of its images, and one of both is to train on. The pairs are those of the test
+    lists or, without any, of all.
 
-    images has more columns visit (YYYYMMDD) and barcode (12 digits), pairs has set if as_published, missing has
+    The images have more columns visit (YYYYMMDD) and barcode (12 digits), the pairs set if as_published, missing.tsv
     image_id, file (image or label), name. A missing image keeps its published name; a missing label is left empty.
-    Raises UserError where root, a list or the archive's table cannot be used.
+
+    Args:
+        lists: The files.
+        say: Called with a sentence for whatever is odd or missing.
+        root: Folder below which the images are.
+        images: Table of an archive's images, with a column visit and where known barcode.
+        as_published: Keep repeated pairs and images with themselves, as rows of set `PUBLISHED`.
+
+    Raises:
+        UserError: The root, a list or the archive's table cannot be used.
     """
     root = Path(root)
     if not root.is_dir():
@@ -77,32 +77,34 @@ def import_oai_split(
     read = {path: read_list(path) for path in sorted(lists, key=lambda path: split_of(path) != "test")}
     scans, splits, differ = _scans(read)
     ids = image_ids(scans)
-    find = _in_archive(archive, root) if archive else _below(root)
-    images, missing = _images(scans, splits, ids, find, root)
-    named = recognised(images, before, root)
-    names = dict(zip(images["image_id"], named["image_id"], strict=True))
-    asked = [path for path in read if split_of(path) == "test"] or read
-    rows = [[names[ids[entry.scan]] for entry in pair] for path in asked for pair in read[path]]
-    pairs, said = _pairs(pd.DataFrame(rows, columns=["moving", "fixed"], dtype=str), as_published)
+    find = _in_archive(images, root) if images else _below(root)
+    table, missing = _images(scans, splits, ids, find, root)
+    paired = [path for path in read if split_of(path) == "test"] or read
+    rows = [[ids[entry.scan] for entry in pair] for path in paired for pair in read[path]]
+    pairs, sentences = _pairs(pd.DataFrame(rows, columns=["moving", "fixed"], dtype=str), as_published)
     both = sum({"test", "train"} <= several for several in splits.values())
     if both:
-        said.append(f"Images of both test and training lists: {both:,}; their split is train.")
+        sentences.append(f"Images of both test and training lists: {both:,}; their split is train.")
     if differ:
-        said.append(
+        sentences.append(
             f"Images with other files in another list: {differ:,}; the first, of test lists, is kept."
         )
-    images = named.drop_duplicates("image_id").reset_index(drop=True)
-    missing = missing.assign(image_id=missing["image_id"].map(names))
-    return Imported(images, pairs, missing, [*said, *_missing_in_words(missing, root)])
+    for sentence in [*sentences, *_missing_in_words(missing, root)]:
+        say(sentence)
+    return Found(table, root, pairs, others={MISSING: missing}, lists_missing=True)
 
 
 def split_of(path: Path) -> str:
-    """The split of a list's images, by the list's name."""
+    """Return the split of a list's images, by the list's name."""
     return next((split for split in ("train", "test") if split in Path(path).name.lower()), "")
 
 
 def read_list(path: Path) -> list[tuple[Entry, Entry]]:
-    """The pairs of a list, moving and fixed. Raises UserError naming the line that cannot be read."""
+    """Return the pairs of a list, moving and fixed.
+
+    Raises:
+        UserError: One sentence that names the line that cannot be read.
+    """
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; name a published list of pairs.")
     pairs = []
@@ -116,7 +118,7 @@ def read_list(path: Path) -> list[tuple[Entry, Entry]]:
                 f"{path}, line {number} has {len(paths)} paths and not 4 (moving image, fixed image, moving label, "
                 "fixed label); correct it."
             )
-        names = [PurePosixPath(each).name for each in paths]
+        names = [PurePosixPath(path).name for path in paths]
         try:
             pairs.append((_entry(names[0], names[2]), _entry(names[1], names[3])))
         except ValueError as error:
@@ -137,13 +139,13 @@ def _entry(image: str, label: str) -> Entry:
     return Entry(_scan(match), image, label)
 
 
-def _scan(match: re.Match) -> Scan:
+def _scan(match: re.Match[str]) -> Scan:
     subject, visit, side, barcode = match.groups()[:4]
     return Scan(subject, visit, side.lower(), full_barcode(barcode))
 
 
 def full_barcode(barcode: str) -> str:
-    """All 12 digits of a barcode, which the lists also have without its first zero or by its last 8 digits alone.
+    """Return all 12 digits of a barcode, which lists also have without its first zero or by its last 8 digits alone.
 
     Seven scans of the test list are in the training list by their last 8.
     """
@@ -165,7 +167,9 @@ def _scans(
     read: dict[Path, list[tuple[Entry, Entry]]],
 ) -> tuple[dict[Scan, Entry], dict[Scan, set[str]], int]:
     """Of each scan its first entry, and the splits of its lists; and how many have entries that differ."""
-    first, splits, differ = {}, defaultdict(set), set()
+    first: dict[Scan, Entry] = {}
+    splits: dict[Scan, set[str]] = defaultdict(set)
+    differ: set[Scan] = set()
     for path, pairs in read.items():
         for entry in (entry for pair in pairs for entry in pair):
             splits[entry.scan].add(split_of(path))
@@ -178,13 +182,16 @@ def _images(
     scans: dict[Scan, Entry], splits: dict[Scan, set[str]], ids: dict[Scan, str], find: Find, root: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table of images and that of missing files."""
-    images, missing = [], []
+    images: list[tuple[str, ...]] = []
+    missing: list[tuple[str, str, str]] = []
     for scan, entry in scans.items():
-        found = [path if path and (root / path).exists() else "" for path in find(entry)]
+        paths = [path if path and (root / path).exists() else "" for path in find(entry)]
         names = (entry.image, entry.label)
-        missing += [(ids[scan], *what) for *what, path in zip(FILES, names, found, strict=True) if not path]
-        split = next(each for each in ("train", "test", "") if each in splits[scan])
-        image, label = found[0] or entry.image, found[1]
+        missing += [
+            (ids[scan], what, name) for what, name, path in zip(FILES, names, paths, strict=True) if not path
+        ]
+        split = next(split for split in ("train", "test", "") if split in splits[scan])
+        image, label = paths[0] or entry.image, paths[1]
         images.append((ids[scan], scan.subject, scan.side, split, image, label, scan.visit, scan.barcode))
     columns = ["image_id", "subject_id", "side", "split", *FILES, "visit", "barcode"]
     return (
@@ -240,12 +247,12 @@ def _pairs(pairs: pd.DataFrame, as_published: bool) -> tuple[pd.DataFrame, list[
     extra = pairs.duplicated() | itself
     counts = f"Pairs that stand again: {(extra & ~itself).sum():,}; images paired with themselves: {itself.sum():,}"
     if as_published:
-        said = f"{counts}; they have set {PUBLISHED}."
+        sentence = f"{counts}; they have set {PUBLISHED}."
         pairs = pairs.assign(set=extra.map({True: PUBLISHED, False: ""}))
     else:
-        said = f"{counts}; they are left out, --as-published keeps them."
+        sentence = f"{counts}; they are left out, --as-published keeps them."
         pairs = pairs[~extra]
-    return pairs, [said] if extra.any() else []
+    return pairs, [sentence] if extra.any() else []
 
 
 def _missing_in_words(missing: pd.DataFrame, root: Path) -> list[str]:

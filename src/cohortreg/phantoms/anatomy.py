@@ -11,8 +11,10 @@ the front, z up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -54,11 +56,11 @@ class Knee:
 
     @classmethod
     def draw(cls, random: np.random.Generator) -> "Knee":
-        """A knee of the population; every quantity is normal, cut off at two standard deviations."""
+        """Draw a knee of the population; every quantity is normal, cut off at two standard deviations."""
 
-        def about(mean: float | Sequence[float], spread: float | Sequence[float]):
-            mean = np.asarray(mean, dtype=float)
-            return mean + np.asarray(spread) * np.clip(random.standard_normal(mean.shape), -2, 2)
+        def about(mean: ArrayLike, spread: ArrayLike) -> Any:
+            centre = np.asarray(mean, dtype=float)
+            return centre + np.asarray(spread) * np.clip(random.standard_normal(centre.shape), -2, 2)
 
         waves, per_axis = 24, 3
         wavelength = random.uniform(45, 110, size=(waves, 1))
@@ -92,23 +94,29 @@ class Knee:
 
 
 def anatomy(seed: int, identifier: str, side: str, grid: Sequence[int], spacing: Sequence[float]) -> Image:
-    """Label map of a phantom knee: 1 femur, 2 femoral cartilage, 3 tibia, 4 tibial cartilage, 5 patella.
+    """Make the label map of a phantom knee: 1 femur, 2 femoral cartilage, 3 tibia, 4 tibial cartilage, 5 patella.
 
-    The knee follows from seed and identifier. side: "left" or "right"; a left knee is the mirror image of the
-    right one in the middle plane of the body. grid: voxels along right, anterior, superior; spacing: their size
-    in millimetres. Returns uint8 with an affine to RAS millimetres.
+    Args:
+        seed: The knee follows from it and from the identifier.
+        identifier: Who it is.
+        side: "left" or "right"; a left knee is the mirror image of the right one in the middle plane of the body.
+        grid: Voxels along right, anterior, superior.
+        spacing: Their size in millimetres.
+
+    Returns:
+        uint8 with an affine to RAS millimetres.
     """
     knee = Knee.draw(generator(seed, identifier, "anatomy"))
-    spacing = np.asarray(spacing, dtype=float)
-    origin = -(np.array(grid) * JOINT_CENTRE - 0.5) * spacing
-    axes = [o + s * np.arange(n) for o, s, n in zip(origin, spacing, grid, strict=True)]
-    labels = _label(knee, _into_knee(knee, axes), spacing)
-    affine = np.diag([*spacing, 1.0])
+    size = np.asarray(spacing, dtype=float)
+    origin = -(np.array(grid) * JOINT_CENTRE - 0.5) * size
+    axes = [o + s * np.arange(n) for o, s, n in zip(origin, size, grid, strict=True)]
+    labels = _label(knee, _into_knee(knee, axes), size)
+    affine = np.diag([*size, 1.0])
     affine[:3, 3] = origin
     affine[0, 3] += RIGHT_OF_BODY
     if side == "left":
         labels = np.ascontiguousarray(labels[::-1])
-        affine[0, 3] = -(affine[0, 3] + spacing[0] * (grid[0] - 1))
+        affine[0, 3] = -(affine[0, 3] + size[0] * (grid[0] - 1))
     return Image(labels, affine)
 
 
@@ -214,12 +222,12 @@ def _tibial_bearing(knee: Knee, points: np.ndarray, normal: np.ndarray) -> np.nd
     return (medial | lateral) & (z > -15) & (normal[2] > 0.7)
 
 
-def _ellipsoid(points: np.ndarray, centre: Sequence[float], radii: Sequence[float]) -> Field:
+def _ellipsoid(points: np.ndarray, centre: ArrayLike, radii: ArrayLike) -> Field:
     """About the distance to an ellipsoid (first order at its surface)."""
-    centre, radii = (np.asarray(v, dtype=np.float32)[:, None, None, None] for v in (centre, radii))
-    scaled = (points - centre) / radii
+    middle, axes = (np.asarray(v, dtype=np.float32)[:, None, None, None] for v in (centre, radii))
+    scaled = (points - middle) / axes
     length = np.sqrt((scaled**2).sum(0))
-    gradient = np.sqrt(((scaled / radii) ** 2).sum(0)).clip(1e-3)
+    gradient = np.sqrt(((scaled / axes) ** 2).sum(0)).clip(1e-3)
     return length * (length - 1) / gradient
 
 
@@ -235,7 +243,7 @@ def _union(one: Field, other: Field, blend: float) -> Field:
     return other + (one - other) * part - blend * part * (1 - part)
 
 
-def _distance(field: Field, spacing: Sequence[float]) -> tuple[Field, np.ndarray]:
+def _distance(field: Field, spacing: np.ndarray) -> tuple[Field, np.ndarray]:
     """The field made a distance to first order at its surface, and its unit gradient [3, i, j, k]."""
     gradient = np.stack(np.gradient(field, *spacing)).astype(np.float32)
     length = np.sqrt((gradient**2).sum(0)).clip(0.2)

@@ -44,11 +44,13 @@ SCALE = 400.0  # grey value of fluid
 
 
 def dess(label: Image, seed: int, identifier: str) -> Image:
-    """A scan of the anatomy in `label`, which may have any values and any grid.
+    """Make a scan of the anatomy in `label`, which may have any values and any grid.
 
     Tissue means (varied by a few percent from scan to scan) and textures, blurred for partial volume, times
-    a smooth bias field, under Rician noise. The scan follows from label, seed and identifier. Returns whole
-    numbers as float32 on the label's grid.
+    a smooth bias field, under Rician noise. The scan follows from label, seed and identifier.
+
+    Returns:
+        Whole numbers as float32 on the label's grid.
     """
     random = generator(seed, identifier, "dess")
     spacing = label.spacing

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,38 +12,22 @@ from cohortreg.config import Phantom, expand_root
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
-from cohortreg.images.io import Image, read_label, write_image
-from cohortreg.importers.additions import NOTHING, Before
-from cohortreg.importers.split import drawn
+from cohortreg.images.image import Image
+from cohortreg.images.io import read_label, write_image
+from cohortreg.importers.found import Found, image_row, image_table
 from cohortreg.phantoms.anatomy import anatomy
 from cohortreg.phantoms.dess import dess
 from cohortreg.provenance import running
 
 
-def phantom_tables(
-    subjects: int, test: int, pairs: int, seed: int, name: str = "demo", before: Before = NOTHING
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of images and pairs for `subjects` knees, right and left in turn, `test` of them to test on.
-
-    What is in the tables `before` stays, see `split.drawn`. Raises UserError where the test subjects do not make that
-    many pairs.
-    """
-    numbered = [(f"{name}-{n:03d}", "right" if n % 2 else "left") for n in range(1, subjects + 1)]
-    images = pd.DataFrame(
-        [
-            {
-                "image_id": f"{subject}-{side}",
-                "subject_id": subject,
-                "side": side,
-                "split": "train",
-                "image": f"images/{subject}-{side}.nii.gz",
-                "label": f"labels/{subject}-{side}.nii.gz",
-            }
-            for subject, side in numbered
-        ],
-        dtype=str,
-    )
-    return drawn(images, test, pairs, seed, before)
+def phantom_knees(subjects: int, name: str = "demo") -> Found:
+    """Return images of `subjects` knees, one a subject, right and left in turn."""
+    rows = []
+    for number in range(1, subjects + 1):
+        subject, side = f"{name}-{number:03d}", "right" if number % 2 else "left"
+        path = f"{subject}-{side}.nii.gz"
+        rows.append(image_row(f"{subject}-{side}", f"images/{path}", f"labels/{path}", subject, side))
+    return Found(image_table(rows, Path(name)), None)
 
 
 def make_phantoms(
@@ -54,21 +39,28 @@ def make_phantoms(
 ) -> dict[str, str]:
     """Make every image and label that the table names, below `output`, the image_id serving as identifier.
 
-    settings: the section `phantom` of the configuration. With `labels`, a folder, an image is made from the label map
-    there that has the name of the row's label, which is copied; otherwise the anatomy is made as well, with `grid` and
-    `spacing`, voxels and their size in millimetres, along right, anterior, superior. report: called after each image
-    with its id.
-
     A JSON beside each image says what it was made from, and the SHA-256 of image and label. What is there already, made
     from the same seed and settings, is kept.
 
-    Returns the SHA-256 of every file, by the table's path. Raises UserError, before anything is written, where a path
-    leads out of `output`, or where a file lies that was not made here.
+    Args:
+        images: Rows of images.tsv.
+        output: Folder that their paths start from.
+        settings: The section `phantom` of the configuration. With `labels`, a folder, an image is made from the label
+            map there that has the name of the row's label, which is copied; otherwise the anatomy is made as well, with
+            `grid` and `spacing`, voxels and their size in millimetres, along right, anterior, superior.
+        seed: Everything random follows from it and the image_id.
+        report: Called after each image with its id.
+
+    Returns:
+        The SHA-256 of every file, by the table's path.
+
+    Raises:
+        UserError: A path leads out of `output`, or a file lies there that was not made here; nothing is written then.
     """
     rows = images.to_dict("records")
     for row in rows:
         _refuse_what_is_not_ours(row, output)
-    made = {}
+    made: dict[str, str] = {}
     for row in rows:
         made |= _make(row, output, settings, seed)
         report(row["image_id"])
@@ -124,7 +116,9 @@ def _make(row: Mapping[str, str], output: Path, settings: Phantom, seed: int) ->
     return {row["image"]: digests["image_made"], row["label"]: digests["label_made"]}
 
 
-def _anatomy(row: Mapping[str, str], settings: Phantom, seed: int) -> tuple[dict, Callable[[], Image]]:
+def _anatomy(
+    row: Mapping[str, str], settings: Phantom, seed: int
+) -> tuple[dict[str, Any], Callable[[], Image]]:
     """What a row's label map follows from, and a function that makes or reads it."""
     made_from = {"id": row["image_id"], "side": row["side"], "seed": seed}
     if settings.labels:
@@ -135,5 +129,6 @@ def _anatomy(row: Mapping[str, str], settings: Phantom, seed: int) -> tuple[dict
     if not row["side"]:
         raise UserError(f"image '{row['image_id']}' needs a side to be generated; fill it in.")
     grid, spacing = settings.grid, settings.spacing
+    assert grid and spacing  # as it has no labels
     make = partial(anatomy, seed, row["image_id"], row["side"], grid, spacing)
     return made_from | {"grid": grid, "spacing": spacing}, make

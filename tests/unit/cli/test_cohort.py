@@ -191,7 +191,7 @@ def test_import_oai_and_preprocess(tmp_path):
     last.write_bytes(last.read_bytes()[:-100])
     done = cohortreg("import", "oai", archive, "--output", tables, "--test-fraction", 0.7)
     assert "3 images (1 train, 2 test), 1 pairs" in done.stdout
-    assert "0 of the images have a label; 1 images and 0 labels left out" in done.stdout
+    assert "0 of 3 images have a label; 1 image and 0 labels left out" in done.stdout
     (kind, path, reason) = (tables / "left-out.tsv").read_text().splitlines()[1].split("\t")
     assert (kind, path) == ("image", "9000003/20041108/10583703.tar.gz") and "cut short" in reason
     cohortreg("preprocess", tmp_path / "results", "--images", tables / "images.tsv", "--root", archive,

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from imports import tables as completed
 
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 from cohortreg.importers.additions import NOTHING, Before, add, read_before, recognised
-from cohortreg.importers.split import drawn, new_pairs, with_splits
+from cohortreg.importers.found import Found
+from cohortreg.importers.split import new_pairs, with_splits
 
 COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label"]
 IMPORTED = [f"new{n}" for n in range(6)]
@@ -34,6 +36,11 @@ def found(names, **more) -> pd.DataFrame:
 
 def alike(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def tables_of(images, test_fraction, pairs, before=NOTHING, root=None, validation=0.0):
+    """Tables of images that an importer found, with their splits, and pairs."""
+    return completed(Found(images, root), test_fraction, pairs, 1, before, validation)
 
 
 @st.composite
@@ -85,9 +92,9 @@ def test_no_byte_of_a_table_is_changed_and_a_second_import_adds_nothing(both, wi
         for _ in range(2):
             before = read_before(output)
             try:
-                images, pairs = drawn(found(IMPORTED), 4, count, 1, before, output)
+                images, pairs = tables_of(found(IMPORTED), 4 / 6, count, before, output)
             except UserError as error:
-                assert "pairs were requested" in str(error)
+                assert "make no pair" in str(error)
                 assert all((output / name).read_bytes() == content for name, content in there.items())
                 return
             added = add(output, images, pairs, output)
@@ -106,7 +113,7 @@ def test_no_byte_of_a_table_is_changed_and_a_second_import_adds_nothing(both, wi
 @pytest.fixture
 def cohort(tmp_path):
     """A folder with the tables of twenty subjects, five of them test subjects, and ten pairs."""
-    images, pairs = drawn(found([f"s{n}" for n in range(20)]), 5, 10, 1)
+    images, pairs = tables_of(found([f"s{n}" for n in range(20)]), 5 / 20, 10)
     add(tmp_path, images, pairs)
     return tmp_path
 
@@ -117,7 +124,7 @@ def splits(table: pd.DataFrame) -> dict[str, str]:
 
 def test_new_subjects_move_nobody(cohort):
     before = read_before(cohort)
-    images, pairs = drawn(found([f"s{n}" for n in range(40)]), 10, 15, 1, before)
+    images, pairs = tables_of(found([f"s{n}" for n in range(40)]), 10 / 40, 15, before)
     assert splits(before.images).items() <= splits(images).items()
     assert list(splits(images).values()).count("test") == 10
     # Pairs are brought up to the number that is asked for, each with a new image.
@@ -130,14 +137,14 @@ def test_new_subjects_move_nobody(cohort):
 
 def test_validation_subjects_are_drawn_among_those_who_are_new_and_not_tested(cohort):
     found_again = found([f"s{n}" for n in range(20)])
-    images, _ = drawn(found_again, 5, 10, 1, validation=4)
+    images, _ = tables_of(found_again, 5 / 20, 10, validation=4 / 20)
     tested, validated = (
         {name for name, split in splits(images).items() if split == each} for each in ("test", "validation")
     )
     assert tested == {name for name, split in splits(read_before(cohort).images).items() if split == "test"}
     assert len(validated) == 4 and not validated & tested
     before = read_before(cohort)
-    grown, _ = drawn(found([f"s{n}" for n in range(40)]), 10, 15, 1, before, validation=4)
+    grown, _ = tables_of(found([f"s{n}" for n in range(40)]), 10 / 40, 15, before, validation=4 / 40)
     assert splits(before.images).items() <= splits(grown).items()
     counts = grown["split"].value_counts().to_dict()
     assert counts == {"train": 26, "test": 10, "validation": 4}
@@ -146,19 +153,19 @@ def test_validation_subjects_are_drawn_among_those_who_are_new_and_not_tested(co
 def test_a_pair_that_was_removed_does_not_come_back(cohort):
     lines = (cohort / "pairs.tsv").read_bytes().splitlines(keepends=True)
     (cohort / "pairs.tsv").write_bytes(b"".join(lines[:-3]))
-    images, pairs = drawn(found([f"s{n}" for n in range(20)]), 5, 10, 1, read_before(cohort))
+    images, pairs = tables_of(found([f"s{n}" for n in range(20)]), 5 / 20, 10, read_before(cohort))
     assert pairs.empty and add(cohort, images, pairs).new_pairs == 0
     # Without the table all are drawn again, as the first time.
     (cohort / "pairs.tsv").unlink()
-    images, pairs = drawn(found([f"s{n}" for n in range(20)]), 5, 10, 1, read_before(cohort))
+    images, pairs = tables_of(found([f"s{n}" for n in range(20)]), 5 / 20, 10, read_before(cohort))
     add(cohort, images, pairs)
     assert (cohort / "pairs.tsv").read_bytes() == b"".join(lines)
 
 
 def test_new_test_images_without_a_pair_are_named(cohort):
-    images, pairs = drawn(found([f"s{n}" for n in range(24)]), 6, 10, 1, read_before(cohort))
+    images, pairs = tables_of(found([f"s{n}" for n in range(24)]), 6 / 24, 10, read_before(cohort))
     assert pairs.empty
-    (said,) = add(cohort, images, pairs).said
+    (said,) = add(cohort, images, pairs).sentences
     assert said.startswith("1 new test image in no pair (s2") and "pairs.tsv has 10 already" in said
 
 
@@ -200,15 +207,15 @@ def test_rows_are_put_below_the_columns_that_a_table_has(tmp_path):
     )
     assert (tmp_path / "images.tsv").read_bytes().endswith(b"\tb\tb\r\n\t\ti/a.nii.gz\ttest\t\ta\ta\r\n")
     assert (tmp_path / "pairs.tsv").read_bytes() == b"moving\tfixed\na\tb\n"
-    assert any("has no column visit" in said for said in added.said)
-    assert any(said.startswith("1 image with another image, label or split") for said in added.said)
+    assert any("has no column visit" in said for said in added.sentences)
+    assert any(said.startswith("1 image with another image, label or split") for said in added.sentences)
 
 
 def test_rows_whose_files_are_gone_are_kept_and_said(tmp_path):
     (tmp_path / "i").mkdir()
     (tmp_path / "i" / "a.nii.gz").touch()
     pairs = pd.DataFrame({"moving": ["a"], "fixed": ["b"]})
-    (said,) = add(tmp_path, found(["a", "b"], split="test"), pairs, tmp_path).said
+    (said,) = add(tmp_path, found(["a", "b"], split="test"), pairs, tmp_path).sentences
     assert "1 file that images.tsv names (i/b.nii.gz)" in said
 
 
@@ -227,7 +234,7 @@ def test_further_tables_keep_what_is_there_too(cohort):
         .replace("\ta\n", "\ta\tasked\n")
     )
     (cohort / "missing.tsv").write_text(noted)
-    (said,) = add(cohort, before.images, before.pairs, others={"missing.tsv": missing("b", "c")}).said
+    (said,) = add(cohort, before.images, before.pairs, others={"missing.tsv": missing("b", "c")}).sentences
     assert (cohort / "missing.tsv").read_text() == noted + "c\timage\tc\t\n"
     assert "keeps 1 row of earlier imports" in said
     (cohort / "missing.tsv").write_text("mine\n")
@@ -259,7 +266,7 @@ IMAGES = b"image_id\tsubject_id\tside\tsplit\timage\tlabel\n"
 def test_a_table_that_cannot_be_read_is_a_sentence_and_nothing_is_written(tmp_path, name, content, problem):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=problem) as error:
-        images, pairs = drawn(found(IMPORTED), 4, 5, 1, read_before(tmp_path), tmp_path)
+        images, pairs = tables_of(found(IMPORTED), 4 / 6, 5, read_before(tmp_path), tmp_path)
         add(
             tmp_path,
             images,
@@ -275,7 +282,7 @@ def test_links_and_permissions_stay(cohort, tmp_path):
     (cohort / "images.tsv").rename(elsewhere)
     elsewhere.chmod(0o640)
     (cohort / "images.tsv").symlink_to(elsewhere)
-    images, pairs = drawn(found([f"s{n}" for n in range(21)]), 5, 10, 1, read_before(cohort))
+    images, pairs = tables_of(found([f"s{n}" for n in range(21)]), 5 / 21, 10, read_before(cohort))
     add(cohort, images, pairs)
     assert (cohort / "images.tsv").is_symlink() and elsewhere.stat().st_mode & 0o777 == 0o640
     assert len(read_images(elsewhere)) == 21
@@ -290,7 +297,7 @@ def test_pairs_of_a_set_need_its_column(cohort):
     more = pd.DataFrame({"moving": ["b", "a"], "fixed": ["a", "b"], "set": ["", "published"]})
     added = add(cohort, found(["a", "b"], split="test"), more)
     assert (cohort / "pairs.tsv").read_text() == "moving\tfixed\na\tb\nb\ta\n"
-    assert "1 pair of set published not added" in added.said[0]
+    assert "1 pair of set published not added" in added.sentences[0]
     write_table(cohort / "pairs.tsv", more.iloc[:1])
     for expected in (2, 0):
         twice = pd.concat([more, more.iloc[1:]])  # a published list may have a pair more than once

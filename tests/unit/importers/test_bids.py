@@ -6,6 +6,7 @@ import pytest
 from file_names import FILE_NAMES, accepted
 from hypothesis import given
 from hypothesis import strategies as st
+from imports import tables
 
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
@@ -23,7 +24,7 @@ def dataset(folder, *names):
 
 def rows(folder, suffix="") -> dict[str, dict]:
     """Rows of all images, in the order of their names."""
-    images, _ = import_bids(folder, suffix, 1, 1, seed=1)
+    images, _ = tables(import_bids(folder, suffix=suffix))
     return {row["image_id"]: row for row in images.sort_values("image_id").to_dict("records")}
 
 
@@ -83,7 +84,7 @@ def test_a_label_is_of_the_image_that_it_is_most_like(tmp_path):
 
 def test_split_and_pairs_are_those_of_subjects(tmp_path):
     names = [f"sub-{n:02}/ses-{s}/anat/sub-{n:02}_ses-{s}_T1w.nii.gz" for n in range(10) for s in "ab"]
-    images, pairs = import_bids(dataset(tmp_path, *names), "", 0.3, 12, seed=1)
+    images, pairs = tables(import_bids(dataset(tmp_path, *names)), 0.3, 12)
     assert images.groupby("split")["subject_id"].nunique().to_dict() == {"test": 3, "train": 7}
     assert images.groupby("subject_id")["split"].nunique().eq(1).all()
     # 3 subjects of 2 images make 12 pairs across subjects.
@@ -91,8 +92,8 @@ def test_split_and_pairs_are_those_of_subjects(tmp_path):
     write_table(tmp_path / "images.tsv", images)
     write_table(tmp_path / "pairs.tsv", pairs)
     read_pairs(tmp_path / "pairs.tsv", read_images(tmp_path / "images.tsv"))
-    assert import_bids(tmp_path, "", 0.3, 12, seed=1)[1].equals(pairs)
-    validated, same = import_bids(tmp_path, "", 0.3, 12, seed=1, validation_fraction=0.2)
+    assert tables(import_bids(tmp_path), 0.3, 12)[1].equals(pairs)
+    validated, same = tables(import_bids(tmp_path), 0.3, 12, validation_fraction=0.2)
     counts = validated.groupby("split")["subject_id"].nunique().to_dict()
     assert counts == {"test": 3, "train": 5, "validation": 2} and same.equals(pairs)
     assert validated.groupby("subject_id")["split"].nunique().eq(1).all()
@@ -116,7 +117,7 @@ def test_one_suffix_of_several_is_to_be_named(tmp_path):
             [*TWO, *(f"derivatives/{by}/sub-01/anat/sub-01_dseg.nii.gz" for by in "ab")],
             "two labels for 'sub-01', derivatives/a/.* and derivatives/b/",
         ),
-        (TWO[:1], "1 pairs were requested"),
+        (TWO[:1], "1 test image of 1 subject make no pair"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path, names, problem):
@@ -128,7 +129,7 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path, names, problem):
 def said(folder, suffix="") -> list[str]:
     """What an import says."""
     sentences = []
-    import_bids(folder, suffix, 1, 1, seed=1, say=sentences.append)
+    import_bids(folder, sentences.append, suffix)
     return sentences
 
 
@@ -175,7 +176,7 @@ def test_what_is_left_out_is_said(tmp_path):
 def test_what_is_left_out_is_said_of_a_folder_without_an_image(tmp_path):
     sentences = []
     with pytest.raises(UserError, match="has no sub-"):
-        import_bids(dataset(tmp_path, "sub-A-1/anat/sub-A-1_T1w.nii"), "", 1, 1, seed=1, say=sentences.append)
+        import_bids(dataset(tmp_path, "sub-A-1/anat/sub-A-1_T1w.nii"), sentences.append)
     assert len(sentences) == 1 and "sub-A-1_T1w.nii" in sentences[0]
 
 
@@ -242,9 +243,9 @@ def test_a_label_on_another_grid_is_of_no_image(tmp_path):
 
 def test_another_session_follows_its_subject(tmp_path):
     names = [f"sub-{n:02}/ses-1/anat/sub-{n:02}_ses-1_T1w.nii.gz" for n in range(10)]
-    images, pairs = import_bids(dataset(tmp_path, *names), "", 0.3, 3, seed=1)
+    images, pairs = tables(import_bids(dataset(tmp_path, *names)), 0.3, 3)
     later = [name.replace("ses-1", "ses-2") for name in names]
-    again, more = import_bids(dataset(tmp_path, *later), "", 0.3, 9, 1, Before(images, pairs))
+    again, more = tables(import_bids(dataset(tmp_path, *later)), 0.3, 9, before=Before(images, pairs))
     assert len(again) == 20 and again.groupby("subject_id")["split"].nunique().eq(1).all()
     old = dict(zip(images["image_id"], images["split"], strict=True))
     assert old.items() <= dict(zip(again["image_id"], again["split"], strict=True)).items()
@@ -265,4 +266,4 @@ def test_any_names_that_a_file_system_allows(names, inside):
                     for each, name in zip(subjects, names, strict=True)
                 ),
             )
-        accepted(Path(folder), lambda say: import_bids(Path(folder), "", 1, 1, 1, say=say), len(names))
+        accepted(Path(folder), lambda say: tables(import_bids(Path(folder), say)), len(names))

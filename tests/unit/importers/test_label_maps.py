@@ -5,6 +5,7 @@ import pytest
 from file_names import FILE_NAMES
 from hypothesis import given
 from hypothesis import strategies as st
+from imports import tables
 
 from cohortreg.cohort.tables import read_images
 from cohortreg.config import Phantom
@@ -32,7 +33,7 @@ def folder(tmp_path, oai_labels):
 
 
 def test_visits_of_test_subjects_are_a_second_set(folder):
-    images, pairs = import_label_maps(folder, "right", 1.0, 5, seed=1)
+    images, pairs = tables(import_label_maps(folder), 1.0, 5)
     assert images["image_id"].tolist() == NAMES
     assert images["subject_id"].tolist() == ["A", "A", "A", "B", "C"]
     assert set(images["split"]) == {"test"}
@@ -43,13 +44,13 @@ def test_visits_of_test_subjects_are_a_second_set(folder):
 
 
 def test_a_subject_is_trained_on_or_tested(folder):
-    images, _ = import_label_maps(folder, "left", 0.7, 1, seed=1)
+    images, _ = tables(import_label_maps(folder, side="left"), 0.7)
     assert images.groupby("subject_id")["split"].nunique().eq(1).all()
     assert set(images["side"]) == {"left"}
 
 
 def test_scans_are_made_from_the_label_maps(folder, tmp_path):
-    images, _ = import_label_maps(folder, "right", 1.0, 5, seed=1)
+    images, _ = tables(import_label_maps(folder), 1.0, 5)
     make_phantoms(images, tmp_path / "made", Phantom(labels=str(folder)), seed=1)
     for row in images.itertuples():
         label = read_label(tmp_path / "made" / row.label)
@@ -61,7 +62,7 @@ def test_scans_are_made_from_the_label_maps(folder, tmp_path):
 
 
 def test_a_label_map_that_is_not_there(folder, tmp_path):
-    images, _ = import_label_maps(folder, "right", 1.0, 5, seed=1)
+    images, _ = tables(import_label_maps(folder), 1.0, 5)
     (folder / "B_00m_label.nii.gz").unlink()
     with pytest.raises(UserError, match=r"B_00m_label.nii.gz does not exist; correct phantom.labels"):
         make_phantoms(images, tmp_path / "made", Phantom(labels=str(folder)), seed=1)
@@ -69,12 +70,12 @@ def test_a_label_map_that_is_not_there(folder, tmp_path):
 
 def test_a_folder_without_label_maps(tmp_path):
     with pytest.raises(UserError, match="no label map named"):
-        import_label_maps(tmp_path, "right", 0.3, 5, seed=1)
+        import_label_maps(tmp_path)
 
 
 def test_tables_of_the_repository_are_what_the_command_makes(request, oai_labels):
     folder = request.config.rootpath / "config" / "oai-anatomy"
-    images, _ = import_label_maps(oai_labels, "right", 0.3, 60, seed=1)
+    images, _ = tables(import_label_maps(oai_labels), 0.3, 60)
     assert read_images(folder / "images.tsv").reset_index(drop=True).equals(images)
 
 
@@ -88,23 +89,23 @@ def test_files_that_are_not_used_are_said(tmp_path):
     ):
         (tmp_path / name).touch()
     said = []
-    images, _ = import_label_maps(tmp_path, "left", 1, 1, 1, say=said.append)
+    images, _ = tables(import_label_maps(tmp_path, said.append))
     assert images["image_id"].tolist() == ["A_0", "B_0"]
     assert said == [
         "Left out: 3 files (A_0_label.mha, C_label.nii.gz, D D_0_label.nii.gz); not named "
         "SUBJECT_VISIT_label.nii.gz, or not right in the folder."
     ]
     (tmp_path / "A_0_label.nii.gz").touch()
-    with pytest.raises(UserError, match="two label maps of 'A_0'"):
-        import_label_maps(tmp_path, "left", 1, 1, 1)
+    with pytest.raises(UserError, match="two images 'A_0'"):
+        import_label_maps(tmp_path)
 
 
 def test_a_later_visit_is_paired_with_those_before_it(tmp_path):
     for name in ("A_00m", "B_00m"):
         (tmp_path / f"{name}_label.nii.gz").touch()
-    before = Before(*import_label_maps(tmp_path, "left", 1, 1, 1))
+    before = Before(*tables(import_label_maps(tmp_path)))
     (tmp_path / "A_24m_label.nii.gz").touch()
-    images, pairs = import_label_maps(tmp_path, "left", 1, 1, 1, before)
+    images, pairs = tables(import_label_maps(tmp_path), before=before)
     assert images["image_id"].tolist() == ["A_00m", "A_24m", "B_00m"]
     assert pairs.values.tolist() == [["A_00m", "A_24m", "longitudinal"]]
 
@@ -116,6 +117,6 @@ def test_any_names_that_a_file_system_allows(names):
             (Path(folder) / f"{name}_0_label.nii").touch()
         try:
             # Only what the workflow reads is written: not, say, a name in quotation marks.
-            add(Path(folder) / "tables", *import_label_maps(Path(folder), "left", 1, 1, 1))
+            add(Path(folder) / "tables", *tables(import_label_maps(Path(folder))))
         except UserError as error:
             assert "\n" not in str(error) and str(error).endswith(".")

@@ -7,6 +7,7 @@ import pytest
 from file_names import FILE_NAMES, accepted
 from hypothesis import given
 from hypothesis import strategies as st
+from imports import tables
 
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
@@ -33,7 +34,7 @@ def entry(name):
 
 
 def test_real_dataset_gives_the_tables_of_the_repository(hippocampus, tmp_path):
-    images, pairs = import_msd(hippocampus, 0.2, 100, seed=1)
+    images, pairs = tables(import_msd(hippocampus), 0.2, 100)
     assert images["split"].value_counts().to_dict() == {"train": 160, "test": 40}
     assert len(pairs) == 100
     write_table(tmp_path / "images.tsv", images)
@@ -44,7 +45,7 @@ def test_real_dataset_gives_the_tables_of_the_repository(hippocampus, tmp_path):
 
 def test_rows(tmp_path):
     entries = [entry("b"), entry("a"), {"image": "imagesTr/c.nii.gz"}, entry("._a")]
-    images, pairs = import_msd(dataset(tmp_path, entries), 0.5, 1, seed=1)
+    images, pairs = tables(import_msd(dataset(tmp_path, entries)), 0.5)
     assert images["image_id"].tolist() == ["b", "a", "c"]
     assert images["image"].tolist() == ["imagesTr/b.nii.gz", "imagesTr/a.nii.gz", "imagesTr/c.nii.gz"]
     assert images["label"].tolist() == ["labelsTr/b.nii.gz", "labelsTr/a.nii.gz", ""]
@@ -54,7 +55,7 @@ def test_rows(tmp_path):
 
 def test_another_seed_splits_otherwise(tmp_path):
     folder = dataset(tmp_path, [entry(f"i{n}") for n in range(50)])
-    first, again, other = (import_msd(folder, 0.2, 10, seed) for seed in (1, 1, 2))
+    first, again, other = (tables(import_msd(folder), 0.2, 10, seed) for seed in (1, 1, 2))
     assert first[0].equals(again[0]) and first[1].equals(again[1])
     assert not first[0].equals(other[0]) and not first[1].equals(other[1])
 
@@ -73,11 +74,11 @@ def test_another_seed_splits_otherwise(tmp_path):
         ('{"training": [{"image": "a.nii", "label": 5}]}', 'entry 1 under "training" has no "label"'),
         ('{"training": [{"image": "a.nii", "label": ["b"]}]}', 'entry 1 under "training" has no "label"'),
         ('{"training": ["._a.nii"]}', "lists no image"),
-        ('{"training": ["case 1.nii", "case_1.nii"]}', "'case_1' twice"),
-        ('{"training": ["a.nii", "A.nii"]}', "'A' twice"),
+        ('{"training": ["case 1.nii", "case_1.nii"]}', "two images 'case_1'"),
+        ('{"training": ["a.nii", "A.nii"]}', "two images 'A'"),
         ("[" * 200000, "not valid JSON .nested too deep"),
         ('{"training": ' + "9" * 5000 + "}", "not valid JSON"),
-        ('{"training": [{"image": "a.nii"}, {"image": "b/a.nii.gz"}]}', "'a' twice"),
+        ('{"training": [{"image": "a.nii"}, {"image": "b/a.nii.gz"}]}', "two images 'a'"),
     ],
 )
 def test_bad_dataset(tmp_path, text, problem):
@@ -86,19 +87,19 @@ def test_bad_dataset(tmp_path, text, problem):
     for name in ("a.nii", "A.nii", "case 1.nii", "case_1.nii", "b/a.nii.gz"):
         put(tmp_path, name)
     with pytest.raises(UserError, match=problem) as error:
-        import_msd(tmp_path, 0.2, 1, seed=1)
+        import_msd(tmp_path)
     assert str(tmp_path / "dataset.json") in str(error.value)
 
 
 def test_more_pairs_than_there_are(tmp_path):
-    with pytest.raises(UserError, match="5 pairs were requested, but 2 test images make only 1"):
-        import_msd(dataset(tmp_path, [entry(f"i{n}") for n in range(10)]), 0.2, 5, seed=1)
+    images, pairs = tables(import_msd(dataset(tmp_path, [entry(f"i{n}") for n in range(10)])), 0.2, 5)
+    assert images["split"].eq("test").sum() == 2 and len(pairs) == 1
 
 
 def imported(folder):
     """The images of a dataset, all to test on, by their ids, and what was said."""
     said = []
-    images, _ = import_msd(folder, 1, 1, seed=1, say=said.append)
+    images, _ = tables(import_msd(folder, said.append))
     return {row["image_id"]: (row["image"], row["label"]) for row in images.to_dict("records")}, said
 
 
@@ -160,4 +161,4 @@ def test_any_names_that_a_file_system_allows(names):
             (Path(folder) / "imagesTr").mkdir(exist_ok=True)
             (Path(folder) / "imagesTr" / f"{name}.nii.gz").touch()
         dataset(Path(folder), [{"image": f"./imagesTr/{name}.nii.gz"} for name in names])
-        accepted(Path(folder), lambda say: import_msd(Path(folder), 1, 1, 1, say=say), len(names))
+        accepted(Path(folder), lambda say: tables(import_msd(Path(folder), say)), len(names))

@@ -4,12 +4,13 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from imports import tables
 from series import OBLIQUE, SAGITTAL, packed, volume, write_series
 
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 from cohortreg.images.preprocess import read_labelled
-from cohortreg.importers.additions import add, read_before
+from cohortreg.importers.additions import NOTHING, add, read_before
 from cohortreg.importers.oai import import_oai
 
 PRIVATE = {
@@ -53,10 +54,10 @@ def archive(tmp_path):
 def imported(tmp_path):
     """A function that imports the archive: images by id, pairs, and reasons by what was left out."""
 
-    def run(labels=None, fraction=1.0, pairs=1, seed=1, **more):
-        folder, output = tmp_path / "OAI", tmp_path / "tables"
-        images, pairs, left_out = import_oai(folder, labels, output, fraction, pairs, seed, **more)
-        reasons = {(row.kind, row.path): row.reason for row in left_out.itertuples()}
+    def run(labels=None, fraction=1.0, pairs=1, seed=1, before=NOTHING, **more):
+        found = import_oai(tmp_path / "OAI", labels=labels, output=tmp_path / "tables", **more)
+        images, pairs = tables(found, fraction, pairs, seed, before)
+        reasons = {(row.kind, row.path): row.reason for row in found.others["left-out.tsv"].itertuples()}
         return images.set_index("image_id", drop=False), pairs, reasons
 
     return run
@@ -373,7 +374,7 @@ def test_an_archive_that_grows(archive, imported, tmp_path):
     images, pairs, _ = imported(fraction=0.5, pairs=8, before=before)
     content = table.read_bytes()
     added = add(tmp_path / "tables", images, pairs, tmp_path / "OAI")
-    assert (added.new_images, added.new_pairs, added.said) == (6, 5, [])
+    assert (added.new_images, added.new_pairs, added.sentences) == (6, 5, [])
     assert table.read_bytes().startswith(content)
     assert added.images.groupby("subject_id")["split"].nunique().eq(1).all()
     assert set(added.images.loc[added.images["subject_id"] == "anna", "image_id"]) == {

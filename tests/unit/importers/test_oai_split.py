@@ -6,7 +6,7 @@ import pytest
 
 from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
-from cohortreg.importers.additions import add, read_before
+from cohortreg.importers.importing import import_tables
 from cohortreg.importers.oai_split import full_barcode, import_oai_split, read_list
 
 ANNA, BERT, AGAIN = (
@@ -52,13 +52,13 @@ def lists(tmp_path):
 )
 def test_each_published_list(oai_splits, tmp_path, name, images, subjects, rows, distinct):
     path = oai_splits / f"{name}_pair_path_list.txt"
-    published = import_oai_split([path], tmp_path, as_published=True)
+    published = import_oai_split([path], root=tmp_path, as_published=True)
     table = published.images
     assert (len(table), table["subject_id"].nunique()) == (images, subjects)
     assert set(table["split"]) == {"" if name == "val" else name}
     assert len(published.pairs) == rows
     assert published.pairs["set"].eq("published").sum() == rows - distinct
-    ours = import_oai_split([path], tmp_path)
+    ours = import_oai_split([path], root=tmp_path)
     assert len(ours.pairs) == distinct and ours.pairs.columns.tolist() == ["moving", "fixed"]
     for imported in (published, ours):
         write_table(tmp_path / "images.tsv", imported.images)
@@ -70,7 +70,7 @@ def test_an_image_has_one_name_whatever_lists_are_imported_together(oai_splits, 
     paths = [oai_splits / f"{name}_pair_path_list.txt" for name in ("test", "val", "train")]
     names = {}
     for several in itertools.chain.from_iterable(itertools.combinations(paths, n) for n in (1, 2, 3)):
-        table = import_oai_split(several, tmp_path).images
+        table = import_oai_split(several, root=tmp_path).images
         assert table["image_id"].is_unique
         for *scan, image_id in table[["subject_id", "visit", "side", "barcode", "image_id"]].itertuples(
             index=False
@@ -83,19 +83,21 @@ def test_an_image_has_one_name_whatever_lists_are_imported_together(oai_splits, 
 def test_test_and_training_lists_together(oai_splits, tmp_path):
     """32 of the 88 test subjects are trained on, seven of them by the very scans of the test list."""
     lists = [oai_splits / f"{name}_pair_path_list.txt" for name in ("train", "test")]
-    imported = import_oai_split(lists, tmp_path)
+    sentences = []
+    imported = import_oai_split(lists, sentences.append, tmp_path)
     assert imported.images["split"].value_counts().to_dict() == {"train": 2532, "test": 162}
     assert len(imported.pairs) == 296
     subjects = imported.images.set_index("image_id")["subject_id"]
     tested = set(subjects[[*imported.pairs["moving"], *imported.pairs["fixed"]]])
     trained = set(imported.images.loc[imported.images["split"] == "train", "subject_id"])
     assert (len(tested), len(tested & trained)) == (88, 32)
-    assert "Images of both test and training lists: 7; their split is train." in imported.said
+    assert "Images of both test and training lists: 7; their split is train." in sentences
 
 
 def test_every_column(lists):
     paths, root = lists
-    imported = import_oai_split(paths, root)
+    sentences = []
+    imported = import_oai_split(paths, sentences.append, root)
     anna, bert, again = imported.images.to_dict("records")
     assert anna == {
         "image_id": "11_20040927_left",
@@ -113,11 +115,11 @@ def test_every_column(lists):
     assert (again["image"], again["label"]) == (f"{AGAIN}_image.nii.gz", "")
     assert (bert["split"], again["split"]) == ("test", "train")
     name = again["image_id"]
-    assert imported.missing.values.tolist() == [
+    assert imported.others["missing.tsv"].values.tolist() == [
         [name, "image", f"{AGAIN}_image.nii.gz"],
         [name, "label", f"{AGAIN}_label_all.nii.gz"],
     ]
-    counts, both, differ, missing = imported.said
+    counts, both, differ, missing = sentences
     assert counts.startswith("Pairs that stand again: 1; images paired with themselves: 1; they are left out")
     assert "training lists: 2;" in both and "other files in another list: 2;" in differ
     assert (
@@ -129,8 +131,8 @@ def test_the_other_direction_is_another_pair_and_repeats_are_kept_as_published(l
     paths, root = lists
     anna, bert, again = "11_20040927_left", "22_20050101_right_016610000002", "22_20050101_right_016610000003"
     own = [[anna, bert], [bert, again], [bert, anna]]
-    assert import_oai_split(paths, root).pairs.values.tolist() == own
-    assert import_oai_split(paths, root, as_published=True).pairs.values.tolist() == [
+    assert import_oai_split(paths, root=root).pairs.values.tolist() == own
+    assert import_oai_split(paths, root=root, as_published=True).pairs.values.tolist() == [
         *([*pair, ""] for pair in own),
         [anna, bert, "published"],
         [bert, bert, "published"],
@@ -139,7 +141,7 @@ def test_the_other_direction_is_another_pair_and_repeats_are_kept_as_published(l
 
 def test_without_a_test_list_every_lists_pairs_count(lists):
     paths, root = lists
-    assert len(import_oai_split(paths[:1], root).pairs) == 1
+    assert len(import_oai_split(paths[:1], root=root).pairs) == 1
 
 
 def test_files_of_an_archive(lists, tmp_path):
@@ -153,7 +155,7 @@ def test_files_of_an_archive(lists, tmp_path):
     ]
     archive = tmp_path / "archive.tsv"
     archive.write_text(header + "".join(rows))
-    imported = import_oai_split(paths, root, archive)
+    imported = import_oai_split(paths, root=root, images=archive)
     anna, bert, again = imported.images[["image", "label"]].values.tolist()
     assert anna == ["dicom", ""]  # the only scan of that knee and day, whatever its barcode
     assert again == [f"{BERT}_image.nii.gz", f"labels/{ANNA}_aaa.nii.gz"]
@@ -161,10 +163,10 @@ def test_files_of_an_archive(lists, tmp_path):
         f"{BERT}_image.nii.gz",
         "",
     ]  # missing: this is its published name, not the file below root
-    assert imported.missing["file"].tolist() == ["label", "image", "label"]
+    assert imported.others["missing.tsv"]["file"].tolist() == ["label", "image", "label"]
     archive.write_text((header + "".join(rows)).replace("visit", "day"))
     with pytest.raises(UserError, match="has no column visit"):
-        import_oai_split(paths, root, archive)
+        import_oai_split(paths, root=root, images=archive)
 
 
 def test_an_archive_s_table_that_starts_from_another_folder(lists, tmp_path):
@@ -174,11 +176,14 @@ def test_an_archive_s_table_that_starts_from_another_folder(lists, tmp_path):
         "image_id\tsubject_id\tside\tsplit\tvisit\tbarcode\timage\tlabel\n"
         f"x\t11\tleft\t\t20040927\t\tb/{ANNA}_image.nii.gz\t\n"
     )
-    assert import_oai_split(paths, root / "a", archive).images["image"][0] == f"b/{ANNA}_image.nii.gz"
+    assert (
+        import_oai_split(paths, root=root / "a", images=archive).images["image"][0]
+        == f"b/{ANNA}_image.nii.gz"
+    )
     with pytest.raises(
         UserError, match=r"none of the images in .*archive.tsv is below .*root; --root is the folder"
     ):
-        import_oai_split(paths, root, archive)
+        import_oai_split(paths, root=root, images=archive)
 
 
 def test_barcodes_in_every_form():
@@ -212,7 +217,7 @@ def test_a_list_that_cannot_be_read_is_one_sentence(tmp_path, text, problem):
 
 def test_a_root_that_is_not_there(lists, tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist; name the folder"):
-        import_oai_split(lists[0], tmp_path / "nowhere")
+        import_oai_split(lists[0], root=tmp_path / "nowhere")
 
 
 def test_another_import_keeps_what_is_there(lists, tmp_path):
@@ -221,10 +226,7 @@ def test_another_import_keeps_what_is_there(lists, tmp_path):
     output = tmp_path / "tables"
 
     def run(paths):
-        imported = import_oai_split(paths, root, before=read_before(output))
-        return imported, add(
-            output, imported.images, imported.pairs, others={"missing.tsv": imported.missing}
-        )
+        return import_tables(lambda: import_oai_split(paths, root=root), output)
 
     run(paths[1:])
     table = (output / "images.tsv").read_text().replace("11_20040927_left\t", "anna\t")
@@ -232,10 +234,10 @@ def test_another_import_keeps_what_is_there(lists, tmp_path):
     (output / "pairs.tsv").write_text((output / "pairs.tsv").read_text().replace("11_20040927_left", "anna"))
     before = {path: path.read_bytes() for path in output.iterdir()}
     (root / f"{AGAIN}_label_all.nii.gz").touch()
-    imported, added = run(paths)
-    assert "anna" in set(imported.images["image_id"]) and (added.new_images, added.new_pairs) == (0, 0)
+    added = run(paths)
+    assert "anna" in set(added.images["image_id"]) and (added.new_images, added.new_pairs) == (0, 0)
     assert {path: path.read_bytes() for path in output.iterdir()} == before
-    differing, stale = added.said
+    differing, stale = added.sentences
     # The training list has two of the images, whose split is that of the tests in the table.
     assert differing.startswith(
         "2 images with another image, label or split in images.tsv than was found (anna, "

@@ -1,4 +1,5 @@
 import pytest
+from imports import tables
 
 from cohortreg.cohort.tables import read_images, read_pairs
 from cohortreg.config import Phantom
@@ -6,39 +7,38 @@ from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json, write_text
 from cohortreg.images.preprocess import read_labelled
 from cohortreg.importers.additions import Before
-from cohortreg.phantoms.phantom import make_phantoms, phantom_tables
+from cohortreg.phantoms.phantom import make_phantoms, phantom_knees
 
 GRID, SPACING = (16, 32, 32), (6.9, 4.4, 4.4)
 
 
 def test_tables_of_the_repository_are_what_the_command_makes(request):
     folder = request.config.rootpath / "config" / "demo"
-    images, pairs = phantom_tables(30, 8, 20, seed=1)
+    images, pairs = tables(phantom_knees(30), 8 / 30, 20, 1)
     there = read_images(folder / "images.tsv")
     assert there.reset_index(drop=True).equals(images)
     assert read_pairs(folder / "pairs.tsv", there).reset_index(drop=True).equals(pairs)
 
 
 def test_tables():
-    images, pairs = phantom_tables(10, 4, 6, seed=2)
+    images, pairs = tables(phantom_knees(10), 4 / 10, 6, 2)
     assert images["side"].value_counts().to_dict() == {"right": 5, "left": 5}
     assert images["split"].value_counts().to_dict() == {"train": 6, "test": 4}
     assert images["image_id"].tolist()[:2] == ["demo-001-right", "demo-002-left"]
     assert len(pairs) == 6
-    with pytest.raises(UserError, match="only 6"):
-        phantom_tables(10, 4, 7, seed=2)
+    assert len(tables(phantom_knees(10), 4 / 10, 7, 2)[1]) == 6
 
 
 def test_more_subjects_move_none():
-    before = Before(*phantom_tables(10, 4, 6, seed=2))
-    images, pairs = phantom_tables(20, 8, 10, seed=2, before=before)
+    before = Before(*tables(phantom_knees(10), 4 / 10, 6, 2))
+    images, pairs = tables(phantom_knees(20), 8 / 20, 10, 2, before)
     assert images["split"][:10].tolist() == before.images["split"].tolist()
     assert images["split"].value_counts().to_dict() == {"train": 12, "test": 8} and len(pairs) == 4
 
 
 @pytest.fixture
 def made(tmp_path):
-    images, _ = phantom_tables(4, 2, 1, seed=1)
+    images, _ = tables(phantom_knees(4), 2 / 4, 1, 1)
 
     def make(seed=1):
         make_phantoms(images, tmp_path, Phantom(grid=GRID, spacing=SPACING), seed)
@@ -69,7 +69,7 @@ def test_only_what_is_missing_is_made_again(made):
 
 
 def test_row_that_cannot_be_made(tmp_path):
-    images, _ = phantom_tables(4, 2, 1, seed=1)
+    images, _ = tables(phantom_knees(4), 2 / 4, 1, 1)
     images.loc[1, "side"] = ""
     with pytest.raises(UserError, match="'demo-002-left' needs a side"):
         make_phantoms(images, tmp_path, Phantom(grid=GRID, spacing=SPACING), 1)
@@ -110,7 +110,7 @@ def test_one_that_was_interrupted_goes_on(made):
 
 @pytest.mark.parametrize("path", ["../images/x.nii.gz", "/elsewhere/x.nii.gz"])
 def test_a_path_that_leads_elsewhere(tmp_path, path):
-    images, _ = phantom_tables(4, 2, 1, seed=1)
+    images, _ = tables(phantom_knees(4), 2 / 4, 1, 1)
     images.loc[1, "image"] = path
     with pytest.raises(UserError, match="leads out of"):
         make_phantoms(images, tmp_path / "made", Phantom(grid=GRID, spacing=SPACING), 1)
