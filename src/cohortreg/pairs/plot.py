@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cohortreg import extras
 from cohortreg.errors import UserError
 from cohortreg.images.convert import AnyImage, to_image
 from cohortreg.images.geometry import aligned
@@ -35,11 +36,12 @@ def plot(
         Matplotlib's figure, which notebooks show and `savefig` writes.
 
     Raises:
-        UserError: A label map is none, or there is one of one image only.
+        UserError: A label map is none, there is one of one image only, or the extra report is not installed.
 
     Example:
         >>> cohortreg.plot(found).savefig("a_to_b.png")
     """
+    extras.require("plot", "report")
     import matplotlib
     from matplotlib import pyplot as plt
 

@@ -1,20 +1,26 @@
-"""`cohortreg register`: two raw images, as the authors' command line has it and as ours."""
+"""Two raw images, in Python and by `cohortreg register`, as the authors' command line has it and as ours."""
 
 import json
 import re
+from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 import typed
 from forkserver import command, refused
 
+import cohortreg
 from cohortreg.cli import commands as registered  # noqa: F401  (registers every command)
+from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.images.geometry import mirrored
 from cohortreg.images.io import Image, read_image, write_image
 from cohortreg.layout import Layout
 from cohortreg.learning.data import pack
+from cohortreg.maps.transforms import field_of
 from cohortreg.phantoms.anatomy import anatomy
 from cohortreg.phantoms.dess import dess
 
@@ -326,3 +332,162 @@ def test_a_precision_that_there_is_not(knees, tmp_path):
     )
     assert done.returncode == 2
     assert "32-true" in done.stderr
+
+
+def test_what_comes_of_a_pair_in_python(pair, found, tmp_path):
+    quality = found.quality
+    assert 0 < quality.similarity_before < quality.similarity_after - 0.2
+    assert quality.folds == 0 and quality.folds_percent == 0 and quality.inverse_consistency_voxels < 0.3
+    assert repr(found) == f"<hippocampus_001 to hippocampus_003 by fit: {quality}>"
+    fixed, moving = (sitk.ReadImage(str(pair[name])) for name in ("fixed", "moving"))
+    theirs = sitk.Resample(sitk.Cast(moving, sitk.sitkFloat32), fixed, found.forward, sitk.sitkLinear)
+    np.testing.assert_allclose(found.warped.array, sitk.GetArrayFromImage(theirs).T, atol=1e-2)
+    assert found.warped.to_sitk().GetSize() == fixed.GetSize()
+    np.testing.assert_array_equal(found.warped.to_nibabel().get_fdata(), found.warped.array)
+    point = found.fixed.grid.points(np.array([15, 25, 17]))
+    back = found.inverse.TransformPoint(found.forward.TransformPoint(point.tolist()))
+    assert np.linalg.norm(back - point) < 1
+    found.save(tmp_path / "f.h5", str(tmp_path / "i.nii.gz"), tmp_path / "w.nii.gz")
+    read = sitk.ReadTransform(str(tmp_path / "f.h5"))
+    assert read.TransformPoint(point.tolist()) == found.forward.TransformPoint(point.tolist())
+    with pytest.raises(UserError, match="holds affine transforms only"):
+        found.save(tmp_path / "f.mat")
+
+
+def test_the_same_images_from_elsewhere_are_registered_alike_to_the_last_digit(pair, found):
+    images = [nibabel.load(pair[name]) for name in ("moving", "fixed")]
+    arrays = [(np.asanyarray(image.dataobj), image.affine) for image in images]
+    by_itk = [sitk.ReadImage(str(pair[name])) for name in ("moving", "fixed")]
+    for moving, fixed in (images, arrays, by_itk, (arrays[0], by_itk[1])):
+        other = cohortreg.register(moving, fixed, threads=1)
+        np.testing.assert_array_equal(other.displacement.displacement, found.displacement.displacement)
+        assert replace(other.quality, seconds=0) == replace(found.quality, seconds=0)
+    assert other.name == "moving to fixed by fit"
+
+
+def test_the_shell_and_python_are_one(pair, found, tmp_path):
+    names = "t.nii.gz", "i.h5", "w.nii.gz"
+    ours, shell = tmp_path / "python", tmp_path / "shell"
+    ours.mkdir(), shell.mkdir()
+    found.save(*(ours / name for name in names))
+    done = command(
+        *("register", pair["moving"], pair["fixed"], "--threads", 1, "--transform-out", shell / names[0]),
+        *("--inverse-out", shell / names[1], "--warped-moving-out", shell / names[2]),
+    )
+    assert done.returncode == 0, done.stderr
+    # But for the seconds.
+    assert done.stdout.splitlines()[0].rpartition(",")[0] == str(found.quality).rpartition(",")[0]
+    for name in (names[0], names[2]):
+        np.testing.assert_array_equal(*(nibabel.load(folder / name).get_fdata() for folder in (ours, shell)))
+    one, two = (sitk.ReadTransform(str(folder / names[1])) for folder in (ours, shell))
+    for point in found.moving.grid.points(np.random.default_rng(0).uniform(0, 30, (20, 3))).tolist():
+        assert one.TransformPoint(point) == two.TransformPoint(point)
+
+
+@pytest.mark.parametrize("method", ["identity", "affine"])
+def test_an_affine_map_is_an_affine_transform(pair, method, tmp_path):
+    found = cohortreg.register(pair["moving"], pair["fixed"], method=method, threads=1)
+    assert isinstance(found.forward, sitk.AffineTransform) and isinstance(found.inverse, sitk.AffineTransform)
+    for name in ("t.mat", "t.tfm", "t.h5"):
+        found.save(tmp_path / name)
+        assert sitk.ReadTransform(str(tmp_path / name)).GetName() == "AffineTransform"
+    # It says what the field says that the method computed.
+    grid = found.preprocessed[1].image.grid
+    np.testing.assert_allclose(
+        field_of(found.forward, grid).displacement, found.displacement.displacement, atol=2e-3
+    )
+
+
+def test_a_model_that_was_loaded_once(knees, model):
+    ready = cohortreg.load(model, device="cpu", threads=1)
+    assert repr(ready).startswith("Model(name=") and ready.mirror == "left"
+    images = knees / "left.nii.gz", knees / "right.nii.gz"
+    sides = {"moving_side": "left", "fixed_side": "right"}
+    one, two = (
+        cohortreg.register(*images, ready, **sides),
+        cohortreg.register(*images, model, threads=1, **sides),
+    )
+    np.testing.assert_array_equal(one.displacement.displacement, two.displacement.displacement)
+    unlike = cohortreg.register(*images, ready)
+    assert np.abs(unlike.displacement.displacement - one.displacement.displacement).max() > 1e-3
+
+
+def test_progress_is_told_step_by_step(pair):
+    told = []
+    cohortreg.register(
+        pair["moving"], pair["fixed"], settings={"steps": 0.1}, progress=lambda *step: told.append(step)
+    )
+    done, total = [step[0] for step in told], told[0][1]
+    assert told[0] == (0, total, "(how the images lie)") and told[-1] == (total, total, "(what it achieved)")
+    assert done == sorted(done) and {1, total} <= set(done)
+
+
+def test_torch_is_left_as_it_was(pair):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        cohortreg.register(pair["moving"], pair["fixed"], method="identity", threads=1)
+        assert torch.get_num_threads() == 2
+        assert torch.tensor([1e-40]).item() * 1 != 0 and (torch.tensor([1e-40]) * 0.5).item() != 0
+    finally:
+        torch.set_num_threads(before)
+
+
+FLAT = (np.random.default_rng(0).random((20, 24)), np.eye(3))
+CUBE = (np.random.default_rng(0).random((12, 13, 14)), np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "sentence"),
+    [
+        ((CUBE, FLAT), {}, "the moving image is 3D; what is registered here is 2D"),
+        ((CUBE, FLAT), {"method": "affine", "grid": [12, 12, 12]}, "the fixed image is 2D"),
+        ((CUBE[0], CUBE), {}, "the moving image is an array without a place in space"),
+        ((CUBE, 3), {}, "the fixed image is of type int"),
+        ((CUBE, CUBE, "fit", "affine"), {}, "give a model or a method, not both"),
+        ((CUBE, CUBE, "afine"), {}, "afine: no such method and no such file"),
+        (
+            (CUBE, CUBE),
+            {"method": "affine", "settings": {"level": 2}},
+            "settings: level: .*did you mean levels?",
+        ),
+        ((CUBE, CUBE), {"moving_side": "port"}, "the side of the moving image is 'port'; give left or right"),
+        ((CUBE, CUBE), {"grid": [4, 1, 4]}, "a grid of 4 x 1 x 4 voxels is too small"),
+        (
+            (CUBE, CUBE),
+            {"fixed_mask": (np.zeros(CUBE[0].shape), np.eye(4))},
+            "mask of the fixed image is zero every",
+        ),
+        ((CUBE, CUBE), {"device": "tpu"}, "tpu, but PyTorch finds none here"),
+        ((CUBE, CUBE), {"fit": True}, "fit refines the result of another method"),
+        ((CUBE, CUBE), {"method": "demons", "fit": True}, "demons computes no inverse"),
+    ],
+    ids=range(13),
+)
+def test_what_cannot_be_done_is_one_sentence_in_python(arguments, options, sentence):
+    with pytest.raises(UserError, match=sentence) as refused:
+        cohortreg.register(*arguments, **options)
+    assert "\n" not in str(refused.value)
+
+
+def test_options_of_loading_come_too_late(pair):
+    ready = cohortreg.load("identity")
+    with pytest.raises(UserError, match="identity is loaded already; give device, threads to load instead"):
+        cohortreg.register(pair["moving"], pair["fixed"], ready, device="cuda", threads=1)
+
+
+def test_without_an_inverse_nothing_else_is_written(pair, tmp_path):
+    found = cohortreg.register(pair["moving"], pair["fixed"], method="demons", settings={"iterations": [1]})
+    assert found.inverse is None and found.quality.inverse_consistency_voxels is None
+    with pytest.raises(UserError, match="computes no inverse"):
+        found.save(tmp_path / "t.h5", inverse=tmp_path / "i.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_dimensions(tmp_path):
+    image = np.zeros((40, 48))
+    image[10:24, 12:30] = 1
+    moved = np.roll(image, 3, 1)
+    found = cohortreg.register((moved, np.eye(3)), (image, np.eye(3)), threads=1)
+    assert np.abs(found.warped.array - image).mean() < 0.5 * np.abs(moved - image).mean()
+    assert found.forward.GetDimension() == 2
