@@ -52,7 +52,7 @@ def tables_command(
     from cohortreg.methods.registry import similarity_of
 
     layout = Layout(results)
-    own = {"method_settings": (dict[str, dict[str, Any]], {})}
+    own: dict[str, Any] = {"method_settings": (dict[str, dict[str, Any]], {})}
     given = configured(settings, config, "methods", "models", "pretrained", "report", "seed", **own)
     methods, models, compared = given.methods, given.models, given.report
     others = given.pretrained, given.method_settings
@@ -105,7 +105,7 @@ def report_command(
 
     layout = Layout(results)
     given = configured(settings, config, *Configuration.model_fields, left_out=(list[Text], []))
-    left_out = [] if config else given.left_out
+    left_out = getattr(given, "left_out", [])  # of --settings alone
     comparison = read_comparison(layout, given)
     with progress_bar("Pages of pairs", len(choose_pairs(comparison))) as advance:
         write_report(layout, comparison, left_out, advance)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -55,7 +55,7 @@ Config = Annotated[
 ]
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, Any]:
     """Build a JSON object from its keys and values, in order."""
     given = dict(pairs)
     names = [name for name, _ in pairs]
@@ -64,7 +64,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict:
     return given
 
 
-def plain(settings: str) -> dict:
+def plain(settings: str) -> dict[str, Any]:
     """The JSON object of --settings, or of the file that it names."""
     try:
         given = json.loads(_text(settings), object_pairs_hook=_object)
@@ -87,13 +87,13 @@ def parsed(settings: str, kind: "type[Section]") -> "Section":
     return kind.read({key: given[key] for key in kind.model_fields if key in given}, source="--settings")
 
 
-def configured(settings: str, config: Sequence[Path] | None, *names: str, **own: object) -> "Configuration":
+def configured(settings: str, config: Sequence[Path] | None, *names: str, **own: Any) -> "Configuration":
     """What --settings or --config say of keys of the configuration; own: see `config.part`, of --settings alone."""
     from cohortreg.config import load, part
 
     if bool(settings) == bool(config):
         raise UserError("give either --settings or --config.")
-    return load(*config) if config else parsed(settings, part(*names, **own))
+    return load(*config) if config else cast("Configuration", parsed(settings, part(*names, **own)))
 
 
 def _text(settings: str) -> str:

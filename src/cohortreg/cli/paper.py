@@ -1,13 +1,16 @@
 """Commands for the paper's experiments."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cohortreg.cli import app
 from cohortreg.cli.options import Results, Seed, Threads, parsed
 from cohortreg.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from cohortreg.learning.checkpoints import TrainingState
 
 paper = typer.Typer(no_args_is_help=True, help="The experiments of Greer et al., 2021.")
 app.add_typer(paper, name="paper")
@@ -67,7 +70,7 @@ def cell_command(
     total = getattr(given.networks, network).training_steps
     with progress_bar(f"{network} on {dataset}, weight {weight}", total) as advance:
 
-        def report(state) -> None:
+        def report(state: "TrainingState") -> None:
             advance(completed=state.step)
 
         facts = run_cell(PaperLayout(results), cell, given, seed, fabric, report)

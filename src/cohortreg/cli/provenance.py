@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ def provenance_command(
     """Print the commands that a result comes from, with settings, seed, inputs, versions, commit and hardware."""
     from cohortreg.records import history
 
-    shown = Counter()
+    shown = Counter[str]()
     for made, record in history(result):
         kind = " ".join(record["command"].split()[:2])
         shown[kind] += 1
@@ -35,7 +35,7 @@ def provenance_command(
             typer.echo(f"... and {number - SHARDS_SHOWN} more of {kind}; --all shows them")
 
 
-def _described(made: str, record: dict, inputs: int) -> str:
+def _described(made: str, record: dict[str, Any], inputs: int) -> str:
     """Format a record with its first inputs, headed by one file that its command wrote."""
     others = len(record["outputs"]) - 1
     more = f" and {others} more file{'s' if others > 1 else ''}" if others else ""

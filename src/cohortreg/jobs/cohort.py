@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
@@ -37,7 +38,7 @@ def merge_cohort(
     ratings_path: Path | None = None,
     exclude_rated: Collection[str] = (),
     inits: Mapping[str, str] = MappingProxyType({}),
-) -> dict:
+) -> dict[str, Any]:
     """Write the tables of the usable cohort: `images.tsv`, `pairs.tsv` and its shards, `excluded.tsv`, `cohort.json`.
 
     shards: how many of images and of pairs. models, retrain, inits: see `assign_training_sets`. ratings_path,

@@ -1,6 +1,7 @@
 """What figures and pages show of a cohort's results, read for them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -60,12 +61,12 @@ class OnDisk:
             ]
         return {model: stages for model, stages in histories.items() if stages}
 
-    def card(self, model: str, stage: int) -> dict | None:
+    def card(self, model: str, stage: int) -> dict[str, Any] | None:
         """Read the card of a trained stage; None where there is none."""
         path = self.layout.model_card(model, stage)
         return read_json(path) if path.exists() else None
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """Read the summary of the cohort."""
         return read_json(self.layout.cohort, "`cohortreg cohort`")
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from cohortreg.images.io import read_image
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
@@ -13,8 +15,8 @@ def pack_training_set(
 ) -> None:
     """Write the images of a training set as one array, with their fields of view; progress: called before each."""
 
-    def read(image_id: str):
+    def read(image_id: str) -> tuple[np.ndarray, list[list[int]]]:
         progress()
         return read_image(layout.image(image_id)).array, read_sidecar(layout, image_id)["field_of_view"]
 
-    pack(image_ids, read, layout.packed(training_set), layout.packed_index(training_set))
+    pack(list(image_ids), read, layout.packed(training_set), layout.packed_index(training_set))

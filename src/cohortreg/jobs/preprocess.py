@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -103,7 +104,7 @@ def _sha256(path: Path | None) -> str:
     return running().reads(path) if path is not None and path.exists() else ""
 
 
-def _is_done(layout: Layout, image_id: str, made_from: dict) -> bool:
+def _is_done(layout: Layout, image_id: str, made_from: dict[str, Any]) -> bool:
     """Whether the outputs are there and the sidecar says that they were made from the same input."""
     files = [layout.image(image_id)] + ([layout.label(image_id)] if made_from["label"] else [])
     if not all(path.exists() for path in files):

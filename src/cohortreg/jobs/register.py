@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -16,7 +16,8 @@ from cohortreg.config import FITTED, OPTIMISED, Optimisation
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.files import sealed, whole, write_sealed
-from cohortreg.images.io import Image, read_image
+from cohortreg.images.image import Image
+from cohortreg.images.io import read_image
 from cohortreg.jobs.registered import registration, seals, still_asked
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
@@ -29,7 +30,8 @@ from cohortreg.methods.registry import PAIRWISE, open_method
 from cohortreg.pairs.registration import timed
 from cohortreg.provenance import running
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 COLUMNS = ["moving", "fixed", "time_s", "hardware", "failure"]
 
@@ -54,7 +56,7 @@ class PairInWork:
     moving_id: str
     fixed_id: str
     made_from: str
-    record: dict
+    record: dict[str, Any]
     images: tuple[Image, Image] | None = None
     registration: Registration | None = None
 
@@ -89,18 +91,14 @@ def register_shard(
             and _kept(layout, name, ids, record)
         ):
             return PairInWork(*ids, made_from, record)
-        return PairInWork(*ids, made_from, {}, tuple(_preprocessed(layout, image) for image in ids))
-
-    def write(pair: PairInWork) -> PairInWork:
-        if pair.images is not None:
-            _write(layout, name, pair)
-        return pair
+        moving, fixed = (_preprocessed(layout, image) for image in ids)
+        return PairInWork(*ids, made_from, {}, (moving, fixed))
 
     ids = list(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
     rows = []
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         registered = (_register(method, pair, hardware) for pair in _ahead(reader, read, ids))
-        for pair in _ahead(writer, write, registered):
+        for pair in _ahead(writer, partial(_write, layout, name), registered):
             rows.append({"moving": pair.moving_id, "fixed": pair.fixed_id, **pair.record})
             said = pair.record.get("failure")
             progress(f"{pair.moving_id} to {pair.fixed_id} could not be registered: {said}" if said else "")
@@ -109,7 +107,7 @@ def register_shard(
         pd.DataFrame(rows, columns=COLUMNS).to_csv(beside, index=False)
 
 
-def _kept(layout: Layout, name: str, ids: tuple[str, str], record: dict) -> bool:
+def _kept(layout: Layout, name: str, ids: tuple[str, str], record: dict[str, Any]) -> bool:
     """Whether a pair's results exist: the fields that its record names, or their measures."""
     there, written = seals(layout, name, *ids), record.get("seals", {})
     if any(written.get(direction, seal) != seal for direction, seal in there.items()):
@@ -117,9 +115,11 @@ def _kept(layout: Layout, name: str, ids: tuple[str, str], record: dict) -> bool
     return {"forward", *written} <= set(there) or layout.evaluated_pair(name, *ids).is_file()
 
 
-def _ahead(executor: Executor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def _ahead(
+    executor: Executor, function: Callable[[_Item], _Result], items: Iterable[_Item]
+) -> Iterator[_Result]:
     """Map a function over items in order, while another thread computes the next result."""
-    coming: deque[Future[Result]] = deque()
+    coming: deque[Future[_Result]] = deque()
     for item in items:
         coming.append(executor.submit(function, item))
         if len(coming) > 1:
@@ -151,8 +151,10 @@ def _register(method: Method, pair: PairInWork, hardware: str) -> PairInWork:
     return pair
 
 
-def _write(layout: Layout, name: str, pair: PairInWork) -> None:
-    """Write a registration and then its record; of one that failed, the record alone is there."""
+def _write(layout: Layout, name: str, pair: PairInWork) -> PairInWork:
+    """Write a new registration and then its record; of one that failed, the record alone is there."""
+    if pair.images is None:
+        return pair
     ids = pair.moving_id, pair.fixed_id
     # First, so that what is there with a record is what the record says, wherever this is interrupted.
     layout.registration_record(name, *ids).unlink(missing_ok=True)
@@ -169,6 +171,7 @@ def _write(layout: Layout, name: str, pair: PairInWork) -> None:
             paths[1].unlink(missing_ok=True)
         pair.record["seals"] = seals(layout, name, *ids)
     write_sealed(layout.registration_record(name, *ids), pair.record)
+    return pair
 
 
 def _preprocessed(layout: Layout, image_id: str) -> Image:
@@ -183,7 +186,7 @@ def open_row(
     seed: int,
     threads: int,
     device: Device | None = None,
-    given: Mapping | None = None,
+    given: Mapping[str, Any] | None = None,
     model: str | None = None,
     optimisation: Optimisation | None = None,
 ) -> Method:

@@ -24,7 +24,7 @@ from cohortreg.report import table2
 def write_tables(
     layout: Layout,
     methods: Sequence[str],
-    models: Mapping[str, dict],
+    models: Mapping[str, Model],
     similarities: Mapping[str, str],
     shards: int,
     reference: str,

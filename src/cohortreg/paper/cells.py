@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from cohortreg.config import Network, Stage
 from cohortreg.digests import digest
 from cohortreg.files import whole, write_json
+from cohortreg.icon.networks import MLP
 from cohortreg.icon.objective import icon_loss, sample_points
 from cohortreg.icon.stages import build_network
 from cohortreg.icon.steps import DisplacementNetwork
@@ -53,7 +55,7 @@ class Pairs(nn.Module):
         return icon_loss(self.registration, batch.moving, batch.fixed, points)
 
 
-def swap_pixels(network: nn.Module) -> None:
+def swap_pixels(network: MLP) -> None:
     """Let an MLP start from a map that swaps the pixels of `SWAPS`, and is the identity everywhere else.
 
     Its last layer has a bias for each pixel's displacement.
@@ -73,7 +75,7 @@ def run_cell(
     seed: int,
     fabric: Fabric,
     progress: Callable[[TrainingState], None] = lambda state: None,
-) -> dict:
+) -> dict[str, Any]:
     """Train a cell, from its last checkpoint if there is one, measure it on held-out pairs and write both.
 
     settings: of the preset. Returns what was measured. Raises UserError as `train` and `TrainingImages` do.
@@ -147,6 +149,7 @@ def _objective(cell: Cell, network: Network, grid: tuple[int, int], seed: int) -
         torch.manual_seed(seed)
         predictor = build_network(network, grid)
     if cell.variant != "table1":
+        assert isinstance(predictor, MLP)  # as planned
         swap_pixels(predictor)
     return Pairs(DisplacementNetwork(predictor), off_grid=cell.variant != "swapped-on-grid")
 
@@ -160,7 +163,7 @@ def foreground_dice(warped: Tensor, fixed: Tensor) -> Tensor:
 @torch.inference_mode()
 def measure(
     registration: nn.Module, images: TrainingImages, pairs: int, seed: int, fabric: Fabric
-) -> tuple[dict, dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Mean Dice and folds over pairs of held-out images in both directions, and the first pairs as registered.
 
     Every cell of a data set is measured on the same pairs. The examples: moving, fixed and warped [pairs, *grid],
@@ -168,7 +171,7 @@ def measure(
     """
     registration = fabric.to_device(registration)
     rows_a, rows_b = draw_pairs(len(images), pairs, seed, 0)
-    dice, folded, examples = [], [], {}
+    dice, folded, examples = [], [], dict[str, Any]()
     for start in range(0, pairs, AT_ONCE):
         images_a, images_b = (images.batch(rows[start : start + AT_ONCE]) for rows in (rows_a, rows_b))
         moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])

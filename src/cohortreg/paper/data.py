@@ -67,7 +67,7 @@ def shape_image(size: int, random: np.random.Generator) -> np.ndarray:
     radius, turn = random.uniform(0.2, 0.4), random.uniform(0, 2 * math.pi)
     rows, columns = np.meshgrid(*[np.linspace(0, 1, size)] * 2, indexing="ij")
     rows, columns = rows - random.uniform(0.4, 0.7), columns - random.uniform(0.4, 0.7)
-    boundary = radius
+    boundary: float | np.ndarray = radius
     if is_triangle:
         # The distance from the centre to the side that lies in a pixel's direction.
         from_side = (np.arctan2(rows, columns) + turn) % (2 * math.pi / 3) - math.pi / 3
@@ -88,7 +88,9 @@ def pack_dataset(
         if dataset == "mnist":
             count = min(count, len(read_fives(mnist, split)))
 
-        def read_row(image_id: str, read=read) -> tuple[np.ndarray, list[list[int]]]:
+        def read_row(
+            image_id: str, read: Callable[[int], np.ndarray] = read
+        ) -> tuple[np.ndarray, list[list[int]]]:
             advance()
             image = read(int(image_id))
             return image, [[0, size] for size in image.shape]

@@ -192,7 +192,7 @@ def steepness(phi: np.ndarray) -> float:
 
 def register_directly(moving: np.ndarray, fixed: np.ndarray, noise: float, run: Run) -> Registered:
     """Register images [*grid] by direct optimisation of both maps."""
-    images = [torch.from_numpy(image)[None, None] for image in (moving, fixed)]
+    images = (torch.from_numpy(moving)[None, None], torch.from_numpy(fixed)[None, None])
     maps = optimise_maps(*images, noise, run.settings.direct, FIGURE5.weight, run.seed)
     phi = maps.on_grid(moving.shape)
     return Registered(interpolate(images[0], phi[:1])[0, 0].numpy(), *phi.numpy())
@@ -269,7 +269,12 @@ def _draw_cell(panels: np.ndarray, layout: PaperLayout, cell: Cell) -> None:
     draw_map(panels[1, 1], examples["phi"][pair], f"{read_json(layout.measured(*cell))['folds']:.1f} folds")
 
 
-DRAWN = {"figure2": figure2, "figure3": figure3, "figure4": figure4, "figure5": figure5}
+DRAWN: dict[str, Callable[[PaperLayout, Run], Figure]] = {
+    "figure2": figure2,
+    "figure3": figure3,
+    "figure4": figure4,
+    "figure5": figure5,
+}
 DRAWN |= {name: figure6(name) for name in FIGURE6}
 
 

@@ -1,7 +1,7 @@
 """The configuration of the paper's experiments: every key with its type, bounds and description."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from annotated_types import Len
 from pydantic import Field, field_validator, model_validator
@@ -188,7 +188,7 @@ class Experiments(Settings):
     )
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping) -> str | None:
+    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
         if key in Configuration.model_fields:
             return "only the configuration of a cohort has it; remove it"
         return None
@@ -205,10 +205,13 @@ class Experiments(Settings):
         return self.presets[self.preset]
 
 
-#: What a data set depends on, and what a cell.
-DATA = part("size", "train_images", "test_images", of=Preset)
-CELL = part(
-    "pairs", "precision", "weight_from", "weight_rise", "checkpoint_every", of=Preset, networks=Networks
+#: What a data set depends on, and what a cell: parts of a preset, which stand for it.
+DATA = cast("type[Preset]", part("size", "train_images", "test_images", of=Preset))
+CELL = cast(
+    "type[Preset]",
+    part(
+        "pairs", "precision", "weight_from", "weight_rise", "checkpoint_every", of=Preset, networks=Networks
+    ),
 )
 
 WHOLE.append(Experiments)

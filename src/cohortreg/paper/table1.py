@@ -22,8 +22,7 @@ def gather(layout: PaperLayout, cells: Sequence[Cell], published: Path) -> pd.Da
     paths = [layout.measured(*cell) for cell in cells]
     for path in paths:
         running().reads(path)
-    cells = [read_json(path) for path in paths]
-    table = pd.DataFrame(cells).drop(columns="variant")
+    table = pd.DataFrame([read_json(path) for path in paths]).drop(columns="variant")
     beside = read_published(published)
     table = table.merge(beside, on=["dataset", "lambda", "network"], how="left", validate="one_to_one")
     for measure in MEASURES:
@@ -86,7 +85,8 @@ def _findings(rows: pd.DataFrame, networks: Sequence[str]) -> list[str]:
             f"Dice of {' and '.join(NETWORKS[network] for network in best)} up to λ = {UP_TO} differs from the "
             f"published by at most {far:.3f} ({'within' if far <= NEAR else 'not within'} {NEAR})."
         )
-    falling, rising = [], []
+    falling: list[str] = []
+    rising: list[str] = []
     for network in networks:
         folds = rows[rows["network"] == network].sort_values("lambda")["folds"]
         (falling if folds.is_monotonic_decreasing else rising).append(NETWORKS[network])

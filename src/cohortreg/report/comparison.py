@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -37,10 +37,10 @@ class Source(Protocol):
     def histories(self, models: Mapping[str, Model]) -> dict[str, list[pd.DataFrame]]:
         """Training history of every stage of every model, as far as there is one."""
 
-    def card(self, model: str, stage: int) -> dict | None:
+    def card(self, model: str, stage: int) -> dict[str, Any] | None:
         """The card of a trained stage; None where it was not trained."""
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The cohort's name, counts and warnings."""
 
     def in_short(self, error: UserError) -> str:

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
+from cohortreg.config import Model
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import BY_KEY, DICE, MEASURES, UNION, Measure
 from cohortreg.evaluation.sets import AS_PUBLISHED, MAIN, UNSEEN
@@ -20,7 +23,8 @@ LATEX_HEADS = {
 }
 #: Heads and rows of a table, in words.
 Cells = tuple[list[str], list[list[str]]]
-Column = tuple[str, Callable[[dict], str]]
+Row = Mapping[str, Any]
+Column = tuple[str, Callable[[Row], str]]
 LATEX_CHARACTERS = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -41,7 +45,7 @@ OTHER_SET = "those of this name in the table of pairs"
 
 def markdown(
     summary: pd.DataFrame,
-    models: Mapping[str, dict],
+    models: Mapping[str, Model],
     reference: str,
     note: str = "",
     sets: pd.DataFrame | None = None,
@@ -63,7 +67,7 @@ def markdown(
 
 def latex(
     summary: pd.DataFrame,
-    models: Mapping[str, dict],
+    models: Mapping[str, Model],
     reference: str,
     note: str = "",
     sets: pd.DataFrame | None = None,
@@ -81,14 +85,14 @@ def latex(
 
 
 def blocks(
-    summary: pd.DataFrame, models: Mapping[str, dict], reference: str, sets: pd.DataFrame | None
+    summary: pd.DataFrame, models: Mapping[str, Model], reference: str, sets: pd.DataFrame | None
 ) -> list[tuple[int, Cells]]:
     """The tables, each with the number of its first columns that are text."""
     tables = [(2, cells(summary, models, reference)), (1, details(summary))]
     return tables if only_main(sets) else [*tables, (1, by_set(sets))]
 
 
-def cells(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> Cells:
+def cells(summary: pd.DataFrame, models: Mapping[str, Model], reference: str) -> Cells:
     """The table in the form of the paper's; beside the measured the published results, where there are such."""
     columns: list[Column] = [
         ("Method", lambda row: names.description(row["method"], models)),
@@ -96,9 +100,9 @@ def cells(summary: pd.DataFrame, models: Mapping[str, dict], reference: str) -> 
     ]
     for measure in (measure for measure in MEASURES if measure.headline):
         head = f"{measure.name} [95 %]" if measure is DICE else measure.title
-        columns.append((head, lambda row, measure=measure: mean(measure, row)))
+        columns.append((head, partial(mean, measure)))
         if f"{measure.key}_published" in summary:
-            columns.append((PUBLISHED, lambda row, measure=measure: published(measure, row)))
+            columns.append((PUBLISHED, partial(published, measure)))
     return _filled([*columns, ("p", lambda row: p_value(row, reference))], summary)
 
 
@@ -108,9 +112,9 @@ def details(summary: pd.DataFrame) -> Cells:
     for column in summary:
         if column != DICE.mean and column.startswith(DICE.of("")) and column.endswith("_mean"):
             structure = column.removeprefix(DICE.of("")).removesuffix("_mean")
-            columns.append((f"{DICE.name} {structure}", lambda row, column=column: DICE.write(row[column])))
+            columns.append((f"{DICE.name} {structure}", partial(dice, column)))
     columns += [
-        (measure.title, lambda row, measure=measure: mean(measure, row))
+        (measure.title, partial(mean, measure))
         for measure in MEASURES
         if not (measure.headline or measure.beside)
     ]
@@ -147,7 +151,7 @@ def _filled(columns: list[Column], summary: pd.DataFrame) -> Cells:
     return [head for head, _ in columns], rows
 
 
-def value(measure: Measure, row: Mapping, means: bool = False) -> str:
+def value(measure: Measure, row: Row, means: bool = False) -> str:
     """A measure in a row of the table of pairs, with the one beside it in brackets: 118 (0.041 %).
 
     means: the row has means, as the tables of methods and of sets have.
@@ -160,24 +164,29 @@ def value(measure: Measure, row: Mapping, means: bool = False) -> str:
     return text
 
 
-def mean(measure: Measure, row: Mapping) -> str:
+def mean(measure: Measure, row: Row) -> str:
     """A measure's mean in a row of the table of methods or of sets; that of Dice with its interval."""
     text = value(measure, row, means=True)
     return f"{text} {dice_interval(row)}".rstrip() if measure is DICE else text
 
 
-def published(measure: Measure, row: Mapping) -> str:
+def published(measure: Measure, row: Row) -> str:
     """A measure's published result; a mean count has the digits that it was published with."""
     write = numbers.exact if measure.write is numbers.count else measure.write
     return write(row.get(f"{measure.key}_published", math.nan))
 
 
-def dice_interval(row: Mapping) -> str:
+def dice(column: str, row: Row) -> str:
+    """The Dice that a column of a row has."""
+    return DICE.write(row[column])
+
+
+def dice_interval(row: Row) -> str:
     """The interval of a row's mean Dice."""
     return numbers.dice_interval(row[f"{DICE.mean}_low"], row[f"{DICE.mean}_high"])
 
 
-def p_value(row: Mapping, reference: str) -> str:
+def p_value(row: Row, reference: str) -> str:
     """The p value of a row's test."""
     return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
 

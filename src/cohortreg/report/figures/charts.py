@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product, zip_longest
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -26,7 +27,10 @@ DOTS_AT_MOST = 400
 STRUCTURES_AT_MOST = 24  # of which a figure still fits a page
 NAME = 30  # letters
 PANELS_ACROSS = 3
-DOTS = {"markersize": 3, "markeredgecolor": "white"}  # of what was measured on validation pairs
+DOTS: dict[str, Any] = {
+    "markersize": 3,
+    "markeredgecolor": "white",
+}  # of what was measured on validation pairs
 
 
 def draw_dice(comparison: Comparison) -> Figure:
@@ -99,7 +103,7 @@ def boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) 
     """
     for place, (method, colour) in enumerate(style.colours(methods).items()):
         values = pairs.loc[pairs["method"] == method, column].dropna()
-        dots = {
+        dots: dict[str, Any] = {
             "marker": "o",
             "markersize": 3,
             "alpha": 0.35,
@@ -110,7 +114,7 @@ def boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) 
         if few:
             axes.plot(values, [place] * len(values), linestyle="", **dots)
         line = {"color": colour, "linewidth": 1.1}
-        parts = dict.fromkeys(("boxprops", "whiskerprops", "capprops"), line)
+        parts: dict[str, Any] = dict.fromkeys(("boxprops", "whiskerprops", "capprops"), line)
         parts["medianprops"] = line | {"linewidth": 2}
         drawn = axes.boxplot(
             values,

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -56,7 +58,7 @@ def _strip(slices: Sequence[MiddleSlice]) -> tuple[float, float]:
     return sum(part.size[0] for part in slices), max(part.size[1] for part in slices)
 
 
-def _page(shown: Sequence[Checked], height: float, title: str, structures: Structures) -> plt.Figure:
+def _page(shown: Sequence[Checked], height: float, title: str, structures: Structures) -> Figure:
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     # The header needs room where a cohort has one or two images.
@@ -84,7 +86,7 @@ def _page(shown: Sequence[Checked], height: float, title: str, structures: Struc
 
 def _entries(structures: Structures) -> list[Line2D]:
     """The entries of the legend."""
-    dot = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
+    dot: dict[str, Any] = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
     marks = [Line2D([], [], **dot, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")]
     return marks + style.structure_lines(list(structures), longest=18)
 
@@ -96,9 +98,9 @@ def _draw_tile(
     colour, marked = COLOURS[image.status], image.status != "ok"
     _draw_name(axes, image.image_id, left, top + NAME / 2, colour if marked else None)
     top += NAME
-    frame = {"xy": (left, top), "width": TILE, "height": height}
+    frame: dict[str, Any] = {"xy": (left, top), "width": TILE, "height": height}
     if image.facts is None:
-        dashed = {"linestyle": (0, (4, 3)), "linewidth": 1.5}
+        dashed: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.5}
         axes.add_patch(Rectangle(**frame, fill=False, edgecolor=colour, **dashed))
         return
     axes.add_patch(Rectangle(**frame, facecolor="black", edgecolor="none", zorder=1))
@@ -119,7 +121,7 @@ def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | No
     longest = int(TILE / LETTER) - (3 if mark else 0)
     if mark:
         axes.plot(left + 0.05, middle, "o", color=mark, markersize=5, markeredgecolor="none")
-    look = {"color": mark, "weight": "bold"} if mark else {"color": style.INK}
+    look: dict[str, Any] = {"color": mark, "weight": "bold"} if mark else {"color": style.INK}
     axes.text(
         left + 0.13 * bool(mark),
         middle,
@@ -135,7 +137,7 @@ def _draw_slice(
     axes: Axes, part: MiddleSlice, extent: tuple[float, float, float, float], structures: Structures
 ) -> None:
     """A slice and the outlines of its structures. extent: left, right, bottom, top on the page, in inches."""
-    grey = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
+    grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
     axes.imshow(part.image.T, **grey, origin="lower", extent=extent, aspect="auto", zorder=2)
     if part.label is None:
         return

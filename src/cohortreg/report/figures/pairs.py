@@ -16,7 +16,7 @@ from cohortreg.evaluation.measures import BY_KEY, DICE
 from cohortreg.evaluation.ranking import labelled
 from cohortreg.evaluation.sampling import displace, sample
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
 from cohortreg.maps.transforms import Transform, apply_affine, to_unit
@@ -45,7 +45,7 @@ class Pair:
     phi: np.ndarray  # [dim, *grid], voxels of the moving image
     folded: np.ndarray  # [*grid] bool
     transform: Transform
-    labels: tuple[Image, Image] | None  # of the moving and the fixed image
+    labels: tuple[Image, ...] | None  # of the moving and the fixed image
     mirrored: tuple[bool, bool] = (False, False)  # the moving and the fixed image, by preprocessing
 
 
@@ -86,7 +86,7 @@ def pair_of(
     moving: Image,
     fixed: Image,
     transform: Transform,
-    labels: tuple[Image, Image] | None,
+    labels: tuple[Image, ...] | None,
     mirrored: tuple[bool, bool],
 ) -> Pair:
     """Warp the moving one of two preprocessed images; arguments as in `Pair`."""
@@ -145,7 +145,7 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
     )
     for row, part in zip(panels, slices, strict=True):
         _draw_row(row, pair, part, structures)
-        row[0].set_ylabel(PLANES.get(part.axis, ""))
+        row[0].set_ylabel(PLANES[part.axis] if part.axis is not None else "")
     images = [
         f"{name} (mirrored)" if is_so else name
         for name, is_so in zip(("moving", "fixed"), pair.mirrored, strict=True)

@@ -7,7 +7,7 @@ of its jobs.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -50,7 +50,7 @@ class Figure:
         return _function(self.about)(comparison) if self.about else ""
 
 
-def _function(path: str) -> Callable:
+def _function(path: str) -> Callable[..., Any]:
     return resolve_name(f"{__package__}.{path}")
 
 

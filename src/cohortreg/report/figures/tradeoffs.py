@@ -1,6 +1,7 @@
 """Figures of methods as points: Dice against folds and against time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ def dice_against_time(summary: pd.DataFrame) -> Figure:
     return _scatter(summary, "time_s_mean", "Time a pair, mean [s]", {"value": "log"})
 
 
-def _scatter(summary: pd.DataFrame, column: str, label: str, scale: dict) -> Figure:
+def _scatter(summary: pd.DataFrame, column: str, label: str, scale: dict[str, Any]) -> Figure:
     """A point a method with its 95 % intervals in both directions, and its name."""
     colours = style.colours(list(summary["method"]))
     rows = summary[summary[["dice_mean", column]].notna().all(axis=1)].to_dict("records")
@@ -64,34 +65,48 @@ def _scatter(summary: pd.DataFrame, column: str, label: str, scale: dict) -> Fig
         bars.append([*zip(x, [y[0]] * 3, strict=True), *zip([x[0]] * 3, y, strict=True)])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set(xlabel=label, ylabel="Dice, mean [%]")
-    _name(axes, [row["method"] for row in rows], bars)
+    _name(figure, axes, [row["method"] for row in rows], bars)
     return figure
 
 
-def _mean_and_ends(row: dict, mean: str) -> tuple[float, float, float]:
+def _mean_and_ends(row: dict[str, Any], mean: str) -> tuple[float, float, float]:
     """A mean and the ends of its interval, which are the mean itself where there is none."""
     ends = (row[f"{mean}_low"], row[f"{mean}_high"])
     return row[mean], *(row[mean] if np.isnan(end) else end for end in ends)
 
 
-def _name(axes: Axes, names: Sequence[str], bars: Sequence[Sequence[tuple[float, float]]]) -> None:
+def _name(
+    figure: Figure, axes: Axes, names: Sequence[str], bars: Sequence[Sequence[tuple[float, float]]]
+) -> None:
     """Names beside the points, where they cover neither one another nor a point nor a bar.
 
     bars: of every point itself and the ends of its two bars, in data coordinates.
     """
-    line = {"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-    look = {"textcoords": "offset points", "fontsize": "small", "ha": "center", "va": "center", "zorder": 1}
+    line: dict[str, Any] = {
+        "arrowstyle": "-",
+        "color": style.MUTED,
+        "linewidth": 0.6,
+        "shrinkA": 0,
+        "shrinkB": 4,
+    }
+    look: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": "small",
+        "ha": "center",
+        "va": "center",
+        "zorder": 1,
+    }
     texts = [
         axes.annotate(style.short(name, NAME), bar[0], (0, 0), arrowprops=line, **look)
         for name, bar in zip(names, bars, strict=True)
     ]
-    axes.figure.draw_without_rendering()  # where in pixels everything lies is known only now
+    figure.draw_without_rendering()  # where in pixels everything lies is known only now
     sizes = [Text.get_window_extent(text).size for text in texts]  # without the line
     ends = axes.transData.transform(np.array(bars).reshape(-1, 2)).reshape(len(names), 2, 3, 2)
-    points, pixels = ends[:, 0, 0], axes.figure.dpi / 72  # of a typographic point
+    points, pixels = ends[:, 0, 0], figure.dpi / 72  # of a typographic point
     taken = np.concatenate([ends.min(axis=2), ends.max(axis=2)], axis=-1).reshape(-1, 4)
     taken += np.array([-1, -1, 1, 1]) * MARKER / 2 * pixels
     for text, offset in zip(
-        texts, place(points, sizes, taken, axes.bbox.extents, GAP * pixels) - points, strict=True
+        texts, place(points, sizes, taken, np.array(axes.bbox.extents), GAP * pixels) - points, strict=True
     ):
         text.set_position(offset / pixels)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -84,7 +85,7 @@ def copy_static(report: ReportLayout) -> None:
 def write_index(
     report: ReportLayout,
     comparison: Comparison,
-    excluded: Sequence[Mapping],
+    excluded: Sequence[Mapping[str, Any]],
     pages: Sequence[tuple[str, str]],
     left_out: Sequence[str],
     environment: Environment,
@@ -99,7 +100,7 @@ def write_index(
     write_text(report.index, environment.get_template("index.html.j2").render(content))
 
 
-def _content(comparison: Comparison, report: ReportLayout) -> dict:
+def _content(comparison: Comparison, report: ReportLayout) -> dict[str, Any]:
     """What the template shows of the cohort as a whole."""
     config, summary = comparison.config, comparison.methods
     pairs, sets, method = comparison.pairs, comparison.sets, comparison.main_method
@@ -134,7 +135,7 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict:
     }
 
 
-def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[str, str]]) -> dict:
+def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Write the rows of the table of pairs, and what the template shows of it."""
     config, method = comparison.config, comparison.main_method
     pairs = worst_first(comparison.pairs, config.methods)
@@ -165,7 +166,7 @@ def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[s
     }
 
 
-def _page(row: Mapping, pages: Sequence[tuple[str, str]]) -> str:
+def _page(row: Mapping[str, Any], pages: Sequence[tuple[str, str]]) -> str:
     """Address of the page of a row's pair, as the index has it; empty where it has none."""
     ids = row["moving"], row["fixed"]
     return f"pairs/{page_address(*ids)}" if ids in pages else ""
@@ -235,7 +236,7 @@ def _headline(headline: bool) -> list[Measure]:
     return [measure for measure in MEASURES if measure.headline == headline and not measure.beside]
 
 
-def _in_words(row: Mapping, config: Configuration) -> dict:
+def _in_words(row: Mapping[str, Any], config: Configuration) -> dict[str, Any]:
     """A row of the table of methods: what it is of, and its cells."""
     p = {"value": row["p_value"], "text": table2.p_value(row, config.report.reference), "below": []}
     return {
@@ -250,7 +251,7 @@ def _in_words(row: Mapping, config: Configuration) -> dict:
     }
 
 
-def _cell(row: Mapping, measure: Measure) -> dict:
+def _cell(row: Mapping[str, Any], measure: Measure) -> dict[str, Any]:
     """A measure's mean in a row of the table of methods, and in small letters below it what belongs to it."""
     below = [table2.dice_interval(row)] if measure is DICE else []
     if row["pairs"]:
@@ -262,7 +263,7 @@ def _cell(row: Mapping, measure: Measure) -> dict:
     return {"value": value, "text": measure.write(value), "below": [*filter(None, below)]}
 
 
-def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict:
+def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict[str, Any]:
     """The table of means by structure: its measures, its structures, its rows, each with a cell a measure of each."""
     measures = [measure for measure in MEASURES if measure.by_structure]
     unions = [measure for measure in measures if f"{measure.of(UNION)}_mean" in summary]
@@ -284,7 +285,7 @@ def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict:
     }
 
 
-def _figures(comparison: Comparison, report: ReportLayout) -> list[dict]:
+def _figures(comparison: Comparison, report: ReportLayout) -> list[dict[str, Any]]:
     """The figures that the page shows, in their order."""
     said = {name: figure.said(comparison) for name, figure in FIGURES.items()}
     return [
@@ -294,7 +295,7 @@ def _figures(comparison: Comparison, report: ReportLayout) -> list[dict]:
     ]
 
 
-def _files(report: ReportLayout, name: str, pixels: bool) -> dict:
+def _files(report: ReportLayout, name: str, pixels: bool) -> dict[str, Any]:
     """List the files of a figure and choose the one that the page shows.
 
     That is SVG, which is sharp at any size, unless it would make the page slow; PNG for images.
@@ -326,7 +327,7 @@ def _size(png: Path) -> Markup:
     return Markup(f' width="{width}" height="{height}"')
 
 
-def _models(source: Source, models: Mapping[str, Model]) -> list[dict]:
+def _models(source: Source, models: Mapping[str, Model]) -> list[dict[str, Any]]:
     """The card of every trained stage, and the row that it stands for."""
     rows = {stage: row for row, stage in reversed(trained_methods(models).items())}
     cards = []

@@ -10,7 +10,7 @@ from cohortreg.evaluation.sampling import displace, sample, slab_points
 from cohortreg.evaluation.structures import HALF, crop, structure_mask
 from cohortreg.images.geometry import block_means
 from cohortreg.images.grid import Grid
-from cohortreg.images.io import Image
+from cohortreg.images.image import Image
 from cohortreg.maps.grids import interpolate, resize
 from cohortreg.maps.jacobian import volume_form
 from cohortreg.maps.transforms import Transform, to_unit
@@ -35,7 +35,7 @@ class Images:
     fixed: Image
     sizes: tuple[int, ...]
     grid: Grid
-    labels: tuple[Image, Image] | None
+    labels: tuple[Image, ...] | None
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,10 @@ def centres(image: Image) -> torch.Tensor:
 
 def read_images(source: Source, moving: str, fixed: str) -> Images:
     """Read a pair's images, and its labels where both have one. Raises UserError where an image is missing."""
-    images = [source.image(image_id) for image_id in (moving, fixed)]
-    sizes = block_sizes(images[1].shape, images[1].spacing)
-    return Images(
-        *(shrunk_image(image, sizes) for image in images), sizes, images[0].grid, source.labels(moving, fixed)
-    )
+    whole_moving, whole_fixed = source.image(moving), source.image(fixed)
+    sizes = block_sizes(whole_fixed.shape, whole_fixed.spacing)
+    small = shrunk_image(whole_moving, sizes), shrunk_image(whole_fixed, sizes)
+    return Images(*small, sizes, whole_moving.grid, source.labels(moving, fixed))
 
 
 def register(images: Images, transform: Transform, structures: Structures) -> Registered:

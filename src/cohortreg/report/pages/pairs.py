@@ -3,7 +3,9 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -24,6 +26,7 @@ from cohortreg.report.pages.pair_volumes import (
     JACOBIAN,
     Images,
     Registered,
+    Structures,
     centres,
     label_pixels,
     read_images,
@@ -44,6 +47,8 @@ JACOBIAN_QUALITY = 30
 # Steps of the map's displacement, in voxels; half of one is the error. Finer ones cost 1 KB a method and show nothing.
 STEP = 0.1
 PICTURE_QUALITY = 40
+#: What makes a cell of a row of the table of pairs.
+Cell = Callable[[Mapping[str, Any]], str]
 
 
 def choose_pairs(comparison: Comparison) -> list[tuple[str, str]]:
@@ -68,7 +73,7 @@ def choose_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     return [pair for pair in ranked if pair in kept] + others[: max(0, wanted - len(kept))]
 
 
-def _ids(row) -> tuple[str, str]:
+def _ids(row: Any) -> tuple[str, str]:
     return row.moving, row.fixed
 
 
@@ -92,7 +97,7 @@ def write_pair_pages(
     report, chosen = ReportLayout(folder), choose_pairs(comparison)
     rows = dict(iter(comparison.pairs.groupby(["moving", "fixed"], sort=False)))
     template, cohort = environment.get_template("pair.html.j2"), source.summary()
-    written = set()
+    written: set[str] = set()
     for place, (moving, fixed) in enumerate(chosen):
         shown = show_pair(source, config, rows[moving, fixed], pages=len(chosen))
         picture, images = shown.pop("picture"), (moving, fixed) if shown["start"] else ()
@@ -125,19 +130,19 @@ def page_address(moving: str, fixed: str) -> str:
     return f"{quote(moving, safe='')}/{quote(fixed, safe='')}.html"
 
 
-def show_image(source: Source, image_id: str, structures: Mapping) -> dict:
+def show_image(source: Source, image_id: str, structures: Structures) -> dict[str, Any]:
     """What the script of an image says: its volume and its label's, as volumes.js has them; None without a label."""
     image = source.image(image_id)
     image = shrunk_image(image, block_sizes(image.shape, image.spacing))
     label = None
     if structures and (labels := source.labels(image_id)):
-        pixels = label_pixels(*labels, centres(image), drawn(structures))
+        pixels = label_pixels(labels[0], centres(image), drawn(structures))
         label = _packed_label(pixels, image.spacing)
     shown = packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
     return {"id": image_id, "image": shown, "label": label}
 
 
-def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: int) -> dict:
+def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: int) -> dict[str, Any]:
     """Collect the content of a pair's page and script; volumes.js describes the volumes.
 
     `start` is None where there is nothing to look at. rows: of the table of pairs, a row a method. pages: how many
@@ -148,7 +153,7 @@ def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: 
     columns = _columns(rows, structures)
     every, structures = structures, drawn(structures)
     colours = style.colours_on_grey(list(structures))
-    shown = {
+    shown: dict[str, Any] = {
         "moving": moving,
         "fixed": fixed,
         "main": main,
@@ -186,24 +191,24 @@ def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: 
     return shown | {"labelled": bool(labels), "start": start, "picture": picture}
 
 
-def drawn(structures: Mapping) -> dict:
+def drawn(structures: Structures) -> dict[str, Any]:
     """The structures whose outlines pages have."""
     return dict(list(structures.items())[:DRAWN])
 
 
-def _columns(rows: pd.DataFrame, structures: Mapping) -> dict[str, Callable[[Mapping], str]]:
+def _columns(rows: pd.DataFrame, structures: Structures) -> dict[str, Cell]:
     """Heading -> how a row of the table of pairs fills it; without labels none of the measures by structure."""
-    columns = {}
+    columns: dict[str, Cell] = {}
     for measure in MEASURES:
         if measure.beside or (measure.by_structure and rows[measure.column].isna().all()):
             continue
-        columns[measure.title] = lambda row, measure=measure: table2.value(measure, row)
+        columns[measure.title] = partial(table2.value, measure)
         for name in structures if measure is DICE else ():
-            columns[name.replace("_", " ")] = lambda row, name=name: DICE.write(row[DICE.of(name)])
+            columns[name.replace("_", " ")] = partial(table2.dice, DICE.of(name))
     return columns
 
 
-def _measures(row: Mapping, columns: Mapping[str, Callable[[Mapping], str]]) -> dict:
+def _measures(row: Mapping[str, Any], columns: Mapping[str, Cell]) -> dict[str, Any]:
     """A method of a page: its cells of the table of methods; absent: why it has no volumes."""
     folds = row["folds"]
     return {
@@ -224,7 +229,11 @@ def _quality(voxels: int) -> int:
 
 
 def _registered(
-    source: Source, method: dict, pair: tuple[str, str], images: Images, structures: Mapping
+    source: Source,
+    method: dict[str, Any],
+    pair: tuple[str, str],
+    images: Images,
+    structures: Structures,
 ) -> Registered | None:
     """The result of a method for the pair; None, and noted in the method, where there is none."""
     if method["absent"]:
@@ -239,7 +248,7 @@ def _registered(
         return None
 
 
-def _labels(images: Images, structures: Mapping) -> dict[str, np.ndarray]:
+def _labels(images: Images, structures: Structures) -> dict[str, np.ndarray]:
     """The pixels of the moving and the fixed label, each on its image; empty where the pair has none."""
     if not (images.labels and structures):
         return {}
@@ -250,7 +259,7 @@ def _labels(images: Images, structures: Mapping) -> dict[str, np.ndarray]:
     }
 
 
-def _packed_label(pixels: np.ndarray, spacing: Sequence[float]) -> dict:
+def _packed_label(pixels: np.ndarray, spacing: np.ndarray) -> dict[str, Any]:
     volume = pixels[:, :, None] if pixels.ndim == 3 else pixels
     return packed(volume, spacing)
 
@@ -264,7 +273,7 @@ def _start(shape: Sequence[int], label: np.ndarray | None) -> list[int]:
     return [int(inside.sum(tuple(other for other in axes if other != axis)).argmax()) for axis in axes]
 
 
-def _volumes_of(found: Registered, images: Images, quality: int) -> dict:
+def _volumes_of(found: Registered, images: Images, quality: int) -> dict[str, Any]:
     """Of a method: its volumes as volumes.js has them; those without anything in them are left out."""
     spacing = images.fixed.spacing
     volumes = {
@@ -279,7 +288,7 @@ def _volumes_of(found: Registered, images: Images, quality: int) -> dict:
     return volumes
 
 
-def _packed_map(displacement: np.ndarray, step: float) -> dict:
+def _packed_map(displacement: np.ndarray, step: float) -> dict[str, Any]:
     """Pack a coarse displacement into the three colours of a volume.
 
     Returns them with the values that 0 and 255 of each stand for, at least 255 steps apart.
@@ -298,7 +307,7 @@ def _picture(
     found: Registered | None,
     labels: Mapping[str, np.ndarray],
     start: Sequence[int],
-    structures: Mapping,
+    structures: Structures,
 ) -> str:
     """The pair by one method as a picture in a data URL; without a method, of the images alone."""
     moving, fixed = np.clip(images.moving.array, 0, 1), np.clip(images.fixed.array, 0, 1)

@@ -1,5 +1,7 @@
 """A small picture of a registered pair, for print and for browsers without scripts."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image as Picture
 
@@ -19,7 +21,7 @@ def difference_colours(difference: np.ndarray) -> np.ndarray:
 
 
 def draw_picture(
-    panels: list[dict], start: tuple[int, ...], spacing: np.ndarray, colours: list[str]
+    panels: list[dict[str, Any]], start: tuple[int, ...], spacing: np.ndarray, colours: list[str]
 ) -> np.ndarray:
     """Slices through a voxel as pixels uint8 [rows, columns, 3]: a row a plane, a column a panel.
 
@@ -50,7 +52,7 @@ def _beside(tiles: list[np.ndarray]) -> np.ndarray:
     )
 
 
-def _tile(panel: dict, axis: int, index: int, scale: np.ndarray, colours: list[str]) -> np.ndarray:
+def _tile(panel: dict[str, Any], axis: int, index: int, scale: np.ndarray, colours: list[str]) -> np.ndarray:
     """A slice of a panel with its outlines. scale: pixels a voxel, along each axis."""
     image = panel["image"]
     if image.dtype != np.uint8:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ NARROWEST, WIDEST, RATING, PADDING = 6, 28, 13, 3  # characters
 TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set", "failure": "Failure"}
 
 
-def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict]:
+def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict[str, Any]]:
     """List the columns that have anything to show, in their order.
 
     Each has its key, title, full name and kind; a measure also its definition and which end is good. kind: text,
@@ -37,7 +38,7 @@ def missing_measures(pairs: pd.DataFrame) -> list[str]:
     return [measure.title for measure in MEASURES if not _has_values(pairs, measure.column)]
 
 
-def widths(pairs: pd.DataFrame, shown: Sequence[Mapping]) -> dict[str, int]:
+def widths(pairs: pd.DataFrame, shown: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """The width of each column in characters, since a table of which a part is there would change with every row."""
     wide = {}
     for column in shown:
@@ -51,7 +52,10 @@ def widths(pairs: pd.DataFrame, shown: Sequence[Mapping]) -> dict[str, int]:
 
 
 def write_rows(
-    report: ReportLayout, pairs: pd.DataFrame, shown: Sequence[Mapping], pages: Collection[tuple[str, str]]
+    report: ReportLayout,
+    pairs: pd.DataFrame,
+    shown: Sequence[Mapping[str, Any]],
+    pages: Collection[tuple[str, str]],
 ) -> int:
     """Write the rows in parts, and return how many parts.
 
@@ -71,12 +75,12 @@ def _text(key: str) -> dict[str, str]:
     return {"key": key, "title": TEXTS[key], "full": TEXTS[key], "kind": "text"}
 
 
-def _number(measure: Measure, key: str, title: str, full: str) -> dict:
+def _number(measure: Measure, key: str, title: str, full: str) -> dict[str, Any]:
     said = {"title": title, "full": full, "kind": measure.write.__name__, "definition": measure.definition}
     return {"key": key, **said, "higherIsBetter": measure.higher_is_better}
 
 
-def _structures(measure: Measure, structures: Sequence[str]) -> list[dict]:
+def _structures(measure: Measure, structures: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for name in (*structures, UNION):
         words = name.replace("_", " ")
@@ -90,7 +94,7 @@ def _has_values(pairs: pd.DataFrame, key: str) -> bool:
     return key in pairs and bool(pairs[key].notna().any())
 
 
-def _part(rows: pd.DataFrame, shown: Sequence[Mapping]) -> str:
+def _part(rows: pd.DataFrame, shown: Sequence[Mapping[str, Any]]) -> str:
     """Rows as JSON, a list a column; texts are places in the list `strings`, which has each once."""
     texts = [column["key"] for column in shown if column["kind"] == "text"]
     codes, strings = pd.factorize(rows[texts].to_numpy(dtype=object).ravel())

@@ -7,6 +7,7 @@ are written in a script, as data URLs.
 import base64
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
@@ -21,11 +22,11 @@ VOXELS_AT_MOST = 400_000
 EFFORT = 6
 
 
-def block_sizes(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
+def block_sizes(shape: Sequence[int], spacing: np.ndarray) -> tuple[int, ...]:
     """Voxels along each axis that become one, so that at most `VOXELS_AT_MOST` are left, as nearly cubes as can be."""
     sizes = np.ones(len(shape), dtype=int)
     while np.prod(np.array(shape) // sizes) > VOXELS_AT_MOST:
-        sizes[np.argmin(np.array(spacing) * sizes)] += 1
+        sizes[np.argmin(spacing * sizes)] += 1
     return tuple(int(size) for size in sizes)
 
 
@@ -82,7 +83,9 @@ def data_url(pixels: np.ndarray, quality: int | None = None) -> str:
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def packed(volume: np.ndarray, spacing: Sequence[float], quality: int | None = None) -> dict:
+def packed(
+    volume: np.ndarray, spacing: Sequence[float] | np.ndarray, quality: int | None = None
+) -> dict[str, Any]:
     """A volume in the form of volumes.js: shape, spacing in millimetres, columns of its mosaic, and the mosaic.
 
     volume: uint8 [i, j, k] or [i, j], with a last axis of channels three; spacing: along its two or three axes.
