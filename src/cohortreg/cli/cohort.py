@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
@@ -18,6 +19,7 @@ from cohortreg.errors import UserError
 from cohortreg.importers.registry import IMPORTERS, Draw, Importer, Option, Side
 
 if TYPE_CHECKING:
+    from cohortreg.importers.additions import Added
     from cohortreg.importers.found import Found
 
 importers = typer.Typer(
@@ -34,10 +36,11 @@ class OnBadImage(StrEnum):
 
 
 Tables = Annotated[Path, typer.Option(help="Folder for the tables, images.tsv and pairs.tsv.")]
+TestFraction = Annotated[float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")]
 TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
 #: Types of the options that every importer has which draws splits and pairs.
 DRAW = {
-    "test_fraction": Annotated[float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")],
+    "test_fraction": TestFraction,
     "validation_fraction": Annotated[
         float,
         typer.Option(min=0, max=1, help="Part of the subjects to measure on while networks are trained."),
@@ -134,6 +137,34 @@ def import_phantom_command(
     from cohortreg.phantoms.phantom import phantom_knees
 
     _import(lambda say: phantom_knees(subjects), output, Draw(test / subjects, 0, pairs, seed))
+
+
+@app.command("init")
+def init_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Images: files with or without labels, imagesTr and labelsTr, BIDS, Learn2Reg, or DICOM series."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="The configuration to write, such as config/mine.yaml; its tables go to config/mine/."
+        ),
+    ],
+    test_fraction: TestFraction = 0.2,
+    pairs: TestPairs = 100,
+    seed: Seed = 1,
+) -> None:
+    """Write a cohort's tables, and a configuration that fits its images and this machine."""
+    from cohortreg.importers.starting import start_cohort
+
+    start = start_cohort(folder, output, Draw(test_fraction, 0, pairs, seed), typer.echo, progress_bar)
+    _echo(start.tables, start.added)
+    for sentence in start.sentences:
+        typer.echo(sentence)
+    typer.echo(f"{output}: the configuration; look at it, then: cohortreg run {shlex.quote(str(output))}")
 
 
 @app.command("phantom")
@@ -311,16 +342,20 @@ def cohort_command(
 
 
 def _import(read: "Callable[[Callable[[str], None]], Found]", output: Path, draw: Draw | None) -> None:
-    """Add to the tables in a folder what an importer reads, and say what they hold, what is new, and what is odd.
-
-    read: given what is to be called with each sentence.
-    """
-    from cohortreg.importers.folders import counted
+    """Add to the tables in a folder what an importer reads, given what is to be called with each sentence."""
     from cohortreg.importers.importing import import_tables
-    from cohortreg.importers.split import splits_in_words
 
     sentences: list[str] = []
     added = import_tables(partial(read, sentences.append), output, draw)
+    added.sentences[:0] = sentences
+    _echo(output, added)
+
+
+def _echo(output: Path, added: "Added") -> None:
+    """Say what tables hold, what of it is new, and what is odd."""
+    from cohortreg.importers.folders import counted
+    from cohortreg.importers.split import splits_in_words
+
     counts = added.images["split"].value_counts()
     typer.echo(f"{output}: {len(added.images)} images ({splits_in_words(counts)}), {len(added.pairs)} pairs")
     kept = len(added.images) - added.new_images, len(added.pairs) - added.new_pairs
@@ -329,7 +364,7 @@ def _import(read: "Callable[[Callable[[str], None]], Found]", output: Path, draw
             f"{counted(added.new_images, 'image')} added, {kept[0]:,} kept; "
             f"{counted(added.new_pairs, 'pair')} added, {kept[1]:,} kept"
         )
-    for sentence in [*sentences, *added.sentences]:
+    for sentence in added.sentences:
         typer.echo(sentence)
 
 

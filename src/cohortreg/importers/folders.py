@@ -4,6 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from cohortreg.errors import UserError
@@ -21,8 +22,18 @@ NAMED, SHOWN = 3, 100
 Say = Callable[[str], None]
 
 
+#: Shows progress over so many items; what it yields goes one item further.
+Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+
+
 def silent(sentence: str) -> None:
     """Say nothing."""
+
+
+@contextmanager
+def no_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show no progress."""
+    yield lambda: None
 
 
 def walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -49,6 +60,12 @@ def check_folder(folder: Path) -> None:
     """Raise UserError where a folder does not exist or is not a folder."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the one that holds the images.")
+
+
+def relative_to(folder: Path, path: Path) -> str:
+    """Write a path as tables have it: relative to the folder, absolute outside of it."""
+    path, folder = path.absolute(), folder.absolute()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def fits_a_table(path: str) -> bool:

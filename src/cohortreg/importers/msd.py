@@ -1,20 +1,19 @@
 """Import of a folder in the layout of the Medical Segmentation Decathlon (Antonelli et al., 2022)."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cohortreg.errors import UserError
 from cohortreg.importers.additions import place
+from cohortreg.importers.dataset_json import entries, image_name, read_dataset
 from cohortreg.importers.folders import (
     Say,
     exists,
     few,
     fits_a_table,
-    identifier,
     images_below,
     is_identifier,
     left_out,
@@ -39,8 +38,11 @@ def import_msd(folder: Path, say: Say = silent) -> Found:
     """
     folder = Path(folder)
     source = folder / "dataset.json"
-    content = _content(source)
-    rows = [_row(source, number, entry) for number, entry in enumerate(content["training"], start=1)]
+    content = read_dataset(source)
+    rows = [
+        image_row(image_name(entry["image"]), entry["image"], entry["label"])
+        for entry in entries(source, content, "training", ("image",), ("label",))
+    ]
     named = [row for row in rows if _has_name(row)]
     if not named:
         raise UserError(f'{source} lists no image under "training"; give the folder of a whole dataset.')
@@ -54,47 +56,6 @@ def import_msd(folder: Path, say: Say = silent) -> Found:
     for sentence in _not_used(folder, content, rows, images):
         say(sentence)
     return Found(images, folder)
-
-
-def _content(source: Path) -> dict[str, Any]:
-    """The content of dataset.json, which has a list under "training"."""
-    if not source.is_file():
-        raise UserError(
-            f"{source} does not exist; give a folder in the Medical Segmentation Decathlon's layout."
-        )
-    try:
-        content = json.loads(source.read_bytes())  # in UTF-8, 16 or 32, with a byte order mark or without
-    except RecursionError as error:
-        raise UserError(f"{source} is not valid JSON (nested too deep); download it again.") from error
-    except ValueError as error:
-        raise UserError(f"{source} is not valid JSON ({error}); download it again.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("training"), list):
-        raise UserError(
-            f'{source} has no list "training"; it is not a Medical Segmentation Decathlon dataset.'
-        )
-    return content
-
-
-def _row(source: Path, number: int, entry: object) -> dict[str, str]:
-    """The row of images.tsv for one entry under "training": an image and its label, or an image's path alone."""
-    paths: dict[str, Any] = entry if isinstance(entry, dict) else {"image": entry}
-    for what in ("image", "label"):
-        path = paths.get(what)
-        if not (isinstance(path, str) and path.strip()) and (path or what == "image"):
-            raise UserError(
-                f'{source}, entry {number} under "training" has no "{what}" that is a path; correct it.'
-            )
-    image = _path(source.parent, paths["image"])
-    name = PurePosixPath(image).name.removesuffix(".gz").removesuffix(".nii")
-    label = _path(source.parent, paths["label"]) if paths.get("label") else ""
-    return image_row(identifier(name), image, label)
-
-
-def _path(folder: Path, path: str) -> str:
-    """A path as tables have it; Windows' separators count where no file is called so."""
-    if "\\" in path and not exists(folder / path):
-        path = path.replace("\\", "/")
-    return str(PurePosixPath(path))
 
 
 def _paths(row: dict[str, str]) -> list[str]:
@@ -113,9 +74,8 @@ def _not_used(
     used = set(images["image"])
     odd = [row["image"] for row in rows if not _has_name(row)]
     missing = [row["image"] for row in rows if _has_name(row) and row["image"] not in used]
-    test = content.get("test")
-    unlabelled = [str(entry.get("image") if isinstance(entry, dict) else entry) for entry in _list(test)]
-    listed = [path for row in rows for path in _paths(row)] + [_path(folder, entry) for entry in unlabelled]
+    unlabelled = [entry["image"] for entry in entries(folder / "dataset.json", content, "test", ("image",))]
+    listed = [path for row in rows for path in _paths(row)] + unlabelled
     known = {place(folder, path) for path in listed if fits_a_table(path)}
     more = [path for path in images_below(folder) if place(folder, path) not in known]
     sentences = [
@@ -134,7 +94,3 @@ def _not_used(
             "images of one are registered: save it as a 3D file under the image's name, else the image is left out."
         )
     return sentences
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

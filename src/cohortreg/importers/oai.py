@@ -3,8 +3,8 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,18 @@ from cohortreg.images.geometry import canonical
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_grid, read_image, read_label, write_image
-from cohortreg.importers.folders import Say, check_folder, counted, fits_a_table, shown, silent, walked
+from cohortreg.importers.folders import (
+    Bar,
+    Say,
+    check_folder,
+    counted,
+    fits_a_table,
+    no_bar,
+    relative_to,
+    shown,
+    silent,
+    walked,
+)
 from cohortreg.importers.found import Found
 
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
@@ -33,8 +44,6 @@ LABELS = "labels"
 #: Table of what is not used.
 LEFT_OUT = "left-out.tsv"
 COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label", "visit", "barcode"]
-
-Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 
 @dataclass(frozen=True)
@@ -64,18 +73,12 @@ class LeftOut:
 
     def add(self, kind: str, path: Path, reason: str) -> None:
         """Record a file or folder that was left out, and why."""
-        self._rows.append([kind, shown(_named(path, self._folder)), shown(" ".join(reason.split()))])
+        self._rows.append([kind, shown(relative_to(self._folder, path)), shown(" ".join(reason.split()))])
 
     @property
     def table(self) -> pd.DataFrame:
         """What was left out, one row each, sorted."""
         return pd.DataFrame(sorted(self._rows), columns=["kind", "path", "reason"], dtype=str)
-
-
-@contextmanager
-def no_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar that shows nothing."""
-    yield lambda: None
 
 
 def import_oai(
@@ -440,14 +443,8 @@ def _row(image_id: str, scan: Scan, folder: Path, label: Path | None) -> dict[st
         "subject_id": scan.subject,
         "side": scan.side,
         "split": "",
-        "image": _named(scan.path, folder),
-        "label": _named(label, folder) if label else "",
+        "image": relative_to(folder, scan.path),
+        "label": relative_to(folder, label) if label else "",
         "visit": scan.date,
         "barcode": scan.barcode,
     }
-
-
-def _named(path: Path, folder: Path) -> str:
-    """A path relative to the folder, absolute outside of it."""
-    path, folder = path.absolute(), folder.absolute()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

@@ -74,6 +74,24 @@ class Importer(NamedTuple):
 
 #: Importers by the names of their commands.
 IMPORTERS = {
+    "folder": Importer(
+        "folder.import_folder",
+        source="A pattern of file names in quotation marks, such as 'images/*.nii.gz', or of folders with a DICOM "
+        "series each.",
+        about="Import the images that a pattern finds; an image is named after what the * stands for.",
+        argument="images",
+        kind=str,
+        options={
+            "labels": Option(
+                "A pattern of the labels: an image's is that for which the * stands for the same."
+            ),
+            "root": Option("Folder that the patterns start from, and the paths of the tables.", Path, Path()),
+            "subject": Option(
+                "A regular expression that finds the subject in an image's name, such as '^[^_]+'; without it, every "
+                "image is of another subject."
+            ),
+        },
+    ),
     "msd": Importer(
         "msd.import_msd",
         source="A folder with dataset.json, imagesTr and labelsTr.",
@@ -84,6 +102,11 @@ IMPORTERS = {
         source="A folder with sub-*/[ses-*/]anat/.",
         about="Import the anatomical images of a folder in the Brain Imaging Data Structure; paths are relative to it.",
         options={"suffix": Option("Which images, such as T1w; needed where there are several.")},
+    ),
+    "learn2reg": Importer(
+        "learn2reg.import_learn2reg",
+        source="A folder with dataset.json (or NAME_dataset.json), imagesTr, and labelsTr or masksTr.",
+        about="Import a dataset of the Learn2Reg challenge with the pairs that it lists; paths are relative to it.",
     ),
     "label-maps": Importer(
         "label_maps.import_label_maps",

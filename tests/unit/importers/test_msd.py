@@ -131,7 +131,7 @@ def test_what_is_left_out_is_said(tmp_path):
     images, (odd, test, more, channels) = imported(tmp_path)
     assert set(images) == {"a", "b"}
     assert odd.startswith("Left out: 3 images (imagesTr/._a.nii.gz, imagesTr/c\\td.nii.gz, ...xxx")
-    assert test.startswith("Left out: 2 images (./imagesTs/t1.nii.gz, ./imagesTs/t2.nii.gz)")
+    assert test.startswith("Left out: 2 images (imagesTs/t1.nii.gz, imagesTs/t2.nii.gz)")
     assert more.startswith("Left out: 1 file (imagesTr/new.nii.gz)")
     assert "2 channels (FLAIR, T1w)" in channels
 
