@@ -11,7 +11,6 @@ MODULES = {
     "snakemake": ("Snakemake", ("workflow",)),
     "pandas": ("pandas", ("workflow", "train", "report")),
     "lightning_fabric": ("Lightning Fabric", ("train",)),
-    "monai": ("MONAI", ("workflow", "train")),
     "jinja2": ("Jinja", ("report",)),
     "matplotlib": ("Matplotlib", ("report",)),
     "PIL": ("Pillow", ("report",)),
