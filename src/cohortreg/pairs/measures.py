@@ -3,11 +3,9 @@
 from __future__ import annotations  # so that help shows the names of types
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 
 import numpy as np
 
-from cohortreg import extras
 from cohortreg.errors import UserError
 from cohortreg.evaluation.measures import columns, measures_of_labels
 from cohortreg.images.convert import AnyImage, to_image
@@ -39,14 +37,12 @@ def measure(
         workflow's tables. NaN where there is nothing to measure.
 
     Raises:
-        UserError: A label map is none, or does not have a structure, or MONAI is not installed (the extra workflow).
+        UserError: A label map is none, or does not have a structure.
 
     Example:
         >>> cohortreg.measure(found.forward, "a_label.nii.gz", "b_label.nii.gz", {"cartilage": [2, 4]})["dice_mean"]
         0.71
     """
-    if not find_spec("monai"):
-        raise UserError(extras.sentence("measure", "monai"))
     opened = to_transform(transform)
     moving, fixed = (
         to_image(source, f"the {role} label", label=True)
