@@ -73,8 +73,8 @@ def _of_metaimage(path: Path) -> list[str]:
     if not words or value.upper() == "LOCAL":
         return []
     if words[0].upper() == "LIST":
-        each = int(words[1]) if re.fullmatch(r"\d", " ".join(words[1:2])) else len(sizes) - 1
-        return _listed(path, lines, prod(sizes[each:]) if sizes else None)
+        axes = int(words[1]) if re.fullmatch(r"\d", " ".join(words[1:2])) else len(sizes) - 1
+        return _listed(path, lines, prod(sizes[axes:]) if sizes else None)
     if "%" in value:
         return _numbered(path, words, sizes[-1] if sizes else 1)
     return [value]
@@ -84,12 +84,12 @@ def _of_nrrd(path: Path) -> list[str]:
     """What the field "data file" says; voxels behind the header's empty line have none."""
     lines = _lines(path)
     for line in lines:
-        there = re.match(r"data ?file:(?!=)\s*(.*)", line, re.IGNORECASE)
-        if there or not line:
+        field = re.match(r"data ?file:(?!=)\s*(.*)", line, re.IGNORECASE)
+        if field or not line:
             break
     else:
         return []
-    value = there[1] if there else ""
+    value = field[1] if field else ""
     if value == "-":
         raise BadImage(f"{path} takes its voxels from standard input; name a file instead.")
     if re.fullmatch(r"LIST(\s+\d+)?", value):
@@ -118,12 +118,12 @@ def _numbered(path: Path, words: list[str], last: int) -> list[str]:
             "slice%03d.raw 1 20 1; correct it, or export the image into one file."
         )
     first, last, step = [*numbers, *(1, last, 1)[len(numbers) :]]
-    found = range(first, last + (1 if step > 0 else -1), step)
-    if len(found) > MOST:
+    numbered = range(first, last + (1 if step > 0 else -1), step)
+    if len(numbered) > MOST:
         raise BadImage(f"{path} names more than {MOST} files for its voxels; export it again.")
     before, zeros, width, after = pattern.groups()
     fill = "0" if zeros else ">"
-    return [f"{before}{number:{fill}{width or 1}}{after}" for number in found]
+    return [f"{before}{number:{fill}{width or 1}}{after}" for number in numbered]
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -133,9 +133,9 @@ def check_writable(path: Path) -> None:
 def _full(folder: Path, error: Exception) -> bool:
     """Whether the folder's file system, or the user's quota, is full: libraries say so by number, in words, or not."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
-    said = getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers)
-    if said or not folder.is_dir():
-        return said
+    reported = getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers)
+    if reported or not folder.is_dir():
+        return reported
     space = shutil.disk_usage(folder)
     return space.total > 0 and space.free < FULL  # of /proc and the like, both are 0
 

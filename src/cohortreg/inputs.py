@@ -22,9 +22,9 @@ KINDS = {
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
     """The plain files in a folder, and links to such, by name; hidden ones do not count."""
-    with os.scandir(folder) as found:
-        there = [entry for entry in found if not entry.name.startswith(".") and _is_plain(entry)]
-    return sorted(there, key=lambda entry: entry.name)
+    with os.scandir(folder) as listing:
+        kept = [entry for entry in listing if not entry.name.startswith(".") and _is_plain(entry)]
+    return sorted(kept, key=lambda entry: entry.name)
 
 
 def _is_plain(entry: os.DirEntry[str]) -> bool:
@@ -73,8 +73,8 @@ def check_file(path: Path, header: Path | None = None) -> os.stat_result:
     """
     path = Path(path)
     try:
-        found = path.stat()
-        kind = stat.S_IFMT(found.st_mode)
+        facts = path.stat()
+        kind = stat.S_IFMT(facts.st_mode)
         if kind == stat.S_IFREG or (kind == stat.S_IFDIR and header is None):
             os.close(os.open(path, os.O_RDONLY))
         else:
@@ -93,7 +93,7 @@ def check_file(path: Path, header: Path | None = None) -> os.stat_result:
                 f"{path} cannot be opened: {os.strerror(error.errno)}; correct the path or its permissions."
             ) from error
         raise
-    return found
+    return facts
 
 
 def require_root(root: Path) -> None:

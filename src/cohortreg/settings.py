@@ -44,25 +44,25 @@ class Settings(BaseModel):
     sparse: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def read(cls, given: object, where: str = "", source: str = "configuration") -> Self:
+    def read(cls, values: object, where: str = "", source: str = "configuration") -> Self:
         """Validate a section.
 
         Args:
-            given: Mapping of plain values, as YAML and JSON have them.
+            values: Mapping of plain values, as YAML and JSON have them.
             where: The section's place, such as "method_settings.demons".
             source: What the values were given in.
 
         Raises:
             UserError: One sentence that names the first wrong key.
         """
-        return read(cls, given, where, source)
+        return read(cls, values, where, source)
 
     def plain(self) -> dict[str, Any]:
         """Return the section as plain values, as YAML and JSON have them."""
         return self.model_dump()
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+    def foreign(cls, key: str, values: Mapping[str, Any]) -> str | None:
         """Say why a key of a neighbouring section does not belong here; None for a key that is simply unknown."""
 
     @classmethod
@@ -72,30 +72,32 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_keys(cls, given: object) -> object:
+    def _check_keys(cls, values: object) -> object:
         """An unknown key comes first, since a misspelt key is also a missing one."""
-        if not isinstance(given, Mapping):
-            return given
+        if not isinstance(values, Mapping):
+            return values
         strict = cls.model_config["extra"] == "forbid"
-        for key in given if strict else ():
+        for key in values if strict else ():
             if not isinstance(key, str):
                 raise wrong(f"the key {key!r} is not text; put it in quotes", str(key))
             if key not in cls.model_fields:
-                if problem := cls.foreign(key, given):
+                if problem := cls.foreign(key, values):
                     raise wrong(problem, key)
                 raise PydanticCustomError(
                     "unknown_key", "unknown", {"key": key, "known": [*cls.model_fields]}
                 )
         for key, field in cls.model_fields.items():
-            if field.is_required() and key not in given:
+            if field.is_required() and key not in values:
                 raise PydanticCustomError("missing_key", "missing", {"key": key, "problem": cls.needed(key)})
-        return given
+        return values
 
     @model_serializer(mode="wrap")
     def _given(self, handler: Any) -> dict[str, Any]:
         """Write every key, and those of `sparse` only if they were given."""
-        whole = handler(self)
-        return {key: whole[key] for key in whole if key not in self.sparse or key in self.model_fields_set}
+        written = handler(self)
+        return {
+            key: written[key] for key in written if key not in self.sparse or key in self.model_fields_set
+        }
 
 
 def wrong(problem: str, key: str = "") -> PydanticCustomError:
@@ -161,10 +163,10 @@ class Fault(Exception):  # noqa: N818  (of what was given, which a user is told 
         self.kind = kind
 
 
-def read(kind: Any, given: object, where: str = "", source: str = "configuration") -> Any:
+def read(kind: Any, values: object, where: str = "", source: str = "configuration") -> Any:
     """Validate values of a type, a section or any other; see `Settings.read`."""
     try:
-        return attempt(kind, given)
+        return attempt(kind, values)
     except Fault as fault:
         place = ".".join(filter(None, [where, fault.place])) or "the whole"
         page = getattr(kind, "page", Settings.page)
@@ -172,24 +174,24 @@ def read(kind: Any, given: object, where: str = "", source: str = "configuration
         raise UserError(f"{source}: {place}: {fault.problem}{end}") from None
 
 
-def attempt(kind: Any, given: object) -> Any:
+def attempt(kind: Any, values: object) -> Any:
     """Validate values of a type; raise `Fault` for what is wrong first."""
     try:
-        return TypeAdapter(kind).validate_python(given)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        raise _first(error, kind, given) from None
+        raise _first(error, kind, values) from None
     except RecursionError:
         raise Fault("", "is nested too deeply", "recursion") from None
 
 
-def _first(error: ValidationError, kind: type, given: object) -> Fault:
-    found = [
-        (each["type"] != "unknown_key", [str(part) for part in path], path, each)
-        for each in error.errors(include_url=False)
-        for path in [_place(each["loc"], given)]
-        if each["type"] != "default_factory_not_called"
+def _first(error: ValidationError, kind: type, values: object) -> Fault:
+    faults = [
+        (entry["type"] != "unknown_key", [str(part) for part in path], path, entry)
+        for entry in error.errors(include_url=False)
+        for path in [_place(entry["loc"], values)]
+        if entry["type"] != "default_factory_not_called"
     ]
-    *_, path, first = min(found, key=lambda each: each[:2])
+    *_, path, first = min(faults, key=lambda entry: entry[:2])
     context = first.get("ctx", {})
     key, problem = context.get("key", ""), _problem(first, context)
     if first["type"].startswith("union_tag") and isinstance(first["input"], Mapping):
@@ -203,14 +205,14 @@ def _first(error: ValidationError, kind: type, given: object) -> Fault:
     return Fault(here.replace("\n", " "), problem.replace("\n", " "), first["type"])
 
 
-def _place(loc: Iterable[int | str], given: object) -> list[int | str]:
+def _place(loc: Iterable[int | str], values: object) -> list[int | str]:
     """The path of an error in what was given, without the tags of unions that pydantic puts into it."""
     path: list[int | str] = []
     for part in loc:
-        if isinstance(given, Mapping) and part in given:
-            given, part = given[part], str(part)
-        elif isinstance(given, list | tuple) and isinstance(part, int) and part < len(given):
-            given = given[part]
+        if isinstance(values, Mapping) and part in values:
+            values, part = values[part], str(part)
+        elif isinstance(values, list | tuple) and isinstance(part, int) and part < len(values):
+            values = values[part]
         else:
             continue
         path.append(part)
@@ -235,17 +237,15 @@ def _about(kind: type, path: str, is_key: bool) -> str | None:
 _KINDS = {
     "int": "integer",
     "float": "number",
+    "finite_number": "number",
     "bool": "boolean",
+    "string": "string",
     "list": "array",
     "dict": "object",
-    "model": "object",
-}
-_KINDS |= {
-    "union_tag_not_found": "object",
-    "string": "string",
-    "finite_number": "number",
     "mapping": "object",
+    "model": "object",
     "model_attributes": "object",
+    "union_tag_not_found": "object",
 }
 _BOUNDS = {
     "greater_than_equal": ("less than the minimum of", "ge"),

@@ -36,10 +36,10 @@ Structures = dict[_StructureName, LabelValues]
 Models = dict[_ModelName, AnyModel]
 
 
-def _suiting_methods(given: dict[str, Any]) -> list[str]:
+def _suiting_methods(section: dict[str, Any]) -> list[str]:
     """What needs no training and suits any cohort, the last row of each model, and the models that are trained."""
-    rows = {model: row for row, (model, _) in trained_methods(given["models"], fitted=False).items()}
-    return ["identity", "affine", "fit", *rows.values(), *given["pretrained"]]
+    rows = {model: row for row, (model, _) in trained_methods(section["models"], fitted=False).items()}
+    return ["identity", "affine", "fit", *rows.values(), *section["pretrained"]]
 
 
 class Configuration(Settings):
@@ -113,7 +113,7 @@ class Configuration(Settings):
     report: Report = Field(Report(), description="what the report shows")
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+    def foreign(cls, key: str, values: Mapping[str, Any]) -> str | None:
         """Say where the keys of the paper's experiments belong."""
         if key in ("paper", "preset"):
             return "the paper's experiments have a workflow of their own, workflow/paper/Snakefile; remove it"

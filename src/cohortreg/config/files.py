@@ -25,7 +25,7 @@ def merged(*paths: Path) -> dict[str, Any]:
     """
     import yaml
 
-    whole: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for path in paths:
         try:
             content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
@@ -34,18 +34,18 @@ def merged(*paths: Path) -> dict[str, Any]:
             raise UserError(f"configuration {path}: cannot be read as YAML ({reason}).") from None
         if not isinstance(content, Mapping):
             raise UserError(f"configuration {path}: it has no keys; see config/README.md.")
-        whole = merge(whole, content)
-    return whole
+        config = merge(config, content)
+    return config
 
 
 def merge(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """Put the overlay's values over those of config: mappings merge, anything else is replaced."""
-    whole = dict(config)
+    result = dict(config)
     for key, value in overlay.items():
-        before = whole.get(key)
+        before = result.get(key)
         nested = isinstance(value, Mapping) and isinstance(before, Mapping)
-        whole[key] = merge(before or {}, value) if nested else value
-    return whole
+        result[key] = merge(before or {}, value) if nested else value
+    return result
 
 
 def repeated_keys(path: Path) -> list[str]:

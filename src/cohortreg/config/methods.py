@@ -45,10 +45,11 @@ class VelocitySettings(MethodSettings):
     @model_validator(mode="after")
     def _one_weight_each(self) -> Self:
         for values, weights in (("deviations", "weights"), ("windows", "window_weights")):
-            here, there = len(getattr(self, weights)), len(getattr(self, values))
-            if here != there:
+            weight_count, value_count = len(getattr(self, weights)), len(getattr(self, values))
+            if weight_count != value_count:
                 raise wrong(
-                    f"has {here} entries, but {values} has {there}; give one weight for each", weights
+                    f"has {weight_count} entries, but {values} has {value_count}; give one weight for each",
+                    weights,
                 )
         return self
 

@@ -62,9 +62,9 @@ class Model(Staged):
     )
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+    def foreign(cls, key: str, values: Mapping[str, Any]) -> str | None:
         """Say why a key of another method's model does not belong here."""
-        method = given.get("method", "icon")
+        method = values.get("method", "icon")
         if key in IconModel.model_fields:
             return f"only a model of icon has it, and this one's method is {method}"
         if key == "settings":
@@ -197,11 +197,11 @@ class AvsmModel(Model):
         return self
 
 
-def _method(given: object) -> str | None:
+def _method(model: object) -> str | None:
     """The method that a model names."""
-    if isinstance(given, Mapping):
-        return given.get("method", "icon")
-    return getattr(given, "method", None)
+    if isinstance(model, Mapping):
+        return model.get("method", "icon")
+    return getattr(model, "method", None)
 
 
 AnyModel = Annotated[

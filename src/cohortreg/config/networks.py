@@ -35,10 +35,10 @@ class Network(Settings):
         return " and ".join(name for name in names if name != "architecture")
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+    def foreign(cls, key: str, values: Mapping[str, Any]) -> str | None:
         """Say why a key of another architecture does not belong here."""
         if any(key in other.model_fields for other in ARCHITECTURES.values()):
-            return f"a network of architecture {given.get('architecture')} has none; remove it"
+            return f"a network of architecture {values.get('architecture')} has none; remove it"
         return None
 
     @classmethod
@@ -180,6 +180,6 @@ else:
     AnyNetwork = Annotated[Union[tuple(ARCHITECTURES.values())], Discriminator("architecture")]  # noqa: UP007
 
 
-def read_network(given: object) -> Network:
+def read_network(values: object) -> Network:
     """Validate a network of any architecture."""
-    return read(AnyNetwork, given, "network")
+    return read(AnyNetwork, values, "network")

@@ -47,7 +47,7 @@ class Stage(Settings):
     )
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+    def foreign(cls, key: str, values: Mapping[str, Any]) -> str | None:
         """Say why a key of an icon stage does not belong here."""
         if key in IconStage.model_fields:
             return "only a model of icon has it; remove it"
@@ -56,8 +56,8 @@ class Stage(Settings):
     @model_validator(mode="after")
     def _rises(self) -> Self:
         if (self.weight_from is None) != (self.weight_rise is None):
-            there, absent = ("weight_from", "weight_rise")[:: 1 if self.weight_rise is None else -1]
-            raise wrong(f"missing, but {there} needs it", absent)
+            present, absent = ("weight_from", "weight_rise")[:: 1 if self.weight_rise is None else -1]
+            raise wrong(f"missing, but {present} needs it", absent)
         return self
 
 
@@ -95,6 +95,6 @@ class IconCardStage(CardStage):
     network: AnyNetwork | None = None
 
 
-def read_steps(given: Sequence[Mapping[str, Any]]) -> list[IconCardStage]:
+def read_steps(stages: Sequence[Mapping[str, Any]]) -> list[IconCardStage]:
     """Validate the stages of a registration, each with its steps and its resolution."""
-    return [IconCardStage.read(stage, f"stages[{number}]") for number, stage in enumerate(given)]
+    return [IconCardStage.read(stage, f"stages[{number}]") for number, stage in enumerate(stages)]

@@ -49,15 +49,15 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     scale = scale / scale.max()
     starts = _shifted(_coarse(images, SEARCHED, scale), bounds, _in_unit(_rotations(len(extent)), scale))
     identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
-    found = torch.stack([identity, *starts])
+    maps = torch.stack([identity, *starts])
     best = 0
     for longest in REFINED:
-        found, losses = _refined(_coarse(images, longest, scale), bounds, found, scale)
-        farther = _farther(found, losses, scale)
+        maps, losses = _refined(_coarse(images, longest, scale), bounds, maps, scale)
+        farther = _farther(maps, losses, scale)
         if farther is None:
             return None
         best = farther
-    return AffineMap(found[best : best + 1])
+    return AffineMap(maps[best : best + 1])
 
 
 def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
@@ -85,8 +85,8 @@ def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
         scale: Of the axes, parts of the longest.
     """
     pool: Callable[..., Tensor] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
-    wanted = (max(round(longest * part), 2) for part in scale.tolist())
-    return pool(images, [min(size, voxels) for size, voxels in zip(images.shape[2:], wanted, strict=True)])
+    sizes = (max(round(longest * part), 2) for part in scale.tolist())
+    return pool(images, [min(size, voxels) for size, voxels in zip(images.shape[2:], sizes, strict=True)])
 
 
 def _rotations(dim: int) -> Tensor:
@@ -137,19 +137,19 @@ def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
     centres = identity_map(shape, images.device, images.dtype)
     moving, fixed = images.split(1)
     points = AffineMap(maps).on_grid(shape)
-    seen = within(points, bounds[:1])[:, 0]
-    turned = interpolate(moving.expand(len(maps), *moving.shape[1:]), points)[:, 0] * seen
-    seen_fixed = within(centres, bounds[1:])[:, 0]
-    fixed = fixed[:, 0] * seen_fixed
-    of_fixed, of_square, of_seen = map(transformed, (fixed, fixed**2, seen_fixed))
-    by_turned, by_square, by_seen = map(transformed, (turned, turned**2, seen))
-    shared = products(of_seen, by_seen).clamp(min=1e-3)
-    sum_fixed, sum_turned = products(of_fixed, by_seen), products(of_seen, by_turned)
+    inside = within(points, bounds[:1])[:, 0]
+    turned = interpolate(moving.expand(len(maps), *moving.shape[1:]), points)[:, 0] * inside
+    inside_fixed = within(centres, bounds[1:])[:, 0]
+    fixed = fixed[:, 0] * inside_fixed
+    of_fixed, of_square, of_inside = map(transformed, (fixed, fixed**2, inside_fixed))
+    by_turned, by_square, by_inside = map(transformed, (turned, turned**2, inside))
+    shared = products(of_inside, by_inside).clamp(min=1e-3)
+    sum_fixed, sum_turned = products(of_fixed, by_inside), products(of_inside, by_turned)
     covariance = products(of_fixed, by_turned) - sum_fixed * sum_turned / shared
-    spread_fixed = (products(of_square, by_seen) - sum_fixed**2 / shared).clamp(min=1e-6)
-    spread_turned = (products(of_seen, by_square) - sum_turned**2 / shared).clamp(min=1e-6)
+    spread_fixed = (products(of_square, by_inside) - sum_fixed**2 / shared).clamp(min=1e-6)
+    spread_turned = (products(of_inside, by_square) - sum_turned**2 / shared).clamp(min=1e-6)
     correlation = covariance**2 / (spread_fixed * spread_turned)
-    correlation = torch.where(shared >= SHARED * seen_fixed.sum(), correlation, 0)
+    correlation = torch.where(shared >= SHARED * inside_fixed.sum(), correlation, 0)
     shifts = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in padded), indexing="ij")
     near = torch.stack([s.abs() <= FARTHEST * n for s, n in zip(shifts, shape, strict=True)]).all(0)
     correlation = torch.where(near.to(images.device), correlation, 0).flatten(1)
@@ -170,7 +170,7 @@ def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> t
     moving, fixed = (image.expand(count, *image.shape[1:]) for image in images.split(1))
     similarity = CorrelationWithOne(WINDOW, fixed, squared=True)
     from_middle = identity_map(shape, images.device, images.dtype) - 0.5
-    seen = within(from_middle + 0.5, bounds[1:])
+    inside = within(from_middle + 0.5, bounds[1:])
     linear, planes = starts[..., :-1], _planes(dim).to(starts)
     rotations, middles = linear * scale[:, None] / scale, linear.sum(-1) / 2 + starts[..., -1]
     # Half of a turn and parts of the longest axis, so that each parameter moves points about as far as the others do.
@@ -186,7 +186,7 @@ def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> t
     def warped() -> tuple[Tensor, Tensor]:
         linear, middle = rigid()
         phi = (linear @ from_middle.flatten(2)).unflatten(2, shape) + middle.reshape(count, dim, *[1] * dim)
-        return interpolate(moving, phi), within(phi.detach(), bounds[:1]) * seen
+        return interpolate(moving, phi), within(phi.detach(), bounds[:1]) * inside
 
     for _ in range(STEPS):
         optimizer.zero_grad()
@@ -195,9 +195,9 @@ def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> t
         schedule.step()
     with torch.no_grad():
         linear, middle = rigid()
-        found = torch.cat([linear, (middle - linear.sum(-1) / 2)[..., None]], -1)
+        maps = torch.cat([linear, (middle - linear.sum(-1) / 2)[..., None]], -1)
         similarity = CorrelationWithOne(WINDOW, fixed[:1], squared=True)
         images, weights = warped()
-        lacking = [similarity(*each) for each in zip(images.split(1), weights.split(1), strict=True)]
-        shared = weights.flatten(1).sum(1) >= SHARED * seen.sum()
-        return found, torch.where(shared, torch.stack(lacking), math.inf)
+        lacking = [similarity(*pair) for pair in zip(images.split(1), weights.split(1), strict=True)]
+        shared = weights.flatten(1).sum(1) >= SHARED * inside.sum()
+        return maps, torch.where(shared, torch.stack(lacking), math.inf)

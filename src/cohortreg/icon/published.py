@@ -212,23 +212,23 @@ def _settings(model: Published, tensors: Mapping[str, Tensor], grid: list[int], 
     }
 
 
-def _network(prefix: str, tensors: Mapping[str, Tensor], seen: list[int], path: Path) -> dict[str, Any]:
-    """Settings of the U-Net that a step's tensors make up, for images of `seen` voxels."""
+def _network(prefix: str, tensors: Mapping[str, Tensor], grid: list[int], path: Path) -> dict[str, Any]:
+    """Settings of the U-Net that a step's tensors make up, for images of `grid` voxels."""
 
     def shapes(layer: str) -> list[torch.Size]:
-        found: list[torch.Size] = []
-        while (name := f"{prefix}{layer}.{len(found)}.weight") in tensors:
-            found.append(tensors[name].shape)
-        if not found:
+        layers: list[torch.Size] = []
+        while (name := f"{prefix}{layer}.{len(layers)}.weight") in tensors:
+            layers.append(tensors[name].shape)
+        if not layers:
             raise UserError(f"{path}: {name} is missing; it is not a published model of ICON or GradICON")
-        return found
+        return layers
 
     down, up = shapes("downConvs"), shapes("upConvs")
     network: dict[str, Any] = {"architecture": "unet", "down": [down[0][1], *(shape[0] for shape in down)]}
     network["up"] = [shape[1] for shape in up]
     dense = tensors.get(f"{prefix}middle_dense.0.weight")
     if dense is not None:
-        coarsest = math.prod(math.ceil(size / 2 ** len(down)) for size in seen)
+        coarsest = math.prod(math.ceil(size / 2 ** len(down)) for size in grid)
         network["bottleneck"] = dense.shape[0] // coarsest
     return network
 

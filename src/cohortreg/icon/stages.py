@@ -12,8 +12,8 @@ from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
 
 def build_network(settings: Network, grid: Sequence[int]) -> nn.Module:
     """The network that the configuration names under `network`, for images on a grid."""
-    given = {key: value for key, value in settings if key != "architecture"}
-    return resolve_name(f"{__package__}.{settings.path}").build(given, grid)
+    keys = {key: value for key, value in settings if key != "architecture"}
+    return resolve_name(f"{__package__}.{settings.path}").build(keys, grid)
 
 
 def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.Module:
@@ -47,8 +47,8 @@ def build_registration(
         if registration is not None:
             registration = at_resolution(registration, resolution, stage.downsample)
         for _ in range(stage.steps):
-            seen = [math.ceil(size / stage.downsample) for size in grid]
-            step = DisplacementNetwork(build_network(stage.network or network, seen))
+            shape = [math.ceil(size / stage.downsample) for size in grid]
+            step = DisplacementNetwork(build_network(stage.network or network, shape))
             registration = step if registration is None else TwoSteps(registration, step)
         resolution = stage.downsample
     assert registration is not None  # there is a stage, with a step

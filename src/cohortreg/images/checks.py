@@ -168,13 +168,13 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
     image, label = read_labelled(image_path, label_path, structures)
     for path in filter(None, (image_path, label_path)):
         running().reads(path)
-    both = oriented(image, label)
+    oriented_pair = oriented(image, label)
     if row["side"] and row["side"] == settings.mirror:
-        both = [geometry.mirrored(volume) for volume in both]
+        oriented_pair = [geometry.mirrored(volume) for volume in oriented_pair]
     try:
         if settings.grid:
             check_axes(image, settings)
-        shown, _ = normalised(both[0], settings.percentiles)
+        shown, _ = normalised(oriented_pair[0], settings.percentiles)
     except BadImage as error:
         raise BadImage(f"{image_path}: {error}") from error
     counts, solid = _counts(label), image.array.ndim == 3
@@ -193,7 +193,7 @@ def _open(row: dict[str, str], root: Path, settings: Settings, structures: Struc
         },
         digest=digest(str(image.shape), image.array.tobytes()),
         slices=[
-            _slice(shown, both[1] if label is not None else None, axis)
+            _slice(shown, oriented_pair[1] if label is not None else None, axis)
             for axis in (range(3) if solid else [None])
         ],
         small=sides.small(shown) if solid else None,

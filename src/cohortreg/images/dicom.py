@@ -196,13 +196,13 @@ def _spacing(path: Path, slices: Sequence[Header]) -> float:
     steps = gaps / gaps.min()
     if steps.max() < 1 + TOLERANCE:
         return float(gaps.mean())
-    whole = np.rint(steps)
-    if np.abs(steps - whole).max() > TOLERANCE * whole.max():
+    rounded = np.rint(steps)
+    if np.abs(steps - rounded).max() > TOLERANCE * rounded.max():
         raise BadImage(
             f"{path} has slices at unequal distances, from {gaps.min():.3g} to {gaps.max():.3g} mm; "
             "give a series of equal spacing."
         )
-    missing, after = int((whole - 1).sum()), int((whole > 1).argmax())
+    missing, after = int((rounded - 1).sum()), int((rounded > 1).argmax())
     lack = "1 slice is" if missing == 1 else f"{missing} slices are"
     raise BadImage(
         f"{path}: {lack} missing after slice {after + 1} of {len(slices)} ({slices[after].file}, at "
@@ -284,20 +284,20 @@ def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
     with quiet_itk():
         try:
             reader.ReadImageInformation()
-            there = {name: key for name, key in TAGS.items() if reader.HasMetaDataKey(key)}
-            found = itk_geometry(reader) | {
+            keys = {name: key for name, key in TAGS.items() if reader.HasMetaDataKey(key)}
+            header = itk_geometry(reader) | {
                 "values": reader.GetNumberOfComponents(),
                 "tags": dict.fromkeys(TAGS, "")
-                | {name: reader.GetMetaData(key).strip("\0 ") for name, key in there.items()},
+                | {name: reader.GetMetaData(key).strip("\0 ") for name, key in keys.items()},
             }
         except RuntimeError as error:
             _check_machine(path, error)
             raise no_image(Path(path)) from error
         try:
-            return found, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
+            return header, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
         except RuntimeError as error:
             _check_machine(path, error)
-            return found, []
+            return header, []
 
 
 def _check_machine(path: str, error: RuntimeError) -> None:
@@ -330,13 +330,13 @@ def _slices(
     return slices, arrays[0]
 
 
-def _frames(path: Path, name: str, about: Elements, found: dict[str, Any]) -> list[Header]:
+def _frames(path: Path, name: str, about: Elements, header: dict[str, Any]) -> list[Header]:
     """The slices of an image file, from what `read` returned."""
-    *size, count = found["size"]
+    *size, count = header["size"]
     places = _places(about)
     if count == 1 and len(places) != 1:
-        direction = np.reshape(found["direction"], (3, 3))
-        places = [(np.array(found["spacing"]), np.array(found["origin"]), direction)]
+        direction = np.reshape(header["direction"], (3, 3))
+        places = [(np.array(header["spacing"]), np.array(header["origin"]), direction)]
     if len(places) != count:
         why = f"holds {count} frames and does not say where each of them lies"
     elif not _is_rescaled(about):
@@ -344,7 +344,7 @@ def _frames(path: Path, name: str, about: Elements, found: dict[str, Any]) -> li
     else:
         names = [f"{name} (frame {n})" if count > 1 else name for n in range(1, count + 1)]
         return [
-            Header(names[n], tuple(size), spacing, origin, direction, found["tags"])
+            Header(names[n], tuple(size), spacing, origin, direction, header["tags"])
             for n, (spacing, origin, direction) in enumerate(places)
         ]
     raise BadImage(f"{path}: {name} {why}; export the series as one file a slice.")

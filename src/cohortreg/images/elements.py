@@ -135,29 +135,29 @@ def read_elements(file: Path) -> Elements:
     Raises:
         CutShortError: The file ends before what it announces, also within its pixels.
     """
-    found = Elements()
+    elements = Elements()
     try:
-        _read_into(found, file)
+        _read_into(elements, file)
     except UnlikeError:
-        found.strange = True
-    return found
+        elements.strange = True
+    return elements
 
 
-def _read_into(found: Elements, file: Path) -> None:
+def _read_into(elements: Elements, file: Path) -> None:
     with file.open("rb") as stream:
         start = stream.read(PREAMBLE + len(MAGIC))
         stream.seek(len(start) if start[PREAMBLE:] == MAGIC else 0)
         meta = _Reader(stream, os.fstat(stream.fileno()).st_size, explicit=True)
-        meta.read_group(found, 2)
-        syntax = found.text(SYNTAX)
+        meta.read_group(elements, 2)
+        syntax = elements.text(SYNTAX)
         reader = meta
         if syntax == DEFLATED:
             inflated = _inflated(stream.read())
             reader = _Reader(io.BytesIO(inflated), len(inflated), explicit=True)
         elif syntax == BIG_ENDIAN:
-            found.order = reader.order = ">"
+            elements.order = reader.order = ">"
         reader.explicit = reader.order == ">" or reader.peek()[4:6] in LONG | SHORT
-        reader.read(found, reader.size, syntax in NATIVE)
+        reader.read(elements, reader.size, syntax in NATIVE)
 
 
 def _inflated(data: bytes) -> bytes:

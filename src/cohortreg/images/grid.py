@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 #: What RAS millimetres are multiplied by to be LPS ones, and the other way round; in two dimensions the first two.
-RAS_LPS = np.array([-1.0, -1.0, 1.0])
+_RAS_LPS = np.array([-1.0, -1.0, 1.0])
 
 Numbers = np.typing.ArrayLike
 
@@ -50,7 +50,7 @@ class Grid:
         affine = np.eye(dim + 1)
         affine[:dim, :dim] = (np.reshape(direction, (len(size), len(size))) * np.asarray(spacing))[:dim, :dim]
         affine[:dim, dim] = np.asarray(origin)[:dim]
-        return cls(tuple(size[:dim]), _flip(dim) @ affine)
+        return cls(tuple(size[:dim]), ras_to_lps(dim) @ affine)
 
     @classmethod
     def from_nifti(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":
@@ -96,7 +96,7 @@ class Grid:
     @property
     def voxel_to_lps(self) -> np.ndarray:
         """[dim + 1, dim + 1], voxel to LPS."""
-        return _flip(len(self.affine) - 1) @ self.affine
+        return ras_to_lps(len(self.affine) - 1) @ self.affine
 
     @property
     def lps_to_voxel(self) -> np.ndarray:
@@ -188,9 +188,21 @@ class Grid:
         return self.affine @ flip @ np.linalg.inv(self.affine)
 
 
-def _flip(dim: int) -> np.ndarray:
-    """[dim + 1, dim + 1], RAS to LPS, and back."""
-    return np.diag([*RAS_LPS[:dim], 1.0])
+def ras_to_lps(dim: int) -> np.ndarray:
+    """The affine matrix [dim + 1, dim + 1] from RAS to LPS, and back."""
+    return np.diag([*_RAS_LPS[:dim], 1.0])
+
+
+def matrix_in_lps(matrix: np.ndarray) -> np.ndarray:
+    """Convert a matrix [dim + 1, dim + 1] between points in RAS to one between the same points in LPS, or back."""
+    flip = ras_to_lps(len(matrix) - 1)
+    return flip @ matrix @ flip
+
+
+def in_lps(vectors: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Points or displacements in RAS as those in LPS, and the other way round; an axis has their components."""
+    flip = _RAS_LPS[: vectors.shape[axis]].astype(vectors.dtype)
+    return np.moveaxis(np.moveaxis(vectors, axis, -1) * flip, -1, axis)
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -75,11 +75,11 @@ def call(function: str, *arguments: object, about: Path, memory: int = 0) -> tup
     """
     size = sum(file.stat().st_size for file in files_of(about) if file.is_file())
     seconds = SECONDS + int(size * SECONDS_PER_MB / 1e6)
-    asked = {"function": function, "arguments": arguments, "seconds": seconds, "memory": memory + MEMORY}
+    request = {"function": function, "arguments": arguments, "seconds": seconds, "memory": memory + MEMORY}
     with _turn:
         reader = _started()
         try:
-            reader.requests.write(json.dumps(asked, default=str).encode() + b"\n")
+            reader.requests.write(json.dumps(request, default=str).encode() + b"\n")
             reader.requests.flush()
             answering = select.poll()
             answering.register(reader.answers, select.POLLIN)
@@ -176,9 +176,9 @@ def _error(answer: dict[str, Any], about: Path) -> Exception:
     return RuntimeError(f"{about}: {message}")
 
 
-def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
+def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until the calling process is gone."""
-    for line in asked:
+    for line in requests:
         request = json.loads(line)
         arrays = []
         try:

@@ -166,21 +166,21 @@ def _check_tiff(path: Path) -> None:
     with path.open("rb") as stream:
 
         def numbers(at: int, kind: str, count: int = 1) -> tuple[int, ...]:
-            wanted = struct.calcsize(f"{order}{count}{kind}")
-            if at + wanted > size:
+            length = struct.calcsize(f"{order}{count}{kind}")
+            if at + length > size:
                 raise cut_short(path)
             stream.seek(at)
-            return struct.unpack(f"{order}{count}{kind}", stream.read(wanted))
+            return struct.unpack(f"{order}{count}{kind}", stream.read(length))
 
         magic = stream.read(4)
         order, big = TIFF_MAGIC.get(magic, "<"), b"+" in magic
         word, entry, few = ("Q", 20, "Q") if big else ("I", 12, "H")
         (page,) = numbers(8 if big else 4, word)
-        seen: set[int] = set()
+        visited: set[int] = set()
         while page:
-            if page in seen or len(seen) > MOST_PAGES:
+            if page in visited or len(visited) > MOST_PAGES:
                 raise cut_short(path)
-            seen.add(page)
+            visited.add(page)
             (count,) = numbers(page, few)
             first, parts = page + struct.calcsize(few), {}
             for at in range(first, first + count * entry, entry):

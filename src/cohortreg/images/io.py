@@ -209,14 +209,14 @@ def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.nda
 
 def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
     try:
-        found, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
+        header, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
     except RuntimeError as error:  # whatever a damaged header sets off, the file cannot be used
         raise no_image(path) from error
-    if found.pop("values") > 1:
+    if header.pop("values") > 1:
         raise BadImage(
             f"{path} has several values per voxel; give an image with one, such as a greyscale picture."
         )
-    return tuple(found["size"]), Grid.from_itk(**found).affine, arrays[0].T if voxels else None
+    return tuple(header["size"]), Grid.from_itk(**header).affine, arrays[0].T if voxels else None
 
 
 def _check_affine(name: Path | str, affine: np.ndarray) -> None:

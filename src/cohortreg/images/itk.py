@@ -95,8 +95,10 @@ def read(path: str, voxels: bool = True) -> tuple[dict[str, Any], list[np.ndarra
             reader.SetImageIO(name)
             reader.ReadImageInformation()
             size, values = reader.GetSize(), reader.GetNumberOfComponents()
-            one = SimpleITK.Image([1] * len(size), reader.GetPixelID(), values).GetSizeOfPixelComponent()
-            needed = math.prod(size) * values * one
+            component = SimpleITK.Image(
+                [1] * len(size), reader.GetPixelID(), values
+            ).GetSizeOfPixelComponent()
+            needed = math.prod(size) * values * component
             if name in ("MetaImageIO", "NrrdImageIO"):
                 if claimed != needed:  # ITK reads another header than we do
                     raise no_image(file)
@@ -104,8 +106,8 @@ def read(path: str, voxels: bool = True) -> tuple[dict[str, Any], list[np.ndarra
                 check_size(file, file.stat().st_size, needed, math.prod(size), compressed=True)
                 check_voxels(file, name, needed)
             allow(4 * needed)  # ITK's, as it is and unpacked, and NumPy's
-            found = itk_geometry(reader) | {"values": values}
-            return found, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
+            header = itk_geometry(reader) | {"values": values}
+            return header, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
         except RuntimeError as error:
             if "allocate" in str(error) or "bad_alloc" in str(error):
                 raise MemoryError from error

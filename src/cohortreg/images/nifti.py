@@ -133,9 +133,9 @@ def _header(path: Path, block: bytes) -> AnalyzeHeader:
     return header
 
 
-def _nearly(found: bytes, mark: bytes) -> bool:
+def _nearly(actual: bytes, mark: bytes) -> bool:
     """Whether all bytes but one match a mark."""
-    return sum(one == other for one, other in zip(found, mark, strict=False)) == len(mark) - 1
+    return sum(one == other for one, other in zip(actual, mark, strict=False)) == len(mark) - 1
 
 
 def _shape(path: Path, header: AnalyzeHeader) -> tuple[int, ...]:

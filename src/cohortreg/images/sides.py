@@ -64,13 +64,13 @@ def mirror_gain(images: Sequence[np.ndarray]) -> np.ndarray:
         # Made again each time: of all images, fine structure would fill the memory.
         total = reduce(np.add, (_moved(_fine(images[n]), shifts[n]) for n in np.flatnonzero(kept).tolist()))
         # The shifts change when all have been compared with one mean.
-        found = []
+        fits = []
         for image, shift, keep in zip(images, shifts, kept, strict=True):
             fine = _fine(image)
             others = total - keep * _moved(fine, shift)
-            found.append((_best(fine, others), _best(fine[::-1], others)))
-        gain = np.array([mirror[0] - itself[0] for itself, mirror in found])
-        shifts = np.array([itself[1] for itself, _ in found])
+            fits.append((_best(fine, others), _best(fine[::-1], others)))
+        gain = np.array([mirror[0] - itself[0] for itself, mirror in fits])
+        shifts = np.array([itself[1] for itself, _ in fits])
         # Where most are accused, nothing is known about any.
         kept = gain <= 0 if (gain <= 0).sum() > len(images) / 2 else kept
     return gain

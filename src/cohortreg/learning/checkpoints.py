@@ -75,10 +75,10 @@ def load_last(
     Raises:
         UserError: None can be read.
     """
-    found = _all(folder)
-    if not found:
+    paths = _all(folder)
+    if not paths:
         return None
-    path, tensors, facts = _last_readable(found)
+    path, tensors, facts = _last_readable(paths)
     history, validation, dice = (
         tensors.pop(name).tolist() if name in tensors else [] for name in ("history", "validation", "dice")
     )
@@ -104,8 +104,8 @@ def load_last(
     return TrainingState(facts["step"], facts["weight"], history, validation, best, dice)
 
 
-def _last_readable(found: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-    *before, last = found
+def _last_readable(paths: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    *before, last = paths
     try:
         return last, *_read(last)
     except UserError:

@@ -119,10 +119,10 @@ class TrainingImages:
 
 def copied(array: np.ndarray, device: torch.device) -> Tensor:
     """A float16 array on a device, copied a few images at a time: a job has less memory of its own than its device."""
-    there = torch.empty(array.shape, dtype=torch.float16, device=device)
+    copy = torch.empty(array.shape, dtype=torch.float16, device=device)
     for start in range(0, len(array), AT_ONCE):
-        there[start : start + AT_ONCE] = torch.from_numpy(np.array(array[start : start + AT_ONCE]))
-    return there
+        copy[start : start + AT_ONCE] = torch.from_numpy(np.array(array[start : start + AT_ONCE]))
+    return copy
 
 
 _AGAIN = "delete it, and the images are packed again"

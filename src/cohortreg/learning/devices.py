@@ -30,14 +30,14 @@ def use_processor(threads: int) -> None:
         allocator.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-def precision_on(device: torch.device, asked: str) -> str:
+def precision_on(device: torch.device, precision: str) -> str:
     """The precision that networks compute in there: the one asked for; of `auto`, half on a GPU that computes in it.
 
     That is bfloat16 on GPUs of compute capability 8.0. On processors `auto` is single precision: a cluster has nodes of
     several kinds, and the pairs of one table would be registered in several precisions.
     """
-    if asked != "auto":
-        return asked
+    if precision != "auto":
+        return precision
     return "bf16-mixed" if device.type == "cuda" and _computes_in_bfloat16(device) else "32-true"
 
 
@@ -73,18 +73,18 @@ class Device:
     """
 
     def __init__(self, accelerator: str, precision: str):
-        there = [kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()]
-        wanted = {"auto": [*there, "cpu"], "gpu": there}.get(accelerator, [accelerator])
-        if not wanted or wanted[0] not in (*there, "cpu"):
+        accelerators = [kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()]
+        candidates = {"auto": [*accelerators, "cpu"], "gpu": accelerators}.get(accelerator, [accelerator])
+        if not candidates or candidates[0] not in (*accelerators, "cpu"):
             raise UserError(
                 f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what is available"
             )
-        self.device = torch.device(wanted[0])
+        self.device = torch.device(candidates[0])
         self.precision = precision_on(self.device, precision)
 
-    def to_device(self, what: nn.Module | torch.Tensor) -> nn.Module | torch.Tensor:
+    def to_device(self, module: nn.Module | torch.Tensor) -> nn.Module | torch.Tensor:
         """Move a module or a tensor to the device."""
-        return what.to(self.device)
+        return module.to(self.device)
 
     def autocast(self) -> AbstractContextManager[object]:
         """A context in which networks compute in half precision, if they should. Processors have no float16."""

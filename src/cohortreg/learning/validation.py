@@ -103,13 +103,13 @@ class Validation:
         if self.overlap is None:
             return math.nan
         objective.eval()
-        found = []
+        scores = []
         for a, b in self.pairs:
             images = (self.images.batch(np.array([row])) for row in (a, b))
             with fabric.autocast():
-                found.append(self.overlap(a, b, *images))
+                scores.append(self.overlap(a, b, *images))
         objective.train()
-        present = [dice for dice in found if not math.isnan(dice)]
+        present = [dice for dice in scores if not math.isnan(dice)]
         return sum(present) / len(present) if present else math.nan
 
     def kept(self, state: TrainingState) -> list[float] | None:

@@ -115,24 +115,24 @@ def _window_rows(values, taps, out):
     """Values [many, size, width] averaged along their middle axis."""
     many, size, width = values.shape
     radius = len(taps) - 1
-    for each in range(many):
+    for row in range(many):
         for n in range(radius, size - radius):
             for m in range(width):
-                total = taps[0] * values[each, n, m]
+                total = taps[0] * values[row, n, m]
                 for d in range(1, len(taps)):
-                    total += taps[d] * (values[each, n - d, m] + values[each, n + d, m])
-                out[each, n, m] = total
+                    total += taps[d] * (values[row, n - d, m] + values[row, n + d, m])
+                out[row, n, m] = total
         for end in range(min(2 * radius, size)):  # near both ends
             n = end if end < radius else size - 1 - (end - radius)
             for m in range(width):
-                out[each, n, m] = taps[0] * values[each, n, m]
+                out[row, n, m] = taps[0] * values[row, n, m]
             for d in range(1, len(taps)):
                 if n >= d:
                     for m in range(width):
-                        out[each, n, m] += taps[d] * values[each, n - d, m]
+                        out[row, n, m] += taps[d] * values[row, n - d, m]
                 if n + d < size:
                     for m in range(width):
-                        out[each, n, m] += taps[d] * values[each, n + d, m]
+                        out[row, n, m] += taps[d] * values[row, n + d, m]
 
 
 @_compiled
@@ -195,19 +195,19 @@ def banded(values, first, weights, out):
     """
     many, _, width = values.shape
     size, band = weights.shape
-    for each in range(many):
+    for row in range(many):
         for n in range(size):
             at = first[n]
             for d in range(0, band, 4):
                 w0, w1, w2, w3 = weights[n, d], weights[n, d + 1], weights[n, d + 2], weights[n, d + 3]
                 kept = ZERO if d == 0 else ONE
                 for m in range(width):
-                    out[each, n, m] = (
-                        kept * out[each, n, m]
-                        + w0 * values[each, at + d, m]
-                        + w1 * values[each, at + d + 1, m]
-                        + w2 * values[each, at + d + 2, m]
-                        + w3 * values[each, at + d + 3, m]
+                    out[row, n, m] = (
+                        kept * out[row, n, m]
+                        + w0 * values[row, at + d, m]
+                        + w1 * values[row, at + d + 1, m]
+                        + w2 * values[row, at + d + 2, m]
+                        + w3 * values[row, at + d + 3, m]
                     )
 
 
@@ -258,7 +258,7 @@ def inverse_consistency(points, there, back, scale, by_there, by_back):
     """
     depth, height, width, _ = there.shape
     total = 0.0
-    found, error, onward = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
+    moved, error, onward = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
     for n in range(len(points)):
         z, y, x = points[n, 0], points[n, 1], points[n, 2]
         a, t, _ = _cell(z, depth)
@@ -270,16 +270,16 @@ def inverse_consistency(points, there, back, scale, by_there, by_back):
             value = ZERO
             for corner in range(8):
                 value += of_there[corner] * at[corner]
-            found[axis] = value
-        k, t, in_z = _cell(z + found[0], depth)
-        j, u, in_y = _cell(y + found[1], height)
-        i, v, in_x = _cell(x + found[2], width)
+            moved[axis] = value
+        k, t, in_z = _cell(z + moved[0], depth)
+        j, u, in_y = _cell(y + moved[1], height)
+        i, v, in_x = _cell(x + moved[2], width)
         of_back = _weights(t, u, v)
         s, r, q = ONE - t, ONE - u, ONE - v
         by_z, by_y, by_x = ZERO, ZERO, ZERO
         for axis in range(3):
             f000, f001, f010, f011, f100, f101, f110, f111 = _corners(back, k, j, i, axis)
-            value = found[axis]
+            value = moved[axis]
             value += of_back[0] * f000 + of_back[1] * f001 + of_back[2] * f010 + of_back[3] * f011
             value += of_back[4] * f100 + of_back[5] * f101 + of_back[6] * f110 + of_back[7] * f111
             total += scale[axis] * value * value

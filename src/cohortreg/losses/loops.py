@@ -85,7 +85,9 @@ class Correlation:
 
     def __call__(self, warped: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of share * (1 - correlation), and its gradient by the warped images; both as large as the fixed."""
-        warped_values, shares = (each.detach().numpy().reshape(self.fixed.shape) for each in (warped, share))
+        warped_values, shares = (
+            tensor.detach().numpy().reshape(self.fixed.shape) for tensor in (warped, share)
+        )
         by_warped = np.empty_like(self.fixed)
 
         def of_one(index: int) -> float:

@@ -85,11 +85,11 @@ def kernels_for(*volumes: Tensor) -> ModuleType | None:
     They serve volumes on a processor, in single precision, of two voxels at least along each axis.
     """
     if not all(
-        each.dim() == 5
-        and each.device.type == "cpu"
-        and each.dtype == torch.float32
-        and min(each.shape[2:]) > 1
-        for each in volumes
+        volume.dim() == 5
+        and volume.device.type == "cpu"
+        and volume.dtype == torch.float32
+        and min(volume.shape[2:]) > 1
+        for volume in volumes
     ):
         return None
     return _compiled()
@@ -247,8 +247,8 @@ def make_similarity(name: str, window: float) -> Similarity:
         window: Of those that have one, in voxels.
     """
     entry = SIMILARITIES[name]
-    found = resolve_name(f"{__package__}.{entry.path}")
-    return found(window) if entry.windowed else found
+    similarity = resolve_name(f"{__package__}.{entry.path}")
+    return similarity(window) if entry.windowed else similarity
 
 
 def similarity_to(name: str, window: float, fixed: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

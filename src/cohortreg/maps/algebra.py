@@ -7,9 +7,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from cohortreg.errors import UserError
-from cohortreg.images.grid import Grid
+from cohortreg.images.grid import Grid, matrix_in_lps
 from cohortreg.images.itk import itk_geometry, to_sitk
-from cohortreg.maps.matrices import from_matrix, matrix_of, matrix_of_field, nearest, ras_lps
+from cohortreg.maps.matrices import from_matrix, matrix_of, matrix_of_field, nearest
 from cohortreg.maps.transforms import field_of
 
 
@@ -54,7 +54,7 @@ def domain_of(transform: sitk.Transform) -> Grid | None:
         if part.GetTransformEnum() == sitk.sitkDisplacementField:
             field = sitk.DisplacementFieldTransform(part).GetDisplacementField()
             grid = Grid.from_itk(**itk_geometry(field))
-            return Grid(grid.shape, ras_lps(np.linalg.inv(to_field)) @ grid.affine)
+            return Grid(grid.shape, matrix_in_lps(np.linalg.inv(to_field)) @ grid.affine)
         matrix = matrix_of(part)
         if matrix is None:
             return None

@@ -23,8 +23,8 @@ class Axes:
     letters: str
 
     def __post_init__(self) -> None:
-        found = sorted(self._place(letter) for letter in self.letters)
-        if found != [0, 1, 2]:
+        places = sorted(self._place(letter) for letter in self.letters)
+        if places != [0, 1, 2]:
             raise UserError(
                 f"'{self.letters}' is not an orientation; give one each of R or L, A or P, S or I."
             )

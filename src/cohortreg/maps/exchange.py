@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
-from cohortreg.images.grid import RAS_LPS, Grid
+from cohortreg.images.grid import Grid, in_lps, ras_to_lps
 from cohortreg.images.guarded import call
 from cohortreg.images.itk import itk_geometry, quiet_itk, to_sitk
 from cohortreg.images.nifti import to_nifti
@@ -241,7 +241,7 @@ def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
         return niftyreg.transform_of(path, image), None
     displacement = np.moveaxis(vectors.reshape(*vectors.shape[:dim], dim), -1, 0).astype(np.float32)
     if int(image.header["intent_code"]) == _DISPLACEMENT_VECTOR:
-        displacement[RAS_LPS[:dim] < 0] *= -1  # in RAS, as the standard has it
+        displacement = in_lps(displacement, axis=0)  # in RAS, as the standard has it
     field, pair = Transform(np.ascontiguousarray(displacement), _grid(path, image, dim)), _pair(image)
     _check_finite(path, field)
     if pair is None:
@@ -300,7 +300,7 @@ def _check_not_positions(path: Path, field: Transform) -> None:
     vectors = field.displacement[:, *index.T].T
     growth = np.linalg.lstsq(points - points.mean(0), vectors - vectors.mean(0), rcond=None)[0].T
     if (
-        np.linalg.norm(growth - np.diag(RAS_LPS[:dim]), 2) < 0.7
+        np.linalg.norm(growth - ras_to_lps(dim)[:dim, :dim], 2) < 0.7
         or np.linalg.norm(growth - np.eye(dim), 2) < 0.5
     ):
         raise UserError(

@@ -3,7 +3,6 @@
 import numpy as np
 import SimpleITK as sitk
 
-from cohortreg.images.grid import RAS_LPS
 from cohortreg.maps.transforms import Transform
 
 #: Voxels that a field may be off an affine map and still be one; what float32 rounds is less.
@@ -56,9 +55,3 @@ def from_matrix(matrix: np.ndarray) -> sitk.AffineTransform:
     affine.SetMatrix(matrix[:dim, :dim].flatten().tolist())
     affine.SetTranslation(matrix[:dim, dim].tolist())
     return affine
-
-
-def ras_lps(matrix: np.ndarray) -> np.ndarray:
-    """A matrix between points in RAS as one between the same points in LPS, and back."""
-    flip = np.diag([*RAS_LPS[: len(matrix) - 1], 1.0])
-    return flip @ matrix @ flip

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from cohortreg.errors import UserError
-from cohortreg.images.grid import RAS_LPS, Grid
+from cohortreg.images.grid import Grid, in_lps
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.transforms import Transform, apply_affine
 
@@ -34,10 +34,9 @@ def transform_of(path: Path, field: nibabel.Nifti1Image) -> Transform:
     if not dense or kind not in (DEFORMATION, DISPLACEMENT):
         raise UserError(f"{path}: not a dense NiftyReg field; convert it with reg_transform -def")
     grid = Grid.from_nifti(field.shape[:dim], field.affine)
-    values = np.asarray(field.dataobj, dtype=np.float64).reshape(*grid.shape, dim)
+    values = in_lps(np.asarray(field.dataobj, dtype=np.float64).reshape(*grid.shape, dim))
     vectors = torch.from_numpy(values).movedim(-1, 0)
-    to_lps = torch.from_numpy(RAS_LPS[:dim]).reshape(dim, *[1] * dim)
     if kind == DEFORMATION:
         centres = apply_affine(grid.unit_to_lps, identity_map(grid.shape, dtype=torch.float64))[0]
-        return Transform((to_lps * vectors - centres).float().numpy(), grid)
-    return Transform((to_lps * vectors).float().numpy(), grid)
+        return Transform((vectors - centres).float().numpy(), grid)
+    return Transform(vectors.float().numpy(), grid)

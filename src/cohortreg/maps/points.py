@@ -13,7 +13,7 @@ import numpy as np
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole, write_json
-from cohortreg.images.grid import RAS_LPS
+from cohortreg.images.grid import in_lps
 
 #: Given points [n, 3] and returning as many, both LPS millimetres.
 Mover = Callable[[np.ndarray], np.ndarray]
@@ -51,8 +51,7 @@ def move_points(path: Path, output: Path, mover: Mover, frame: str = "", mirrors
 
 def _in_frame(points: np.ndarray, mover: Mover, frame: str) -> np.ndarray:
     """Move points of a frame, "LPS" or "RAS", and return them in the same frame."""
-    flip = RAS_LPS if frame.upper() == "RAS" else np.ones(3)
-    return mover(points * flip) * flip
+    return in_lps(mover(in_lps(points))) if frame.upper() == "RAS" else mover(points)
 
 
 def _finite(points: np.ndarray) -> np.ndarray:
@@ -158,11 +157,11 @@ def _move_mesh(path: Path, output: Path, mover: Mover, frame: str, mirrors: bool
     if faults or (not of_vtk and _stl_is_short(path)):
         raise UserError(f"{path} is cut short or damaged; export it again.")
     header = reader.GetHeader() or ""
-    said = next((known for known in ("LPS", "RAS") if f"SPACE={known}" in header), frame)
+    space = next((known for known in ("LPS", "RAS") if f"SPACE={known}" in header), frame)
     points = vtk_to_numpy(mesh.GetPoints().GetData()).astype(float)
     if not np.isfinite(points).all():
         raise UserError(f"{path} has points that are NaN or infinite; export it again.")
-    mesh.GetPoints().SetData(numpy_to_vtk(_in_frame(points, mover, said), deep=True))
+    mesh.GetPoints().SetData(numpy_to_vtk(_in_frame(points, mover, space), deep=True))
     mesh.GetPointData().SetNormals(None)  # of the shape as it was
     if mirrors:
         reverse = vtkReverseSense()

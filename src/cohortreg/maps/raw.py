@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from cohortreg.images.grid import Grid
+from cohortreg.images.grid import Grid, matrix_in_lps
 from cohortreg.images.itk import to_sitk
-from cohortreg.maps.matrices import from_matrix, matrix_of_field, ras_lps
+from cohortreg.maps.matrices import from_matrix, matrix_of_field
 from cohortreg.maps.transforms import Transform
 
 
@@ -55,14 +55,14 @@ def between_raw(transform: Transform, moving: Source, fixed: Source) -> sitk.Tra
     to_preprocessed = np.linalg.inv(fixed.to_source)
     matrix = matrix_of_field(transform)
     if matrix is not None:
-        return from_matrix(ras_lps(moving.to_source) @ matrix @ ras_lps(to_preprocessed))
+        return from_matrix(matrix_in_lps(moving.to_source) @ matrix @ matrix_in_lps(to_preprocessed))
     field = covering(transform, Grid(fixed.grid.shape, to_preprocessed @ fixed.grid.affine))
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
     return sitk.CompositeTransform(  # applied from the last to the first
         [
-            from_matrix(ras_lps(moving.to_source)),
+            from_matrix(matrix_in_lps(moving.to_source)),
             sitk.DisplacementFieldTransform(vectors),
-            from_matrix(ras_lps(to_preprocessed)),
+            from_matrix(matrix_in_lps(to_preprocessed)),
         ]
     )
 
@@ -89,13 +89,13 @@ def in_voxels(transform: Transform, moving: Grid) -> np.ndarray:
     """
     dim = len(transform.grid.shape)
     to_moving = moving.lps_to_voxel
-    both = to_moving @ transform.grid.voxel_to_lps
+    fixed_to_moving = to_moving @ transform.grid.voxel_to_lps
     result = np.einsum("ij,j...->i...", to_moving[:dim, :dim].astype(np.float32), transform.displacement)
     index = np.meshgrid(
         *(np.arange(n, dtype=np.float32) for n in transform.grid.shape), indexing="ij", sparse=True
     )
     for row in range(dim):
-        result[row] += np.float32(both[row, dim])
+        result[row] += np.float32(fixed_to_moving[row, dim])
         for column in range(dim):
-            result[row] += np.float32(both[row, column] - (row == column)) * index[column]
+            result[row] += np.float32(fixed_to_moving[row, column] - (row == column)) * index[column]
     return result

@@ -74,11 +74,11 @@ def read_whole(path: Path, foreign: bool = False) -> bytes:
         raise UserError(f"{path} is not a displacement field, or is damaged") from error
     if len(content) < end:
         raise UserError(f"{path} is cut short: it has {len(content)} of {end} bytes")
-    found = content[end:]
+    trailer = content[end:]
     # A seal stands at the end of the file also where a damaged header says that the voxels end elsewhere.
-    sealed = found.startswith(_MAGIC) or content[-_SEAL.size :].startswith(_MAGIC)
-    sealed = sealed or len(found) == _SEAL.size or not foreign
-    if found and sealed and found != _seal_of(memoryview(content)[:end]):
+    sealed = trailer.startswith(_MAGIC) or content[-_SEAL.size :].startswith(_MAGIC)
+    sealed = sealed or len(trailer) == _SEAL.size or not foreign
+    if trailer and sealed and trailer != _seal_of(memoryview(content)[:end]):
         raise UserError(f"{path} is damaged: its checksum does not match its content")
     return content
 

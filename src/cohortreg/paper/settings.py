@@ -188,7 +188,7 @@ class Experiments(Settings):
     )
 
     @classmethod
-    def foreign(cls, key: str, given: Mapping[str, Any]) -> str | None:
+    def foreign(cls, key: str, values: Mapping[str, Any]) -> str | None:
         if key in Configuration.model_fields:
             return "only the configuration of a cohort has it; remove it"
         return None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation
 
-from cohortreg.images.grid import RAS_LPS, Grid
+from cohortreg.images.grid import Grid, in_lps, ras_to_lps
 from cohortreg.images.itk import itk_geometry, to_sitk
 
 fractions = st.lists(st.tuples(*[st.floats(-0.5, 1.5)] * 3), min_size=1, max_size=5)
@@ -85,7 +85,7 @@ def test_nibabel_has_the_same_points_in_ras(grid, parts):
     index = some_indices(grid, parts)
     in_space = np.pad(index, [(0, 0), (0, 3 - dim)])
     ras = nibabel.affines.apply_affine(image.affine, in_space)[:, :dim]
-    np.testing.assert_allclose(grid.points(index), ras * RAS_LPS[:dim], atol=1e-9)
+    np.testing.assert_allclose(grid.points(index), in_lps(ras), atol=1e-9)
     np.testing.assert_array_equal(Grid.from_nifti(grid.shape, image.affine).affine, grid.affine)
 
 
@@ -181,7 +181,7 @@ def test_axes_along_another_grid_undo_a_permutation_and_flips(reference, order, 
 @settings(max_examples=40, deadline=None)
 def test_the_mirror_swaps_the_ends_of_the_first_axis(grid):
     dim = len(grid.shape)
-    flip = np.diag([*RAS_LPS[:dim], 1.0])
+    flip = ras_to_lps(dim)
     mirrored = (flip @ grid.mirror @ flip @ np.insert(centres(grid).reshape(-1, dim), dim, 1, axis=1).T)[
         :-1
     ].T
@@ -219,3 +219,12 @@ def test_a_grid_cannot_be_changed():
         grid.affine[0, 3] = 5
     with pytest.raises(FrozenInstanceError):
         grid.shape = (1, 1, 1)
+
+
+def test_left_and_posterior_grow_where_right_and_anterior_fall():
+    vectors = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    flipped = in_lps(vectors)
+    np.testing.assert_array_equal(flipped, [[-1, -2, 3], [-4, -5, 6]])
+    assert flipped.dtype == np.float32
+    np.testing.assert_array_equal(in_lps(vectors.T[:2], axis=0), [[-1, -4], [-2, -5]])
+    np.testing.assert_array_equal(ras_to_lps(2), np.diag([-1, -1, 1]))

@@ -6,8 +6,8 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortreg.images.grid import Grid
-from cohortreg.maps.matrices import from_matrix, matrix_of, matrix_of_field, nearest, ras_lps
+from cohortreg.images.grid import Grid, matrix_in_lps
+from cohortreg.maps.matrices import from_matrix, matrix_of, matrix_of_field, nearest
 from cohortreg.maps.transforms import Transform, field_of
 
 GRID = Grid((9, 8, 7), np.array([[0, -1.5, 0, 700], [2.0, 0, 0, -300], [0, 0, 1.2, 1500], [0, 0, 0, 1]]))
@@ -72,9 +72,9 @@ def test_the_nearest_affine_map_of_a_field_that_has_noise():
 @pytest.mark.parametrize("dim", [2, 3])
 def test_ras_and_lps(dim):
     matrix = affine(3, dim)
-    np.testing.assert_array_equal(ras_lps(ras_lps(matrix)), matrix)
+    np.testing.assert_array_equal(matrix_in_lps(matrix_in_lps(matrix)), matrix)
     point = np.arange(1.0, dim + 1)
     flip = np.array([-1.0, -1.0, 1.0])[:dim]
     there = matrix[:-1, :-1] @ point + matrix[:-1, -1]
-    lps = ras_lps(matrix)
+    lps = matrix_in_lps(matrix)
     np.testing.assert_allclose(lps[:-1, :-1] @ (flip * point) + lps[:-1, -1], flip * there)

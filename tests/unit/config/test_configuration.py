@@ -1,14 +1,12 @@
 """The configuration: what is refused, in which words, and that schema, defaults and README say the same."""
 
 import json
-from pathlib import Path
 
 import pytest
 import typed
-import yaml
-from configurations import CONFIG, CONFIGURATIONS, cohort_of
+from configurations import CONFIGURATIONS, cohort_of
 
-from cohortreg.config import Configuration, expand_root, load, merge, repeated_keys, trained_methods
+from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 
 SMALLEST = {
@@ -123,14 +121,6 @@ def test_misspelt_key_is_named_before_the_one_it_leaves_missing(demo):
         Configuration.read(demo)
 
 
-def test_file_that_is_not_yaml_is_named(tmp_path):
-    broken = tmp_path / "broken.yaml"
-    broken.write_text("cohort: [")
-    with pytest.raises(UserError, match=r"broken\.yaml: cannot be read as YAML") as caught:
-        load(CONFIG / "demo.yaml", broken)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_configuration_has_nothing_of_another():
     """Nothing of the demo's knees in a cohort that names what it must, and nothing to train."""
     plain = Configuration.read(SMALLEST)
@@ -144,16 +134,6 @@ def test_a_configuration_has_nothing_of_another():
     assert trained.methods == ["identity", "affine", "fit", "icon-3step", "other-1step"]
     assert trained.models["icon"].network.architecture == "dual_stream"
     assert trained.models["icon"].similarity == "squared_lncc"
-
-
-def test_what_runs_where_nothing_is_named_is_the_demo():
-    (named,) = yaml.safe_load((CONFIG / "config.yaml").read_text("utf-8")).values()
-    assert load(CONFIG.parent / named).cohort == "demo"
-
-
-def test_later_files_go_over_earlier_ones():
-    merged = merge({"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"c": [2]}, "d": {"e": None}})
-    assert merged == {"a": {"b": 1, "c": [2]}, "d": {"e": None}}
 
 
 @pytest.mark.parametrize("names", CONFIGURATIONS, ids="+".join)
@@ -174,43 +154,6 @@ def test_a_training_takes_the_accelerator_that_is_there(names):
     """See `learning.devices` for what `auto` takes."""
     training = Configuration.read(cohort_of(names)).training
     assert training.precision == training.accelerator == "auto"
-
-
-def test_trained_methods_count_the_steps_of_the_stages():
-    stages = [{"steps": 2}, {"steps": 1}, {"steps": 3}]
-    plain = {
-        "icon-2step": ("icon", 1),
-        "icon-3step": ("icon", 2),
-        "icon-6step": ("icon", 3),
-        "lncc-1step": ("lncc", 1),
-        "lncc-4step": ("lncc", 2),
-    }
-    models = {"icon": typed.model({"stages": stages}), "lncc": typed.model({"stages": stages[1:]})}
-    assert trained_methods(models) == plain | {f"{row}-fit": stage for row, stage in plain.items()}
-
-
-def test_the_networks_of_the_last_stage_alone_are_optimised_for_each_pair():
-    optimisation = {"steps": 5, "learning_rate": 1e-3}
-    model = typed.model({"stages": [{"steps": 2}, {"steps": 1}], "optimisation": optimisation})
-    found = trained_methods({"icon": model})
-    assert {row: stage for row, stage in found.items() if row.endswith("-io")} == {
-        "icon-3step-io": ("icon", 2)
-    }
-
-
-def test_a_stage_follows_from_no_later_one_and_not_from_the_optimisation():
-    optimisation = {"steps": 5, "learning_rate": 1e-3}
-    model = typed.model({"stages": [{"steps": 2}, {"steps": 1}], "optimisation": optimisation})
-    assert model.up_to(1).plain() == typed.model({"stages": [{"steps": 2}]}).plain()
-    assert "optimisation" in model.plain()
-
-
-def test_root_of_data_outside_the_repository(monkeypatch):
-    monkeypatch.setenv("COHORTREG_DATA", "/data")
-    assert expand_root("$COHORTREG_DATA/hippocampus") == Path("/data/hippocampus")
-    monkeypatch.delenv("COHORTREG_DATA")
-    assert expand_root("$COHORTREG_DATA/hippocampus") == Path("../shared/data/hippocampus")
-    assert expand_root("resources/demo") == Path("resources/demo")
 
 
 @pytest.mark.parametrize(
@@ -268,35 +211,6 @@ def test_what_is_given_as_text_is_read_as_what_is_asked_for(demo, path, text, nu
     for part in path.split("."):
         read = read[int(part) if part.isdigit() else part]
     assert read == number and type(read) is type(number)
-
-
-@pytest.mark.parametrize("text", ["[1]", "text", "[" * 5000, "a: \x00"])
-def test_a_file_without_keys_ends_in_one_sentence(tmp_path, text):
-    (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"configuration .*c.yaml: "):
-        load(CONFIG / "demo.yaml", tmp_path / "c.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("seed: 1\nmethods: [affine]\nseed: 2\n", "line 3: seed is already given in line 1"),
-        ("models:\n  icon:\n    noise: 0\n    noise: 1\n", "line 4: noise is already given in line 3"),
-        ('{"seed": 1, "seed": 2}', "line 1: seed is already given in line 1"),
-    ],
-)
-def test_a_key_that_is_there_twice_is_said(tmp_path, text, sentence):
-    """Of the two, YAML takes the last, without a word."""
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    (said,) = repeated_keys(path)
-    assert sentence in said
-
-
-def test_a_key_of_an_alias_is_there_once(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text("a: &a {steps: 1}\nb: [*a, {<<: *a, steps: 2}]\n")
-    assert repeated_keys(path) == repeated_keys(tmp_path / "nowhere.yaml") == []
 
 
 def test_a_key_without_a_description_of_its_own_that_is_not_text(demo):
