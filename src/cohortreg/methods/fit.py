@@ -3,9 +3,10 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, cycle, repeat
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from cohortreg.losses.similarities import similarity_to
 from cohortreg.losses.words import in_turn, similarity_in_words
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size
+from cohortreg.maps.separable import smoothed
 from cohortreg.methods.interface import Method, Registration
 from cohortreg.methods.registry import PAIRWISE, REFINED
 from cohortreg.settings import Number
@@ -60,11 +62,6 @@ def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: f
     return chosen[::-1]
 
 
-def finer_levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
-    """The two finest of `levels`: coarser ones would only blur maps that deform already."""
-    return levels(shape, smoothness, consistency, steps)[-2:]
-
-
 def _resolutions(shape: Sequence[int]) -> Iterator[int]:
     """How much coarser than the images each level is, the finest first."""
     downsample = 1
@@ -75,13 +72,25 @@ def _resolutions(shape: Sequence[int]) -> Iterator[int]:
         yield downsample
 
 
+@dataclass(frozen=True)
+class _Start:
+    """Where a fit may start; see `icon.fit.fit`.
+
+    handicap: how much more alike its images have to be than those of another start.
+    """
+
+    levels: Sequence[Level]
+    displacements: Tensor | None = None
+    places: AffineMap | None = None
+    handicap: float = 0
+
+
 class Fit:
     """Displacement fields of both directions, from coarse to fine by Adam, under Eq. 13; see `icon.fit`.
 
     The same pair and seed give the same maps on the same number of threads.
 
-    device: that it runs on, in single precision; the processor if None. levels: gives those of images of a shape,
-    `levels` or `finer_levels`.
+    device: that it runs on, in single precision; the processor if None.
     """
 
     class Settings(MethodSettings):
@@ -116,14 +125,12 @@ class Fit:
         seed: int,
         threads: int,
         device: Device | None = None,
-        levels: Callable[[Sequence[int], float, float, float], list[Level]] = levels,
     ):
         self.given = settings
         #: Called after each step.
         self.report: Callable[[], None] = lambda: None
         self.seed = seed
         self.device = device.device if device else torch.device("cpu")
-        self.levels = levels
         self.similarity = self.similarity_in_words(settings)
         self.version = digest(PAIRWISE["fit"].release, json.dumps([settings.whole(), seed], sort_keys=True))
         if self.device.type == "cpu":
@@ -135,10 +142,13 @@ class Fit:
         once = [replace(level, downsample=1, steps=1) for level in LEVELS]
         fit(images, once, partial(similarity_to, self.given.similarity))
 
-    def __call__(self, moving: Image, fixed: Image, start: Registration | None = None) -> Registration:
-        """Register a pair, from the maps of another registration of it.
+    def __call__(
+        self, moving: Image, fixed: Image, start: Registration | None = None, deforms: bool = True
+    ) -> Registration:
+        """Register a pair, from the maps of another registration of it; from nothing if there is none.
 
-        If None, from the identity, or from a rigid map where the images lie far apart.
+        Where these deform, the fit is from nothing too, up to its finest level, and goes on from the better. Where they
+        are affine, it is from them alone, and at every level.
         """
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
             raise UserError("an image has NaN or infinite values; preprocess it again")
@@ -151,12 +161,9 @@ class Fit:
         box = [slice(*ends) for ends in zip(first.tolist(), end.tolist(), strict=True)]
         seen = images[(..., *box)]
         seen, boxes = seen.to(self.device), (boxes - first).to(self.device)
+        begin = start and _within(torch.cat([start.forward, start.inverse]), box).to(seen)
         try:
-            if start is None:
-                found = self._found(seen, boxes, fixed)
-            else:
-                begin = _within(torch.cat([start.forward, start.inverse]), box).to(seen)
-                found = self._fit(seen, boxes, begin)
+            found = self._found(seen, boxes, fixed, begin, deforms)
         except NotFiniteError as error:
             raise UserError(
                 "fit: the optimisation diverged; leave smoothness and consistency at 1"
@@ -164,52 +171,63 @@ class Fit:
         forward, inverse = _continued(found.cpu(), first.tolist(), images.shape[2:]).split(1)
         return Registration(forward, inverse)
 
-    def _found(self, images: Tensor, boxes: Tensor, fixed: Image) -> Tensor:
-        """Displacements found from the identity, or from a rigid map where that makes the images more alike.
+    def _found(
+        self, images: Tensor, boxes: Tensor, fixed: Image, start: Tensor | None, deforms: bool
+    ) -> Tensor:
+        """Displacements found from the best start: from nothing, from a rigid map, or from maps that are given.
 
-        A search at a coarse resolution may take a pair for one that lies far apart that does not, so both are fitted at
-        all levels but the finest, which goes on from the better.
+        A search at a coarse resolution may take a pair for one that lies far apart that does not, and a network may be
+        far off on images unlike those it learnt from. So each start is fitted at all levels but the finest, which goes
+        on from the one whose images are then the most alike.
         """
-        apart = _apart(images, boxes, fixed)
-        if apart is None:
-            return self._fit(images, boxes)
-        turn = cycle((False, True))
+        levels = self._levels(images.shape[2:])
+        coarser, finest = levels[:-1] or levels, levels[1:][-1:]
+        starts, apart = [_Start(coarser)], None
+        if start is not None and not deforms:
+            return self._fit(images, boxes, levels, start)
+        if start is not None:
+            # Folds between voxels, which a sum of wider Gaussians cannot undo.
+            start = smoothed(start, levels[-1].deviation * levels[-1].downsample)
+            starts.append(_Start(coarser[-1:], start))
+        elif apart := _apart(images, boxes, fixed):
+            starts.append(_Start(coarser, places=_places(apart), handicap=MORE_ALIKE))
+        if len(starts) == 1:
+            return self._fit(images, boxes, levels)
+        correlation, candidates = partial(similarity_to, "squared_lncc"), []
+        skip = cycle((False, True)) if apart else repeat(True)
 
-        def every_second() -> None:
-            if next(turn):
+        def report() -> None:
+            if next(skip):
                 self.report()
 
-        levels, correlation = self._levels(images.shape[2:]), partial(similarity_to, "squared_lncc")
-        coarser, finest = levels[:-1] or levels, levels[1:][-1:]
-        starts = []
-        for places in (None, _places(apart)):
-            found = self._fit(images, boxes, None, places, coarser, every_second)
-            starts.append((found, places, lacking(images, found, coarser[-1], correlation, boxes, places)))
-        as_they_lie, brought = starts
-        found, places, _ = brought if brought[-1] < as_they_lie[-1] - MORE_ALIKE else as_they_lie
-        found = self._fit(images, boxes, found, places, finest)
+        for each in starts:
+            found = self._fit(images, boxes, each.levels, each.displacements, each.places, report)
+            lack = lacking(images, found, coarser[-1], correlation, boxes, each.places)
+            candidates.append((lack + each.handicap, found, each.places))
+        _, found, places = min(candidates, key=itemgetter(0))
+        found = self._fit(images, boxes, finest, found, places)
         return found if places is None else _from_apart(found, apart)
 
     def _fit(
         self,
         images: Tensor,
         boxes: Tensor,
+        levels: Sequence[Level],
         start: Tensor | None = None,
         places: AffineMap | None = None,
-        levels: Sequence[Level] | None = None,
         report: Callable[[], None] | None = None,
     ) -> Tensor:
         """`icon.fit.fit` with these settings."""
-        levels = self._levels(images.shape[2:]) if levels is None else levels
         similarity = partial(similarity_to, self.given.similarity)
         return fit(images, levels, similarity, boxes, start, places, self.seed, report or self.report)
 
-    def steps(self, shape: Sequence[int]) -> int:
-        """The number of steps for a pair of images of a shape."""
-        return sum(level.steps for level in self._levels(shape))
+    def steps(self, shape: Sequence[int], deforms: bool = False) -> int:
+        """The number of steps for a pair of images of a shape. deforms: from maps that do."""
+        levels = self._levels(shape)
+        return sum(level.steps for level in levels + (levels[:-1] or levels)[-1:] * deforms)
 
     def _levels(self, shape: Sequence[int]) -> list[Level]:
-        return self.levels(shape, self.given.smoothness, self.given.consistency, self.given.steps)
+        return levels(shape, self.given.smoothness, self.given.consistency, self.given.steps)
 
 
 def _apart(images: Tensor, boxes: Tensor, fixed: Image) -> AffineMap | None:
@@ -237,14 +255,18 @@ def _from_apart(displacement: Tensor, apart: AffineMap) -> Tensor:
 
 
 class Refined:
-    """Registration by a method, both of whose maps `Fit` then starts from."""
+    """Registration by a method, both of whose maps `Fit` then starts from.
 
-    def __init__(self, method: Method, fit: Fit):
+    deforms: the method's maps are more than affine.
+    """
+
+    def __init__(self, method: Method, fit: Fit, deforms: bool = True):
         self.method = method
         self.fit = fit
+        self.deforms = deforms
         #: Called after each step of the fit.
         self.report: Callable[[], None] = lambda: None
-        self.steps = fit.steps
+        self.steps = partial(fit.steps, deforms=deforms)
         self.similarity = in_turn([method.similarity, fit.similarity])
         self.version = digest(REFINED, method.version, fit.version)
 
@@ -256,7 +278,7 @@ class Refined:
                 "fit needs maps in both directions to start from, but the method computes only one"
             )
         self.fit.report = self.report
-        return self.fit(moving, fixed, start)
+        return self.fit(moving, fixed, start, self.deforms)
 
 
 def _within(displacement: Tensor, box: Sequence[slice]) -> Tensor:

@@ -84,7 +84,7 @@ LEARNED = {
 }
 
 #: The release of how fit refines the maps of another row.
-REFINED = "refined-1"
+REFINED = "refined-2"
 
 
 def method_class(name: str) -> type:
@@ -243,12 +243,12 @@ def open_method(
         UserError: Where a setting is not the method's own, or there is no model that can be opened.
     """
     if fit:
-        from cohortreg.methods.fit import Fit, Refined, finer_levels, levels
+        from cohortreg.methods.fit import Fit, Refined
 
         method = open_method(source, {}, where, seed, threads, device, optimisation)
         deforms = source not in PAIRWISE or PAIRWISE[source].deforms
         settings = read_settings("fit", given, where, said_in)
-        return Refined(method, Fit(settings, seed, threads, device, finer_levels if deforms else levels))
+        return Refined(method, Fit(settings, seed, threads, device), deforms)
     if source in PAIRWISE:
         where_it_runs = [device] if PAIRWISE[source].accelerated else []
         settings = read_settings(source, given, where, said_in)
