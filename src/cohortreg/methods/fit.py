@@ -119,13 +119,7 @@ class Fit:
         """Name the similarity as the report does."""
         return similarity_in_words(settings.similarity)
 
-    def __init__(
-        self,
-        settings: Settings,
-        seed: int,
-        threads: int,
-        device: Device | None = None,
-    ):
+    def __init__(self, settings: Settings, seed: int, threads: int, device: Device | None = None):
         self.given = settings
         #: Called after each step.
         self.report: Callable[[], None] = lambda: None
@@ -181,32 +175,33 @@ class Fit:
         on from the one whose images are then the most alike.
         """
         levels = self._levels(images.shape[2:])
-        coarser, finest = levels[:-1] or levels, levels[1:][-1:]
-        starts, apart = [_Start(coarser)], None
         if start is not None and not deforms:
             return self._fit(images, boxes, levels, start)
+        coarser, finest = levels[:-1] or levels, levels[1:][-1:]
+        starts, apart = [_Start(coarser)], _apart(images, boxes, fixed)
+        if apart:
+            starts.append(_Start(coarser, places=_places(apart), handicap=MORE_ALIKE))
+        one_in_each = self._one_in(len(starts))
         if start is not None:
-            # Folds between voxels, which a sum of wider Gaussians cannot undo.
+            # Folds between voxels, which a sum of wider Gaussians cannot undo, are smoothed away.
             start = smoothed(start, levels[-1].deviation * levels[-1].downsample)
             starts.append(_Start(coarser[-1:], start))
-        elif apart := _apart(images, boxes, fixed):
-            starts.append(_Start(coarser, places=_places(apart), handicap=MORE_ALIKE))
         if len(starts) == 1:
             return self._fit(images, boxes, levels)
         correlation, candidates = partial(similarity_to, "squared_lncc"), []
-        skip = cycle((False, True)) if apart else repeat(True)
-
-        def report() -> None:
-            if next(skip):
-                self.report()
-
         for each in starts:
+            report = one_in_each if each.displacements is None else self.report
             found = self._fit(images, boxes, each.levels, each.displacements, each.places, report)
             lack = lacking(images, found, coarser[-1], correlation, boxes, each.places)
             candidates.append((lack + each.handicap, found, each.places))
         _, found, places = min(candidates, key=itemgetter(0))
         found = self._fit(images, boxes, finest, found, places)
         return found if places is None else _from_apart(found, apart)
+
+    def _one_in(self, number: int) -> Callable[[], None]:
+        """Reports one step in so many, of fits of which `steps` counts one."""
+        turn = cycle([False] * (number - 1) + [True])
+        return lambda: self.report() if next(turn) else None
 
     def _fit(
         self,
