@@ -243,7 +243,7 @@ def test_weights_in_their_folder_are_the_model(knees, model, tmp_path):
             ["--model", "ABOVE", "--transform-out", "t.h5"],
             "has the stages of a model; name one of them, such as",
         ),
-        (["--model", "RIGHT", "--transform-out", "t.h5"], "give the grid"),
+        (["--model", "RIGHT", "--transform-out", "t.h5"], "not a plain file of weights"),
         (
             ["--fit", "--transform-out", "t.h5"],
             "fit refines the result of another method; name one as the model",
