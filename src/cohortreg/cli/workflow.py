@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -42,8 +43,8 @@ def run_command(
 ) -> None:
     """Run the workflow on a cohort: whatever of its results is missing or out of date, and the report in the end.
 
-    Results are written to results/ in the folder that the command runs in. A configuration that comes with the package
-    is first copied there, with its tables.
+    Results are written to results/ in the folder that the command runs in. A configuration or a profile that comes with
+    the package is first copied there, to be changed.
     """
     from snakemake.cli import get_profile_dir
 
@@ -59,10 +60,10 @@ def run_command(
         raise UserError(
             "name every configuration first, as in: cohortreg run mine.yaml overlay.yaml --cores 4"
         )
-    for number, word in enumerate(options[:-1]):
-        profile = ROOT / "workflow" / "profiles" / options[number + 1]
-        if word == "--profile" and not get_profile_dir(options[number + 1]) and profile.is_dir():
-            options[number + 1] = str(profile)
+    for option, name in pairwise(options):
+        profile = ROOT / "workflow" / "profiles" / name / "config.yaml"
+        if option == "--profile" and profile.is_file() and not get_profile_dir(name):
+            _copy(profile, Path(name, profile.name))
     if not any(word.startswith(PLACES) for word in options):
         options = ["--cores", "all", *options]
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
@@ -90,7 +91,7 @@ def _configuration(word: str) -> Path:
             _refuse(word)
         return Path(word)
     if not _shipped(word).is_file():
-        _copy(_shipped(word))
+        _copy_configuration(_shipped(word))
     return _shipped(word)
 
 
@@ -106,19 +107,23 @@ def _refuse(word: str) -> NoReturn:
     )
 
 
-def _copy(path: Path) -> None:
+def _copy_configuration(path: Path) -> None:
     """Copy a configuration from `ROOT` into this folder, and the files there that it names; what is here is kept."""
     import yaml
-
-    from cohortreg.files import whole
 
     named = _texts(yaml.safe_load((ROOT / path).read_text("utf-8")))
     files = [Path(text) for text in named if (ROOT / text).is_file()]
     for file in [*files, path]:  # the configuration last: once it is there, nothing is copied again
         if not file.exists():
-            with whole(file) as beside:
-                shutil.copyfile(ROOT / file, beside)
-            typer.echo(f"{file}: copied from the package; yours to change")
+            _copy(ROOT / file, file)
+
+
+def _copy(source: Path, path: Path) -> None:
+    from cohortreg.files import whole
+
+    with whole(path) as beside:
+        shutil.copyfile(source, beside)
+    typer.echo(f"{path}: copied from the package; yours to change")
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -33,8 +33,10 @@ def test_overlays_options_and_a_profile_by_its_name(tmp_path):
     code, said = run(tmp_path, "demo", "comparison", "--profile", "slurm", "-n", "--quiet", "rules")
     assert code == 0, said
     command = next(line for line in said.splitlines() if line.strip().startswith("Command:"))
-    assert "--configfile config/demo.yaml config/comparison.yaml --profile" in command
-    assert "workflow/profiles/slurm -n" in command and "--cores" not in command
+    assert "--configfile config/demo.yaml config/comparison.yaml --profile slurm -n" in command
+    assert "--cores" not in command
+    profile = (REPOSITORY / "workflow" / "profiles" / "slurm" / "config.yaml").read_bytes()
+    assert (tmp_path / "slurm" / "config.yaml").read_bytes() == profile
 
 
 @pytest.mark.parametrize(
