@@ -14,6 +14,18 @@ def read_dataset(source: Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing or malformed.
     """
+    content = read_description(source)
+    if not isinstance(content.get("training"), list):
+        raise UserError(f'{source} has no list "training"; give the folder of a whole dataset.')
+    return content
+
+
+def read_description(source: Path) -> dict[str, Any]:
+    """Read a dataset.json of any kind; nnU-Net's lists no images.
+
+    Raises:
+        UserError: It is missing or malformed.
+    """
     if not source.is_file():
         raise UserError(f"{source} does not exist; give the folder of a whole dataset.")
     try:
@@ -22,9 +34,7 @@ def read_dataset(source: Path) -> dict[str, Any]:
         raise UserError(f"{source} is not valid JSON (nested too deep); download it again.") from error
     except ValueError as error:
         raise UserError(f"{source} is not valid JSON ({error}); download it again.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("training"), list):
-        raise UserError(f'{source} has no list "training"; give the folder of a whole dataset.')
-    return content
+    return content if isinstance(content, dict) else {}
 
 
 def entries(

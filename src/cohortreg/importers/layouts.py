@@ -10,7 +10,7 @@ from cohortreg.errors import UserError
 from cohortreg.images.dicom import ARCHIVES
 from cohortreg.importers.bids import DERIVED
 from cohortreg.importers.bids import NAME as BIDS_NAME
-from cohortreg.importers.dataset_json import read_dataset
+from cohortreg.importers.dataset_json import read_description
 from cohortreg.importers.folder import import_folder, may_be_image, without_ending
 from cohortreg.importers.folders import Say, check_folder, walked
 from cohortreg.importers.found import Found
@@ -52,10 +52,11 @@ def layout_of(folder: Path) -> Layout:
     """
     check_folder(folder)
     if (source := dataset_file(folder)).is_file():
-        content = read_dataset(source)
+        content = read_description(source)
         if is_learn2reg(content):
             return Layout("a dataset of Learn2Reg", "learn2reg", {})
-        return Layout("in the layout of the Medical Segmentation Decathlon", "msd", {})
+        if "training" in content:
+            return Layout("in the layout of the Medical Segmentation Decathlon", "msd", {})
     for recognise in (_bids, _beside, _flat, _subfolders):
         if layout := recognise(folder):
             return layout

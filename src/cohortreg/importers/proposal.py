@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cohortreg.importers.dataset_json import read_dataset
+from cohortreg.importers.dataset_json import read_description
 from cohortreg.importers.folders import counted
 from cohortreg.importers.learn2reg import dataset_file
 from cohortreg.importers.survey import Survey
@@ -60,7 +60,10 @@ def preprocessing(survey: Survey, gpu: bool) -> Preprocessing:
         return Preprocessing(grid, "pad", f"voxels of all images are about {size} mm and stay so{cropped}")
     extent = typical * spacing
     voxel = (math.prod(extent) / MOST_VOXELS[gpu]) ** (1 / len(extent))
-    grid = _multiple(np.round(np.minimum(extent / voxel, np.ceil(typical)) / MULTIPLE))
+    pieces = np.minimum(extent / voxel, np.ceil(typical)) / MULTIPLE
+    grid = _multiple(np.ceil(pieces))
+    if math.prod(grid) > MOST_VOXELS[gpu]:
+        grid = _multiple(np.round(pieces))
     why = "images have too many voxels for this machine" if alike else "voxels of the images differ in size"
     return Preprocessing(grid, "resample", why)
 
@@ -72,7 +75,7 @@ def _multiple(numbers: np.ndarray) -> list[int]:
 def structure_names(folder: Path) -> dict[int, str]:
     """Return the names that a dataset.json, if there is one, gives to label values."""
     source = dataset_file(folder)
-    labels = read_dataset(source).get("labels") if source.is_file() else None
+    labels = read_description(source).get("labels") if source.is_file() else None
     names: dict[int, str] = {}
     for key, name in labels.items() if isinstance(labels, dict) else ():
         if isinstance(name, int):  # as nnU-Net writes it
@@ -128,7 +131,7 @@ def proposed(
         f"  fit: {chosen.fit}  # {chosen.why}",
         "  mirror: left  # left images are mirrored, so that all look alike"
         if len(sides) == 2
-        else "  mirror: none  # with a column side in images.tsv, left or right would be mirrored",
+        else "  mirror: none  # left or right, if the column side of images.tsv is filled in and all are to look alike",
         "",
         *_structures(survey, names),
         *_model(steps, trained, machine),
@@ -150,7 +153,8 @@ def _structures(survey: Survey, names: Mapping[int, str]) -> list[str]:
     """The section of the structures that every label has."""
     if not survey.values:
         return ["# Without label maps there are no structures, and no Dice.", ""]
-    rows = {value: f"{names.get(value, f'label_{value}')}: [{value}]" for value in survey.values[:STRUCTURES]}
+    values = sorted(survey.values[:STRUCTURES])
+    rows = {value: f"{names.get(value, f'label_{value}')}: [{value}]" for value in values}
     shared = [row for value, row in rows.items() if value not in survey.missing]
     lines = [
         "# What Dice is measured on, and its values in the label maps. An image that lacks one is left out."
