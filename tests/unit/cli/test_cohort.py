@@ -7,7 +7,7 @@ import pytest
 from forkserver import command
 from series import packed, volume, write_series
 
-from cohortreg.images.io import read_image, read_label
+from cohortreg.images.io import Image, read_image, read_label, write_image
 
 SETTINGS = json.dumps(
     {
@@ -228,3 +228,25 @@ def test_check_stops_a_script_at_a_bad_image_and_leaves_its_table(demo, tmp_path
 def test_check_needs_no_settings(demo, tmp_path):
     cohortreg("check", demo["tables"] / "images.tsv", "--root", demo["raw"], "--output", tmp_path, code=1)
     assert (tmp_path / "check.tsv").read_text().count("\tok\t") == 5
+
+
+def test_from_a_folder_to_a_dry_run(tmp_path, monkeypatch):
+    """As docs/own-cohort.md and config/README.md write it; what init writes is run unedited."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(14):
+        for folder in ("images", "labels"):
+            image = Image(np.random.default_rng(number).integers(0, 3, (20, 24, 22), np.uint8), np.eye(4))
+            write_image(tmp_path / "study" / folder / f"{number}.nii.gz", image)
+    done = cohortreg("init", "study", "--output", "config/mine.yaml")
+    assert "config/mine: 14 images (11 train, 3 test), 3 pairs" in done.stdout
+    assert "3 pairs of 100 asked for: 3 test images make no more" in done.stdout
+    assert done.stdout.endswith("then: cohortreg run config/mine.yaml\n")
+    assert "already exists" in cohortreg("init", "study", "--output", "config/mine.yaml", code=1).stderr
+    dry = cohortreg("run", "config/mine.yaml", "-n", "--quiet", "rules")
+    assert "register_networks" in dry.stdout + dry.stderr and not (tmp_path / "results").exists()
+    patterns = ("study/images/*.nii.gz", "--labels", "study/labels/*.nii.gz", "--output", "config/tables")
+    done = cohortreg("import", "folder", *patterns, "--test-fraction", 0.5)
+    assert "14 images (7 train, 7 test), 21 pairs" in done.stdout
+    assert (
+        "0 images added, 14 kept; 0 pairs added, 21 kept" in cohortreg("import", "folder", *patterns).stdout
+    )
