@@ -172,7 +172,8 @@ class Fit:
 
         A search at a coarse resolution may take a pair for one that lies far apart that does not, and a network may be
         far off on images unlike those it learnt from. So each start is fitted at all levels but the finest, which goes
-        on from the one whose images are then the most alike.
+        on from the one whose images are then the most alike; where these are the given maps, from their mean with what
+        was found from nothing.
         """
         levels = self._levels(images.shape[2:])
         if start is not None and not deforms:
@@ -194,7 +195,11 @@ class Fit:
             found = self._fit(images, boxes, each.levels, each.displacements, each.places, report)
             lack = lacking(images, found, coarser[-1], correlation, boxes, each.places)
             candidates.append((lack + each.handicap, found, each.places))
-        _, found, places = min(candidates, key=itemgetter(0))
+        best = min(candidates, key=itemgetter(0))
+        _, found, places = best
+        if start is not None and best is candidates[-1]:
+            # Two estimates of one map, made independently: their mean errs less than either.
+            found = (found + candidates[0][1]) / 2
         found = self._fit(images, boxes, finest, found, places)
         return found if places is None else _from_apart(found, apart)
 
