@@ -151,7 +151,7 @@ def reported(package) -> Layout:
 def test_a_similarity(package):
     function, entry, trained, fitted = part("## A similarity", "## A network")
     (package / "losses" / "absolute.py").write_text(function.text)
-    insert(package / "config" / "similarities.py", entry, "SIMILARITIES = ", after=True)
+    insert(package / "config" / "similarities.py", entry, r"SIMILARITIES \|= ", after=True)
     # Two independent images of values drawn evenly from 0 to 1 are a third apart on average; both directions.
     assert float(with_demo(package, TRIED, trained).split()[1]) == pytest.approx(2 / 3, abs=0.03)
     overlay = package.parent / "fitted.yaml"
@@ -169,7 +169,7 @@ def test_a_network(package):
 def test_a_method(package):
     method, entry, configuration = part("## A method", "## An importer")
     (package / "methods" / "centre.py").write_text(method.text)
-    insert(package / "methods" / "registry.py", entry, "PAIRWISE = ", after=True)
+    insert(package / "methods" / "registry.py", entry, r"PAIRWISE \|= ", after=True)
     with_demo(package, REGISTERED, configuration)
 
 

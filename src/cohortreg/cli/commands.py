@@ -6,6 +6,7 @@ from cohortreg.cli import (  # noqa: F401
     app,
     cohort,
     comparison,
+    methods,
     models,
     paper,
     provenance,

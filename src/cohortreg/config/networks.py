@@ -1,19 +1,20 @@
 """The networks that predict a displacement field, by their architecture."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args
 
 from annotated_types import Len
-from pydantic import Discriminator, Field, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, WrapValidator, model_validator
 
 from cohortreg.config.values import Channels, Positive, one_of
+from cohortreg.plugins import Entries
 from cohortreg.settings import Number, Numeric, Settings, Whole, optional, read, wrong
 
 
 class Network(Settings):
     """the network that predicts one step's displacement field"""
 
-    #: Module and class below `cohortreg.icon`, whose arguments the keys are.
+    #: Module and class below `cohortreg.icon`, whose arguments the keys are; of another package, "module:class".
     path: ClassVar[str]
     #: What the description of `architecture` says of it, besides the keys that it needs.
     note: ClassVar[str] = ""
@@ -159,8 +160,9 @@ class MlpNetwork(Network):
         return True
 
 
-#: Every network above, by its architecture.
-ARCHITECTURES = {
+#: Every network above, by its architecture, with those of other packages, see `plugins`.
+ARCHITECTURES: Entries[type[Network]] = Entries("cohortreg.networks", Network)
+ARCHITECTURES |= {
     kind.name(): kind
     for base in (LevelsNetwork, Network)
     for kind in base.__subclasses__()
@@ -174,10 +176,23 @@ for _kind in ARCHITECTURES.values():  # only now are all of them known
     _kind.model_rebuild(force=True)
 
 
+def _or_of_others(given: Any, validate: Callable[[Any], Any]) -> Any:
+    """A network of another package, by that package's type."""
+    name: Any = (
+        given.get("architecture") if isinstance(given, Mapping) else getattr(given, "architecture", "")
+    )
+    if ARCHITECTURES.is_other(name):
+        return ARCHITECTURES[name].model_validate(given)
+    return validate(given)
+
+
 if TYPE_CHECKING:
     AnyNetwork = Network
 else:
-    AnyNetwork = Annotated[Union[tuple(ARCHITECTURES.values())], Discriminator("architecture")]  # noqa: UP007
+    AnyNetwork = Annotated[
+        SerializeAsAny[Annotated[Union[tuple(ARCHITECTURES.values())], Discriminator("architecture")]],  # noqa: UP007
+        WrapValidator(_or_of_others),
+    ]
 
 
 def read_network(values: object) -> Network:

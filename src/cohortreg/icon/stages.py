@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from pkgutil import resolve_name
 
 from torch import nn
 
 from cohortreg.config import IconCardStage, IconStage, Network
 from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
+from cohortreg.plugins import resolve
 
 
 def build_network(settings: Network, grid: Sequence[int]) -> nn.Module:
     """The network that the configuration names under `network`, for images on a grid."""
     keys = {key: value for key, value in settings if key != "architecture"}
-    return resolve_name(f"{__package__}.{settings.path}").build(keys, grid)
+    return resolve(settings.path, __package__).build(keys, grid)
 
 
 def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.Module:

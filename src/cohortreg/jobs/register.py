@@ -201,7 +201,7 @@ def open_row(
         return open_method(row, given, f"method_settings.{row}", seed, threads, device)
     folder = model or _trained_folder(layout, name.removesuffix(OPTIMISED))
     if folder is None or name in PAIRWISE:
-        known = ", ".join(PAIRWISE)
+        known = ", ".join(PAIRWISE.names())
         raise UserError(
             f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )

@@ -8,7 +8,6 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial, reduce
-from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from cohortreg.config import SIMILARITIES
 from cohortreg.maps.separable import separable
+from cohortreg.plugins import resolve
 
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -247,7 +247,7 @@ def make_similarity(name: str, window: float) -> Similarity:
         window: Of those that have one, in voxels.
     """
     entry = SIMILARITIES[name]
-    similarity = resolve_name(f"{__package__}.{entry.path}")
+    similarity = resolve(entry.path, __package__)
     return similarity(window) if entry.windowed else similarity
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from cohortreg.config import (
@@ -26,6 +25,7 @@ from cohortreg.losses.words import in_turn
 from cohortreg.methods.cards import check_init, check_pretrained, completed, read_card, uses
 from cohortreg.methods.programs import niftyreg_missing
 from cohortreg.model_files import CARD
+from cohortreg.plugins import Entries, resolve
 
 if TYPE_CHECKING:
     from cohortreg.learning.devices import Device
@@ -41,8 +41,9 @@ def package(name: str) -> Callable[[Mapping], str | None]:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method's class is, below `cohortreg.methods`, and what says that its software is missing.
+    """Where a method's class is, and what says that its software is missing.
 
+    path: module and class below `cohortreg.methods`; of another package, "module:class".
     missing: given the method's settings, a sentence with how to install it; None where nothing is missing.
     dimensions: of the images that it registers. accelerated: it runs on the device that networks run on, which its
     class is given. inverse: it gives the maps of both directions. deforms: its maps are more than affine.
@@ -60,8 +61,9 @@ class Entry:
     uses: tuple[str, ...] = ()
 
 
-#: Methods that need nothing but a pair.
-PAIRWISE = {
+#: Methods that need nothing but a pair, with those of other packages, see `plugins`.
+PAIRWISE: Entries[Entry] = Entries("cohortreg.methods", Entry)
+PAIRWISE |= {
     "identity": Entry("identity.Identity", deforms=False, release="identity-1"),
     "affine": Entry("affine.Affine", deforms=False, release="affine-3"),
     "fit": Entry("fit.Fit", accelerated=True, release="fit-7"),
@@ -89,7 +91,7 @@ REFINED = "refined-2"
 
 def method_class(name: str) -> type:
     """The class of a method of `PAIRWISE` or `LEARNED`."""
-    return resolve_name(f"{__package__}.{(PAIRWISE | LEARNED)[name].path}")
+    return resolve((LEARNED[name] if name in LEARNED else PAIRWISE[name]).path, __package__)
 
 
 def read_settings(name: str, given: Mapping, where: str, source: str = "configuration") -> MethodSettings:
@@ -132,7 +134,7 @@ def check(config: Configuration) -> None:
     _check_names(config)
     grid = config.preprocess.grid
     imported = [name + end for name in config.pretrained for end in ("", FITTED)]
-    known = [*PAIRWISE, *trained_methods(config.models), *imported]
+    known = [*PAIRWISE.names(), *trained_methods(config.models), *imported]
     for number, row in enumerate(config.methods):
         if row not in known:
             raise UserError(
@@ -148,7 +150,7 @@ def check(config: Configuration) -> None:
         if name not in PAIRWISE:
             raise UserError(
                 f"configuration: method_settings.{name}: no method without training has this name; choose one of "
-                f"{', '.join(PAIRWISE)}; see config/README.md."
+                f"{', '.join(PAIRWISE.names())}; see config/README.md."
             )
         read_settings(name, given, f"method_settings.{name}")
     for name, folder in config.pretrained.items():
@@ -167,7 +169,7 @@ def _check_names(config: Configuration) -> None:
                 f"configuration: models.{name}: names that end in {OPTIMISED} or {FITTED} are reserved for rows "
                 "that are fitted to each pair; choose another; see config/README.md."
             )
-    taken = dict.fromkeys(PAIRWISE, "a method that needs no training")
+    taken = dict.fromkeys(PAIRWISE.names(), "a method that needs no training")
     models = config.models.items()
     rows = [(f"models.{name}", name) for name in config.models if name in PAIRWISE]
     rows += [(f"models.{name}", row) for name, model in models for row in trained_methods({name: model})]

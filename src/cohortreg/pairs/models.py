@@ -174,7 +174,7 @@ def _source(model: str, grid: Sequence[int] | None, axes: str | None) -> Iterato
     elif not path.exists():
         raise UserError(
             f"{model}: no such method and no such file; give a model's folder, its weights, or one of "
-            f"{', '.join(PAIRWISE)}."
+            f"{', '.join(PAIRWISE.names())}."
         )
     elif path.is_dir():
         yield path
