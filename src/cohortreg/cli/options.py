@@ -89,11 +89,14 @@ def parsed(settings: str, kind: "type[Section]") -> "Section":
 
 def configured(settings: str, config: Sequence[Path] | None, *names: str, **own: Any) -> "Configuration":
     """What --settings or --config say of keys of the configuration; own: see `config.part`, of --settings alone."""
-    from cohortreg.config import load, part
+    from cohortreg.config import merged, part
+    from cohortreg.methods import registry
 
     if bool(settings) == bool(config):
         raise UserError("give either --settings or --config.")
-    return load(*config) if config else cast("Configuration", parsed(settings, part(*names, **own)))
+    if config:
+        return registry.read(merged(*config))
+    return cast("Configuration", parsed(settings, part(*names, **own)))
 
 
 def _text(settings: str) -> str:

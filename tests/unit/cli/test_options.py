@@ -67,3 +67,13 @@ def test_a_configuration_takes_the_place_of_settings():
     for settings, config in (("", None), ("{}", files)):
         with pytest.raises(UserError, match="give either --settings or --config"):
             configured(settings, config, "methods")
+
+
+def test_what_a_configuration_does_not_say_of_its_images_is_the_models(tmp_path):
+    """Or a command would refuse, by --config, a cohort that the workflow runs."""
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "{cohort: a, images: i.tsv, pairs: p.tsv, root: ., pretrained: {knees: nowhere}, methods: [knees]}"
+    )
+    with pytest.raises(UserError, match=r"pretrained\.knees: .*no such file"):
+        configured("", [path], "methods")
