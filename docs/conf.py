@@ -23,6 +23,7 @@ include_patterns = [
     "config/*.md",
     "benchmarks/*.md",
     "benchmarks/accelerator/*.md",
+    "examples/*/*.md",
     "resources/*.md",
     "results/*.md",
     "workflow/paper/*.md",

@@ -87,8 +87,8 @@ IMPORTERS = {
             ),
             "root": Option("Folder that the patterns start from, and the paths of the tables.", Path, Path()),
             "subject": Option(
-                "A regular expression that finds the subject in an image's name, such as '^[^_]+'; without it, every "
-                "image is of another subject."
+                "A regular expression that finds the subject in an image's name, such as 'sub-[0-9]+'; without it, "
+                "every image is of another subject."
             ),
         },
     ),
