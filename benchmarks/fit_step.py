@@ -80,16 +80,16 @@ def parts(loss: FieldsLoss, control: torch.Tensor, points: torch.Tensor) -> dict
     fast = CompiledLoss(loss)
     voxels, off_grid = fast.images.size, points[0, 0].numel() * fast.count
     taps = len(loss.similarity.loops.taps)
-    share = torch.full_like(fast.weight, 1 / fast.weight[0].numel())
+    fast.weight.fill_(1)
     gradient = torch.rand_like(loss.before)
     bands = [matrix.weights.shape[1] for matrix in fast.onto_voxels.matrices]
-    displacement = fast.onto_voxels(control).add_(fast.before).numpy()
+    displacement = fast.onto_voxels(control).numpy()
 
     def warp() -> None:
         for index in range(fast.count):
             kernels.warp(
-                fast.images[index], displacement[index], fast.of_fixed[index], fast.placement[index],
-                fast.first[index], fast.last[index], fast.warped[index, 0].numpy(),
+                fast.images[index], fast.before[index], displacement[index], fast.of_fixed[index],
+                fast.placement[index], fast.first[index], fast.last[index], fast.warped[index, 0].numpy(),
                 fast.gradient[index].numpy(), fast.weight[index, 0].numpy(),
             )  # fmt: skip
 
@@ -99,7 +99,7 @@ def parts(loss: FieldsLoss, control: torch.Tensor, points: torch.Tensor) -> dict
     return {
         "interpolation and its gradient": (warp, 70 * voxels, 9 * voxels, 8 * voxels),
         "local correlation and its gradient": (
-            lambda: loss.similarity.loops(fast.warped, share),
+            lambda: loss.similarity.loops(fast.warped, fast.weight, gradient),
             (2 * 3 * 3 * (3 * taps - 2) + 45) * voxels,
             6 * voxels,
             0,

@@ -14,7 +14,7 @@ from torch import Tensor
 from cohortreg.errors import NotFiniteError
 from cohortreg.losses import kernels
 from cohortreg.losses.loops import Banded, for_each
-from cohortreg.losses.similarities import GradientAtOnce
+from cohortreg.losses.similarities import CorrelationWithOne, GradientAtOnce
 
 if TYPE_CHECKING:
     from cohortreg.icon.fit import FieldsLoss
@@ -41,7 +41,8 @@ class CompiledLoss:
         self.placement, self.first, self.last = _bounds(loss)
         self.onto_voxels, self.onto_points = _Gaussians(loss.onto_voxels), _Gaussians(loss.onto_points)
         per_unit = (1 / loss.voxel).reshape(3, 1, 1, 1)
-        self.before = loss.before * per_unit
+        #: Where each voxel leads before anything is added, voxels.
+        self.before = ((loss.centres + loss.before) * per_unit).contiguous().numpy()
         # From voxels of the images to those of the grid of points, in whose displacements the three axes come last.
         off_grid = torch.tensor(loss.off_grid) - 1.0
         self.per_voxel = off_grid / (torch.tensor(shape) - 1.0)
@@ -66,25 +67,31 @@ class CompiledLoss:
         return similarity + inverse_consistency, by_similarity.add_(by_consistency)
 
     def _similarity(self, control: Tensor) -> tuple[Tensor, Tensor]:
-        displacement = self.onto_voxels(control).add_(self.before)
-        arrays = [
-            each.numpy() for each in (displacement, self.warped[:, 0], self.gradient, self.weight[:, 0])
-        ]
+        displacement = self.onto_voxels(control).numpy()
+        gradient, warped, weight = (
+            each.numpy() for each in (self.gradient, self.warped[:, 0], self.weight[:, 0])
+        )
 
         def warp(index: int) -> None:
-            displacement, warped, gradient, weight = (array[index] for array in arrays)
             kernels.warp(
-                self.images[index], displacement, self.of_fixed[index], self.placement[index],
-                self.first[index], self.last[index], warped, gradient, weight,
+                self.images[index], self.before[index], displacement[index], self.of_fixed[index],
+                self.placement[index], self.first[index], self.last[index],
+                warped[index], gradient[index], weight[index],
             )  # fmt: skip
 
         for_each(self.count, warp)
+        value = self._onto_slopes()
+        return 2 * value, self.onto_voxels.transposed(self.gradient).mul_(2)
+
+    def _onto_slopes(self) -> Tensor:
+        """The similarity; the warped images' gradient is multiplied in place by that of the similarity by them."""
+        if isinstance(self.similarity, CorrelationWithOne) and self.similarity.loops:
+            return self.similarity.loops(self.warped, self.weight, self.gradient)
         warped = self.warped.detach().requires_grad_()
         with torch.enable_grad():
-            value = 2 * self.similarity(warped, self.weight)
-            value.backward()
-        assert warped.grad is not None  # of the backward pass
-        return value.detach(), self.onto_voxels.transposed(self.gradient.mul_(warped.grad))
+            value = self.similarity(warped, self.weight)
+        self.gradient.mul_(torch.autograd.grad(value, warped)[0])
+        return value.detach()
 
     def _inverse_consistency(self, control: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         fields = (

@@ -9,18 +9,28 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.compiler import Compiler
 
 #: Sums may be reordered, which is what lets a processor add several numbers at once.
 _OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _inlined = njit(inline="always", **_OPTIONS)
 
 
+class _Apart(Compiler):
+    """Numba's compiler, told that arrays handed to a loop share no memory: few loops are vectorised otherwise."""
+
+    def define_pipelines(self) -> Any:
+        """As Numba defines them."""
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
 def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop when it is first called, and cache it on disk where that is writable."""
     try:
-        return njit(cache=True, **_OPTIONS)(loop)
+        return njit(cache=True, pipeline_class=_Apart, **_OPTIONS)(loop)
     except RuntimeError:  # neither beside the source nor in the user's folder of caches
-        return njit(**_OPTIONS)(loop)
+        return njit(pipeline_class=_Apart, **_OPTIONS)(loop)
 
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -35,12 +45,12 @@ def _cell(position, size):
 
 
 @_compiled
-def warp(image, displacement, of_fixed, placement, first, last, warped, gradient, weight):
-    """An image at x + displacement(x) for each voxel x, its gradient there, and whether it was imaged there.
+def warp(image, before, displacement, of_fixed, placement, first, last, warped, gradient, weight):
+    """An image at before(x) + displacement(x) for each voxel x, its gradient there, and whether it was imaged there.
 
     Args:
         image, of_fixed: [*grid].
-        displacement: [3, *grid], voxels.
+        before, displacement: [3, *grid], voxels.
         placement: [3, 4], the affine map that leads the point on.
         first, last: [3], what the led point must lie between.
         warped: [*grid], written.
@@ -53,9 +63,9 @@ def warp(image, displacement, of_fixed, placement, first, last, warped, gradient
     for i in range(depth):
         for j in range(height):
             for k in range(width):
-                z = np.float32(i) + displacement[0, i, j, k]
-                y = np.float32(j) + displacement[1, i, j, k]
-                x = np.float32(k) + displacement[2, i, j, k]
+                z = before[0, i, j, k] + displacement[0, i, j, k]
+                y = before[1, i, j, k] + displacement[1, i, j, k]
+                x = before[2, i, j, k] + displacement[2, i, j, k]
                 imaged = True
                 for axis in range(3):
                     place = placement[axis, 0] * z + placement[axis, 1] * y + placement[axis, 2] * x
@@ -84,105 +94,144 @@ def warp(image, displacement, of_fixed, placement, first, last, warped, gradient
 
 
 @_compiled
-def window(values, taps, between, out):
-    """Values [channels, *grid] averaged over a window; beyond the grid they count as 0.
+def correlation(warped, fixed, mean, variance, weight, scale, taps, floor, squared, slopes):
+    """The sum of scale * weight * (1 - correlation) over voxels; slopes are multiplied by its gradient, in place.
+
+    Images pass through plane by plane, and only as many windowed planes are kept as a window is thick: more would not
+    stay in the processor's cache.
 
     Args:
-        taps: A tuple, the weight of the middle and those of the voxels outward from it.
-        between: As large as values.
-    """
-    channels, depth, height, width = values.shape
-    radius = len(taps) - 1
-    padded = np.zeros(width + 2 * radius, np.float32)
-    plane = np.empty((1, height, width), np.float32)
-    for channel in range(channels):
-        for i in range(depth):
-            for j in range(height):
-                for k in range(width):
-                    padded[radius + k] = values[channel, i, j, k]
-                for k in range(width):
-                    total = taps[0] * padded[radius + k]
-                    for d in range(1, len(taps)):
-                        total += taps[d] * (padded[radius + k - d] + padded[radius + k + d])
-                    plane[0, j, k] = total
-            _window_rows(plane, taps, between[channel, i : i + 1])
-        flat = (1, depth, height * width)
-        _window_rows(between[channel].reshape(flat), taps, out[channel].reshape(flat))
-
-
-@_inlined
-def _window_rows(values, taps, out):
-    """Values [many, size, width] averaged along their middle axis."""
-    many, size, width = values.shape
-    radius = len(taps) - 1
-    for row in range(many):
-        for n in range(radius, size - radius):
-            for m in range(width):
-                total = taps[0] * values[row, n, m]
-                for d in range(1, len(taps)):
-                    total += taps[d] * (values[row, n - d, m] + values[row, n + d, m])
-                out[row, n, m] = total
-        for end in range(min(2 * radius, size)):  # near both ends
-            n = end if end < radius else size - 1 - (end - radius)
-            for m in range(width):
-                out[row, n, m] = taps[0] * values[row, n, m]
-            for d in range(1, len(taps)):
-                if n >= d:
-                    for m in range(width):
-                        out[row, n, m] += taps[d] * values[row, n - d, m]
-                if n + d < size:
-                    for m in range(width):
-                        out[row, n, m] += taps[d] * values[row, n + d, m]
-
-
-@_compiled
-def products(warped, fixed, out):
-    """The warped image, its square and its product with the fixed one, [voxels] each, into [3, voxels]."""
-    for n in range(warped.size):
-        out[0, n] = warped[n]
-        out[1, n] = warped[n] * warped[n]
-        out[2, n] = warped[n] * fixed[n]
-
-
-@_compiled
-def correlation(moments, mean, variance, share, floor, squared, by_moments):
-    """The sum of share * (1 - correlation) over voxels, and its gradient by the windowed moments.
-
-    Args:
-        moments: Windowed `products`, [3, voxels].
-        mean, variance: Of the fixed image's windows, [voxels].
-        share: Of each voxel in the mean, [voxels].
+        warped, fixed, weight: [*grid].
+        mean, variance: Of the fixed image's windows, [*grid].
+        taps: A tuple, a window's weight of its middle and those of the voxels outward from it along an axis; beyond
+            the grid images count as 0.
         floor: Added to variances.
-        by_moments: [3, voxels], written.
+        slopes: Of the warped image by what it depends on, [any, *grid]; multiplied by the gradient by that image.
     """
-    total = 0.0
-    for n in range(share.size):
-        own_mean = moments[0, n]
-        covariance = moments[2, n] - own_mean * mean[n]
-        spread = moments[1, n] - own_mean * own_mean
-        own = max(spread, ZERO) + floor
-        inverse = ONE / (own * variance[n])
-        if squared:
-            found = covariance * covariance * inverse
-            by_covariance, by_variance = TWO * covariance * inverse, -found / own
+    depth, height, width = warped.shape
+    radius = len(taps) - 1
+    thick = 2 * radius + 1
+    padded = np.zeros((3, height + 2 * radius, width + 2 * radius), np.float32)
+    moments, by_warped = np.empty((3, height, width), np.float32), np.empty((height, width), np.float32)
+    ahead = np.zeros((thick, 3, height, width), np.float32)
+    behind = np.zeros_like(ahead)
+    order, total = np.arange(thick), 0.0
+    for i in range(depth + 2 * radius):
+        if i < depth:
+            _products(warped[i], fixed[i], padded, taps)
+            _window_plane(padded, taps, ahead[i % thick])
         else:
-            root = np.sqrt(inverse)
-            found = covariance * root
-            by_covariance, by_variance = root, np.float32(-0.5) * found / own
-        total += share[n] * (ONE - found)
-        by_covariance *= -share[n]
-        by_variance *= -share[n] if spread > ZERO else ZERO
-        by_moments[0, n] = -by_covariance * mean[n] - TWO * by_variance * own_mean
-        by_moments[1, n] = by_variance
-        by_moments[2, n] = by_covariance
+            ahead[i % thick] = ZERO
+        i -= radius
+        if 0 <= i < depth:
+            _window_planes(ahead, (order + i - radius) % thick, taps, moments)
+            total += _correlation(
+                moments, mean[i], variance[i], weight[i], scale, floor, squared, padded, taps
+            )
+            # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
+            _window_plane(padded, taps, behind[i % thick])
+        else:
+            behind[i % thick] = ZERO
+        i -= radius
+        if i >= 0:
+            _window_planes(behind, (order + i - radius) % thick, taps, moments)
+            _by_warped(warped[i], fixed[i], moments, by_warped)
+            for axis in range(len(slopes)):
+                _multiply(slopes[axis, i], by_warped)
     return total
 
 
 @_compiled
-def by_warped(warped, fixed, by_products, out):
-    """A gradient by `products`, [3, voxels], as one by the warped image, [voxels]."""
-    for n in range(warped.size):
-        out[n] = by_products[0, n] + TWO * warped[n] * by_products[1, n] + fixed[n] * by_products[2, n]
+def _products(warped, fixed, padded, taps):
+    """The warped image, its square and its product with the fixed one, [height, width] each, into [3, padded]."""
+    height, width = warped.shape
+    radius = len(taps) - 1
+    for j in range(height):
+        for k in range(width):
+            padded[0, radius + j, radius + k] = warped[j, k]
+            padded[1, radius + j, radius + k] = warped[j, k] * warped[j, k]
+            padded[2, radius + j, radius + k] = warped[j, k] * fixed[j, k]
+
+
+@_compiled
+def _window_plane(padded, taps, out):
+    """Values [3, height, width], given with as many zeros around them as a window reaches, averaged over it."""
+    channels, height, width = out.shape
+    radius = len(taps) - 1
+    row = np.empty(width + 2 * radius, np.float32)
+    for channel in range(channels):
+        for j in range(radius, radius + height):
+            for k in range(width + 2 * radius):
+                total = taps[0] * padded[channel, j, k]
+                for d in range(1, len(taps)):
+                    total += taps[d] * (padded[channel, j - d, k] + padded[channel, j + d, k])
+                row[k] = total
+            for k in range(width):
+                total = taps[0] * row[radius + k]
+                for d in range(1, len(taps)):
+                    total += taps[d] * (row[radius + k - d] + row[radius + k + d])
+                out[channel, j - radius, k] = total
+
+
+@_compiled
+def _window_planes(ring, order, taps, out):
+    """Planes [thick, 3, height, width] averaged over a window, in the order in which they lie in the grid."""
+    planes, out = ring.reshape(len(ring), -1), out.reshape(-1)
+    radius = len(taps) - 1
+    for n in range(out.size):
+        total = taps[0] * planes[order[radius], n]
+        for d in range(1, len(taps)):
+            total += taps[d] * (planes[order[radius - d], n] + planes[order[radius + d], n])
+        out[n] = total
+
+
+@_compiled
+def _correlation(moments, mean, variance, weight, scale, floor, squared, by_moments, taps):
+    """A plane's part of `correlation`: its sum, and into padded by_moments the gradient by the windowed moments."""
+    height, width = mean.shape
+    radius = len(taps) - 1
+    total = ZERO
+    for j in range(height):
+        for k in range(width):
+            share = scale * weight[j, k]
+            own_mean = moments[0, j, k]
+            covariance = moments[2, j, k] - own_mean * mean[j, k]
+            spread = moments[1, j, k] - own_mean * own_mean
+            own = max(spread, ZERO) + floor
+            inverse = ONE / (own * variance[j, k])
+            if squared:
+                found = covariance * covariance * inverse
+                by_covariance, by_variance = TWO * covariance * inverse, -found / own
+            else:
+                root = np.sqrt(inverse)
+                found = covariance * root
+                by_covariance, by_variance = root, np.float32(-0.5) * found / own
+            total += share * (ONE - found)
+            by_covariance *= -share
+            by_variance *= -share if spread > ZERO else ZERO
+            by_moments[0, radius + j, radius + k] = -by_covariance * mean[j, k] - TWO * by_variance * own_mean
+            by_moments[1, radius + j, radius + k] = by_variance
+            by_moments[2, radius + j, radius + k] = by_covariance
+    return total
+
+
+@_compiled
+def _by_warped(warped, fixed, by_products, out):
+    """A gradient by the three `_products` as one by the warped image, [height, width]."""
+    height, width = warped.shape
+    for j in range(height):
+        for k in range(width):
+            out[j, k] = by_products[0, j, k] + TWO * warped[j, k] * by_products[1, j, k]
+            out[j, k] += fixed[j, k] * by_products[2, j, k]
+
+
+@_compiled
+def _multiply(values, factors):
+    """Multiply values [height, width] in place."""
+    height, width = values.shape
+    for j in range(height):
+        for k in range(width):
+            values[j, k] *= factors[j, k]
 
 
 @_compiled

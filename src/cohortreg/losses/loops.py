@@ -61,10 +61,10 @@ class Banded:
 
 
 class Correlation:
-    """`CorrelationWithOne.value_and_gradient` for a fixed image whose windows are known, [batch, 1, *grid] each.
+    """`CorrelationWithOne` for a fixed image whose windows are known, [batch, 1, *grid] each.
 
     Args:
-        taps: See `kernels.window`.
+        taps: See `kernels.correlation`.
     """
 
     def __init__(
@@ -76,39 +76,27 @@ class Correlation:
         floor: float,
         squared: bool,
     ):
-        shape = fixed.shape[2:]
         self.fixed, self.mean, self.variance = (
-            each.numpy().reshape(len(fixed), -1) for each in (fixed, mean, variance)
+            tensor[:, 0].contiguous().numpy() for tensor in (fixed, mean, variance)
         )
         self.taps, self.floor, self.squared = tuple(map(np.float32, taps)), np.float32(floor), squared
-        self.values, self.between, self.windowed = np.empty((3, len(fixed), 3, *shape), np.float32)
 
-    def __call__(self, warped: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of share * (1 - correlation), and its gradient by the warped images; both as large as the fixed."""
-        warped_values, shares = (
-            tensor.detach().numpy().reshape(self.fixed.shape) for tensor in (warped, share)
-        )
-        by_warped = np.empty_like(self.fixed)
+    def __call__(self, warped: Tensor, weight: Tensor, slopes: Tensor) -> Tensor:
+        """The mean over pairs of each one's mean of 1 - correlation over voxels.
+
+        Args:
+            weight: Of each voxel in the mean of its pair; it and the warped images are as large as the fixed ones.
+            slopes: Of the warped images by what they depend on, [batch, any, *grid]; multiplied in place by the
+                gradient by these images.
+        """
+        scale = (1 / (weight.sum((1, 2, 3, 4)).clamp(min=1e-6) * len(weight))).numpy()
+        images, weights = (tensor.detach()[:, 0].contiguous().numpy() for tensor in (warped, weight))
+        by_images = slopes.numpy()
 
         def of_one(index: int) -> float:
-            values, between, windowed = self.values[index], self.between[index], self.windowed[index]
-            flat = values.reshape(3, -1), windowed.reshape(3, -1)
-            one, fixed = warped_values[index], self.fixed[index]
-            kernels.products(one, fixed, flat[0])
-            kernels.window(values, self.taps, between, windowed)
-            total = kernels.correlation(
-                flat[1],
-                self.mean[index],
-                self.variance[index],
-                shares[index],
-                self.floor,
-                self.squared,
-                flat[0],
-            )
-            # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
-            kernels.window(values, self.taps, between, windowed)
-            kernels.by_warped(one, fixed, flat[1], by_warped[index])
-            return total
+            return kernels.correlation(
+                images[index], self.fixed[index], self.mean[index], self.variance[index], weights[index],
+                scale[index], self.taps, self.floor, self.squared, by_images[index],
+            )  # fmt: skip
 
-        total = sum(for_each(len(self.fixed), of_one))
-        return torch.tensor(total, dtype=torch.float32), torch.from_numpy(by_warped).reshape(warped.shape)
+        return torch.tensor(sum(for_each(len(self.fixed), of_one)), dtype=torch.float32)

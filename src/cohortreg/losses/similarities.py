@@ -160,11 +160,12 @@ class CorrelationWithOne:
 
     def value_and_gradient(self, warped: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The similarity, a scalar, and its gradient by the warped images, of their shape."""
+        if self.loops and warped.shape == weight.shape == self.fixed.shape and kernels_for(warped, weight):
+            by_warped = torch.ones_like(self.fixed)
+            return self.loops(warped, weight, by_warped), by_warped
         # The mean over pairs of each one's weighted mean over voxels, of 1 - correlation.
         total = weight.sum(tuple(range(1, weight.dim())), keepdim=True)
         share = weight / (total.clamp(min=1e-6) * len(weight))
-        if self.loops and warped.shape == share.shape == self.fixed.shape and kernels_for(warped, share):
-            return self.loops(warped, share)
         moments = separable(torch.cat([warped, warped * warped, warped * self.fixed], 1), self.windows)
         mean, square, product = moments.split(1, 1)
         covariance = product - mean * self.mean

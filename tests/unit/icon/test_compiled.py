@@ -167,6 +167,8 @@ def test_a_numba_that_refuses_this_numpy_is_as_none_and_said_once(tmp_path):
 def test_loops_are_compiled_where_nothing_can_be_written():
     """In a process of its own, as a container has it: no folder beside the source, and none of the user's."""
     blocked = "from numba.core import caching; caching.CacheImpl._locator_classes = []; "
-    does = "import numpy as np; from cohortreg.losses.kernels import products; out = np.empty((3, 1), 'f4'); "
-    does += "products(np.ones(1, 'f4'), np.ones(1, 'f4'), out); assert (out == 1).all()"
+    does = (
+        "import numpy as np; from cohortreg.losses.kernels import banded; out = np.empty((1, 1, 1), 'f4'); "
+    )
+    does += "banded(np.ones((1, 4, 1), 'f4'), np.array([0]), np.ones((1, 4), 'f4'), out); assert out == 4"
     subprocess.run([sys.executable, "-c", blocked + does], check=True)

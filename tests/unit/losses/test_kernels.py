@@ -19,7 +19,10 @@ def warp(image, displacement, first=(-99, -99, -99), last=(99, 99, 99), placemen
     warped, gradient, weight = np.empty(shape, "f4"), np.empty((3, *shape), "f4"), np.empty(shape, "f4")
     placement = np.eye(3, 4, dtype="f4") if placement is None else placement
     bounds = (np.array(each, "f4") for each in (first, last))
-    kernels.warp(image, displacement, np.ones(shape, "f4"), placement, *bounds, warped, gradient, weight)
+    voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype("f4")
+    kernels.warp(
+        image, voxels, displacement, np.ones(shape, "f4"), placement, *bounds, warped, gradient, weight
+    )
     return warped, gradient, weight
 
 
@@ -57,14 +60,36 @@ def test_only_points_within_the_bounds_count_where_the_placement_leads():
 
 @pytest.mark.parametrize("shape", [(9, 8, 11), (2, 3, 4), (5, 2, 2)])
 @pytest.mark.parametrize("taps", [(0.5, 0.2, 0.05), (0.4, 0.2, 0.07, 0.03)])
-def test_a_window_is_what_it_is_along_each_axis(shape, taps):
-    values = float32(2, *shape)
-    out = np.empty_like(values)
-    kernels.window(values, tuple(map(np.float32, taps)), np.empty_like(values), out)
-    expected = values
-    for axis in (1, 2, 3):
-        expected = correlate1d(expected, [*taps[:0:-1], *taps], axis=axis, mode="constant")
-    np.testing.assert_allclose(out, expected, atol=1e-6)
+@pytest.mark.parametrize("squared", [True, False])
+def test_a_correlation_is_what_its_windows_say_and_grows_as_its_gradient_does(shape, taps, squared):
+    """Windows by SciPy in double precision; two slopes, of which the second is twice the first."""
+    warped, fixed, weight, towards = float32(4, *shape)
+    floor = 1e-2
+
+    def windowed(values):
+        for axis in range(3):
+            values = correlate1d(values, [*taps[:0:-1], *taps], axis=axis, mode="constant")
+        return values
+
+    mean = windowed(fixed.astype("f8"))
+    variance = windowed(fixed.astype("f8") ** 2) - mean**2 + floor
+
+    def expected(image):
+        own = windowed(image)
+        spread = np.maximum(windowed(image**2) - own**2, 0) + floor
+        correlation = (windowed(image * fixed) - own * mean) / np.sqrt(spread * variance)
+        return (3 * weight * (1 - (correlation**2 if squared else correlation))).sum()
+
+    slopes = np.ones((2, *shape), "f4") * np.array([1, 2], "f4")[:, None, None, None]
+    arguments = (each.astype("f4") for each in (warped, fixed, mean, variance, weight))
+    total = kernels.correlation(
+        *arguments, np.float32(3), tuple(map(np.float32, taps)), np.float32(floor), squared, slopes
+    )
+    assert total == pytest.approx(expected(warped.astype("f8")), rel=1e-4)
+    step = 1e-4 * towards
+    rise = (expected(warped + step) - expected(warped - step)) / 2e-4
+    assert (slopes[0] * towards).sum() == pytest.approx(rise, rel=1e-2, abs=1e-2)
+    np.testing.assert_array_equal(slopes[1], 2 * slopes[0])
 
 
 def test_there_and_back_by_hand():
