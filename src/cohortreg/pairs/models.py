@@ -94,7 +94,7 @@ def load(
 
     Args:
         model: Folder of a model's stage or of an imported model, or its weights; a file of published weights; or the
-            name of a method: fit, affine, identity, demons, syn, niftyreg-nmi, niftyreg-lncc, vsvf-opt.
+            name of a method that needs no training, such as fit or affine; `cohortreg methods` lists them.
         settings: Of a method without training, see docs/methods.md; with `fit`, those of fit.
         grid: Voxels that images are brought to along right, anterior, superior, by default the fixed image's own, for a
             method without training; along its own axes, for published weights of no known release.
