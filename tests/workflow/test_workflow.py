@@ -137,7 +137,8 @@ def test_rows_of_a_model_from_elsewhere_and_of_what_is_fitted_to_each_pair_need_
         layout.forward(method, moving, fixed).read_bytes() for method in methods
     )
     assert plain == elsewhere != optimised
-    assert fitted[0] == fitted[1] and len({plain, optimised, *fitted}) == 5
+    # Networks of a few steps may be worse than nothing, from which fit then goes on.
+    assert fitted[0] == fitted[1] and len({plain, optimised, fitted[0]}) == 3
     set_key(copied, method_settings={"fit": {"steps": 0.5}})
     run = copied.snakemake("--dry-run", "--quiet", "rules")
     planned = dict(re.findall(r"^(register\w*|train)\s+(\d+)$", run.stdout, flags=re.MULTILINE))

@@ -21,7 +21,8 @@ class _Apart(Compiler):
 
     def define_pipelines(self) -> Any:
         """As Numba defines them."""
-        self.state.flags.noalias = True
+        if "noalias" in type(self.state.flags).options:  # not public, so it may go; loops are then slower
+            self.state.flags.noalias = True
         return super().define_pipelines()
 
 
