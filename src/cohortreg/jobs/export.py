@@ -1,85 +1,237 @@
-"""A cohort's transforms between its raw images, in files for other programs."""
+"""A cohort's transforms between its raw images, and what they warp, in files for other programs."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+import SimpleITK as sitk
+
+import cohortreg
 from cohortreg.cohort.tables import read_table
+from cohortreg.config import expand_root
 from cohortreg.errors import UserError
-from cohortreg.files import LONGEST
+from cohortreg.files import LONGEST, Record, read_json, write_json, write_text
+from cohortreg.images.io import read_image, read_label, write_image
 from cohortreg.jobs.registered import DIRECTIONS, read_registered
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
+from cohortreg.maps.apply import warp
 from cohortreg.maps.exchange import Pair, write, write_learn2reg
 from cohortreg.maps.raw import Source, between_raw
 from cohortreg.maps.transforms import field_of
+from cohortreg.provenance import running
+
+BIDS_VERSION = "1.10.0"
+#: The standard names transforms in a draft alone; fMRIPrep has the validator pass over them in the same way.
+BIDS_IGNORED = "*_xfm.*\n"
+#: Kinds of images that are written beside the transforms, and the folder of each.
+WARPED, LABELS = "image", "label"
+FOLDERS = {WARPED: "warped", LABELS: "labels"}
 
 
-def asked_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple[str, str]]:
+def cohort_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple[str, str]]:
     """The cohort's distinct pairs, moving and fixed, or those of one moving or fixed image.
 
-    Raises UserError where the cohort has none.
+    Raises:
+        UserError: The cohort has none.
     """
     if not layout.pairs.is_file():
         raise UserError(f"{layout.pairs} does not exist; give a cohort's folder of results.")
-    pairs = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
-    chosen = (pairs["moving"].eq(moving) | (not moving)) & (pairs["fixed"].eq(fixed) | (not fixed))
-    found = list(pairs[chosen].drop_duplicates().itertuples(index=False, name=None))
-    if not found:
+    table = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
+    chosen = (table["moving"].eq(moving) | (not moving)) & (table["fixed"].eq(fixed) | (not fixed))
+    pairs = list(table[chosen].drop_duplicates().itertuples(index=False, name=None))
+    if not pairs:
         raise UserError(f"{layout.pairs} has no pair of moving image '{moving}' and fixed image '{fixed}'.")
-    return found
+    return pairs
 
 
-def refuse_shared_names(pairs: Sequence[tuple[str, str]], kind: str) -> None:
-    """Raise UserError where two transforms would share a file name, or a name would be too long.
+class RawTransform(NamedTuple):
+    """A transform that warps the raw image `moving` onto the raw image `fixed`."""
 
-    Those of a_to_b to c and of a to b_to_c would share one.
+    moving: str
+    fixed: str
+    transform: sitk.Transform
+    grids: Pair
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of the files of transforms, below a folder."""
+
+    kind: str
+
+    def transform(self, moving: str, fixed: str) -> str:
+        """The file of the transform that warps `moving` onto `fixed`."""
+        if self.kind.startswith("learn2reg"):
+            return f"disp_{fixed}_{moving}.{'npz' if self.kind.endswith('npz') else 'nii.gz'}"
+        return f"{moving}_to_{fixed}.{self.kind}"
+
+    def warped(self, moving: str, fixed: str, kind: str) -> str:
+        """The file of the moving image, or its label map, on the fixed image."""
+        return f"{FOLDERS[kind]}/{moving}_to_{fixed}.nii.gz"
+
+
+@dataclass(frozen=True)
+class BidsNames(Names):
+    """Names as derivatives have them in the Brain Imaging Data Structure.
+
+    Attributes:
+        subjects: The subject of each image.
     """
-    names: dict[str, tuple[str, str]] = {}
-    for ids in dict.fromkeys(both for moving, fixed in pairs for both in ((moving, fixed), (fixed, moving))):
-        name = _name(*ids, kind)
-        size = len(name.encode())
-        if size > LONGEST:
-            raise UserError(
-                f"The transform of {ids[0]} to {ids[1]} would be called {name}, which has {size} bytes, and file "
-                f"names can have at most {LONGEST}; give the images shorter names."
-            )
-        other = names.setdefault(name, ids)
-        if other != ids:
-            first, second = (f"{moving} to {fixed}" for moving, fixed in (other, ids))
-            raise UserError(
-                f"The transforms of {first} and of {second} would both be called {_name(*ids, kind)}; write them to "
-                "folders of their own with --moving and --fixed."
-            )
+
+    subjects: Mapping[str, str] = field(default_factory=dict)
+
+    def transform(self, moving: str, fixed: str) -> str:
+        """The file of the transform that warps `moving` onto `fixed`, in the folder of the moving image's subject."""
+        subject = f"sub-{bids_label(self.subjects[moving])}"
+        ends = f"from-{bids_label(moving)}_to-{bids_label(fixed)}"
+        return f"{subject}/anat/{subject}_{ends}_mode-image_xfm.{self.kind}"
 
 
-def _name(moving: str, fixed: str, kind: str) -> str:
-    """The file name of a transform from the fixed to the moving image."""
-    if kind.startswith("learn2reg"):
-        return f"disp_{fixed}_{moving}.{'npz' if kind.endswith('npz') else 'nii.gz'}"
-    return f"{moving}_to_{fixed}.{kind}"
+def bids_label(name: str) -> str:
+    """A name as the value of a BIDS entity, letters and digits: "sub-01_T1w" becomes "01T1w"."""
+    label = re.sub("[^A-Za-z0-9]", "", name.removeprefix("sub-"))
+    if not label:
+        raise UserError(
+            f"'{name}' has neither letters nor digits, of which names in BIDS are made; rename it."
+        )
+    return label
 
 
-def export_pair(layout: Layout, method: str, moving: str, fixed: str, folder: Path, kind: str) -> int:
-    """Write the transforms of a pair below a folder and return how many there are, one or two.
+@dataclass(frozen=True)
+class Export:
+    """What is written of a method's registrations.
 
-    kind: "nii.gz", "h5" or "tfm", see `exchange.write`; "learn2reg" or "learn2reg.npz", see `exchange.write_learn2reg`.
-
-    0 where the pair was not registered, or its transforms were deleted.
+    Attributes:
+        folder: To write to.
+        kind: "nii.gz", "h5" or "tfm", see `exchange.write`; "learn2reg" or "learn2reg.npz", see `write_learn2reg`.
+        bids: Whether the folder is a BIDS data set of derivatives.
+        images: The kinds of images that are warped too, `WARPED` and `LABELS`.
+        root: The folder that paths of raw images start from; by default the one that preprocessing was given.
     """
-    if not layout.forward(method, moving, fixed).is_file():
-        return 0
-    sources = {image: Source.of(read_sidecar(layout, image)) for image in (moving, fixed)}
-    # Of an image with itself both have one name.
-    asked = DIRECTIONS if moving != fixed else DIRECTIONS[:1]
-    present = [name for name in asked if getattr(layout, name)(method, moving, fixed).is_file()]
-    for direction in present:
-        onto_from, onto = (moving, fixed) if direction == "forward" else (fixed, moving)
-        field = read_registered(layout, method, moving, fixed, direction)
-        transform = between_raw(field, sources[onto_from], sources[onto])
-        pair = Pair(sources[onto_from].grid, sources[onto].grid)
-        file = folder / _name(onto_from, onto, kind)
-        if kind.startswith("learn2reg"):
-            write_learn2reg(file, field_of(transform, pair.fixed), pair.moving)
-        else:
-            write(file, transform, pair)
-    return len(present)
+
+    layout: Layout
+    method: str
+    folder: Path
+    kind: str
+    bids: bool = False
+    images: Sequence[str] = ()
+    root: Path | None = None
+
+    @cached_property
+    def names(self) -> Names:
+        """The names of the files."""
+        if not self.bids:
+            return Names(self.kind)
+        table = read_table(self.layout.images, ["image_id", "subject_id"], "`cohortreg cohort`")
+        return BidsNames(self.kind, dict(zip(table["image_id"], table["subject_id"], strict=True)))
+
+    def begin(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Check what can be checked before anything is written, and describe a data set.
+
+        Raises:
+            UserError: Two files would share a name, a name would be too long, raw images are not found, or the folder
+                of a data set has other files.
+        """
+        self._check_names(pairs)
+        if self.images:
+            _ = self._root
+        if self.bids:
+            self._describe()
+
+    def pair(self, moving: str, fixed: str) -> list[str]:
+        """Write what there is of a pair, and return the kind of each file: "transform", `WARPED` or `LABELS`.
+
+        Empty where the pair was not registered, or its transforms were deleted.
+        """
+        kinds = []
+        for result in self._transforms(moving, fixed):
+            path = self.folder / self.names.transform(result.moving, result.fixed)
+            if self.kind.startswith("learn2reg"):
+                write_learn2reg(path, field_of(result.transform, result.grids.fixed), result.grids.moving)
+            else:
+                write(path, result.transform, result.grids)
+            kinds += ["transform", *(kind for kind in self.images if self._write_warped(result, kind))]
+        return kinds
+
+    def _transforms(self, moving: str, fixed: str) -> Iterator[RawTransform]:
+        """Both directions, as far as they are there."""
+        if not self.layout.forward(self.method, moving, fixed).is_file():
+            return
+        sources = {image: Source.of(read_sidecar(self.layout, image)) for image in (moving, fixed)}
+        # Of an image with itself both have one name.
+        for direction in DIRECTIONS if moving != fixed else DIRECTIONS[:1]:
+            if not getattr(self.layout, direction)(self.method, moving, fixed).is_file():
+                continue
+            start, end = (moving, fixed) if direction == "forward" else (fixed, moving)
+            preprocessed = read_registered(self.layout, self.method, moving, fixed, direction)
+            transform = between_raw(preprocessed, sources[start], sources[end])
+            yield RawTransform(start, end, transform, Pair(sources[start].grid, sources[end].grid))
+
+    def _write_warped(self, result: RawTransform, kind: str) -> bool:
+        """Write the raw moving image, or its label map, on the raw fixed image; False where it has none."""
+        record = read_sidecar(self.layout, result.moving)
+        if not record[kind]:
+            return False
+        path = self._root / record[kind]
+        if not path.exists() or running().reads(path) != record[f"{kind}_sha256"]:
+            raise UserError(f"{path} is missing, or not what was preprocessed; run the workflow again.")
+        image = read_label(path) if kind == LABELS else read_image(path)
+        warped = warp(image, result.transform, result.grids.fixed, nearest=kind == LABELS)
+        write_image(self.folder / self.names.warped(result.moving, result.fixed, kind), warped)
+        return True
+
+    @cached_property
+    def _root(self) -> Path:
+        """Where paths of raw images start."""
+        if self.root is not None:
+            return self.root
+        for path in sorted(self.layout.root.glob("settings/preprocess/*/settings.json")):
+            return expand_root(read_json(path)["root"])
+        raise UserError(
+            f"{self.layout.root} does not say where its raw images are; give their folder, --root."
+        )
+
+    def _describe(self) -> None:
+        """Write dataset_description.json, which says what made the files, unless the folder is something else's."""
+        description = {
+            "Name": f"Transforms of {self.layout.root.resolve().name} by {self.method}",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "cohortreg", "Version": cohortreg.__version__}],
+        }
+        path = self.folder / "dataset_description.json"
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            present: Record = read_json(path) if path.is_file() else {}
+            if present.get("Name") != description["Name"]:
+                raise UserError(
+                    f"{self.folder} has other files; give these transforms a folder of their own."
+                )
+        write_json(path, description)
+        write_text(self.folder / ".bidsignore", BIDS_IGNORED)
+
+    def _check_names(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Raise UserError where two files would share a name, or one would be too long.
+
+        Those of a_to_b to c and of a to b_to_c would share one.
+        """
+        owners: dict[str, tuple[str, str]] = {}
+        for ids in dict.fromkeys(both for pair in pairs for both in (pair, pair[::-1])):
+            names = [self.names.transform(*ids), *(self.names.warped(*ids, kind) for kind in self.images)]
+            for name in dict.fromkeys(names):
+                size = len(Path(name).name.encode())
+                if size > LONGEST:
+                    raise UserError(
+                        f"The transform of {ids[0]} to {ids[1]} would be called {name}, which has {size} bytes, and "
+                        f"file names can have at most {LONGEST}; give the images shorter names."
+                    )
+                owner = owners.setdefault(name, ids)
+                if owner != ids:
+                    first, second = (" to ".join(pair) for pair in (owner, ids))
+                    raise UserError(
+                        f"The transforms of {first} and of {second} would both be called {name}; write them to "
+                        "folders of their own with --moving and --fixed."
+                    )

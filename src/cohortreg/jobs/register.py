@@ -18,7 +18,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import sealed, whole, write_sealed
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_image
-from cohortreg.jobs.registered import registration, seals, still_asked
+from cohortreg.jobs.registered import in_cohort, registration, seals
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
@@ -43,7 +43,7 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
     pairs = read_table(path, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
     running().reads(path)
-    return still_asked(layout, pairs)
+    return in_cohort(layout, pairs)
 
 
 @dataclass

@@ -54,7 +54,7 @@ def read_registered(
     return transform
 
 
-def still_asked(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
+def in_cohort(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of pairs that the cohort has. A shard keeps a pair that was removed, so that nothing follows from it."""
-    asked = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
-    return pairs.merge(asked.drop_duplicates(), on=["moving", "fixed"])
+    current = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
+    return pairs.merge(current.drop_duplicates(), on=["moving", "fixed"])

@@ -39,11 +39,11 @@ def write_tables(
     """
     pairs = merge(layout, methods, shards)
     main = main_set(pairs)
-    sets = gather_sets(pairs, asked_pairs(layout), images_of_trained_subjects(layout, methods, models))
+    sets = gather_sets(pairs, cohort_pairs(layout), images_of_trained_subjects(layout, methods, models))
     sets = summarise_sets(sets, methods, seed)
     summary = summarise(main, similarities, reference, seed)
-    asked = asked_shards(pairs, shards)
-    summary["hardware"] = [hardware(layout, method, asked) for method in methods]
+    numbers = shards_of(pairs, shards)
+    summary["hardware"] = [hardware(layout, method, numbers) for method in methods]
     if published:
         summary = summary.join(read_published(published), on="method")
     write_table(layout.pairs_table, pairs)
@@ -70,30 +70,30 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
 
     Raises UserError if a shard or a pair was not evaluated.
     """
-    wanted = distinct(asked_pairs(layout))
-    tables, asked = [], asked_shards(wanted, shards)
+    distinct_pairs = distinct(cohort_pairs(layout))
+    tables, numbers = [], shards_of(distinct_pairs, shards)
     for method in methods:
-        evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in asked])
+        evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in numbers])
         # Pairs that the cohort no longer has may still lie in a shard.
-        table = wanted.merge(evaluated, on=["moving", "fixed"])[
+        table = distinct_pairs.merge(evaluated, on=["moving", "fixed"])[
             [*IDS, *evaluated.columns.difference(IDS, sort=False)]
         ]
-        if len(table) < len(wanted):
+        if len(table) < len(distinct_pairs):
             raise UserError(
-                f"{layout.pairs} names {len(wanted) - len(table)} pairs that {method} was not evaluated on: "
+                f"{layout.pairs} names {len(distinct_pairs) - len(table)} pairs that {method} was not evaluated on: "
                 f"run `cohortreg register-shard` and `cohortreg evaluate` again for every shard of {method}."
             )
         tables.append(table.sort_values(["moving", "fixed"]))
     return pd.concat(tables, ignore_index=True)
 
 
-def asked_pairs(layout: Layout) -> pd.DataFrame:
+def cohort_pairs(layout: Layout) -> pd.DataFrame:
     """The cohort's pairs with repeats: moving, fixed, set."""
     pairs = read_text_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")
     return with_sets(pairs)[["moving", "fixed", "set"]]
 
 
-def asked_shards(pairs: pd.DataFrame, shards: int) -> list[int]:
+def shards_of(pairs: pd.DataFrame, shards: int) -> list[int]:
     """The shards that any pair belongs to; the others were never asked for."""
     ids = set(zip(pairs["moving"], pairs["fixed"], strict=True))
     return sorted({shard_of(moving, fixed, shards=shards) for moving, fixed in ids})

@@ -24,10 +24,10 @@ from cohortreg.files import read_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import Settings
 from cohortreg.jobs.cohort import merge_cohort
-from cohortreg.jobs.export import asked_pairs
+from cohortreg.jobs.export import cohort_pairs
 from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.jobs.register import pairs_of
-from cohortreg.jobs.registered import still_asked
+from cohortreg.jobs.registered import in_cohort
 from cohortreg.jobs.training_sets import image_digest
 from cohortreg.layout import Layout
 
@@ -111,7 +111,7 @@ def test_a_pair_that_stands_several_times_is_registered_once(cohort):
     new = shard_of("image-4", "image-4", shards=2)
     assert layout.pair_shard(1 - new).read_bytes() == before[1 - new]
     shards = [pd.read_csv(layout.pair_shard(shard), sep="\t", dtype=str) for shard in range(2)]
-    registered = still_asked(layout, pd.concat(shards))[["moving", "fixed"]].values.tolist()
+    registered = in_cohort(layout, pd.concat(shards))[["moving", "fixed"]].values.tolist()
     assert sorted(registered) == [*([f"image-{n}", f"image-{n + 1}"] for n in range(4)), ["image-4"] * 2]
 
 
@@ -522,7 +522,7 @@ def test_names_and_notes_are_the_same_in_every_table(tmp_path_factory, names, no
     assert layout.images.read_bytes() == tables[0].read_bytes()
     assert read_pairs(layout.pairs, read_images(layout.images)).values.tolist() == rows[1:]
     assert sorted(map(tuple, pairs_of(layout, 0).values)) == sorted(pairs[1:])
-    assert asked_pairs(layout) == pairs[1:]
+    assert cohort_pairs(layout) == pairs[1:]
     (excluded,) = read_table(layout.excluded, ["reason"]).values.tolist()
     assert excluded == ["pair", " ".join(pairs[0]), "rated bad" + (f": {notes[0]}" if notes[0] else "")]
 
