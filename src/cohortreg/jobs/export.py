@@ -13,7 +13,7 @@ import cohortreg
 from cohortreg.cohort.tables import read_table
 from cohortreg.config import expand_root
 from cohortreg.errors import UserError
-from cohortreg.files import LONGEST, Record, read_json, write_json, write_text
+from cohortreg.files import LONGEST, read_json, write_json, write_text
 from cohortreg.images.io import read_image, read_label, write_image
 from cohortreg.jobs.registered import DIRECTIONS, read_registered
 from cohortreg.jobs.sidecars import read_sidecar
@@ -205,8 +205,8 @@ class Export:
         }
         path = self.folder / "dataset_description.json"
         if self.folder.is_dir() and any(self.folder.iterdir()):
-            present: Record = read_json(path) if path.is_file() else {}
-            if present.get("Name") != description["Name"]:
+            name = read_json(path).get("Name") if path.is_file() else None
+            if name != description["Name"]:
                 raise UserError(
                     f"{self.folder} has other files; give these transforms a folder of their own."
                 )
