@@ -24,10 +24,9 @@ from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
 from cohortreg.maps.transforms import to_physical, write_transform
 from cohortreg.methods.cards import read_card
-from cohortreg.methods.interface import Method, Registration
+from cohortreg.methods.interface import Method, Registration, timed
 from cohortreg.methods.programs import last_line, machine_fault
 from cohortreg.methods.registry import PAIRWISE, open_method
-from cohortreg.pairs.registration import timed
 from cohortreg.provenance import running
 
 _Item = TypeVar("_Item")

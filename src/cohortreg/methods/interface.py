@@ -1,10 +1,13 @@
 """The interface of registration methods."""
 
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from cohortreg.errors import UserError
 from cohortreg.images.image import Image
 
 
@@ -34,3 +37,19 @@ class Method(Protocol):
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register one pair; raises UserError, with the reason in one sentence, where the method cannot."""
+
+
+def timed(method: Method, moving: Image, fixed: Image) -> tuple[Registration, float]:
+    """Register a preprocessed pair, and the seconds that it took.
+
+    Raises:
+        UserError: The method cannot, or a map that it computed is not finite.
+    """
+    start = time.perf_counter()
+    # The result is in the processor's memory, so an accelerator has finished when the call returns.
+    registration = method(moving, fixed)
+    seconds = time.perf_counter() - start
+    fields = [registration.forward, registration.inverse]
+    if not all(torch.isfinite(displacement).all() for displacement in fields if displacement is not None):
+        raise UserError("the computed displacement has NaN or infinite values")
+    return registration, seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations  # so that help shows the names of types
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +28,7 @@ from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.matrices import matrix_of
 from cohortreg.maps.raw import Source, between_raw
 from cohortreg.maps.transforms import Transform, to_physical, to_unit
-from cohortreg.methods.interface import Method, Registration
+from cohortreg.methods.interface import Registration, timed
 from cohortreg.pairs.models import Model, Stepwise, load, processor
 
 Side = Literal["", "left", "right"]
@@ -276,22 +275,6 @@ def _reporting(
     finally:
         model.method.report = lambda: None
         progress(steps, steps, "(what it achieved)")
-
-
-def timed(method: Method, moving: Image, fixed: Image) -> tuple[Registration, float]:
-    """Register a preprocessed pair, and the seconds that it took.
-
-    Raises:
-        UserError: The method cannot, or a map that it computed is not finite.
-    """
-    start = time.perf_counter()
-    # The result is in the processor's memory, so an accelerator has finished when the call returns.
-    registration = method(moving, fixed)
-    seconds = time.perf_counter() - start
-    fields = [registration.forward, registration.inverse]
-    if not all(torch.isfinite(displacement).all() for displacement in fields if displacement is not None):
-        raise UserError("the computed displacement has NaN or infinite values")
-    return registration, seconds
 
 
 def _preprocessed(role: str, image: Image, side: str, settings: Settings) -> Preprocessed:
