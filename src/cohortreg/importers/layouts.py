@@ -19,7 +19,7 @@ from cohortreg.importers.registry import IMPORTERS
 
 #: Folders of labels beside one of images, by what their name begins with, and endings of labels beside images.
 LABEL_FOLDERS = ("label", "seg", "mask", "annotation")
-LABEL_NAMES = ("seg", "segmentation", "label", "labels", "labelmap", "mask")
+LABEL_NAMES = ("seg", "dseg", "segmentation", "label", "labels", "labelmap", "mask")
 
 
 class Layout(NamedTuple):
@@ -103,16 +103,26 @@ def _beside(folder: Path) -> Layout | None:
 
 
 def _flat(folder: Path) -> Layout | None:
-    """Images right in the folder, and labels with an ending beside them."""
+    """Images right in the folder, and labels with an ending beside them: a.nii or a_t1.nii, and a_seg.nii."""
     names = _images(folder)
     if not names:
         return None
     stems = {without_ending(name): name for name in names}
-    for stem, name in stems.items():
-        match = re.fullmatch(rf"(.+)([_.-](?:{'|'.join(LABEL_NAMES)}))", stem, re.IGNORECASE)
-        if match and match[1] in stems:
-            labels = f"*{match[2]}{name[len(stem) :]}"
-            return Layout(f"images, with labels {labels}", "folder", {"labels": labels}, _pattern(names))
+    endings = rf"(.+)([_.-](?:{'|'.join(LABEL_NAMES)}))"
+    labels = {stem: match for stem in stems if (match := re.fullmatch(endings, stem, re.IGNORECASE))}
+    for stem, match in labels.items():
+        pattern = f"*{match[2]}{stems[stem][len(stem) :]}"
+        if match[1] in stems:
+            return Layout(f"images, with labels {pattern}", "folder", {"labels": pattern}, _pattern(names))
+        kinds = Counter(
+            other[len(label[1]) :] + stems[other][len(other) :]
+            for label in labels.values()
+            for other in stems.keys() - labels.keys()
+            if re.match(r"[_.-]", other[len(label[1]) :]) and other.startswith(label[1])
+        )
+        if kinds:  # of several kinds of images the one that most are
+            images = "*" + min(kinds, key=lambda kind: (-kinds[kind], kind))
+            return Layout(f"images {images}, with labels {pattern}", "folder", {"labels": pattern}, images)
     return Layout("images", "folder", {}, _pattern(names))
 
 

@@ -18,6 +18,12 @@ def put(folder, *names):
     [
         (["1.nii.gz", "2.nii.gz", "notes.txt"], "folder", [("1", ""), ("2", "")]),
         (["1.nii.gz", "1_seg.nii.gz", "2.mha"], "folder", [("1", "1_seg.nii.gz"), ("2", "")]),
+        # Of two kinds of images that which more subjects have.
+        (
+            ["1_t1.nii", "1_seg.nii", "2_t1.nii", "2_t2.nii", "2_seg.nii", "3_t1.nii"],
+            "folder",
+            [("1", "1_seg.nii"), ("2", "2_seg.nii"), ("3", "")],
+        ),
         (
             ["Images/1.nii", "Images/2.nii", "segmentations/1.nii.gz", "more/1.nii"],
             "folder",
