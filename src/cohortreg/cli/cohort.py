@@ -357,7 +357,9 @@ def _echo(output: Path, added: "Added") -> None:
     from cohortreg.importers.split import splits_in_words
 
     counts = added.images["split"].value_counts()
-    typer.echo(f"{output}: {len(added.images)} images ({splits_in_words(counts)}), {len(added.pairs)} pairs")
+    typer.echo(
+        f"{output}: {len(added.images)} images ({splits_in_words(counts)}), {counted(len(added.pairs), 'pair')}"
+    )
     kept = len(added.images) - added.new_images, len(added.pairs) - added.new_pairs
     if any(kept):
         typer.echo(

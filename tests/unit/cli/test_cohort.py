@@ -84,7 +84,7 @@ def test_a_folder_in_bids_layout(tmp_path):
         (tmp_path / subject / "anat" / f"{subject}_T1w.nii.gz").touch()
     chosen = ("--test-fraction", 1, "--pairs", 1)
     done = cohortreg("import", "bids", tmp_path, "--output", tmp_path / "tables", *chosen)
-    assert "2 images (0 train, 2 test), 1 pairs" in done.stdout
+    assert "2 images (0 train, 2 test), 1 pair\n" in done.stdout
 
 
 def test_from_tables_to_a_cohort(demo):
@@ -190,7 +190,7 @@ def test_import_oai_and_preprocess(tmp_path):
     last = archive / "9000003" / "20041108" / "10583703.tar.gz"
     last.write_bytes(last.read_bytes()[:-100])
     done = cohortreg("import", "oai", archive, "--output", tables, "--test-fraction", 0.7)
-    assert "3 images (1 train, 2 test), 1 pairs" in done.stdout
+    assert "3 images (1 train, 2 test), 1 pair\n" in done.stdout
     assert "0 of 3 images have a label; 1 image and 0 labels left out" in done.stdout
     (kind, path, reason) = (tables / "left-out.tsv").read_text().splitlines()[1].split("\t")
     assert (kind, path) == ("image", "9000003/20041108/10583703.tar.gz") and "cut short" in reason

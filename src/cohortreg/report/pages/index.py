@@ -178,7 +178,8 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
     row = rows.loc[method]
     if not row["pairs"]:
         return f"Registration by {method} failed for all {int(row['failed']):,} pairs."
-    text = f"On {int(row['pairs']):,} pairs, {method} "
+    pairs = int(row["pairs"])
+    text = f"On {pairs:,} {'pair' if pairs == 1 else 'pairs'}, {method} "
     if pd.notna(row["dice_mean"]):
         text += f"reaches a mean Dice of {numbers.dice(row['dice_mean'])} %"
         others = [
