@@ -49,7 +49,7 @@ class InMemory(Trained):
         self.card, self.grid, self.device = model, grid, device
         self.axes, self.optimisation = None, None
         self.version, self.similarity = "measured", model.similarity
-        self.prepared = Icon.ready(registration, model, device)
+        self.registration = Icon.ready(registration, model, device)
 
 
 def measurements(bench: Bench) -> Iterator[Measurement]:
@@ -125,7 +125,7 @@ def _on_device(bench: Bench, method: InMemory, cohort: Cohort, pairs: np.ndarray
     started = time.perf_counter()
     for moving, fixed in pairs.tolist():
         pair = images[[where[moving], where[fixed]]]
-        method.prepared(pair, pair.flip(0)).on_grid(cohort.grid)
+        method.registration(pair, pair.flip(0)).on_grid(cohort.grid)
     synchronise(bench.device)
     return time.perf_counter() - started
 

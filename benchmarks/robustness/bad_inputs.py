@@ -618,7 +618,7 @@ def _built(config: Configuration) -> str:
         try:
             # VoxelMorph's own package copies tensors while it builds its network.
             with contextlib.nullcontext() if method == "voxelmorph" else torch.device("meta"):
-                registry.method_class(method).build(given, grid)
+                registry.recipe(method).build(given, grid)
         except UserError:
             raise
         except Exception as error:

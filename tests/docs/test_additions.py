@@ -68,11 +68,11 @@ import numpy as np
 import torch
 from cohortreg import config
 from cohortreg.images.io import Image
-from cohortreg.methods import registry
+from cohortreg.methods import opening, registry
 
 given = config.merge(config.merged(sys.argv[1]), {"models": {}} | config.merged(sys.argv[2]))
 registry.check(config.Configuration.read(given))
-method = registry.open_method(given["methods"][-1], {}, "", 1, 1)
+method = opening.open_method(given["methods"][-1], {}, "", 1, 1)
 i, j, k = np.indices((20, 21, 22))
 moving, fixed = (
     Image((((i - a) ** 2 + (j - 10) ** 2 + (k - 11) ** 2) < 20).astype(np.float32), np.eye(4)) for a in (7, 10)

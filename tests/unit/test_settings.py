@@ -23,4 +23,4 @@ def test_a_configuration_passes_or_ends_in_one_sentence(drawn):
         model = config.models[name].up_to(stage)
         if registry.LEARNED[model.method].missing({}) is None and model.method != "voxelmorph":
             with torch.device("meta"):
-                registry.method_class(model.method).build(model, config.preprocess.grid)
+                registry.recipe(model.method).build(model, config.preprocess.grid)

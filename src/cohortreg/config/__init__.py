@@ -17,11 +17,14 @@ from cohortreg.config.models import (
     OPTIMISED,
     AnyModel,
     AvsmModel,
+    AvsmStaged,
     IconModel,
     Model,
     Optimisation,
+    SettingsStaged,
     Staged,
     VoxelMorphModel,
+    VoxelMorphStaged,
     trained_methods,
 )
 from cohortreg.config.networks import ARCHITECTURES, AnyNetwork, Network, check_levels, read_network

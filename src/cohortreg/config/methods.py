@@ -71,6 +71,11 @@ class AffineNetworkSettings(MethodSettings):
         10, description="weight of the inverse-consistency error of the affine maps"
     )
 
+    @property
+    def bound_to_grid(self) -> bool:
+        """Whether its weights are those of images of one grid, as the affine network's are."""
+        return True
+
 
 class VoxelMorphSettings(AffineNetworkSettings):
     """Settings of VoxelMorph."""
@@ -108,11 +113,6 @@ class AvsmSettings(AffineNetworkSettings, VelocitySettings):
     symmetry: NonNegative = Field(
         500, description="weight of the inverse-consistency error of the deformable maps"
     )
-
-    @property
-    def bound_to_grid(self) -> bool:
-        """Whether its weights are those of images of one grid, as the affine network's are."""
-        return True
 
     @model_validator(mode="after")
     def _levels(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Len
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from cohortreg.config.methods import AvsmSettings, VoxelMorphSettings
+from cohortreg.config.methods import AffineNetworkSettings, AvsmSettings, VoxelMorphSettings
 from cohortreg.config.networks import AnyNetwork, DualStreamNetwork
 from cohortreg.config.similarities import SIMILARITIES, Similarity
 from cohortreg.config.stages import IconStage, Stage
@@ -31,6 +31,7 @@ _METHOD = Field(
     description="how it learns, one of the learning methods in docs/methods.md; icon if the key is absent. Only an "
     "icon model has network, similarity, regularity, noise and optimisation"
 )
+_Stages = Annotated[list[Stage], Len(1), Field(description=_STAGES)]
 _SETTINGS = "settings of methods other than icon, see docs/methods.md; each has a default"
 
 
@@ -148,14 +149,16 @@ class IconModel(Model):
         return None
 
 
-class VoxelMorphModel(Model):
-    """VoxelMorph, with or without an affine pre-registration"""
+class SettingsStaged(Staged):
+    """A model of another method than ICON, or its card."""
 
-    sparse = ("init", "settings")
+    settings: AffineNetworkSettings
 
-    method: Literal["voxelmorph"] = _METHOD
+
+class VoxelMorphStaged(SettingsStaged):
+    """A model of VoxelMorph, or its card."""
+
     settings: VoxelMorphSettings = optional(VoxelMorphSettings(), description=_SETTINGS)
-    stages: Annotated[list[Stage], Len(1)] = Field(description=_STAGES)
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
@@ -179,14 +182,10 @@ class VoxelMorphModel(Model):
         )
 
 
-class AvsmModel(Model):
-    """AVSM: a stage for the affine map, one for the momentum"""
+class AvsmStaged(SettingsStaged):
+    """A model of AVSM, or its card."""
 
-    sparse = ("init", "settings")
-
-    method: Literal["avsm"] = _METHOD
     settings: AvsmSettings = optional(AvsmSettings(), description=_SETTINGS)
-    stages: Annotated[list[Stage], Len(1)] = Field(description=_STAGES)
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
@@ -195,6 +194,22 @@ class AvsmModel(Model):
                 f"{len(self.stages)}, but avsm has one for the affine map and one for the momentum", "stages"
             )
         return self
+
+
+class VoxelMorphModel(VoxelMorphStaged, Model):
+    """VoxelMorph, with or without an affine pre-registration"""
+
+    sparse = ("init", "settings")
+    method: Literal["voxelmorph"] = _METHOD
+    stages: _Stages
+
+
+class AvsmModel(AvsmStaged, Model):
+    """AVSM: a stage for the affine map, one for the momentum"""
+
+    sparse = ("init", "settings")
+    method: Literal["avsm"] = _METHOD
+    stages: _Stages
 
 
 def _method(model: object) -> str | None:

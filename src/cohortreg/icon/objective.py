@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cohortreg.icon.steps import halve
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import Similarity, mean_squared_error
-from cohortreg.losses.terms import LossTerms
+from cohortreg.losses.terms import LossTerms, Objective
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import Map
 from cohortreg.maps.grids import identity_map, interpolate, voxel_size
@@ -149,7 +149,7 @@ def icon_loss(
     )
 
 
-class StageObjective(nn.Module):
+class StageObjective(Objective):
     """The loss terms of a stage: its registration at its resolution, with the stages before it frozen.
 
     Args:
@@ -173,22 +173,13 @@ class StageObjective(nn.Module):
         noise: float = 0,
         beyond_grid: bool = True,
     ):
-        super().__init__()
-        self.registration = registration
-        self.frozen = [] if frozen is None else [frozen.requires_grad_(False)]
+        super().__init__(registration, frozen)
         self.halvings = round(math.log2(downsample))
         self.similarity = similarity
         self.regularity = regularity
         self.stride = stride
         self.noise = noise
         self.beyond_grid = beyond_grid
-
-    def train(self, mode: bool = True) -> "StageObjective":
-        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
-        super().train(mode)
-        for module in self.frozen:
-            module.eval()
-        return self
 
     def forward(self, batch: Batch) -> LossTerms:
         """Compute the loss terms of a batch of pairs."""

@@ -9,6 +9,8 @@ from cohortreg.config import IconCardStage, IconStage, Network
 from cohortreg.icon.steps import DisplacementNetwork, HalfResolution, TwoSteps
 from cohortreg.plugins import resolve
 
+Stages = Sequence[IconStage] | Sequence[IconCardStage]
+
 
 def build_network(settings: Network, grid: Sequence[int]) -> nn.Module:
     """The network that the configuration names under `network`, for images on a grid."""
@@ -24,7 +26,7 @@ def at_resolution(registration: nn.Module, downsample: int, target: int) -> nn.M
 
 
 def build_registration(
-    network: Network, stages: Sequence[IconStage] | Sequence[IconCardStage], grid: Sequence[int]
+    network: Network, stages: Stages, grid: Sequence[int]
 ) -> tuple[nn.Module, nn.Module | None]:
     """The registration of the last stage at that stage's resolution, and the stages before it, inside of it.
 
@@ -55,7 +57,7 @@ def build_registration(
     return registration, before
 
 
-def full_resolution(registration: nn.Module, stages: Sequence[IconStage]) -> nn.Module:
+def full_resolution(registration: nn.Module, stages: Stages) -> nn.Module:
     """The last stage's registration, for images at full resolution."""
     return at_resolution(registration, stages[-1].downsample, 1)
 

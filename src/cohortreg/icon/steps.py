@@ -5,11 +5,16 @@ points of the fixed image to points of the moving image, moving(phi(x)) ≈ fixe
 of unit coordinates, registrations at different resolutions compose without further ado.
 """
 
+from typing import Generic, TypeVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cohortreg.maps.fields import Composition, DisplacementField, Map, Recomputed
 from cohortreg.maps.grids import interpolate
+
+First = TypeVar("First", bound=nn.Module)
+Second = TypeVar("Second", bound=nn.Module)
 
 _AVERAGE_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -34,10 +39,10 @@ class DisplacementNetwork(nn.Module):
         return Recomputed(field) if getattr(self.network, "recompute", False) else field
 
 
-class TwoSteps(nn.Module):
+class TwoSteps(nn.Module, Generic[First, Second]):
     """First phi registers the images, then psi what phi left: the map is phi ∘ psi."""
 
-    def __init__(self, first: nn.Module, second: nn.Module):
+    def __init__(self, first: First, second: Second):
         super().__init__()
         self.first = first
         self.second = second

@@ -25,8 +25,9 @@ from cohortreg.learning.devices import Device
 from cohortreg.maps.transforms import to_physical, write_transform
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Method, Registration, timed
+from cohortreg.methods.opening import open_method
 from cohortreg.methods.programs import last_line, machine_fault
-from cohortreg.methods.registry import PAIRWISE, open_method
+from cohortreg.methods.registry import PAIRWISE
 from cohortreg.provenance import running
 
 _Item = TypeVar("_Item")

@@ -4,7 +4,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -17,7 +17,8 @@ from cohortreg.evaluation.label_overlap import LabelOverlap
 from cohortreg.files import whole, write_json
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.images.geometry import resampled
-from cohortreg.images.io import Image, read_label
+from cohortreg.images.image import Image
+from cohortreg.images.io import read_label
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.jobs.training_sets import check_packed, check_start, training_of
 from cohortreg.layout import Layout
@@ -28,6 +29,7 @@ from cohortreg.learning.data import TrainingImages
 from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
+from cohortreg.losses.terms import Objective
 from cohortreg.methods.cards import Card
 from cohortreg.methods.recipes import Recipe
 from cohortreg.methods.trained import weights_of
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def train_stage(
-    recipe: type[Recipe],
+    recipe: type[Recipe[Any]],
     layout: Layout,
     name: str,
     stage: int,
@@ -51,12 +53,24 @@ def train_stage(
 ) -> None:
     """Train a stage of a model and write its weights, history and card.
 
-    settings: the section `training` of the configuration. A training that was stopped goes on from its last
-    checkpoint, as long as settings, seed, images and earlier stages are the same. Of several processes that train
-    together, the first writes.
+    A training that was stopped goes on from its last checkpoint, as long as settings, seed, images and earlier stages
+    are the same. Of several processes that train together, the first writes.
 
-    Raises UserError where what it learns from, or starts with, is not what was written any more: the packed images, the
-    list of the training set, weights, or checkpoints.
+    Args:
+        recipe: Of the model's method.
+        layout: Of the cohort's results.
+        name: The model's.
+        stage: From 1.
+        model: Its part of the configuration.
+        settings: The section `training` of the configuration.
+        seed: Everything drawn at random follows from it.
+        fabric: Of the processes that train together.
+        progress: Called with the state that training starts from, and after each step.
+        stop: Asked after each step, see `learning.training.train`.
+
+    Raises:
+        UserError: What it learns from, or starts with, is not what was written any more: the packed images, the list of
+            the training set, weights, or checkpoints. Or the training was stopped before its last step.
     """
     model = model.up_to(stage)
     training = training_of(layout, name)
@@ -105,10 +119,7 @@ def train_stage(
             f"training of {name} stage {stage} was stopped after step {state.step}; "
             "the same command continues from there"
         )
-    history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
-    measured = pd.DataFrame(state.validation, columns=["step", *MEASURED]).astype({"step": int})
-    dice = pd.DataFrame(state.dice, columns=["step", MEASURED_DICE]).astype({"step": int})
-    history = history.merge(measured, on="step", how="left").merge(dice, on="step", how="left")
+    history = _history(state)
     with whole(layout.history(name, stage)) as beside:
         history.to_csv(beside, index=False)
     saved = weights.save(layout.weights(name, stage), objective.registration.state_dict())
@@ -134,6 +145,14 @@ def train_stage(
     write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))
 
 
+def _history(state: TrainingState) -> pd.DataFrame:
+    """The table of a training: a row for each step, with what was measured after it on validation pairs, if anything."""
+    history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
+    measured = pd.DataFrame(state.validation, columns=["step", *MEASURED]).astype({"step": int})
+    dice = pd.DataFrame(state.dice, columns=["step", MEASURED_DICE]).astype({"step": int})
+    return history.merge(measured, on="step", how="left").merge(dice, on="step", how="left")
+
+
 def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = False) -> TrainingImages:
     """The packed images of a set; the first process compares them with its list and their digest."""
     files = layout.packed(image_set), layout.packed_index(image_set)
@@ -146,7 +165,7 @@ def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = Fal
 
 def _validation(
     layout: Layout,
-    training: Mapping,
+    training: Mapping[str, Any],
     settings: Training,
     seed: int,
     fabric: "Fabric",
@@ -154,7 +173,13 @@ def _validation(
 ) -> Validation | None:
     """What measures a training, see `training_of`, on its validation images; None where it has none.
 
-    registration: that is trained, of images on the cohort's grid.
+    Args:
+        layout: Of the cohort's results.
+        training: What the model is trained on.
+        settings: The section `training` of the configuration.
+        seed: Of the pairs.
+        fabric: Of the processes that train together.
+        registration: That is trained, of images on the cohort's grid.
     """
     if training.get("validation_set") is None:
         return None
@@ -167,32 +192,45 @@ def _validation(
     return validation
 
 
-def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict:
+def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict[str, Any]:
     """What a card says of the weights that were kept: as of which step, and how they do on both kinds of pairs."""
-    facts = {"images": len(validation.images), "pairs": len(validation.pairs), "keep": validation.keep}
+    facts: dict[str, Any] = {
+        "images": len(validation.images),
+        "pairs": len(validation.pairs),
+        "keep": validation.keep,
+    }
     kept = validation.kept(state)
     if kept is None:
         return facts | {"gap": ""}
     step, similarity, _, loss = kept
     learnt = history[history["step"].between(step - validation.every + 1, step)]["similarity"].mean()
     facts |= {"step": int(step), "loss": loss, "similarity": similarity, "training_similarity": float(learnt)}
-    if step in (dice := dict(state.dice)):
-        facts["dice"] = dice[step]
+    facts |= {"dice": dice for measured, dice in state.dice if measured == step}
     return facts | {"gap": gap_in_words(learnt, similarity)}
 
 
 def stage_objective(
-    recipe: type[Recipe],
+    recipe: type[Recipe[Any]],
     layout: Layout,
     name: str,
     model: Model | Card,
     grid: Sequence[int],
     seed: int,
     goes_on: bool = False,
-) -> nn.Module:
-    """What training of the model's last stage minimises, with the weights of the stages before it.
+) -> Objective:
+    """Build what training of the model's last stage minimises, with the weights of the stages before it.
 
-    goes_on: start with the stage's weights of an earlier training, where there are any.
+    Args:
+        recipe: Of the model's method.
+        layout: Of the cohort's results.
+        name: The model's.
+        model: Its part of the configuration, or its card.
+        grid: Of the cohort's images.
+        seed: Of the weights that training starts from.
+        goes_on: Whether it starts with the stage's weights of an earlier training, where there are any.
+
+    Raises:
+        UserError: Weights are missing, or not those of the model.
     """
     stage = len(model.stages)
     with torch.random.fork_rng():
@@ -211,7 +249,7 @@ def stage_objective(
     return recipe.objective(registration, before, model)
 
 
-def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
+def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict[str, Any]:
     """What a training ran on: the images, the hardware, the software."""
     return {
         "grid": list(images.grid),
@@ -227,8 +265,12 @@ def _circumstances(images: TrainingImages, fabric: "Fabric") -> dict:
 def label_overlap(registration: nn.Module, layout: Layout, image_ids: Sequence[str | None]) -> LabelOverlap:
     """What measures a training's Dice on labels of the cohort, on the images' grid.
 
-    image_ids: of each row, None where a row's label is not wanted. Structures are those that the images were
-    preprocessed with.
+    Structures are those that the images were preprocessed with.
+
+    Args:
+        registration: That is trained.
+        layout: Of the cohort's results.
+        image_ids: Of each row; None where its label is not wanted.
     """
     structures: dict[str, list[int]] = {}
     labels: dict[int, Image] = {}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from cohortreg.cohort.tables import read_table, write_table
 from cohortreg.config import Preprocess
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.files import read_json, read_kept, whole, write_json
+from cohortreg.files import Record, read_json, read_kept, whole, write_json
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.methods.cards import init_of
@@ -29,13 +30,13 @@ from cohortreg.provenance import running
 RETRAIN = ("scratch", "last")
 
 
-def image_digest(sidecar: Mapping) -> str:
-    """A digest of what a preprocessed image was made from, and how: of its sidecar but for what is the label's."""
+def image_digest(sidecar: Mapping[str, Any]) -> str:
+    """Digest what a preprocessed image was made from, and how: its sidecar but for what is the label's."""
     return digest(sidecar["image_sha256"], str(sidecar["mirrored"]), _preprocessing(sidecar))
 
 
-def _preprocessing(sidecar: Mapping) -> str:
-    """A digest of how images are preprocessed."""
+def _preprocessing(sidecar: Mapping[str, Any]) -> str:
+    """Digest how images are preprocessed."""
     settings = {key: value for key, value in sidecar["settings"].items() if key != "labels"}
     return digest(json.dumps(settings, sort_keys=True))
 
@@ -64,10 +65,9 @@ def assign_training_sets(
     """
     if not models:
         return []
-    validation = images[images["split"] == "validation"]
-    images = images[images["split"] == "train"]
-    if len(images) < 2:
-        left = "only one training image" if len(images) else "no training image"
+    training, validation = (images[images["split"] == split] for split in ("train", "validation"))
+    if len(training) < 2:
+        left = "only one training image" if len(training) else "no training image"
         raise UserError(
             f"{left} is left, too few to train on; {layout.excluded} says why others were excluded."
         )
@@ -75,51 +75,76 @@ def assign_training_sets(
         raise UserError(
             f"{layout.images}: one validation image makes no pair; mark more with split 'validation', or none"
         )
-    sidecar = read_sidecar(layout, images["image_id"].iloc[0])
-    preprocessing = _preprocessing(sidecar)
-    name = _write_set(layout, images, digests)
+    sidecar = read_sidecar(layout, training["image_id"].iloc[0])
+    cohort = {
+        "training_set": _write_set(layout, training, digests),
+        "images": len(training),
+        "preprocessing": _preprocessing(sidecar),
+        "preprocess": sidecar["settings"],  # for images that come to a model from elsewhere
+        "start": None,  # each model's own
+    }
     # Without validation images there is no such key, as in what an earlier version wrote.
-    validated = {} if validation.empty else {"validation_set": _write_set(layout, validation, digests)}
+    if not validation.empty:
+        cohort["validation_set"] = _write_set(layout, validation, digests)
     behind = []
     for model in models:
-        path = layout.model_training(model)
-        given = read_json(path, "`cohortreg cohort`") if path.is_file() else None
         init = init_of(inits[model]) if model in inits else None
-        same_init = given is not None and starts_from(given, init)
-        sets = {"training_set": name} | validated
-        if given is None or not same_init or _outdated(given, sets, preprocessing, retrain):
-            first = given["init"] if same_init and init else None
-            if same_init and retrain == "last":
-                start = _keep_weights(layout, model)
-            else:
-                first = start_with(layout, model, init) if init else None
-                start = first["start"] if first else None
-            given = {
-                "training_set": name,
-                "images": len(images),
-                "preprocessing": preprocessing,
-                "preprocess": sidecar["settings"],  # for images that come to the model from elsewhere
-                "start": start,
-            } | validated
-            given |= {"init": first} if first else {}
-        if given["training_set"] != name:
-            same = given["images"] == len(images)
-            now = "some of them are others now" if same else f"now there are {len(images)}"
-            behind.append(
-                f"{model} was trained on an earlier set of {given['images']} images, {now}; "
-                "--config retrain=last or retrain=scratch trains it again"
-            )
-        elif given.get("validation_set") != validated.get("validation_set"):
-            behind.append(
-                f"{model} was measured on other validation images than there are now while it was trained; "
-                "--config retrain=scratch trains it again"
-            )
-        write_json(path, given)
+        assigned = _assigned(layout, model, cohort, retrain, init)
+        write_json(layout.model_training(model), assigned)
+        if difference := _difference(assigned, cohort):
+            behind.append(f"{model} was {difference} trains it again")
     return behind
 
 
+def _assigned(
+    layout: Layout,
+    model: str,
+    cohort: Mapping[str, Any],
+    retrain: str | None,
+    init: Mapping[str, str] | None,
+) -> Mapping[str, Any]:
+    """What a model is trained on, see `training_of`: as before, or the cohort's sets.
+
+    Args:
+        layout: Of the cohort's results.
+        model: The model's name.
+        cohort: The cohort's sets, and how their images were preprocessed.
+        retrain: See `RETRAIN`.
+        init: The model that it starts from, see `cards.init_of`.
+    """
+    path = layout.model_training(model)
+    before = read_json(path, "`cohortreg cohort`") if path.is_file() else None
+    if before is not None and not starts_from(before, init):
+        before = None
+    if before is not None and not _outdated(before, cohort, cohort["preprocessing"], retrain):
+        return before
+    if before is not None and retrain == "last":
+        first, start = before.get("init"), _keep_weights(layout, model)
+    else:
+        first = start_with(layout, model, init) if init else None
+        start = first["start"] if first else None
+    return {**cohort, "start": start} | ({"init": first} if first else {})
+
+
+def _difference(training: Mapping[str, Any], cohort: Mapping[str, Any]) -> str:
+    """How a model was trained on other sets than the cohort's, and what would change that; empty if it was not."""
+    if training["training_set"] != cohort["training_set"]:
+        same = training["images"] == cohort["images"]
+        now = "some of them are others now" if same else f"now there are {cohort['images']}"
+        return (
+            f"trained on an earlier set of {training['images']} images, {now}; "
+            "--config retrain=last or retrain=scratch"
+        )
+    if training.get("validation_set") != cohort.get("validation_set"):
+        return (
+            "measured on other validation images than there are now while it was trained; "
+            "--config retrain=scratch"
+        )
+    return ""
+
+
 def _write_set(layout: Layout, images: pd.DataFrame, digests: Mapping[str, str]) -> str:
-    """Write the list of a set of images, rows of the cohort's table; returns its name."""
+    """Write the list of a set of images, rows of the cohort's table; return its name."""
     # In an order of its own: the same images in another order of the table are the same set.
     names = images["image_id"].sort_values(ignore_index=True)
     table = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
@@ -129,17 +154,19 @@ def _write_set(layout: Layout, images: pd.DataFrame, digests: Mapping[str, str])
     return name
 
 
-def _outdated(given: Mapping, sets: Mapping[str, str], preprocessing: str, retrain: str | None) -> bool:
+def _outdated(
+    training: Mapping[str, Any], sets: Mapping[str, Any], preprocessing: str, retrain: str | None
+) -> bool:
     """Whether a model has to be trained again, also from scratch after a training that began with weights."""
     # One of an earlier version does not say how its images were preprocessed.
-    if given.get("preprocessing", preprocessing) != preprocessing:
+    if training.get("preprocessing", preprocessing) != preprocessing:
         return True
     keys = ("training_set", "validation_set")
-    new_images = retrain is not None and any(given.get(key) != sets.get(key) for key in keys)
-    return new_images or (retrain == "scratch" and given["start"] != given.get("init", {}).get("start"))
+    new_images = retrain is not None and any(training.get(key) != sets.get(key) for key in keys)
+    return new_images or (retrain == "scratch" and training["start"] != training.get("init", {}).get("start"))
 
 
-def starts_from(training: Mapping, init: Mapping[str, str] | None) -> bool:
+def starts_from(training: Mapping[str, Any], init: Mapping[str, str] | None) -> bool:
     """Whether a training, see `training_of`, starts from a model, or from none where there is none.
 
     Args:
@@ -170,30 +197,30 @@ def keeps_training(
     Returns:
         False where the answer follows only from the gathered cohort.
     """
-    given = read_kept(layout.model_training(model))
-    if not starts_from(given, init):
+    training = read_kept(layout.model_training(model))
+    if not starts_from(training, init):
         return False
-    settings = given.get("preprocess") or {}
+    settings = training.get("preprocess") or {}
     if any(settings.get(key) != value for key, value in preprocess if key != "labels"):
         return False
-    return retrain is None or (images is not None and _is_trained_on(layout, given, images, retrain))
+    return retrain is None or (images is not None and _is_trained_on(layout, training, images, retrain))
 
 
-def _is_trained_on(layout: Layout, given: Mapping, images: pd.DataFrame, retrain: str) -> bool:
-    """Whether a model's sets are what the cohort would now give it; images: the cohort's table."""
+def _is_trained_on(layout: Layout, training: Mapping[str, Any], images: pd.DataFrame, retrain: str) -> bool:
+    """Whether a model's sets are what a cohort with these images would now give it."""
     sets = {}
     try:
         excluded = read_table(layout.excluded, ["kind", "id"])
         for key, split in (("training_set", "train"), ("validation_set", "validation")):
             left = images["image_id"][images["split"] == split]
             left = left[~left.isin(excluded["id"][excluded["kind"] == "image"])]
-            if key in given and training_images(layout, given[key]) == sorted(left):
-                sets[key] = given[key]
+            if key in training and training_images(layout, training[key]) == sorted(left):
+                sets[key] = training[key]
             elif len(left):
                 return False
     except UserError:  # a list or an image is not as it was
         return False
-    return not _outdated(given, sets, given.get("preprocessing", ""), retrain)
+    return not _outdated(training, sets, training.get("preprocessing", ""), retrain)
 
 
 def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
@@ -213,7 +240,7 @@ def check_packed(layout: Layout, training_set: str, image_ids: Sequence[str]) ->
 
 
 def check_start(layout: Layout, model: str, start: str | None) -> None:
-    """Raise UserError where the weights that a training starts with are not those put aside. start: their digest."""
+    """Raise UserError where the weights that a training starts with are not those put aside, of the digest `start`."""
     kept = _start_weights(layout, model)
     if start is not None and digest(*map(running().reads, kept)) != start:
         raise UserError(
@@ -238,7 +265,11 @@ def _is_whole(layout: Layout, training_set: str) -> bool:
 
 
 def _read_set(layout: Layout, training_set: str) -> pd.DataFrame:
-    """The list of a training set, columns image_id and digest. Raises UserError where it is not the one of its name."""
+    """Read the list of a training set, columns image_id and digest.
+
+    Raises:
+        UserError: It is not the list that the set is named after.
+    """
     path = layout.training_images(training_set)
     try:
         header, *rows = (line.split("\t") for line in path.read_text("utf-8").removesuffix("\n").split("\n"))
@@ -289,7 +320,7 @@ def _forget_start(layout: Layout, model: str) -> None:
 
 
 def _keep_weights(layout: Layout, model: str) -> str | None:
-    """Put the weights of a model's stages aside, since its training replaces them; returns their digest."""
+    """Put the weights of a model's stages aside, since its training replaces them; return their digest."""
     stages = sorted(layout.models.glob(f"{model}/stage-*/weights.safetensors"))
     _forget_start(layout, model)
     for path in stages:
@@ -298,7 +329,7 @@ def _keep_weights(layout: Layout, model: str) -> str | None:
     return digest(*map(running().reads, stages)) if stages else None
 
 
-def training_of(layout: Layout, model: str) -> dict:
+def training_of(layout: Layout, model: str) -> Record:
     """Read what a model is trained on.
 
     Its training set, how many images that has, the digest of the weights that training starts with and, where it has
@@ -308,7 +339,11 @@ def training_of(layout: Layout, model: str) -> dict:
 
 
 def training_images(layout: Layout, training_set: str) -> list[str]:
-    """The images of a training set; raises UserError where one is not as it was any more."""
+    """The images of a training set.
+
+    Raises:
+        UserError: One of them is not as it was any more.
+    """
     table = _read_set(layout, training_set)
     for image_id, made_from in table.itertuples(index=False):
         if (

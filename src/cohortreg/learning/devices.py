@@ -4,11 +4,14 @@ import ctypes
 import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from cohortreg.errors import UserError
+
+_Movable = TypeVar("_Movable", nn.Module, torch.Tensor)
 
 # What glibc's malloc.h calls them.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -82,7 +85,7 @@ class Device:
         self.device = torch.device(candidates[0])
         self.precision = precision_on(self.device, precision)
 
-    def to_device(self, module: nn.Module | torch.Tensor) -> nn.Module | torch.Tensor:
+    def to_device(self, module: _Movable) -> _Movable:
         """Move a module or a tensor to the device."""
         return module.to(self.device)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,24 +17,12 @@ from cohortreg.learning import checkpoints, weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
 from cohortreg.learning.validation import Validation
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Objective
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 HISTORY = ["step", "similarity", "inverse_consistency", "loss", "folds", "weight", "steps_per_second"]
-
-
-class Objective(Protocol):
-    """A module that computes the loss terms of a batch of pairs."""
-
-    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the loss terms of a batch.
-
-        Returns:
-            Scalars: similarity, inverse_consistency (any regularity that the weight multiplies), and folds, the mean
-            number of folds of a map.
-        """
 
 
 def learning_rate(settings: Stage, step: int) -> float:
@@ -59,7 +47,7 @@ def rise(settings: Stage, step: int) -> float:
 
 
 def train(
-    objective: nn.Module,
+    objective: Objective,
     images: TrainingImages,
     settings: Stage,
     seed: int,

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, validation_pairs
+from cohortreg.losses.terms import Objective
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -52,7 +53,7 @@ class Validation:
         measured = state.validation[-1][0] if state.validation else 0
         return measured < state.step and (state.step % self.every == 0 or state.step == steps)
 
-    def measure(self, objective: nn.Module, weight: float, state: TrainingState, fabric: "Fabric") -> None:
+    def measure(self, objective: Objective, weight: float, state: TrainingState, fabric: "Fabric") -> None:
         """Measure the objective on the validation pairs and add a row to the state.
 
         Where the loss is the lowest yet, the objective's weights are kept; where there are labels, Dice is recorded as
@@ -75,7 +76,7 @@ class Validation:
             state.dice.append([state.step, dice])
 
     @torch.no_grad()
-    def _terms(self, objective: nn.Module, fabric: "Fabric") -> tuple[float, float] | None:
+    def _terms(self, objective: Objective, fabric: "Fabric") -> tuple[float, float] | None:
         """Mean similarity and inverse consistency; None where they are not finite.
 
         Pairs are run one by one, since a device may have room for no more.
@@ -98,7 +99,7 @@ class Validation:
         return (similarity, inverse_consistency) if sums.isfinite().all() else None
 
     @torch.no_grad()
-    def _dice(self, objective: nn.Module, fabric: "Fabric") -> float:
+    def _dice(self, objective: Objective, fabric: "Fabric") -> float:
         """Mean Dice over the pairs that have one; NaN if there is none."""
         if self.overlap is None:
             return math.nan

@@ -44,7 +44,7 @@ class Affine:
         )
 
     def __init__(self, settings: Settings, seed: int, threads: int):
-        self.given = settings
+        self.settings = settings
         self.seed = seed
         self.version = digest(
             PAIRWISE["affine"].release, json.dumps([settings.whole(), seed], sort_keys=True)
@@ -63,21 +63,22 @@ class Affine:
     def optimise(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.AffineTransform:
         """The map from the fixed to the moving image, LPS millimetres, from voxel on voxel.
 
-        Raises UserError where ITK gives up, for instance because nothing of the images overlaps any more.
+        Raises:
+            UserError: ITK gives up, for instance because nothing of the images overlaps any more.
         """
         method = sitk.ImageRegistrationMethod()
-        method.SetMetricAsMattesMutualInformation(self.given.bins)
+        method.SetMetricAsMattesMutualInformation(self.settings.bins)
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(self.given.sampling, self.seed)
+        method.SetMetricSamplingPercentage(self.settings.sampling, self.seed)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=1.0,
             minStep=1e-4,
-            numberOfIterations=self.given.iterations,
+            numberOfIterations=self.settings.iterations,
             gradientMagnitudeTolerance=1e-8,
         )
         method.SetOptimizerScalesFromPhysicalShift()
-        coarse_to_fine = range(self.given.levels - 1, -1, -1)
+        coarse_to_fine = range(self.settings.levels - 1, -1, -1)
         method.SetShrinkFactorsPerLevel([2**level for level in coarse_to_fine])
         method.SetSmoothingSigmasPerLevel(list(coarse_to_fine))
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()

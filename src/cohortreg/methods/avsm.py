@@ -6,18 +6,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cohortreg.config import AffineNetworkSettings, AvsmModel, AvsmSettings, Stage
+from cohortreg.config import AffineNetworkSettings, AvsmModel, AvsmSettings
 from cohortreg.icon.networks import UNet
 from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import TwoSteps
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import MultiKernelCorrelation, normalised_cross_correlation
-from cohortreg.losses.terms import LossTerms
+from cohortreg.losses.terms import LossTerms, Objective
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField, Map
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.velocity import MultiGaussian, flow
+from cohortreg.methods.cards import AvsmCard
 from cohortreg.methods.recipes import Recipe
 from cohortreg.methods.vsvf import energy
 
@@ -31,7 +32,8 @@ class AffineNetwork(nn.Module):
     def __init__(self, grid: Sequence[int], channels: Sequence[int]):
         super().__init__()
         self.dim = len(grid)
-        layers, before = [], 2
+        layers: list[nn.Module] = []
+        before = 2
         for after in channels:
             convolution = (nn.Conv2d if self.dim == 2 else nn.Conv3d)(before, after, 3, stride=2, padding=1)
             layers += [convolution, nn.LeakyReLU(0.2)]
@@ -93,7 +95,8 @@ class VelocitySteps(nn.Module):
 
     def with_energy(self, moving: Tensor, fixed: Tensor) -> tuple[Map, Tensor]:
         """The map, and the sum over steps of <m, v>, [batch]."""
-        phi, spent, warped = None, 0, moving
+        phi: Map | None = None
+        spent, warped = torch.zeros(len(moving), device=moving.device), moving
         for _ in range(self.steps):
             momentum = self.network(warped, fixed).float()
             velocity = self.smooth(momentum)
@@ -101,18 +104,20 @@ class VelocitySteps(nn.Module):
             step = DisplacementField(flow(velocity, self.flow_steps))
             phi = step if phi is None else Composition(phi, step)
             warped = interpolate(moving, phi.on_grid(moving.shape[2:]))
+        assert phi is not None  # a stage has a step
         return phi, spent
 
 
-class AffineObjective(nn.Module):
+class AffineObjective(Objective):
     """NCC, inverse consistency, and a departure from the identity, whose weight falls to exp(-5) of it over the stage.
 
     Sums over both directions.
     """
 
+    registration: AffineSteps
+
     def __init__(self, registration: AffineSteps, settings: AffineNetworkSettings):
-        super().__init__()
-        self.registration = registration
+        super().__init__(registration)
         self.settings = settings
 
     def forward(self, batch: Batch) -> LossTerms:
@@ -136,20 +141,19 @@ class AffineObjective(nn.Module):
         return LossTerms(similarity, regularity, folds(on_grid).float().mean())
 
 
-class VelocityObjective(nn.Module):
-    """Multi-kernel LNCC, the energies <m, v>, and inverse consistency, the symmetry loss; sums over both directions."""
+class VelocityObjective(Objective):
+    """Multi-kernel LNCC, the energies <m, v>, and inverse consistency, the symmetry loss; sums over both directions.
 
-    def __init__(self, registration: TwoSteps, settings: AvsmSettings):
-        super().__init__()
-        self.registration = registration
+    Args:
+        registration: The affine registration, which is frozen, and then `VelocitySteps`.
+        settings: The weights of the loss, and its windows.
+    """
+
+    registration: TwoSteps[AffineSteps, VelocitySteps]
+
+    def __init__(self, registration: TwoSteps[AffineSteps, VelocitySteps], settings: AvsmSettings):
+        super().__init__(registration, registration.first)
         self.settings = settings
-        registration.first.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "VelocityObjective":
-        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
-        super().train(mode)
-        self.registration.first.eval()
-        return self
 
     def forward(self, batch: Batch) -> LossTerms:
         """Compute the loss terms of a batch of pairs."""
@@ -160,10 +164,10 @@ class VelocityObjective(nn.Module):
         velocity, spent = self.registration.second.with_energy(warped, fixed)
         phi = Composition(affine, velocity)
         on_grid = phi.on_grid(shape)
-        similarity = MultiKernelCorrelation(shape, self.settings.windows, self.settings.window_weights)
+        correlation = MultiKernelCorrelation(shape, self.settings.windows, self.settings.window_weights)
         bounds = unit_bounds(batch.views(), shape)
         weight = both_imaged(on_grid, bounds, swap(bounds))
-        similarity = 2 * similarity(interpolate(moving, on_grid), fixed, weight)
+        similarity = 2 * correlation(interpolate(moving, on_grid), fixed, weight)
         points = sample_points(shape, 2, batch.generator, moving)
         regularity = (
             self.settings.momentum_weight * 2 * spent.mean()
@@ -172,31 +176,34 @@ class VelocityObjective(nn.Module):
         return LossTerms(similarity, regularity, folds(on_grid).float().mean())
 
 
-class Avsm(Recipe):
+class Avsm(Recipe[AvsmModel | AvsmCard]):
     """The first stage learns the affine map, the second the momenta; either one applies its network again and again."""
 
     @staticmethod
-    def similarity_in_words(model: AvsmModel) -> str:
+    def similarity_in_words(model: AvsmModel | AvsmCard) -> str:
         """Name the similarity as the report does."""
         return "LNCC"
 
     @staticmethod
-    def build(model: AvsmModel, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+    def build(model: AvsmModel | AvsmCard, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
         """Build the registration of the last stage, and the part of it that this stage freezes."""
         settings, stages = model.settings, model.stages
-        affine = affine_steps(grid, settings, stages[0])
+        affine = affine_steps(grid, settings, stages[0].steps)
         if len(stages) == 1:
             return affine, None
         return TwoSteps(affine, VelocitySteps(grid, settings, stages[1].steps)), affine
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: AvsmModel) -> nn.Module:
+    def objective(
+        registration: nn.Module, before: nn.Module | None, model: AvsmModel | AvsmCard
+    ) -> Objective:
         """Build the objective of the last stage."""
-        if len(model.stages) == 1:
+        if isinstance(registration, AffineSteps):
             return AffineObjective(registration, model.settings)
+        assert isinstance(registration, TwoSteps)
         return VelocityObjective(registration, model.settings)
 
 
-def affine_steps(grid: Sequence[int], settings: AffineNetworkSettings, stage: Stage) -> AffineSteps:
-    """The affine registration of a stage, before it is trained."""
-    return AffineSteps(AffineNetwork(grid, settings.affine_channels), stage.steps)
+def affine_steps(grid: Sequence[int], settings: AffineNetworkSettings, steps: int) -> AffineSteps:
+    """Build the affine registration of so many steps, before it is trained."""
+    return AffineSteps(AffineNetwork(grid, settings.affine_channels), steps)

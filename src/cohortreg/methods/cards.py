@@ -16,8 +16,7 @@ from pydantic import ConfigDict, Field, model_validator
 from cohortreg.config import (
     FITTED,
     AnyNetwork,
-    AvsmModel,
-    AvsmSettings,
+    AvsmStaged,
     CardStage,
     IconCardStage,
     IconModel,
@@ -25,10 +24,10 @@ from cohortreg.config import (
     Network,
     Positive,
     Preprocess,
+    SettingsStaged,
     Similarity,
     Staged,
-    VoxelMorphModel,
-    VoxelMorphSettings,
+    VoxelMorphStaged,
 )
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
@@ -58,7 +57,6 @@ class Card(Staged):
     model_config = ConfigDict(extra="ignore")
 
     grid: _Grid
-    stages: Annotated[list[CardStage], Len(1)]
     model: Text | None = None
     axes: Text | None = None
     final_weight: Number | None = None
@@ -87,26 +85,21 @@ class IconCard(Card):
     stages: Annotated[list[IconCardStage], Len(1)]
 
 
-class VoxelMorphCard(Card):
+class VoxelMorphCard(VoxelMorphStaged, Card):
     """The card of a model of VoxelMorph."""
 
     method: Literal["voxelmorph"]
-    settings: VoxelMorphSettings = VoxelMorphSettings()
-
-    _fits_itself = VoxelMorphModel._fits_itself
-    misfit = VoxelMorphModel.misfit
+    stages: Annotated[list[CardStage], Len(1)]
 
 
-class AvsmCard(Card):
+class AvsmCard(AvsmStaged, Card):
     """The card of a model of AVSM."""
 
     method: Literal["avsm"]
-    settings: AvsmSettings = AvsmSettings()
-
-    _fits_itself = AvsmModel._fits_itself
+    stages: Annotated[list[CardStage], Len(1)]
 
 
-CARDS = {"icon": IconCard, "voxelmorph": VoxelMorphCard, "avsm": AvsmCard}
+CARDS: dict[str, type[Card]] = {"icon": IconCard, "voxelmorph": VoxelMorphCard, "avsm": AvsmCard}
 
 
 def read_card(folder: Path, optimised: bool = False) -> Card:
@@ -243,23 +236,24 @@ def _unlike(card: Card, model: Model, grid: list[int]) -> str | None:
         return (
             f"learnt from images whose axes run to {card.axes}, and training here is on axes that run to RAS"
         )
+    parts: list[tuple[str, object, object]] = []
+    bound = False
     if isinstance(card, IconCard) and isinstance(model, IconModel):
-        parts: list[tuple[str, object, object]] = []
         bound = model.network.bound_to_grid
-        for number, (theirs, own) in enumerate(zip(card.stages, model.stages, strict=False)):
-            network = theirs.network or card.network
+        for number, (before, stage) in enumerate(zip(card.stages, model.stages, strict=False)):
+            network = before.network or card.network
             parts += [
                 (f"network of stages[{number}]", _in_line(network), _in_line(model.network)),
-                (f"steps of stages[{number}]", theirs.steps, own.steps),
-                (f"downsample of stages[{number}]", theirs.downsample, own.downsample),
+                (f"steps of stages[{number}]", before.steps, stage.steps),
+                (f"downsample of stages[{number}]", before.downsample, stage.downsample),
             ]
-    else:
-        settings = [getattr(part, "settings") for part in (card, model)]  # noqa: B009  (of every other method)
-        bound = settings[1].bound_to_grid
-        parts = [(key, *(getattr(one, key) for one in settings)) for key in settings[1].architecture]
-    for key, theirs, own in parts:
-        if theirs != own:
-            return f"has {theirs} as the {key}, and this one {own}"
+    elif isinstance(card, SettingsStaged) and isinstance(model, SettingsStaged):
+        theirs, own = card.settings, model.settings
+        bound = own.bound_to_grid
+        parts = [(key, getattr(theirs, key), getattr(own, key)) for key in own.architecture]
+    for key, of_card, of_model in parts:
+        if of_card != of_model:
+            return f"has {of_card} as the {key}, and this one {of_model}"
     if bound and card.grid != grid:
         return f"has weights of images of {card.grid} voxels, and preprocess.grid is {grid}"
     return None

@@ -58,7 +58,7 @@ class Demons:
         )
 
     def __init__(self, settings: Settings, seed: int, threads: int):
-        self.given = settings
+        self.settings = settings
         self.threads = threads
         self.affine = Affine(Affine.Settings(), seed, threads) if settings.affine else None
         parts = [settings.whole(), self.affine.version if self.affine else None]
@@ -72,7 +72,7 @@ class Demons:
         if self.affine:
             affine = self.affine.optimise(moving_image, fixed_image)
         try:
-            if self.given.match_histograms:
+            if self.settings.match_histograms:
                 moving_image = sitk.HistogramMatching(
                     moving_image, fixed_image, numberOfHistogramLevels=256, numberOfMatchPoints=15
                 )
@@ -81,25 +81,25 @@ class Demons:
         except RuntimeError as error:
             raise UserError(f"SimpleITK's demons failed: {last_line(str(error))}") from error
         # The one added last comes first.
-        found = field_of(sitk.CompositeTransform([affine, field]), imaged(fixed, fixed.affine).grid)
-        if not np.isfinite(found.displacement).all():
+        transform = field_of(sitk.CompositeTransform([affine, field]), imaged(fixed, fixed.affine).grid)
+        if not np.isfinite(transform.displacement).all():
             raise UserError("SimpleITK's demons returned a field with NaN or infinite values; raise sigma")
-        return Registration(displacement_in_unit(continued(found, fixed.grid), fixed.grid), None)
+        return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
 
     def _demons(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.Image:
         """Displacement field between images of one grid, resolution by resolution."""
         filter_ = sitk.FastSymmetricForcesDemonsRegistrationFilter()
         filter_.SetNumberOfThreads(self.threads)
-        filter_.SetSmoothDisplacementField(self.given.sigma > 0)
-        filter_.SetStandardDeviations(self.given.sigma)
-        filter_.SetSmoothUpdateField(self.given.update_sigma > 0)
-        filter_.SetUpdateFieldStandardDeviations(self.given.update_sigma)
+        filter_.SetSmoothDisplacementField(self.settings.sigma > 0)
+        filter_.SetStandardDeviations(self.settings.sigma)
+        filter_.SetSmoothUpdateField(self.settings.update_sigma > 0)
+        filter_.SetUpdateFieldStandardDeviations(self.settings.update_sigma)
         # Sums over threads differ in their last digits, so no sum may decide when to stop.
         filter_.SetMaximumRMSError(0)
-        levels = len(self.given.iterations)
+        levels = len(self.settings.iterations)
         field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat64)
         field.CopyInformation(fixed)
-        for level, iterations in zip(range(levels - 1, -1, -1), self.given.iterations, strict=True):
+        for level, iterations in zip(range(levels - 1, -1, -1), self.settings.iterations, strict=True):
             coarse_moving, coarse_fixed = (_coarse(image, 2**level) for image in (moving, fixed))
             field = _resample(field, coarse_fixed)
             filter_.SetNumberOfIterations(iterations)
@@ -111,7 +111,9 @@ def _coarse(image: sitk.Image, factor: int) -> sitk.Image:
     """Downsample an image, after smoothing by half a new voxel."""
     if factor == 1:
         return image
-    smooth = sitk.DiscreteGaussian(image, variance=(factor / 2) ** 2, useImageSpacing=False)
+    smooth = sitk.DiscreteGaussian(
+        image, variance=[(factor / 2) ** 2] * image.GetDimension(), useImageSpacing=False
+    )
     return sitk.Shrink(smooth, [min(factor, size) for size in image.GetSize()])
 
 

@@ -48,7 +48,7 @@ LEVELS = (
 
 
 def levels(shape: Sequence[int], smoothness: float, consistency: float, steps: float) -> list[Level]:
-    """The levels for images of a shape, from coarse to fine. The other arguments are settings of `Fit`."""
+    """The levels for images of a shape, from coarse to fine, under settings of `Fit`."""
     chosen = [
         replace(
             level,
@@ -76,7 +76,11 @@ def _resolutions(shape: Sequence[int]) -> Iterator[int]:
 class _Start:
     """Where a fit may start; see `icon.fit.fit`.
 
-    handicap: how much more alike its images have to be than those of another start.
+    Attributes:
+        levels: Those that are fitted before starts are compared.
+        displacements: Where it begins, of both directions; at the identity if None.
+        places: At which both images are sampled; see `_places`.
+        handicap: How much more alike its images have to be than those of another start.
     """
 
     levels: Sequence[Level]
@@ -90,7 +94,11 @@ class Fit:
 
     The same pair and seed give the same maps on the same number of threads.
 
-    device: that it runs on, in single precision; the processor if None.
+    Args:
+        settings: Of the row fit.
+        seed: Of the points at which inverse consistency is evaluated.
+        threads: Of the processor.
+        device: That it runs on, in single precision; the processor if None.
     """
 
     class Settings(MethodSettings):
@@ -120,7 +128,7 @@ class Fit:
         return similarity_in_words(settings.similarity)
 
     def __init__(self, settings: Settings, seed: int, threads: int, device: Device | None = None):
-        self.given = settings
+        self.settings = settings
         #: Called after each step.
         self.report: Callable[[], None] = lambda: None
         self.seed = seed
@@ -134,15 +142,21 @@ class Fit:
         """Fit a tiny pair, so that the time to compile the loops counts for no real pair."""
         images = torch.linspace(0, 1, 128).reshape(2, 1, 4, 4, 4)
         once = [replace(level, downsample=1, steps=1) for level in LEVELS]
-        fit(images, once, partial(similarity_to, self.given.similarity))
+        fit(images, once, partial(similarity_to, self.settings.similarity))
 
     def __call__(
-        self, moving: Image, fixed: Image, start: Registration | None = None, deforms: bool = True
+        self, moving: Image, fixed: Image, start: Tensor | None = None, deforms: bool = True
     ) -> Registration:
         """Register a pair, from the maps of another registration of it; from nothing if there is none.
 
         Where these deform, the fit is from nothing too, up to its finest level, and goes on from the better. Where they
         are affine, it is from them alone, and at every level.
+
+        Args:
+            moving: Preprocessed.
+            fixed: Preprocessed, on the same grid.
+            start: The displacements of both directions to start from, [2, dim, *grid] in unit coordinates.
+            deforms: Whether their maps are more than affine.
         """
         if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
             raise UserError("an image has NaN or infinite values; preprocess it again")
@@ -153,27 +167,27 @@ class Fit:
         # What preprocessing added around both images costs time and says nothing.
         first, end = boxes[:, 0].amin(0), boxes[:, 1].amax(0)
         box = [slice(*ends) for ends in zip(first.tolist(), end.tolist(), strict=True)]
-        seen = images[(..., *box)]
+        seen = images[:, :, *box]
         seen, boxes = seen.to(self.device), (boxes - first).to(self.device)
-        begin = start and _within(torch.cat([start.forward, start.inverse]), box).to(seen)
+        begin = None if start is None else _within(start, box).to(seen)
         try:
-            found = self._found(seen, boxes, fixed, begin, deforms)
+            displacement = self._displacement(seen, boxes, fixed, begin, deforms)
         except NotFiniteError as error:
             raise UserError(
                 "fit: the optimisation diverged; leave smoothness and consistency at 1"
             ) from error
-        forward, inverse = _continued(found.cpu(), first.tolist(), images.shape[2:]).split(1)
+        forward, inverse = _continued(displacement.cpu(), first.tolist(), images.shape[2:]).split(1)
         return Registration(forward, inverse)
 
-    def _found(
+    def _displacement(
         self, images: Tensor, boxes: Tensor, fixed: Image, start: Tensor | None, deforms: bool
     ) -> Tensor:
-        """Displacements found from the best start: from nothing, from a rigid map, or from maps that are given.
+        """Displacements from the best start: from nothing, from a rigid map, or from the maps of another method.
 
         A search at a coarse resolution may take a pair for one that lies far apart that does not, and a network may be
         far off on images unlike those it learnt from. So each start is fitted at all levels but the finest, which goes
-        on from the one whose images are then the most alike; where these are the given maps, from their mean with what
-        was found from nothing.
+        on from the one whose images are then the most alike; where these are the other method's maps, from their mean
+        with the result from nothing.
         """
         levels = self._levels(images.shape[2:])
         if start is not None and not deforms:
@@ -192,19 +206,19 @@ class Fit:
         correlation, candidates = partial(similarity_to, "squared_lncc"), []
         for each in starts:
             report = one_in_each if each.displacements is None else self.report
-            found = self._fit(images, boxes, each.levels, each.displacements, each.places, report)
-            lack = lacking(images, found, coarser[-1], correlation, boxes, each.places)
-            candidates.append((lack + each.handicap, found, each.places))
+            fitted = self._fit(images, boxes, each.levels, each.displacements, each.places, report)
+            lack = lacking(images, fitted, coarser[-1], correlation, boxes, each.places)
+            candidates.append((lack + each.handicap, fitted, each.places))
         best = min(candidates, key=itemgetter(0))
-        _, found, places = best
+        _, displacement, places = best
         if start is not None and best is candidates[-1]:
             # Two estimates of one map, made independently: their mean errs less than either.
-            found = (found + candidates[0][1]) / 2
-        found = self._fit(images, boxes, finest, found, places)
-        return found if places is None else _from_apart(found, apart)
+            displacement = (displacement + candidates[0][1]) / 2
+        displacement = self._fit(images, boxes, finest, displacement, places)
+        return _from_apart(displacement, apart) if apart and places else displacement
 
     def _one_in(self, number: int) -> Callable[[], None]:
-        """Reports one step in so many, of fits of which `steps` counts one."""
+        """Report one step in so many, of fits of which `steps` counts one."""
         turn = cycle([False] * (number - 1) + [True])
         return lambda: self.report() if next(turn) else None
 
@@ -218,20 +232,25 @@ class Fit:
         report: Callable[[], None] | None = None,
     ) -> Tensor:
         """`icon.fit.fit` with these settings."""
-        similarity = partial(similarity_to, self.given.similarity)
+        similarity = partial(similarity_to, self.settings.similarity)
         return fit(images, levels, similarity, boxes, start, places, self.seed, report or self.report)
 
     def steps(self, shape: Sequence[int], deforms: bool = False) -> int:
-        """The number of steps for a pair of images of a shape. deforms: from maps that do."""
+        """Count the steps for a pair of images of a shape.
+
+        Args:
+            shape: Voxels along each axis.
+            deforms: Whether they start from maps that are more than affine.
+        """
         levels = self._levels(shape)
         return sum(level.steps for level in levels + (levels[:-1] or levels)[-1:] * deforms)
 
     def _levels(self, shape: Sequence[int]) -> list[Level]:
-        return levels(shape, self.given.smoothness, self.given.consistency, self.given.steps)
+        return levels(shape, self.settings.smoothness, self.settings.consistency, self.settings.steps)
 
 
 def _apart(images: Tensor, boxes: Tensor, fixed: Image) -> AffineMap | None:
-    """The rigid map between images that lie far apart, see `align`; None where they do not. boxes: fields of view."""
+    """The rigid map between images [2, 1, *grid] that lie far apart, see `align`; None where they do not."""
     shape = images.shape[2:]
     extent = [max(size - 1, 1) * step for size, step in zip(shape, fixed.spacing.tolist(), strict=True)]
     return align(images, unit_bounds(boxes, shape, beyond_grid=False), extent)
@@ -244,10 +263,7 @@ def _places(apart: AffineMap) -> AffineMap:
 
 
 def _from_apart(displacement: Tensor, apart: AffineMap) -> Tensor:
-    """Displacements between images as they lie, from those with the moving one brought to the fixed one.
-
-    displacement: [2, dim, *grid], of both directions.
-    """
+    """Displacements of both directions [2, dim, *grid] between images as they lie, from those with the moving one moved."""
     shape = displacement.shape[2:]
     forward, inverse = (DisplacementField(each) for each in displacement.split(1))
     phi = Composition(apart, forward).on_grid(shape), Composition(inverse, apart.inverse()).on_grid(shape)
@@ -257,7 +273,10 @@ def _from_apart(displacement: Tensor, apart: AffineMap) -> Tensor:
 class Refined:
     """Registration by a method, both of whose maps `Fit` then starts from.
 
-    deforms: the method's maps are more than affine.
+    Args:
+        method: Computes maps in both directions.
+        fit: Refines them.
+        deforms: Whether the method's maps are more than affine.
     """
 
     def __init__(self, method: Method, fit: Fit, deforms: bool = True):
@@ -278,22 +297,22 @@ class Refined:
                 "fit needs maps in both directions to start from, but the method computes only one"
             )
         self.fit.report = self.report
-        return self.fit(moving, fixed, start, self.deforms)
+        return self.fit(moving, fixed, torch.cat([start.forward, start.inverse]), self.deforms)
 
 
 def _within(displacement: Tensor, box: Sequence[slice]) -> Tensor:
-    """A displacement on a grid, at the voxels of a part of it, in the part's unit coordinates.
-
-    displacement: [batch, dim, *grid], in the grid's unit coordinates.
-    """
-    part = displacement[(..., *box)]
+    """A displacement [batch, dim, *grid] at the voxels of a part of the grid, in the part's unit coordinates."""
+    part = displacement[:, :, *box]
     return part / voxel_size(displacement.shape[2:], part) * voxel_size(part.shape[2:], part)
 
 
 def _continued(displacement: Tensor, first: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """A displacement within a part of a grid on the whole grid, in its unit coordinates; beyond, as at the border.
+    """A displacement [batch, dim, *part] on the whole grid, in its unit coordinates; beyond the part, as at its border.
 
-    displacement: [batch, dim, *part]. first: the whole grid's voxel at which the part begins, along each axis.
+    Args:
+        displacement: Within a part of the grid, in the part's unit coordinates.
+        first: The voxel of the grid at which the part begins, along each axis.
+        shape: Of the grid.
     """
     part = displacement.shape[2:]
     margins = [(begin, size - begin - length) for begin, size, length in zip(first, shape, part, strict=True)]

@@ -25,7 +25,7 @@ from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
 
-class Icon(Recipe):
+class Icon(Recipe[IconModel | IconCard]):
     """Networks whose steps compose, from coarse to fine; each stage freezes what came before it (section 4.5)."""
 
     @staticmethod
@@ -49,6 +49,8 @@ class Icon(Recipe):
     ) -> StageObjective:
         """Build the objective of the last stage."""
         stage = model.stages[-1]
+        # `read_card` refuses a card without them where networks are to be optimised.
+        assert model.regularity and model.noise is not None and stage.stride and stage.window
         return StageObjective(
             registration,
             before,

@@ -2,21 +2,25 @@
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from cohortreg.config import MethodSettings
 from cohortreg.errors import UserError
 from cohortreg.images.image import Image
+from cohortreg.learning.devices import Device
 
 
 @dataclass(frozen=True)
 class Registration:
     """The result for a pair: displacement fields in unit coordinates, [1, dim, *grid].
 
-    forward: phi - Id with moving(phi(x)) ≈ fixed(x), x in the fixed image. inverse: the same from points of the
-    moving image to points of the fixed image; None where the method has no inverse.
+    Attributes:
+        forward: phi - Id with moving(phi(x)) ≈ fixed(x), x in the fixed image.
+        inverse: The same from points of the moving image to points of the fixed image; None where the method has no
+            inverse.
     """
 
     forward: Tensor
@@ -36,7 +40,27 @@ class Method(Protocol):
     similarity: str
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
-        """Register one pair; raises UserError, with the reason in one sentence, where the method cannot."""
+        """Register a pair of preprocessed images.
+
+        Raises:
+            UserError: The method cannot; the reason in one sentence.
+        """
+
+
+class PairwiseMethod(Method, Protocol):
+    """A method that needs no training, as its class is called.
+
+    Args:
+        settings: Of the class's `Settings`.
+        seed: What is random follows from it.
+        threads: Of the processor.
+        device: That networks run on; only where the method's entry says that it is accelerated.
+    """
+
+    #: The type of the method's settings.
+    Settings: ClassVar[type[MethodSettings]]
+
+    def __init__(self, settings: Any, seed: int, threads: int, *device: Device | None) -> None: ...
 
 
 def timed(method: Method, moving: Image, fixed: Image) -> tuple[Registration, float]:

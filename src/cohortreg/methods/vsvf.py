@@ -54,7 +54,7 @@ class VsvfOpt:
         iterations: Whole = Field(60, ge=1, description="iterations of L-BFGS at each scale")
 
     def __init__(self, settings: Settings, seed: int, threads: int):
-        self.given = settings
+        self.settings = settings
         self.affine = Affine(Affine.Settings(), seed, threads)
         self.version = digest(
             PAIRWISE["vsvf-opt"].release, self.affine.version, json.dumps(settings.whole(), sort_keys=True)
@@ -71,53 +71,58 @@ class VsvfOpt:
                 interpolate(_with_mask(moving), centres + affine.forward), _with_mask(fixed)
             )
         except NotFiniteError:
-            velocity = None
-        if velocity is None or not velocity.isfinite().all():
-            raise UserError("vsvf-opt: the optimisation diverged; raise momentum_weight")
-        there, back = (DisplacementField(flow(v, self.given.flow_steps)) for v in (velocity, -velocity))
+            raise UserError("vsvf-opt: the optimisation diverged; raise momentum_weight") from None
+        there, back = (DisplacementField(flow(v, self.settings.flow_steps)) for v in (velocity, -velocity))
+        assert affine.inverse is not None
         forward = Composition(DisplacementField(affine.forward), there).on_grid(fixed.shape)
         inverse = Composition(back, DisplacementField(affine.inverse)).on_grid(fixed.shape)
         return Registration(forward - centres, inverse - centres)
 
     def _velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """The velocity that is best for images with masks [1, 2, *grid], on a grid of half their resolution."""
-        momentum = None
-        for scale in self.given.scales:
+        """The velocity that is best for images with masks [1, 2, *grid], on a grid of half their resolution.
+
+        Raises:
+            NotFiniteError: The optimisation diverged.
+        """
+        momentum: Tensor | None = None
+        for scale in self.settings.scales:
             images = torch.cat([moving, fixed])
             for _ in range(round(1 / scale).bit_length() - 1):
                 images = halve(images)
-            momentum, smooth = self._optimise(momentum, *images.split(1))
-        return smooth(momentum)
+            at_scale_moving, at_scale_fixed = images.split(1)
+            momentum, velocity = self._optimise(momentum, at_scale_moving, at_scale_fixed)
+        if not velocity.isfinite().all():
+            raise NotFiniteError("the velocity is NaN or infinite.")
+        return velocity
 
-    def _optimise(
-        self, momentum: Tensor | None, moving: Tensor, fixed: Tensor
-    ) -> tuple[Tensor, MultiGaussian]:
-        """The momentum that is best at a scale, starting from that of the scale before; and the K of its grid."""
+    def _optimise(self, momentum: Tensor | None, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+        """The momentum that is best at a scale, starting from that of the scale before; and its velocity."""
         shape = fixed.shape[2:]
         grid = [(size + 1) // 2 for size in shape]
-        smooth = MultiGaussian(grid, self.given.deviations, self.given.weights)
-        similarity = MultiKernelCorrelation(shape, self.given.windows, self.given.window_weights)
+        smooth = MultiGaussian(grid, self.settings.deviations, self.settings.weights)
+        similarity = MultiKernelCorrelation(shape, self.settings.windows, self.settings.window_weights)
         start = torch.zeros(1, len(grid), *grid) if momentum is None else resize(momentum, grid)
-        momentum = start.clone().requires_grad_(True)
+        optimised = start.clone().requires_grad_(True)
         centres, (target, target_mask) = identity_map(shape), fixed.split(1, 1)
         optimizer = torch.optim.LBFGS(
-            [momentum], max_iter=self.given.iterations, history_size=5, line_search_fn="strong_wolfe"
+            [optimised], max_iter=self.settings.iterations, history_size=5, line_search_fn="strong_wolfe"
         )
 
         def loss() -> Tensor:
             optimizer.zero_grad()
-            velocity = smooth(momentum)
-            phi = centres + resize(flow(velocity, self.given.flow_steps), shape)
+            velocity = smooth(optimised)
+            phi = centres + resize(flow(velocity, self.settings.flow_steps), shape)
             warped, mask = interpolate(moving, phi).split(1, 1)
             value = similarity(warped, target, mask * target_mask)
-            value = value + self.given.momentum_weight * energy(momentum, velocity).sum()
+            value = value + self.settings.momentum_weight * energy(optimised, velocity).sum()
             if not value.isfinite():
                 raise NotFiniteError("the loss is NaN or infinite.")
             value.backward()
             return value
 
         optimizer.step(loss)
-        return momentum.detach(), smooth
+        best = optimised.detach()
+        return best, smooth(best)
 
 
 def _with_mask(image: Image) -> Tensor:

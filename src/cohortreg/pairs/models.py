@@ -21,7 +21,8 @@ from cohortreg.learning.devices import Device, use_processor
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method
-from cohortreg.methods.registry import PAIRWISE, open_method
+from cohortreg.methods.opening import open_method
+from cohortreg.methods.registry import PAIRWISE
 from cohortreg.model_files import CARD, WEIGHTS
 
 

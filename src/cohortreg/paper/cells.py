@@ -23,7 +23,7 @@ from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
 from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import train
-from cohortreg.losses.terms import LossTerms
+from cohortreg.losses.terms import LossTerms, Objective
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
@@ -39,12 +39,11 @@ AT_ONCE = 64  # pairs that are registered together when measuring
 SWAPS = ((2, 3), (3, 23), (24, 2), (24, 23))
 
 
-class Pairs(nn.Module):
+class Pairs(Objective):
     """Trains a registration of pairs at their own resolution; inverse consistency on or off the grid."""
 
     def __init__(self, registration: nn.Module, off_grid: bool):
-        super().__init__()
-        self.registration = registration
+        super().__init__(registration)
         self.off_grid = off_grid
 
     def forward(self, batch: Batch) -> LossTerms:

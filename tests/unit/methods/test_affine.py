@@ -44,7 +44,7 @@ def test_it_brings_two_subjects_closer(subjects):
 
 
 def test_settings_and_seed_are_part_of_the_version():
-    defaults = affine().given
+    defaults = affine().settings
     versions = {affine().version, affine(bins=20).version, Affine(defaults, seed=2, threads=2).version}
     assert len(versions) == 3
     assert Affine(defaults, seed=1, threads=1).version == affine().version

@@ -43,7 +43,7 @@ def test_it_brings_two_subjects_closer_and_is_the_same_every_time(kind, settings
 @installed
 def test_a_pair_that_takes_too_long_ends_in_one_sentence(known):
     slow = method()
-    slow.given = slow.given.model_copy(update={"time_limit": 0.05})
+    slow.settings = slow.settings.model_copy(update={"time_limit": 0.05})
     with pytest.raises(UserError, match=r"reg_aladin did not finish within 0\.05 s; raise time_limit"):
         slow(known.moving, known.fixed)
 

@@ -23,7 +23,7 @@ from cohortreg.learning.devices import Device
 from cohortreg.learning.fabric import make_fabric
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.methods.avsm import AffineSteps, Avsm, VelocitySteps
-from cohortreg.methods.registry import method_class
+from cohortreg.methods.registry import recipe
 
 GRID = (16, 16, 16)
 STAGE = {
@@ -93,7 +93,7 @@ def layout(arrays, tmp_path) -> Layout:
 
 
 def train(layout: Layout, name: str, model: dict, precision: str = "32-true") -> None:
-    method = method_class(model["method"])
+    method = recipe(model["method"])
     for stage in range(1, len(model["stages"]) + 1):
         settings = typed.training(TRAINING | {"precision": precision})
         train_stage(method, layout, name, stage, typed.model(model), settings, 1, cpu(precision))
@@ -108,7 +108,7 @@ def shortened(model: dict) -> dict:
 def test_it_starts_at_the_identity_and_learns_to_register(layout, arrays, name):
     pytest.importorskip("voxelmorph" if "voxelmorph" in name else "torch")
     model = MODELS[name]
-    method = method_class(model["method"])
+    method = recipe(model["method"])
     start, _ = method.build(typed.model(model).up_to(1), GRID)
     pair = torch.from_numpy(np.stack(arrays[:2]))[:, None]
     with torch.no_grad():

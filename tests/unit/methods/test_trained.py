@@ -17,7 +17,7 @@ from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.grids import identity_map, interpolate
-from cohortreg.methods.registry import method_class
+from cohortreg.methods.registry import recipe
 from cohortreg.methods.trained import Trained, weights_by_stage
 from cohortreg.model_files import CARD, WEIGHTS
 
@@ -173,19 +173,19 @@ STAGED = {
 def test_a_models_weights_have_those_of_every_stage_before(name, tmp_path):
     """Each is what the stage's registration holds, inside of the whole."""
     model = typed.model(STAGED[name])
-    recipe = method_class(model.method)
+    learns = recipe(model.method)
     torch.manual_seed(0)
-    registration, _ = recipe.build(model, [8, 8, 8])
+    registration, _ = learns.build(model, [8, 8, 8])
     weights.save(tmp_path / WEIGHTS, registration.state_dict())
     write_json(tmp_path / CARD, model.plain() | {"grid": [8, 8, 8]})
     found = weights_by_stage(tmp_path)
     assert list(found) == list(range(len(model.stages), 0, -1))
     images = torch.rand(2, 1, 1, 8, 8, 8).unbind()
     for stage, tensors in found.items():
-        own, before = recipe.build(model.up_to(stage), [8, 8, 8])
+        own, before = learns.build(model.up_to(stage), [8, 8, 8])
         weights.load_into(own, tensors, tmp_path)
         if before is not None:
-            earlier, _ = recipe.build(model.up_to(stage - 1), [8, 8, 8])
+            earlier, _ = learns.build(model.up_to(stage - 1), [8, 8, 8])
             weights.load_into(earlier, found[stage - 1], tmp_path)
             maps = [part.eval()(*images).on_grid((8, 8, 8)) for part in (before, earlier)]
             torch.testing.assert_close(*maps, atol=0, rtol=0)
