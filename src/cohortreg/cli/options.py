@@ -57,38 +57,56 @@ Config = Annotated[
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, Any]:
     """Build a JSON object from its keys and values, in order."""
-    given = dict(pairs)
+    content = dict(pairs)
     names = [name for name, _ in pairs]
-    if twice := [name for name in given if names.count(name) > 1]:
+    if twice := [name for name in content if names.count(name) > 1]:
         raise UserError(f"--settings gives {twice[0]} twice; remove one.")
-    return given
+    return content
 
 
 def plain(settings: str) -> dict[str, Any]:
     """The JSON object of --settings, or of the file that it names."""
     try:
-        given = json.loads(_text(settings), object_pairs_hook=_object)
+        content = json.loads(_text(settings), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UserError(f"--settings must be JSON ({error}); correct it.") from error
-    if not isinstance(given, dict):
+    if not isinstance(content, dict):
         raise UserError("--settings must be a JSON object; correct it.")
-    return given
+    return content
 
 
 def parsed(settings: str, kind: "type[Section]") -> "Section":
-    """The settings that a command takes from --settings.
+    """Read the settings that a command takes from --settings.
 
-    kind: what the command reads, see `config.part`; other keys may be anything. Raises UserError with one sentence.
+    Args:
+        settings: JSON, or the name of a file of it.
+        kind: What the command reads, see `config.part`; other keys may be anything.
+
+    Raises:
+        UserError: One sentence on what is missing or wrong.
     """
-    given = plain(settings)
+    content = plain(settings)
     for key, field in kind.model_fields.items():
-        if field.is_required() and key not in given:
+        if field.is_required() and key not in content:
             raise UserError(f"--settings has no {key}; correct it.")
-    return kind.read({key: given[key] for key in kind.model_fields if key in given}, source="--settings")
+    return kind.read({key: content[key] for key in kind.model_fields if key in content}, source="--settings")
 
 
 def configured(settings: str, config: Sequence[Path] | None, *names: str, **own: Any) -> "Configuration":
-    """What --settings or --config say of keys of the configuration; own: see `config.part`, of --settings alone."""
+    """Read keys of the configuration from --settings or --config.
+
+    Args:
+        settings: JSON, or the name of a file of it.
+        config: Configuration files, later ones over earlier ones.
+        names: The keys.
+        own: Of --settings alone, see `config.part`.
+
+    Returns:
+        The configuration, or what of it --settings has.
+
+    Raises:
+        UserError: Both or neither are given, or one sentence on what is missing or wrong.
+    """
     from cohortreg.config import merged, part
     from cohortreg.methods import registry
 

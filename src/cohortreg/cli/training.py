@@ -1,6 +1,6 @@
 """Commands that pack, train and register."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from cohortreg.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from cohortreg.config import Configuration
     from cohortreg.learning.checkpoints import TrainingState
 
 #: Steps by whose speed the time left is told.
@@ -57,45 +56,46 @@ def train_command(
     import time
 
     from cohortreg.cli.signals import asked_to_end
-    from cohortreg.config import AnyModel, Logger
+    from cohortreg.config import TrainingJob
     from cohortreg.jobs.train import train_stage
     from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
-    from cohortreg.methods.registry import method_class
+    from cohortreg.methods.registry import recipe
 
     end = time.monotonic() + 60 * (minutes or float("inf"))
-    given = configured(settings, config, "training", model=AnyModel, logger=(Logger | None, None))
-    if config and model not in given.models:
-        raise UserError(
-            f"the configuration has no model {model}; it has {', '.join(given.models) or 'none'}."
-        )
-    trained = given.models[model] if config else given.model
+    if config:
+        configuration = configured(settings, config)
+        if model not in configuration.models:
+            raise UserError(
+                f"the configuration has no model {model}; it has {', '.join(configuration.models) or 'none'}."
+            )
+        job = TrainingJob(training=configuration.training, model=configuration.models[model])
+    else:
+        job = parsed(settings, TrainingJob)
+    trained, training = job.model, job.logged_training
     if stage > len(trained.stages):
         raise UserError(f"{model} has {len(trained.stages)} stages, so there is no stage {stage}")
     total = trained.stages[stage - 1].training_steps
     layout = Layout(results)
-    training = given.training
-    if not config and given.logger:
-        training = training.model_copy(update={"logger": given.logger})
     use_processor(max(1, threads // training.devices))
     fabric = make_fabric(training.accelerator, training.precision, training.devices, training.nodes)
     if fabric.is_global_zero:
         warn_of_precision(fabric.device, training.precision)
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
 
-        def report(state) -> None:
+        def report(state: TrainingState) -> None:
             """Advance the bar to the state's step, with the last row of its history; in the first process only."""
             if not fabric.is_global_zero:
                 return
             advance(progress_in_words(state, total), completed=state.step)
 
-        method = method_class(trained.method)
         with asked_to_end() as asked:
 
             def stop() -> bool:
                 return asked() or time.monotonic() > end
 
-            train_stage(method, layout, model, stage, trained, training, seed, fabric, report, stop=stop)
+            learns = recipe(trained.method)
+            train_stage(learns, layout, model, stage, trained, training, seed, fabric, report, stop)
     if fabric.is_global_zero:
         typer.echo(
             f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
@@ -109,18 +109,18 @@ def progress_in_words(state: "TrainingState", steps: int) -> str:
     if not state.history:
         return ""
     _, similarity, consistency, _, folds, weight, speed = state.history[-1]
-    said = [
+    parts = [
         f"similarity {similarity:.5f}, inverse consistency {consistency:.6f}, folds {folds:.1f}, weight {weight:g}"
     ]
     if state.validation:
         step, *_, loss = state.validation[-1]
         dice = "".join(f", Dice {value:.3f}" for measured, value in state.dice if measured == step)
-        said.append(f"validation loss {loss:.5f}{dice} at step {step:.0f}")
+        parts.append(f"validation loss {loss:.5f}{dice} at step {step:.0f}")
     recent = [1 / row[-1] for row in state.history[-RECENT:]]
-    said.append(f"{speed:.2f} steps/s")
+    parts.append(f"{speed:.2f} steps/s")
     if state.step < steps:
-        said.append(f"{duration((steps - state.step) * sum(recent) / len(recent))} left")
-    return ", ".join(said)
+        parts.append(f"{duration((steps - state.step) * sum(recent) / len(recent))} left")
+    return ", ".join(parts)
 
 
 @app.command("register-shard")
@@ -134,7 +134,7 @@ def register_shard_command(
     threads: Threads = 2,
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
-    from cohortreg.config import Optimisation, Training, part
+    from cohortreg.config import RegistrationJob
     from cohortreg.jobs.register import open_row, pairs_of, register_shard
     from cohortreg.layout import Layout
     from cohortreg.methods.registry import PAIRWISE, accelerated
@@ -142,25 +142,16 @@ def register_shard_command(
 
     layout = Layout(results)
     pairs = pairs_of(layout, shard)
-    kind = part(
-        training=(Training, Training()),
-        model=(str | None, None),
-        method_settings=(dict[str, Any], {}),
-        optimisation=(Optimisation | None, None),
-    )
-    given = kind.read(_registration(configured("", config), method)) if config else parsed(settings, kind)
-    training = given.training
+    job = RegistrationJob.of(configured("", config), method) if config else parsed(settings, RegistrationJob)
     use_processor(threads)
     device = None
     if accelerated(method):
         from cohortreg.learning.devices import Device
 
-        precision = "32-true" if method in PAIRWISE else training.precision
-        device = Device(training.accelerator, precision)
+        precision = "32-true" if method in PAIRWISE else job.training.precision
+        device = Device(job.training.accelerator, precision)
         warn_of_precision(device.device, device.precision)
-    opened = open_row(
-        method, layout, seed, threads, device, given.method_settings, given.model, given.optimisation
-    )
+    opened = open_row(method, layout, seed, threads, device, job.method_settings, job.model, job.optimisation)
     machine = hardware(device.device.type if device else "cpu", threads)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
         register_shard(layout, method, opened, pairs, shard, machine, advance)
@@ -169,19 +160,6 @@ def register_shard_command(
         for ids in pairs[["moving", "fixed"]].itertuples(index=False, name=None)
     ]
     typer.echo(f"{layout.registered_shard(method, shard)}: {new_and_kept(records)}")
-
-
-def _registration(config: "Configuration", method: str) -> dict:
-    """The settings of a row's registration."""
-    from cohortreg.config import FITTED, OPTIMISED, trained_methods
-
-    fitted, named = method.endswith(FITTED), config.pretrained.get(method.removesuffix(FITTED))
-    given = {"training": config.training, "model": named}
-    given["method_settings"] = config.method_settings.get("fit" if fitted else method, {})
-    trained = trained_methods(config.models)
-    if method.endswith(OPTIMISED) and method in trained:
-        given["optimisation"] = config.models[trained[method][0]].optimisation
-    return given
 
 
 def use_processor(threads: int) -> None:

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.cohort import Side
 from cohortreg.cli.options import Results, Seed, Threads, plain
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
+from cohortreg.importers.registry import Side
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,16 +169,16 @@ def register_command(
     moving, fixed = moving_image or moving, fixed_image or fixed
     if not (moving and fixed):
         raise UserError(f"{'FIXED' if moving else 'MOVING'} is missing; see cohortreg register --help.")
-    if not any((transform_out, inverse_out, warped_out)):
-        transform_out, warped_out = _outputs_named_after(name_of(moving, ""), name_of(fixed, ""))
     outputs = transform_out, inverse_out, warped_out
+    if not any(outputs):
+        outputs = _outputs_named_after(name_of(moving, ""), name_of(fixed, ""))
     check_outputs(outputs)
     _check_distinct(outputs, [moving, fixed, moving_mask, fixed_mask])
     use_processor(threads)
     if model not in PAIRWISE:
         device = Device(accelerator, precision.value)
         warn_of_precision(device.device, device.precision)
-    images = [to_image(path) for path in (moving, fixed)]
+    raw_moving, raw_fixed = to_image(moving), to_image(fixed)
     optimisation = {"steps": _iterations(io_iterations), "learning_rate": io_learning_rate}
     loaded = load(
         model,
@@ -193,21 +193,21 @@ def register_command(
         threads=threads,
     )
     check_outputs(outputs, loaded.deforms, loaded.has_inverse)
-    sides = [side.value if side else "" for side in (moving_side, fixed_side)]
-    if model not in PAIRWISE and loaded.mirror != "none" and not all(sides):
+    if model not in PAIRWISE and loaded.mirror != "none" and not (moving_side and fixed_side):
         typer.echo(
             f"{loaded.mirror} images are mirrored for {model} where --moving-side and --fixed-side say so; an image "
             "without a side is not mirrored.",
             err=True,
         )
-    with progress_bar(f"Registering with {model}", loaded.steps(images[1])) as advance:
+    with progress_bar(f"Registering with {model}", loaded.steps(raw_fixed)) as advance:
         registered = register(
-            *images,
+            raw_moving,
+            raw_fixed,
             loaded,
             moving_mask=moving_mask,
             fixed_mask=fixed_mask,
-            moving_side=sides[0],
-            fixed_side=sides[1],
+            moving_side=_literal(moving_side),
+            fixed_side=_literal(fixed_side),
             progress=lambda done, total, words: advance(words, done),
         )
     if moving_mask or fixed_mask:
@@ -218,22 +218,34 @@ def register_command(
         )
     registered.save(*outputs)
     typer.echo(f"{registered.quality}")
-    for path, words in zip(outputs, ("the transform, forward", "the transform, inverse"), strict=False):
+    words = (
+        "the transform, forward",
+        "the transform, inverse",
+        f"the moving image on the fixed one's grid; open it over {fixed}",
+    )
+    for path, content in zip(outputs, words, strict=True):
         if path:
-            typer.echo(f"{path}: {words}")
-    if warped_out:
-        typer.echo(f"{warped_out}: the moving image on the fixed one's grid; open it over {fixed}")
+            typer.echo(f"{path}: {content}")
 
 
-def _outputs_named_after(moving: str, fixed: str) -> tuple[Path, Path]:
-    """Files for the transform and the warped image in the current folder; raises UserError where one is there."""
-    outputs = Path(f"{moving}_to_{fixed}.nii.gz"), Path(f"{moving}_on_{fixed}.nii.gz")
-    for path in outputs:
+def _literal(side: Side | None) -> Literal["", "left", "right"]:
+    """The side as `register` takes it."""
+    return "" if side is None else "left" if side is Side.left else "right"
+
+
+def _outputs_named_after(moving: str, fixed: str) -> tuple[Path, None, Path]:
+    """Name files for the transform and the warped image in the current folder; there is none for the inverse.
+
+    Raises:
+        UserError: One of them is there.
+    """
+    transform, warped = Path(f"{moving}_to_{fixed}.nii.gz"), Path(f"{moving}_on_{fixed}.nii.gz")
+    for path in (transform, warped):
         if path.exists():
             raise UserError(
                 f"{path} already exists; move it elsewhere, or name --transform-out and --warped-moving-out."
             )
-    return outputs
+    return transform, None, warped
 
 
 def _check_distinct(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
@@ -412,10 +424,10 @@ def measure_command(
         typer.echo(f"{column}\t{value:.6g}")
 
 
-def _structures(given: Sequence[str] | None) -> dict[str, list[int]] | None:
-    """The structures that --structure names, by name; None for none."""
+def _structures(texts: Sequence[str] | None) -> dict[str, list[int]] | None:
+    """The label values of the structures that --structure names, by name; None for none."""
     structures = {}
-    for text in given or ():
+    for text in texts or ():
         name, _, values = text.partition("=")
         if not name or not all(part.strip().isdigit() for part in values.split(",")):
             raise UserError(f"--structure {text}: give a name and label values, such as cartilage=2,4.")
@@ -440,7 +452,8 @@ def jacobian_command(
     """Write the determinant of a transform's Jacobian: above 1 where it stretches, below where it shrinks."""
     import numpy as np
 
-    from cohortreg.images.io import Image, check_image_name, read_image, write_image
+    from cohortreg.images.image import Image
+    from cohortreg.images.io import check_image_name, read_image, write_image
     from cohortreg.maps.apply import check_axes
     from cohortreg.maps.exchange import read
     from cohortreg.maps.jacobian import determinant

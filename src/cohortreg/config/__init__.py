@@ -5,6 +5,7 @@ Nothing that takes time is imported, since the workflow reads it for each of its
 
 from cohortreg.config.configuration import Configuration, part
 from cohortreg.config.files import load, merge, merged, repeated_keys
+from cohortreg.config.job_settings import RegistrationJob, TrainingJob
 from cohortreg.config.methods import (
     AffineNetworkSettings,
     AvsmSettings,

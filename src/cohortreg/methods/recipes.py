@@ -29,7 +29,7 @@ class Recipe(Generic[Described]):
 
     @staticmethod
     def build(model: Described, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
-        """Build the registration up to the last stage; return it and the stages before, inside of it, which it freezes."""
+        """Build the registration up to the last stage, and the part of it that this stage freezes."""
         raise NotImplementedError
 
     @staticmethod

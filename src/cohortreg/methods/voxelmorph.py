@@ -20,6 +20,9 @@ from cohortreg.methods.avsm import AffineObjective, AffineSteps, affine_steps
 from cohortreg.methods.cards import VoxelMorphCard
 from cohortreg.methods.recipes import Recipe
 
+#: In the configuration, or as a card has it.
+Described = VoxelMorphModel | VoxelMorphCard
+
 
 class VoxelMorphStep(nn.Module):
     """The package's network, its velocity integrated by scaling and squaring."""
@@ -70,21 +73,19 @@ class VoxelMorphObjective(Objective):
         )
 
 
-class VoxelMorph(Recipe[VoxelMorphModel | VoxelMorphCard]):
+class VoxelMorph(Recipe[Described]):
     """One stage, whose weight is that of the gradient penalty; with affine pre-registration, a stage for it before.
 
     The affine network is AVSM's.
     """
 
     @staticmethod
-    def similarity_in_words(model: VoxelMorphModel | VoxelMorphCard) -> str:
+    def similarity_in_words(model: Described) -> str:
         """Name the similarity as the report does."""
         return "MSE"
 
     @staticmethod
-    def build(
-        model: VoxelMorphModel | VoxelMorphCard, grid: Sequence[int]
-    ) -> tuple[nn.Module, nn.Module | None]:
+    def build(model: Described, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
         """Build the registration of the last stage, and the part of it that this stage freezes."""
         settings = model.settings
         affine = affine_steps(grid, settings, model.stages[0].steps) if settings.affine else None
@@ -94,9 +95,7 @@ class VoxelMorph(Recipe[VoxelMorphModel | VoxelMorphCard]):
         return (step, None) if affine is None else (TwoSteps(affine, step), affine)
 
     @staticmethod
-    def objective(
-        registration: nn.Module, before: nn.Module | None, model: VoxelMorphModel | VoxelMorphCard
-    ) -> Objective:
+    def objective(registration: nn.Module, before: nn.Module | None, model: Described) -> Objective:
         """Build the objective of the last stage."""
         if isinstance(registration, AffineSteps):
             return AffineObjective(registration, model.settings)
