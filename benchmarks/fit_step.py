@@ -23,12 +23,13 @@ import pandas as pd
 import torch
 from numba import njit
 
+from cohortreg.config import Preprocess
 from cohortreg.files import whole
 from cohortreg.icon.compiled import CompiledLoss
 from cohortreg.icon.fit import FieldsLoss, Imaged
 from cohortreg.icon.objective import sample_points
 from cohortreg.images.io import read_image
-from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.images.preprocess import preprocess
 from cohortreg.learning.devices import use_processor
 from cohortreg.losses import kernels
 from cohortreg.losses.similarities import similarity_to
@@ -166,7 +167,7 @@ def of_step(shape: list[int], repetitions: int) -> list[dict]:
 def of_pair(paths: list[Path], threads: int) -> dict:
     """A whole fit of two raw images at 80x192x192, once its loops are compiled: seconds and peak memory."""
     use_processor(threads)
-    settings = Settings(list(GRID), "resample", "none", (1, 99))
+    settings = Preprocess(grid=list(GRID))
     pair = [preprocess(read_image(path), None, "right", settings)[0] for path in paths]
     small = [replace(image, array=np.ascontiguousarray(image.array[::4, ::4, ::4])) for image in pair]
     Fit(Fit.Settings(), 1, threads)(*small)

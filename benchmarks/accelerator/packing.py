@@ -21,12 +21,13 @@ from ladder import KNOWN
 
 from cohortreg import config
 from cohortreg.cohort.tables import read_table
+from cohortreg.config import Preprocess
 from cohortreg.errors import UserError
 from cohortreg.files import whole, write_json
 from cohortreg.images import geometry
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_label
-from cohortreg.images.preprocess import Settings, preprocess, read_labelled
+from cohortreg.images.preprocess import preprocess, read_labelled
 from cohortreg.phantoms.dess import dess
 from cohortreg.provenance import git_commit
 
@@ -184,7 +185,7 @@ def _hippocampi(folder: Path) -> None:
     configuration = _configuration("hippocampus")
     images, pairs = _tables(configuration)
     root = config.expand_root(configuration["root"])
-    settings = Settings(**configuration["preprocess"])
+    settings = Preprocess.read(configuration["preprocess"])
     arrays = {"images": [], "labels": [], "fields_of_view": []}
     for row in images:
         read = read_labelled(root / row["image"], root / row["label"], configuration["structures"])
@@ -239,7 +240,7 @@ def _knee(row: dict, configuration: dict) -> dict[str, np.ndarray]:
     """A knee's image and its label map, both on the networks' grid."""
     label = read_label(config.expand_root(configuration["phantom"]["labels"]) / Path(row["label"]).name)
     raw = dess(label, configuration["seed"], row["image_id"])
-    settings = Settings(**configuration["preprocess"] | {"labels": "grid"})
+    settings = Preprocess.read(configuration["preprocess"] | {"labels": "grid"})
     image, label, record = preprocess(raw, label, row["side"], settings)
     return {
         "images": np.rint(255 * image.array.clip(0, 1)).astype(np.uint8),

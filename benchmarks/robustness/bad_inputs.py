@@ -47,7 +47,7 @@ from isolated import Came, command, isolated
 from runs import REPOSITORY, configure, difference, new_cohort, results
 
 from cohortreg import config as configuration
-from cohortreg.config import Configuration
+from cohortreg.config import Configuration, Preprocess
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.images.grid import Grid
@@ -253,7 +253,6 @@ def _in_a_cohort(place: Path, name: str, label: bool, flat: bool) -> tuple[str, 
     """Why an image is excluded, "" where it is not; and whether the whole one beside it is not."""
     import pandas as pd
 
-    from cohortreg.images.preprocess import Settings
     from cohortreg.jobs.preprocess import preprocess_shard
 
     row = {"side": "", "split": "test", "label": ""}
@@ -265,7 +264,7 @@ def _in_a_cohort(place: Path, name: str, label: bool, flat: bool) -> tuple[str, 
         Layout(place / "results"),
         pd.DataFrame(rows),
         place,
-        Settings([8, 8] if flat else [8, 8, 8], mirror="none"),
+        Preprocess(grid=[8, 8] if flat else [8, 8, 8], mirror="none"),
         {"low": [1], "high": [2]} if label else {},
     )
     said = dict(zip(index["image_id"], index["reason"], strict=True))

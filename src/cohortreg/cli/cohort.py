@@ -260,13 +260,12 @@ def preprocess_command(
     from cohortreg.cohort.shards import shard_rows
     from cohortreg.cohort.tables import read_images, write_table
     from cohortreg.config import expand_root
-    from cohortreg.images.preprocess import Settings
     from cohortreg.jobs.preprocess import preprocess_shard
     from cohortreg.layout import Layout
 
     layout = Layout(results)
     given = configured(settings, config, "preprocess", "structures")
-    section, structures = Settings(**dict(given.preprocess)), given.structures
+    section, structures = given.preprocess, given.structures
     rows = shard_rows(read_images(images), shard, shards)
     with progress_bar("Preprocessing", len(rows)) as advance:
         index = preprocess_shard(
@@ -393,15 +392,13 @@ def check_command(
     """Open every image and label of a cohort: what cannot be used, what is odd, and a picture of all."""
     from cohortreg.cohort.tables import read_images
     from cohortreg.config import CheckedPreprocess, expand_root, part
-    from cohortreg.images.preprocess import Settings
     from cohortreg.jobs.check import check_cohort
     from cohortreg.layout import CheckLayout
 
     layout, rows = CheckLayout(output), read_images(images)
     kind = part("structures", preprocess=CheckedPreprocess)
     given: Any = configured("", config) if config else parsed(settings, kind)
-    section = Settings(**dict(given.preprocess) | {"grid": given.preprocess.grid or []})
-    structures = given.structures
+    section, structures = given.preprocess, given.structures
     with progress_bar("Checking", len(rows)) as advance:
         checked, notes = check_cohort(
             layout,

@@ -30,7 +30,7 @@ from cohortreg.config.models import (
 )
 from cohortreg.config.networks import ARCHITECTURES, AnyNetwork, Network, check_levels, read_network
 from cohortreg.config.phantom import Phantom
-from cohortreg.config.preprocess import CheckedPreprocess, Preprocess
+from cohortreg.config.preprocess import CheckedPreprocess, PairPreprocess, Preprocess
 from cohortreg.config.report import Report
 from cohortreg.config.resources import Shards
 from cohortreg.config.similarities import SIMILARITIES, FieldSimilarity, Similarity, SimilarityEntry

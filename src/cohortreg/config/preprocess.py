@@ -1,11 +1,13 @@
 """How raw images are brought to one grid, side and range of intensities."""
 
+import json
 from typing import Annotated, Literal
 
 from annotated_types import Len
 from pydantic import Field, field_validator
 
-from cohortreg.config.values import Grid
+from cohortreg.config.values import Grid, Positive
+from cohortreg.digests import digest
 from cohortreg.settings import Number, Settings, wrong
 
 
@@ -33,6 +35,11 @@ class Preprocess(Settings):
         "them to the images' grid by nearest neighbour",
     )
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the section, by which a preprocessed image is known to be current."""
+        return digest(json.dumps(self.plain(), sort_keys=True))
+
     @field_validator("percentiles")
     @classmethod
     def _rise(cls, percentiles: list[float]) -> list[float]:
@@ -46,4 +53,12 @@ class CheckedPreprocess(Preprocess):
     """What `cohortreg check` looks at: without a grid, images may have any number of axes."""
 
     grid: Grid | None = None  # type: ignore[assignment]  # read by the check alone
+    mirror: Literal["left", "right", "none"] = "left"
+
+
+class PairPreprocess(Preprocess):
+    """How a model's training images were preprocessed, as far as its card says, and two images that are registered."""
+
+    grid: Annotated[list[Positive], Len(2, 3)]
+    #: Only images whose side is known are mirrored.
     mirror: Literal["left", "right", "none"] = "left"

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cohortreg.config import Preprocess
 from cohortreg.digests import digest
 from cohortreg.errors import BadImage
 from cohortreg.images import geometry, sides
 from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised
-from cohortreg.images.preprocess import Settings, check_axes, oriented, read_labelled
+from cohortreg.images.preprocess import check_axes, oriented, read_labelled
 from cohortreg.inputs import require_root
 from cohortreg.provenance import running
 
@@ -96,7 +97,7 @@ class Checked:
 def check_images(
     rows: pd.DataFrame,
     root: Path,
-    settings: Settings,
+    settings: Preprocess,
     structures: Structures,
     report: Callable[[str, str], None] = lambda image_id, reason: None,
 ) -> tuple[list[Checked], list[str]]:
@@ -162,7 +163,7 @@ def _cells(facts: Facts | None) -> dict[str, str]:
     } | {f"{name}_mm3": f"{volume:.1f}" for name, volume in facts.volumes.items()}
 
 
-def _open(row: dict[str, str], root: Path, settings: Settings, structures: Structures) -> Facts:
+def _open(row: dict[str, str], root: Path, settings: Preprocess, structures: Structures) -> Facts:
     """Read an image and its label as preprocessing does, up to the step before its grid."""
     image_path, label_path = root / row["image"], root / row["label"] if row["label"] else None
     image, label = read_labelled(image_path, label_path, structures)

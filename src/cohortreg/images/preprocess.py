@@ -1,43 +1,17 @@
 """Preprocessing of a raw image and its label to the grid and grey values of registration (paper, 4.1)."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cohortreg.digests import digest
+from cohortreg.config import Preprocess
 from cohortreg.errors import BadImage
 from cohortreg.images import geometry
 from cohortreg.images.image import Image
 from cohortreg.images.intensity import normalised
 from cohortreg.images.io import read_image, read_label
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The section `preprocess` of the configuration.
-
-    Attributes:
-        grid: Voxels of every preprocessed image along right, anterior, superior; of 2D images along right, anterior.
-        fit: "resample" (same field of view) or "pad" (centre-pad and crop, voxel size kept).
-        mirror: The side, "left" or "right", that is mirrored along left-right, or "none".
-        percentiles: The two that become 0 and 1.
-        labels: "native" (they keep their voxels where images are resampled) or "grid" (the image's grid).
-    """
-
-    grid: Sequence[int]
-    fit: str = "resample"
-    mirror: str = "left"
-    percentiles: Sequence[float] = (1, 99)
-    labels: str = "native"
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the settings, by which a preprocessed image is known to be current."""
-        return digest(json.dumps(asdict(self), sort_keys=True))
 
 
 def read_labelled(
@@ -83,7 +57,7 @@ def oriented(image: Image, label: Image | None) -> list[Image]:
     return [straight] if label is None else [straight, geometry.aligned(label, straight)]
 
 
-def check_axes(image: Image, settings: Settings) -> None:
+def check_axes(image: Image, settings: Preprocess) -> None:
     """Raise BadImage where the grid and the image differ in dimension."""
     if image.array.ndim != len(settings.grid):
         raise BadImage(
@@ -93,9 +67,15 @@ def check_axes(image: Image, settings: Settings) -> None:
 
 
 def preprocess(
-    image: Image, label: Image | None, side: str, settings: Settings
+    image: Image, label: Image | None, side: str, settings: Preprocess
 ) -> tuple[Image, Image | None, dict[str, Any]]:
     """Bring an image to canonical orientation, one side, range and grid; record what was done.
+
+    Args:
+        image: Raw.
+        label: Its label, on the same grid, if it has one.
+        side: Of the body, "left", "right" or "".
+        settings: The section `preprocess` of the configuration.
 
     Returns:
         The image; its label, if any, which always covers the image's field of view; and the record. In it, `to_source`

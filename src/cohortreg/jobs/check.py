@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from cohortreg.cohort.tables import write_table
+from cohortreg.config import Preprocess
 from cohortreg.files import check_writable
 from cohortreg.images.checks import Checked, check_images, check_table
-from cohortreg.images.preprocess import Settings
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
 from cohortreg.report.figures.contacts import draw_sheets
 
@@ -17,7 +17,7 @@ def check_cohort(
     layout: CheckLayout,
     rows: pd.DataFrame,
     root: Path,
-    settings: Settings,
+    settings: Preprocess,
     structures: Mapping[str, Sequence[int]],
     report: Callable[[str, str], None],
 ) -> tuple[list[Checked], list[str]]:

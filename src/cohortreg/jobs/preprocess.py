@@ -1,17 +1,16 @@
 """Preprocessing of a shard of images: the job of the rule `preprocess`."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cohortreg.cohort.shards import row_digest
+from cohortreg.config import Preprocess
 from cohortreg.errors import BadImage, UserError
 from cohortreg.images.io import write_image
-from cohortreg.images.preprocess import Settings, preprocess, read_labelled
+from cohortreg.images.preprocess import preprocess, read_labelled
 from cohortreg.inputs import check_whole, require_root
 from cohortreg.jobs.sidecars import read_sidecar, write_sidecar
 from cohortreg.jobs.training_sets import image_digest
@@ -28,7 +27,7 @@ def preprocess_shard(
     layout: Layout,
     rows: pd.DataFrame,
     root: Path,
-    settings: Settings,
+    settings: Preprocess,
     structures: Structures,
     fail: bool = False,
     report: Callable[[str, str], None] = lambda image_id, reason: None,
@@ -67,7 +66,7 @@ def preprocess_shard(
 
 
 def _preprocess_row(
-    layout: Layout, row: dict[str, str], root: Path, settings: Settings, structures: Structures
+    layout: Layout, row: dict[str, str], root: Path, settings: Preprocess, structures: Structures
 ) -> None:
     """Preprocess one image and its label, unless that is done."""
     image_id = row["image_id"]
@@ -81,7 +80,7 @@ def _preprocess_row(
         "label": row["label"],
         "label_sha256": _sha256(label_path),
         "side": row["side"],
-        "settings": json.loads(json.dumps(asdict(settings))),
+        "settings": settings.plain(),
         "settings_digest": settings.digest,
         "structures": {name: list(values) for name, values in structures.items()},
     }

@@ -22,6 +22,7 @@ from cohortreg.config import (
     IconModel,
     Model,
     Network,
+    PairPreprocess,
     Positive,
     Preprocess,
     SettingsStaged,
@@ -45,12 +46,6 @@ _SEEN_BY_NETWORKS = ("fit", "mirror", "percentiles")
 _Grid = Annotated[list[Positive], Len(2, 3)]
 
 
-class CardPreprocess(Preprocess):
-    """How a model's training images were preprocessed, in whole or in part."""
-
-    grid: _Grid
-
-
 class Card(Staged):
     """What registration needs to know of a model; other keys of a card are ignored."""
 
@@ -61,7 +56,7 @@ class Card(Staged):
     axes: Text | None = None
     final_weight: Number | None = None
     weights_sha256: Text | None = None
-    preprocess: CardPreprocess | None = None
+    preprocess: PairPreprocess | None = None
 
     @model_validator(mode="after")
     def _axes_of_3d_images(self) -> Self:

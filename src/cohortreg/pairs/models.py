@@ -6,17 +6,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from cohortreg.config import SIMILARITIES, Optimisation, Similarity
+from cohortreg.config import SIMILARITIES, Optimisation, PairPreprocess, Similarity
 from cohortreg.errors import UserError
 from cohortreg.images.geometry import canonical
 from cohortreg.images.image import Image
-from cohortreg.images.preprocess import Settings
 from cohortreg.learning.devices import Device, use_processor
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.icon import import_weights
@@ -60,17 +60,17 @@ class Model:
     has_inverse: bool
     dimensions: tuple[int, ...]
     method: Method = field(repr=False)
-    preprocessing: Settings | None = field(repr=False)
+    preprocessing: PairPreprocess | None = field(repr=False)
     threads: int = field(repr=False)
 
     @property
     def mirror(self) -> str:
         """The side whose images are mirrored before they are registered, "left" or "right", or "none"."""
-        return (self.preprocessing or Settings(grid=())).mirror
+        return self.preprocessing.mirror if self.preprocessing else "left"
 
-    def preprocessing_of(self, fixed: Image) -> Settings:
+    def preprocessing_of(self, fixed: Image) -> PairPreprocess:
         """How both images of a pair are preprocessed: for a method without training, on the fixed image's grid."""
-        return self.preprocessing or Settings(grid=list(canonical(fixed).shape))
+        return self.preprocessing or PairPreprocess(grid=list(canonical(fixed).shape))
 
     def steps(self, fixed: Image) -> int:
         """How many steps a pair takes, of a method that reports them; otherwise 1."""
@@ -133,7 +133,9 @@ def load(
                 raise UserError(f"{name} has no networks to optimise for a pair; leave the optimisation out.")
             if missing := PAIRWISE[source].missing({} if fit else settings):
                 raise UserError(f"{name}: {missing}")
-            preprocessing = Settings(grid=list(grid)) if grid else None
+            preprocessing = None
+            if grid:
+                preprocessing = PairPreprocess.read({"grid": list(map(index, grid))}, source="settings")
             entry = PAIRWISE[source]
             facts = fit or entry.deforms, entry.inverse, entry.dimensions
         else:
@@ -145,8 +147,7 @@ def load(
                     f"{source}: only ICON networks can be optimised for a pair; leave the optimisation out."
                 )
             # A model of an earlier version does not say it.
-            recorded = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else None
-            preprocessing = Settings(**(recorded or {"grid": card.grid}))
+            preprocessing = card.preprocess or PairPreprocess(grid=card.grid)
             facts = True, True, (len(card.grid),)
         opened = open_method(
             source, settings, "", seed, threads, Device(device, precision), tuned, fit, "settings"

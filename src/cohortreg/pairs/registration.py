@@ -13,13 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from cohortreg.config import Preprocess
 from cohortreg.errors import UserError
 from cohortreg.evaluation.measures import Maps, measures_of_maps
 from cohortreg.files import check_writable
 from cohortreg.images.convert import AnyImage, name_of, to_image
 from cohortreg.images.image import Image
 from cohortreg.images.io import check_image_name
-from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.images.preprocess import preprocess
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import CorrelationWithOne
 from cohortreg.maps.apply import warp
@@ -277,7 +278,7 @@ def _reporting(
         progress(steps, steps, "(what it achieved)")
 
 
-def _preprocessed(role: str, image: Image, side: str, settings: Settings) -> Preprocessed:
+def _preprocessed(role: str, image: Image, side: str, settings: Preprocess) -> Preprocessed:
     dim = len(settings.grid)
     if image.array.ndim != dim:
         raise UserError(f"the {role} image is {image.array.ndim}D; what is registered here is {dim}D.")

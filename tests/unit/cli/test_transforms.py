@@ -9,10 +9,11 @@ import pytest
 import SimpleITK as sitk
 from forkserver import command, refused
 
+from cohortreg.config import Preprocess
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_image, read_label, write_image
-from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.images.preprocess import preprocess
 from cohortreg.layout import Layout
 from cohortreg.maps.exchange import Pair, write
 from cohortreg.maps.transforms import Transform, write_transform
@@ -22,7 +23,7 @@ AFFINE[:3, 0] *= 1.5 / np.linalg.norm(AFFINE[:3, 0])
 AFFINE[:3, 1] = [0.3 / 1.5, 1.0, 0]  # at a right angle to the first
 AFFINE[:3, 0] = [1.5, -0.3, 0]
 
-SETTINGS = Settings(grid=[6, 6, 6])
+SETTINGS = Preprocess(grid=[6, 6, 6], mirror="left")
 
 
 def run(*arguments) -> subprocess.CompletedProcess:

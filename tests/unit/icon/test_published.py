@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from typed import build_registration
 
+from cohortreg.config import PairPreprocess
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.icon import published as icon_published
@@ -16,7 +17,6 @@ from cohortreg.icon.releases import RELEASES
 from cohortreg.images.io import Image
 from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import Axes
-from cohortreg.methods.cards import CardPreprocess
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.trained import Trained
 
@@ -271,4 +271,4 @@ def test_the_card_of_a_recognised_model_has_what_its_release_says(tmp_path, monk
 def test_every_release_has_axes_and_preprocessing_that_a_card_may_have():
     for release in RELEASES:
         grid = list(Axes(release.axes).ours(release.grid))
-        assert CardPreprocess.read({"grid": grid} | release.preprocess)
+        assert PairPreprocess.read({"grid": grid} | release.preprocess)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from cohortreg.cohort.tables import read_images, write_table
+from cohortreg.config import Preprocess
 from cohortreg.errors import UserError
 from cohortreg.images.checks import UNTOLD, check_images, check_table
 from cohortreg.images.io import Image, read_image, read_label, write_image
-from cohortreg.images.preprocess import Settings
 from cohortreg.jobs.check import write_sheets
 from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.layout import CheckLayout, Layout
 
-SETTINGS = Settings((6, 6, 6), mirror="left")
+SETTINGS = Preprocess(grid=[6, 6, 6], mirror="left")
 STRUCTURES = {"bone": [1], "both": [1, 2]}
 COUNT = 9
 
@@ -117,7 +117,7 @@ def test_2d_images(tmp_path):
     table = tmp_path / "images.tsv"
     table.write_text("image_id\tsubject_id\tside\tsplit\timage\tlabel\n" + "".join(rows))
     checked, notes = check_images(
-        read_images(table), tmp_path, Settings((32, 32)), {"bone": [1], "both": [1, 2]}
+        read_images(table), tmp_path, Preprocess(grid=[32, 32]), {"bone": [1], "both": [1, 2]}
     )
     found = {image.image_id: image.found for image in checked if image.found}
     assert notes == [UNTOLD]

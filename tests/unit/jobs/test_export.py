@@ -7,10 +7,10 @@ import SimpleITK as sitk
 from forkserver import command
 
 from cohortreg.cohort.tables import read_images, write_table
+from cohortreg.config import Preprocess
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
-from cohortreg.images.preprocess import Settings
 from cohortreg.jobs.export import Export, bids_label
 from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.layout import Layout
@@ -35,7 +35,13 @@ def results(tmp_path, monkeypatch):
         rows.append([image_id, image_id[:6], "", "test", f"{image_id}.nii.gz", label])
     columns = ["image_id", "subject_id", "side", "split", "image", "label"]
     write_table(layout.images, pd.DataFrame(rows, columns=columns))
-    preprocess_shard(layout, read_images(layout.images), raw, Settings(SHAPE, fit="pad"), {"core": [1]})
+    preprocess_shard(
+        layout,
+        read_images(layout.images),
+        raw,
+        Preprocess(grid=list(SHAPE), fit="pad", mirror="left"),
+        {"core": [1]},
+    )
     write_json(layout.settings("preprocess", "0"), {"root": "raw"})
     pairs = [(IDS[0], IDS[1]), (IDS[2], IDS[0])]
     write_table(layout.pairs, pd.DataFrame(pairs, columns=["moving", "fixed"]))

@@ -17,12 +17,11 @@ from series import volume, write_series
 
 from cohortreg.cohort.shards import row_digest, rows_made, shard_of, shard_rows
 from cohortreg.cohort.tables import read_images, read_pairs, read_table, write_table
-from cohortreg.config import Shards
+from cohortreg.config import Preprocess, Shards
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
-from cohortreg.images.preprocess import Settings
 from cohortreg.jobs.cohort import merge_cohort
 from cohortreg.jobs.export import cohort_pairs
 from cohortreg.jobs.preprocess import preprocess_shard
@@ -31,7 +30,7 @@ from cohortreg.jobs.registered import in_cohort
 from cohortreg.jobs.training_sets import image_digest
 from cohortreg.layout import Layout
 
-SETTINGS = Settings((6, 6, 6), fit="resample", mirror="left")
+SETTINGS = Preprocess(grid=[6, 6, 6], fit="resample", mirror="left")
 STRUCTURES = {"one": [1], "two": [2]}
 SHARDS = 3
 
@@ -161,7 +160,7 @@ def test_only_what_is_missing_or_changed_is_done_again(cohort):
     assert again == {"image-1", "image-2", "image-3", "image-4"}
     assert layout.sidecar("image-4").read_text() == sidecar
 
-    run(cohort, Settings((5, 5, 5), fit="pad"))
+    run(cohort, Preprocess(grid=[5, 5, 5], fit="pad", mirror="left"))
     assert all(after[path] != time for path, time in written(layout).items())
 
 

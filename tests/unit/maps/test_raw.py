@@ -11,10 +11,11 @@ import torch
 from scipy.ndimage import map_coordinates
 from warping import by_ants, by_niftyreg, by_simpleitk
 
+from cohortreg.config import Preprocess
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_image, write_image
 from cohortreg.images.itk import to_sitk
-from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.images.preprocess import preprocess
 from cohortreg.maps.apply import warp
 from cohortreg.maps.exchange import Pair, read, write, write_learn2reg
 from cohortreg.maps.grids import identity_map
@@ -22,7 +23,7 @@ from cohortreg.maps.raw import Source, between_raw, covering, in_voxels
 from cohortreg.maps.transforms import Transform, field_of, to_physical
 from cohortreg.methods.programs import niftyreg
 
-RESAMPLE = Settings(grid=[24, 28, 20], mirror="left", percentiles=[0, 100])
+RESAMPLE = Preprocess(grid=[24, 28, 20], mirror="left", percentiles=[0, 100])
 PAD = replace(RESAMPLE, fit="pad", grid=[30, 36, 30])  # cuts two axes off, adds to one
 
 

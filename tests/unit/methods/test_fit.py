@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from cohortreg.config import Preprocess
 from cohortreg.errors import UserError
 from cohortreg.images.io import Image
-from cohortreg.images.preprocess import Settings, preprocess
+from cohortreg.images.preprocess import preprocess
 from cohortreg.maps.fields import AffineMap, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
@@ -22,7 +23,7 @@ DEFAULTS = Fit.Settings()
 GRID = (32, 40, 32)
 
 
-def on_grid(hippocampus: Path, name: str, settings: Settings) -> tuple[Image, np.ndarray]:
+def on_grid(hippocampus: Path, name: str, settings: Preprocess) -> tuple[Image, np.ndarray]:
     """A subject's image on a grid, and its label map there."""
     image, label = (nibabel.load(hippocampus / folder / name) for folder in ("imagesTr", "labelsTr"))
     image = Image(image.get_fdata(dtype=np.float32), image.affine)
@@ -34,7 +35,7 @@ def on_grid(hippocampus: Path, name: str, settings: Settings) -> tuple[Image, np
 @pytest.fixture(scope="module")
 def hippocampi(hippocampus) -> list[tuple[Image, np.ndarray]]:
     """Two subjects."""
-    settings = Settings(GRID, fit="resample", mirror="none", labels="grid")
+    settings = Preprocess(grid=list(GRID), fit="resample", mirror="none", labels="grid")
     first = sorted((hippocampus / "imagesTr").glob("*.nii.gz"))[:2]
     return [on_grid(hippocampus, path.name, settings) for path in first]
 
@@ -76,7 +77,7 @@ def test_an_image_that_lies_far_apart_is_found(hippocampi, registered):
 
 def test_images_that_a_coarse_look_takes_for_far_apart_stay_where_they_lie(hippocampus, monkeypatch):
     """The search says that these two are turned; brought there, the mean Dice of their structures is 0.07 worse."""
-    settings = Settings((48, 64, 48), fit="pad", mirror="none", labels="grid")
+    settings = Preprocess(grid=[48, 64, 48], fit="pad", mirror="none", labels="grid")
     moving, fixed = (
         on_grid(hippocampus, f"hippocampus_{number}.nii.gz", settings)[0] for number in (380, 375)
     )
