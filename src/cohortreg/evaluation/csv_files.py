@@ -22,9 +22,16 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a CSV of the project's, with identifiers as text.
 
-    Only empty cells are missing values, since an image may well be called NA. columns: that it must have. command:
-    what writes it, for messages. texts: columns that are no numbers. Raises UserError where the table is missing,
-    damaged, or lacks one of the columns.
+    Only empty cells are missing values, since an image may well be called NA.
+
+    Args:
+        path: Of the table.
+        columns: That it must have.
+        command: What writes it, for messages.
+        texts: Columns that are no numbers.
+
+    Raises:
+        UserError: The table is missing, damaged, or lacks one of the columns.
     """
     if path.is_file():
         check_seal(path, command)

@@ -9,9 +9,12 @@ from cohortreg.maps.grids import identity_map, voxel_size
 def inverse_consistency_error(forward: Tensor, inverse: Tensor) -> float:
     """Mean distance in voxels between a voxel and its image under the composition of both maps.
 
-    forward, inverse: maps [1, dim, *grid] in unit coordinates, from the fixed to the moving image and back.
-    The mean of |inverse(forward(x)) - x| over the fixed image's voxels and of |forward(inverse(x)) - x| over the
-    moving image's: the distance whose square Eq. 5 of Greer et al. 2021 penalises.
+    The mean of |inverse(forward(x)) - x| over the fixed image's voxels and of |forward(inverse(x)) - x| over the moving
+    image's: the distance whose square Eq. 5 of Greer et al. 2021 penalises.
+
+    Args:
+        forward: From the fixed to the moving image, [1, dim, *grid] in unit coordinates.
+        inverse: The other way, likewise.
     """
     there_and_back = _error(forward, inverse)
     back_and_there = _error(inverse, forward)

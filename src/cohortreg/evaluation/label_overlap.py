@@ -16,8 +16,12 @@ class LabelOverlap:
     """Mean Dice of the structures of a pair, measured as the tables' is, but on the images' grid.
 
     Labels that keep voxels of their own are brought to it by nearest neighbour: that takes a part of the time and
-    memory, and serves a curve. registration: of images on that grid. labels: by the images' rows; an image without a
-    label has no Dice. structures: name -> label values.
+    memory, and serves a curve.
+
+    Args:
+        registration: Of images on that grid.
+        labels: By the images' rows; an image without a label has no Dice.
+        structures: Name -> label values.
     """
 
     def __init__(

@@ -21,11 +21,15 @@ def hausdorff95(warped: np.ndarray, fixed: np.ndarray, spacing: Sequence[float])
     """Symmetric 95 % Hausdorff distance of two boolean masks [i, j, k], in millimetres; NaN where one is empty.
 
     Of the distances from each voxel on the surface of one mask to the nearest on the surface of the other, the 95th
-    percentile; the greater of the two directions. On the surface is what has a face in common with the
-    background. spacing: size of a voxel along each axis in millimetres, [dim].
+    percentile; the greater of the two directions. On the surface is what has a face in common with the background.
 
-    SimpleITK has the maximum and the mean but no percentile; MONAI takes a second or two for a
-    structure of a knee at 160 x 384 x 384 voxels, in the box around both masks.
+    SimpleITK has the maximum and the mean but no percentile; MONAI takes a second or two for a structure of a knee at
+    160 x 384 x 384 voxels, in the box around both masks.
+
+    Args:
+        warped: Mask of the warped moving label.
+        fixed: Mask of the fixed label, on the same grid.
+        spacing: Size of a voxel along each axis in millimetres, [dim].
     """
     if not (warped.any() and fixed.any()):
         return math.nan

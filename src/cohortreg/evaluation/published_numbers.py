@@ -12,9 +12,15 @@ MEASURES = ("dice", "folds", "time_s")
 def read_published(path: Path) -> pd.DataFrame:
     """Read a table of published results, indexed by our names of the rows.
 
-    path: CSV with the columns row, dice (percent), folds (mean count a pair), time_s; an empty cell was not published,
-    more columns are not read. Returns the index row and dice_published (0 to 1), folds_published, time_s_published.
-    Raises UserError where the table cannot be read, lacks a column or names a row twice.
+    Args:
+        path: Of a CSV with the columns row, dice (percent), folds (mean count a pair), time_s; an empty cell was not
+            published, more columns are not read.
+
+    Returns:
+        The index row and dice_published (0 to 1), folds_published, time_s_published.
+
+    Raises:
+        UserError: The table cannot be read, lacks a column or names a row twice.
     """
     try:
         table = pd.read_csv(path, dtype={"row": str}, keep_default_na=False, na_values=[""])

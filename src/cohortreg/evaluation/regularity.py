@@ -10,12 +10,15 @@ from cohortreg.maps.jacobian import volume_form
 def log_jacobian_std(phi: Tensor) -> float:
     """Standard deviation over a grid of the logarithm of the Jacobian determinant of the physical map.
 
-    phi: map [1, dim, *grid] in unit coordinates, from the fixed to the moving image. Its volume form is the
-    determinant in millimetres times a constant, and the logarithm of a constant has no spread. Folded voxels, whose
-    determinant is not positive, have no logarithm and are left out; NaN where all are folded.
+    The volume form of a map in unit coordinates is the determinant in millimetres times a constant, and the logarithm
+    of a constant has no spread. Folded voxels, whose determinant is not positive, have no logarithm and are left out;
+    NaN where all are folded.
 
-    SimpleITK's `DisplacementFieldJacobianDeterminant` differs between neighbours on both sides, so that it misses
-    folds that the volume form counts.
+    SimpleITK's `DisplacementFieldJacobianDeterminant` differs between neighbours on both sides, so that it misses folds
+    that the volume form counts.
+
+    Args:
+        phi: From the fixed to the moving image, [1, dim, *grid] in unit coordinates.
     """
     form = volume_form(phi)
     logarithms = form[form > 0].log()

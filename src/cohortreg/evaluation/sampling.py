@@ -29,11 +29,17 @@ def slab_points(grid: Grid, start: int, stop: int) -> Tensor:
 
 
 def sample(values: Tensor, grid: Grid, points: Tensor, outside: str) -> Tensor:
-    """Values [1, channels, *grid.shape] float32 at points [1, dim, *any], by linear interpolation.
+    """Sample values by linear interpolation.
 
-    outside: "border" takes the border's value; "zeros" falls to zero within one voxel beyond the last centre, so
-    that the outer half of a border voxel, which is still in the field of view, keeps more than half its value.
-    Returns [1, channels, *any].
+    Args:
+        values: [1, channels, *grid.shape], float32.
+        grid: Of the values.
+        points: [1, dim, *any], LPS millimetres.
+        outside: "border" takes the border's value; "zeros" falls to zero within one voxel beyond the last centre, so
+            that the outer half of a border voxel, which is still in the field of view, keeps more than half its value.
+
+    Returns:
+        [1, channels, *any].
     """
     dim = points.shape[1]
     size = torch.tensor(grid.shape, dtype=torch.float64).reshape(1, dim, 1)

@@ -22,9 +22,11 @@ def gather_sets(
 ) -> dict[str, pd.DataFrame]:
     """Of each set its rows of the table of pairs, the main set first.
 
-    measured: the table of pairs, in which a pair is once a method. asked: the cohort's pairs with their sets and
-    repeats, each of which counts in the published set. seen: images of the subjects that a model was trained on; the
-    set of the others is there only where they are not all.
+    Args:
+        measured: The table of pairs, in which a pair is once a method.
+        asked: The cohort's pairs with their sets and repeats, each of which counts in the published set.
+        seen: Images of the subjects that a model was trained on; the set of the others is there only where they are not
+            all.
     """
     main = main_set(measured)
     sets = {MAIN: main}

@@ -21,8 +21,12 @@ MANY = 5000
 def mean_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
     """Lower and upper end of the 95 % bootstrap interval of the mean, bias-corrected and accelerated.
 
-    Of `MANY` values and more, mean ± 1.96 standard errors. values: one a pair; NaN does not count. NaN for fewer than
-    three values and where all are equal, of which a resampled mean says nothing.
+    Of `MANY` values and more, mean ± 1.96 standard errors. NaN for fewer than three values and where all are equal, of
+    which a resampled mean says nothing.
+
+    Args:
+        values: One a pair; NaN does not count.
+        seed: Of the resampling.
     """
     present = np.asarray(values, dtype=float)
     present = present[~np.isnan(present)]
@@ -45,8 +49,12 @@ def mean_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
 def paired_p_values(values: pd.DataFrame, reference: str) -> pd.Series:
     """Whether each column differs from the reference's: two-sided Wilcoxon signed-rank test, Holm-corrected.
 
-    values: a row a pair, a column a method; NaN where a method has no value. Each method is compared on the pairs
-    that it shares with the reference. NaN for the reference itself and where all differences are zero.
+    Each method is compared on the pairs that it shares with the reference. NaN for the reference itself and where all
+    differences are zero.
+
+    Args:
+        values: A row a pair, a column a method; NaN where a method has no value.
+        reference: A column.
     """
     raw = {name: _wilcoxon((values[name] - values[reference]).dropna()) for name in values}
     return pd.Series(holm(list(raw.values())), index=list(raw), dtype=float)

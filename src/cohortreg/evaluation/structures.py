@@ -21,12 +21,15 @@ def structure_masks(
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Of every structure its name, the warped moving label's mask and the fixed label's mask.
 
-    moving, fixed: labels [i, j, k] or [i, j], each on a grid of its own, which need not be that of the transform.
-    transform: from the fixed to the moving image. structures: name -> label values that make it up.
-    The masks are boolean, on the fixed label's grid, in the box around both of them.
+    Each structure of the moving label is warped as a linear image and cut at one half (Greer et al. 2021, 5); what lies
+    outside the moving label's field of view is background. The masks are boolean, on the fixed label's grid, in the box
+    around both of them.
 
-    Each structure of the moving label is warped as a linear image and cut at one half (Greer et al. 2021, 5);
-    what lies outside the moving label's field of view is background.
+    Args:
+        moving: Labels [i, j, k] or [i, j], on a grid of its own, which need not be that of the transform.
+        fixed: Likewise.
+        transform: From the fixed to the moving image.
+        structures: Name -> label values that make it up.
     """
     warped = _warp(moving, fixed, transform, structures)
     for name, values in structures.items():

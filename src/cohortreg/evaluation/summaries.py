@@ -14,10 +14,13 @@ def summarise(
 ) -> pd.DataFrame:
     """One row a method, in their order: means over the pairs that were registered.
 
-    pairs: the table of pairs. similarities: method -> the similarity that it maximises, empty where it maximises none.
     A pair without a value (no label, no inverse) does not count. `dice_std` is the sample standard deviation between
     pairs; means of headline measures have the ends of their 95 % bootstrap interval; `p_value` tests whether Dice
     differs from the reference's, see `cohortreg.evaluation.statistics`.
+
+    Args:
+        pairs: The table of pairs.
+        similarities: Method -> the similarity that it maximises, empty where it maximises none.
     """
     summary = pd.DataFrame(
         {"method": method, "similarity": similarities[method], **_means(rows, seed)}
@@ -49,7 +52,8 @@ def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
 def summarise_sets(sets: Mapping[str, pd.DataFrame], methods: Sequence[str], seed: int) -> pd.DataFrame:
     """A row for each method and set: means of the measures `by_set` over the set's pairs that the method registered.
 
-    sets: name -> rows of the table of pairs, a pair as often as it counts.
+    Args:
+        sets: Name -> rows of the table of pairs, a pair as often as it counts.
     """
     rows = []
     for method in methods:

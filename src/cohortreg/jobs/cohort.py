@@ -41,11 +41,21 @@ def merge_cohort(
 ) -> dict[str, Any]:
     """Write the tables of the usable cohort: `images.tsv`, `pairs.tsv` and its shards, `excluded.tsv`, `cohort.json`.
 
-    shards: how many of images and of pairs. models, retrain, inits: see `assign_training_sets`. ratings_path,
-    exclude_rated: which pairs are left out, see `rated_out`.
+    Args:
+        layout: Of the cohort's results.
+        name: The cohort's.
+        images_path: Its table of images.
+        pairs_path: Its table of pairs.
+        shards: How many of images and of pairs.
+        models: See `assign_training_sets`, as for `retrain` and `inits`.
+        ratings_path: Of a report's qc.tsv, by which pairs are left out, see `rated_out`.
+        exclude_rated: The ratings whose pairs are.
 
-    Returns what `cohort.json` holds. Raises UserError where a shard's index is missing or of another table,
-    or where no image or no pair is left.
+    Returns:
+        What `cohort.json` holds.
+
+    Raises:
+        UserError: A shard's index is missing or of another table, or no image or no pair is left.
     """
     images = read_images(images_path)
     pairs = read_pairs(pairs_path, images)
@@ -100,9 +110,12 @@ def _names(pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
 def _pairs_left_out(
     pairs: pd.DataFrame, reasons: Mapping[str, str], rated: Mapping[tuple[str, str], str]
 ) -> dict[tuple[str, str], str]:
-    """(moving, fixed) -> why, of each pair that is left out.
+    """Tell why each pair that is left out is: (moving, fixed) -> why.
 
-    reasons: image -> why it is left out. rated: pair -> its rating in words, if that leaves it out.
+    Args:
+        pairs: The cohort's table.
+        reasons: Image -> why it is left out.
+        rated: Pair -> its rating in words, if that leaves it out.
     """
     why = {}
     for pair in _names(pairs):

@@ -76,7 +76,11 @@ class OnDisk:
 
 
 def read_comparison(layout: Layout, config: Configuration) -> Comparison:
-    """Read the tables of a cohort. Raises UserError where one is missing, damaged or of an earlier version."""
+    """Read the tables of a cohort.
+
+    Raises:
+        UserError: One is missing, damaged or of an earlier version.
+    """
     columns = {
         layout.pairs_table: [measure.column for measure in MEASURES],
         layout.methods_table: [measure.mean for measure in MEASURES],

@@ -47,7 +47,11 @@ def measure_pair(
 
 
 def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transform) -> Maps:
-    """Read a pair's maps. Raises UserError where an inverse was registered and is gone."""
+    """Read a pair's maps.
+
+    Raises:
+        UserError: An inverse was registered and is gone.
+    """
     image = read_image(layout.image(moving))
     phi = to_unit(forward, image.grid)
     had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})
@@ -68,10 +72,12 @@ def _require_label(layout: Layout, image: str) -> None:
 
 
 def registered_pairs(layout: Layout, method: str, shard: int) -> pd.DataFrame:
-    """The registered pairs of a shard: one row each with moving, fixed, time_s and failure.
+    """Read the registered pairs of a shard: one row each with moving, fixed, time_s and failure.
 
-    failure: why the pair has no transforms, empty where it has. A table without that column has no failures.
-    Raises UserError where the shard was not registered.
+    A failure says why the pair has no transforms, and is empty where it has. A table without that column has none.
+
+    Raises:
+        UserError: The shard was not registered.
     """
     path = layout.registered_shard(method, shard)
     if not path.exists():
@@ -90,7 +96,7 @@ def evaluate_shard(
     structures: Structures,
     progress: Callable[[], None],
 ) -> int:
-    """Measure every registered pair of a shard and write its table; returns how many had to be measured.
+    """Measure every registered pair of a shard and write its table; return how many had to be measured.
 
     A pair measured before is taken over as long as nothing that its numbers come from has changed. A pair whose
     registration failed has no numbers but the reason.

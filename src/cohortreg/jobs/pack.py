@@ -13,7 +13,7 @@ from cohortreg.learning.data import pack
 def pack_training_set(
     layout: Layout, training_set: str, image_ids: Sequence[str], progress: Callable[[], None]
 ) -> None:
-    """Write the images of a training set as one array, with their fields of view; progress: called before each."""
+    """Write the images of a training set as one array, with their fields of view; call `progress` before each."""
 
     def read(image_id: str) -> tuple[np.ndarray, list[list[int]]]:
         progress()

@@ -35,15 +35,21 @@ def preprocess_shard(
     """Preprocess the images in `rows`; one that cannot be used is excluded and the others go on.
 
     An image is excluded for what its files are (`BadImage`). A full disk, or any other fault of the machine, stops the
-    shard instead, which goes on later.
+    shard instead, which goes on later. Images that are there already, made from the same files with the same settings,
+    are kept.
 
-    root: the folder that the table's paths start from.
-    fail: stop at the first bad image instead; what was done before stays whole.
-    report: called after each image with its id and the reason why it is excluded, or "".
+    Args:
+        layout: Of the cohort's results.
+        rows: Of the cohort's table of images.
+        root: The folder that the table's paths start from.
+        settings: The section `preprocess` of the configuration.
+        structures: Name -> label values, which every label must have.
+        fail: Whether to stop at the first bad image instead; what was done before stays whole.
+        report: Called after each image with its id and the reason why it is excluded, or "".
 
-    Returns the shard's index: image_id, status (ok or excluded), reason, sidecar (SHA-256 of the sidecar, so that
-    the index changes when an image does), digest (see `image_digest`), row (see `row_digest`). Images that are there
-    already, made from the same files with the same settings, are kept.
+    Returns:
+        The shard's index: image_id, status (ok or excluded), reason, sidecar (SHA-256 of the sidecar, so that the index
+        changes when an image does), digest (see `image_digest`), row (see `row_digest`).
     """
     require_root(root)
     index = []

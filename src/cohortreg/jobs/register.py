@@ -37,7 +37,11 @@ COLUMNS = ["moving", "fixed", "time_s", "hardware", "failure"]
 
 
 def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
-    """The cohort's pairs in a shard, columns moving and fixed. Raises UserError where it has no such shard."""
+    """Read the cohort's pairs in a shard, columns moving and fixed.
+
+    Raises:
+        UserError: There is no such shard.
+    """
     path = layout.pair_shard(shard)
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
@@ -50,7 +54,13 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
 class PairInWork:
     """A pair on its way: read, registered, written.
 
-    made_from: a digest of the method and the images. record: what is known of the registration, once there is one.
+    Attributes:
+        moving_id: Of the moving image.
+        fixed_id: Of the fixed image.
+        made_from: A digest of the method and the images.
+        record: What is known of the registration, once there is one.
+        images: Moving and fixed, where the pair is to be registered.
+        registration: Its result.
     """
 
     moving_id: str
@@ -72,12 +82,23 @@ def register_shard(
 ) -> None:
     """Register each pair that has no up-to-date transforms yet, then write the shard's table of times.
 
-    name: the method's row. hardware: that it runs on, in words. A pair that the method cannot register
-    has the reason as its `failure` and no time; it is tried again when the shard is. One whose transforms were deleted
-    after they were evaluated is not registered again; one whose transforms are not those of its record, or were cut
-    short, is. While a pair is registered, the next one is read and the one before is written.
+    A pair that the method cannot register has the reason as its `failure` and no time; it is tried again when the shard
+    is. One whose transforms were deleted after they were evaluated is not registered again; one whose transforms are
+    not those of its record, or were cut short, is. While a pair is registered, the next one is read and the one before
+    is written.
 
-    Raises UserError where what a pair is made from cannot be read, and whatever `machine_fault` knows for one.
+    Args:
+        layout: Of the cohort's results.
+        name: The method's row.
+        method: Ready to register.
+        pairs: Of the shard, columns moving and fixed.
+        shard: From 0.
+        hardware: That the method runs on, in words.
+        progress: Called after each pair with a sentence on why it failed, or "".
+
+    Raises:
+        UserError: What a pair is made from cannot be read.
+        OSError: The machine fails, as for all that `machine_fault` knows.
     """
     digest_once = cache(running().reads)
 
@@ -100,8 +121,10 @@ def register_shard(
         registered = (_register(method, pair, hardware) for pair in _ahead(reader, read, ids))
         for pair in _ahead(writer, partial(_write, layout, name), registered):
             rows.append({"moving": pair.moving_id, "fixed": pair.fixed_id, **pair.record})
-            said = pair.record.get("failure")
-            progress(f"{pair.moving_id} to {pair.fixed_id} could not be registered: {said}" if said else "")
+            failure = pair.record.get("failure")
+            progress(
+                f"{pair.moving_id} to {pair.fixed_id} could not be registered: {failure}" if failure else ""
+            )
     path = layout.registered_shard(name, shard)
     with sealed(path), whole(path) as beside:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(beside, index=False)
@@ -186,19 +209,26 @@ def open_row(
     seed: int,
     threads: int,
     device: Device | None = None,
-    given: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     model: str | None = None,
     optimisation: Optimisation | None = None,
 ) -> Method:
-    """The method of a row of the tables, ready to register.
+    """Open the method of a row of the tables, ready to register.
 
-    given: settings of a method without training, or of the fit that refines the row's maps. model: the folder of the
-    imported model or of the trained stage that the row stands for; without it, the stage is looked for among those
-    that are trained. The rest as for `open_method`.
+    Args:
+        row: Of the tables.
+        layout: Of the cohort's results.
+        seed: See `open_method`, as for `threads`, `device` and `optimisation`.
+        settings: Of a method without training, or of the fit that refines the row's maps.
+        model: The folder of the imported model or of the trained stage that the row stands for; without it, the stage
+            is looked for among those that are trained.
+
+    Raises:
+        UserError: There is no such row, or what `open_method` refuses.
     """
-    given, name = given or {}, row.removesuffix(FITTED)
+    settings, name = settings or {}, row.removesuffix(FITTED)
     if row in PAIRWISE:
-        return open_method(row, given, f"method_settings.{row}", seed, threads, device)
+        return open_method(row, settings, f"method_settings.{row}", seed, threads, device)
     folder = model or _trained_folder(layout, name.removesuffix(OPTIMISED))
     if folder is None or name in PAIRWISE:
         known = ", ".join(PAIRWISE.names())
@@ -206,7 +236,7 @@ def open_row(
             f"{row}: no such method; there are {known}, and a row for each trained stage of a model"
         )
     fit, where = row.endswith(FITTED), "method_settings.fit"
-    return open_method(Path(folder), given, where, seed, threads, device, optimisation, fit)
+    return open_method(Path(folder), settings, where, seed, threads, device, optimisation, fit)
 
 
 def _trained_folder(layout: Layout, row: str) -> Path | None:

@@ -35,9 +35,17 @@ def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict[s
 def read_registered(
     layout: Layout, method: str, moving: str, fixed: str, direction: str = "forward"
 ) -> Transform:
-    """Read a registered pair's displacement field. direction: "forward" or "inverse".
+    """Read a registered pair's displacement field.
 
-    Raises UserError where it is missing or damaged, or is another one than the pair's record says was written.
+    Args:
+        layout: Of the cohort's results.
+        method: Its row.
+        moving: Identifier of the moving image.
+        fixed: Identifier of the fixed image.
+        direction: "forward" or "inverse".
+
+    Raises:
+        UserError: It is missing or damaged, or is another one than the pair's record says was written.
     """
     path = getattr(layout, direction)(method, moving, fixed)
     written = registration(layout, method, moving, fixed).get("seals", {}).get(direction)

@@ -25,8 +25,14 @@ def write_report(
 
     What else lies in the folder, such as ratings that a browser saved there, stays as it is.
 
-    comparison: its configuration is shown. left_out: a sentence for each row whose software is missing. advance: called
-    after each page of a pair. Raises UserError where the cohort's summary is missing.
+    Args:
+        layout: Of the cohort's results.
+        comparison: Its configuration is shown.
+        left_out: A sentence for each row whose software is missing.
+        advance: Called after each page of a pair.
+
+    Raises:
+        UserError: The cohort's summary is missing.
     """
     for path in (layout.cohort, layout.excluded):
         if not path.is_file():

@@ -26,8 +26,10 @@ WHEN = "asked"
 class SettingsFiles:
     """Writes the settings of jobs below a folder of results.
 
-    mode: what this process does. It runs the workflow; or shows what a run would do, and writes nothing of it; or does
-    a job, whose settings the process that runs the workflow has written.
+    Args:
+        layout: Of the results.
+        mode: What this process does. It runs the workflow; or shows what a run would do, and writes nothing of it; or
+            does a job, whose settings the process that runs the workflow has written.
     """
 
     def __init__(self, layout: Results, mode: Callable[[], Mode]):

@@ -15,6 +15,7 @@ def write_sidecar(layout: Layout, image_id: str, content: Mapping[str, Any]) -> 
 def read_sidecar(layout: Layout, image_id: str) -> Record:
     """Read an image's sidecar; one of an earlier version has no seal.
 
-    Raises UserError where it is missing, or not as it was written.
+    Raises:
+        UserError: It is missing, or not as it was written.
     """
     return read_json(layout.sidecar(image_id), "`cohortreg preprocess`")

@@ -34,8 +34,16 @@ def write_tables(
 ) -> None:
     """Write `tables/pairs.csv`, `sets.csv` and, of the main set, `methods.csv`, the latter also as `.md` and `.tex`.
 
-    reference: the method that the others are tested against. published: a table for `read_published`.
-    note: a sentence of the configuration's, below the table.
+    Args:
+        layout: Of the cohort's results.
+        methods: The rows, in order.
+        models: Of the configuration.
+        similarities: Method -> the similarity that it maximises.
+        shards: How many shards of pairs there are.
+        reference: The method that the others are tested against.
+        seed: Of the bootstrap intervals.
+        published: A table for `read_published`.
+        note: A sentence of the configuration's, below the table.
     """
     pairs = merge(layout, methods, shards)
     main = main_set(pairs)
@@ -66,9 +74,10 @@ def refuse_failed_rows(layout: Layout) -> None:
 
 
 def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
-    """The rows of every evaluated shard for the cohort's pairs, each once: methods in the order given, pairs sorted.
+    """Gather the rows of every evaluated shard for the cohort's pairs, each once: methods in order, pairs sorted.
 
-    Raises UserError if a shard or a pair was not evaluated.
+    Raises:
+        UserError: A shard or a pair was not evaluated.
     """
     distinct_pairs = distinct(cohort_pairs(layout))
     tables, numbers = [], shards_of(distinct_pairs, shards)

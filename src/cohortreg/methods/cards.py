@@ -98,9 +98,14 @@ CARDS: dict[str, type[Card]] = {"icon": IconCard, "voxelmorph": VoxelMorphCard, 
 
 
 def read_card(folder: Path, optimised: bool = False) -> Card:
-    """Read a model's card. optimised: its networks are to be fitted to each pair.
+    """Read a model's card.
 
-    Raises UserError where there is no card, it is damaged, or it is of a model that this version does not know.
+    Args:
+        folder: The model's.
+        optimised: Whether its networks are to be fitted to each pair.
+
+    Raises:
+        UserError: There is no card, it is damaged, or it is of a model that this version does not know.
     """
     path = Path(folder) / CARD
     if Path(folder).is_file():

@@ -47,6 +47,7 @@ class Pairs(Objective):
         self.off_grid = off_grid
 
     def forward(self, batch: Batch) -> LossTerms:
+        """Compute the loss terms of a batch of pairs."""
         shape = batch.moving.shape[2:]
         points = identity_map(shape, batch.moving.device)
         if self.off_grid:
@@ -77,7 +78,19 @@ def run_cell(
 ) -> dict[str, Any]:
     """Train a cell, from its last checkpoint if there is one, measure it on held-out pairs and write both.
 
-    settings: of the preset. Returns what was measured. Raises UserError as `train` and `TrainingImages` do.
+    Args:
+        layout: Of the experiments' results.
+        cell: Data set, network and weight.
+        settings: Of the preset.
+        seed: Of all that is random.
+        fabric: That it trains with.
+        progress: Called after each step.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        UserError: As by `train` and `TrainingImages`.
     """
     images = _images(layout, cell, "train", fabric)
     precision = precision_on(fabric.device, settings.precision)

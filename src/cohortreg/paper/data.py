@@ -21,10 +21,12 @@ _UNSIGNED_BYTES = 8
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of an IDX file of unsigned bytes, which may be compressed (.gz).
+    """Read the array of an IDX file of unsigned bytes, which may be compressed (.gz).
 
-    Two zero bytes, the type, the number of axes, the length of each axis as four bytes, highest first; then the
-    values. Raises UserError where the file is not whole or not of that kind.
+    Two zero bytes, the type, the number of axes, the length of each axis as four bytes, highest first; then the values.
+
+    Raises:
+        UserError: The file is not whole or not of that kind.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -80,7 +82,15 @@ def pack_dataset(
 ) -> None:
     """Write the training and the test images of a data set, each as one array.
 
-    settings: of the preset. Of MNIST the first fives of each split are taken.
+    Of MNIST the first fives of each split are taken.
+
+    Args:
+        layout: Of the experiments' results.
+        dataset: Its name.
+        settings: Of the preset.
+        mnist: Folder of the files of MNIST.
+        seed: Of the images that are made.
+        advance: Called after each image.
     """
     for number, split in enumerate(SPLITS):
         count = getattr(settings, f"{split}_images")

@@ -17,12 +17,21 @@ NOISE = 1 / 8  # pixels
 def optimise_maps(
     moving: Tensor, fixed: Tensor, noise: float, settings: Direct, weight: float, seed: int
 ) -> DisplacementField:
-    """Displacements of Phi^AB and Phi^BA that minimise Eq. 13 for one pair, by Adam from the identity, at
-    a rate that falls to zero.
+    """Minimise Eq. 13 for one pair over displacements of Phi^AB and Phi^BA.
 
-    moving, fixed: [1, 1, *grid]. noise: standard deviation, in pixels, of the Gaussian noise that is added to both
-    displacement fields before inverse consistency (Eq. 5), never before similarity. settings: steps, learning_rate.
-    Raises NotFiniteError where the optimisation diverges.
+    By Adam from the identity, at a rate that falls to zero.
+
+    Args:
+        moving: [1, 1, *grid].
+        fixed: [1, 1, *grid].
+        noise: Standard deviation, in pixels, of the Gaussian noise that is added to both displacement fields before
+            inverse consistency (Eq. 5), never before similarity.
+        settings: Steps and learning rate.
+        weight: Of inverse consistency, lambda of Eq. 13.
+        seed: Of the noise.
+
+    Raises:
+        NotFiniteError: The optimisation diverges.
     """
     images = torch.cat([moving, fixed])
     shape = images.shape[2:]

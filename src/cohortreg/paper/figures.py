@@ -167,7 +167,10 @@ def _arrows(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, name: s
 class Registered:
     """A pair of images as one of Figure 5's ways registers it.
 
-    warped: [*grid]. phi, phi_back: the maps of both directions, [2, *grid] in unit coordinates.
+    Attributes:
+        warped: [*grid].
+        phi: The map from the fixed to the moving image, [2, *grid] in unit coordinates.
+        phi_back: The other way.
     """
 
     warped: np.ndarray

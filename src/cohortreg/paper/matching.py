@@ -21,7 +21,12 @@ def example_pair() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def match_by_intensity(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     """A minimiser of Eq. 2: for each point of the fixed function, the first point of nearest value in the moving one.
 
-    moving, fixed: [points]. Returns the map as indices of points, [points]; several may share one.
+    Args:
+        moving: [points].
+        fixed: [points].
+
+    Returns:
+        The map as indices of points, [points]; several may share one.
     """
     return np.abs(moving[None] - fixed[:, None]).argmin(1)
 

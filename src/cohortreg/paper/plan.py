@@ -33,10 +33,7 @@ FIGURE5 = Cell("triangles_circles", "unet", 2048)
 
 
 def table1_cells(networks: Mapping[str, Sequence[str]], weights: Sequence[int]) -> list[Cell]:
-    """Every cell of Table 1, in the order of the published file.
-
-    networks: of each data set, those that are trained.
-    """
+    """Every cell of Table 1, in the order of the published file, of the networks that are trained on each data set."""
     return [
         Cell(dataset, network, weight)
         for dataset, named in networks.items()
@@ -62,7 +59,10 @@ def figure_cells(figure: str, networks: Mapping[str, Sequence[str]], weights: Se
 class Run:
     """What every output says of itself.
 
-    preset: its name. settings: of the preset. seed: of all that is random.
+    Attributes:
+        preset: Its name.
+        settings: Of the preset.
+        seed: Of all that is random.
     """
 
     preset: str

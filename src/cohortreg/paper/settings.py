@@ -189,6 +189,7 @@ class Experiments(Settings):
 
     @classmethod
     def foreign(cls, key: str, values: Mapping[str, Any]) -> str | None:
+        """Say where the keys of a cohort belong."""
         if key in Configuration.model_fields:
             return "only the configuration of a cohort has it; remove it"
         return None

@@ -52,8 +52,12 @@ def markdown(
 ) -> str:
     """The table of methods, that of what else was measured, that of several sets, and below what the numbers are.
 
-    summary: the table that `tables/methods.csv` has. reference: the method that the others are tested against. note:
-    a sentence of the configuration's. sets: the table that `tables/sets.csv` has.
+    Args:
+        summary: The table that `tables/methods.csv` has.
+        models: Of the configuration.
+        reference: The method that the others are tested against.
+        note: A sentence of the configuration's.
+        sets: The table that `tables/sets.csv` has.
     """
     lines = []
     for texts, (heads, rows) in blocks(summary, models, reference, sets):
@@ -152,9 +156,12 @@ def _filled(columns: list[Column], summary: pd.DataFrame) -> Cells:
 
 
 def value(measure: Measure, row: Row, means: bool = False) -> str:
-    """A measure in a row of the table of pairs, with the one beside it in brackets: 118 (0.041 %).
+    """Write a measure in a row of the table of pairs, with the one beside it in brackets: 118 (0.041 %).
 
-    means: the row has means, as the tables of methods and of sets have.
+    Args:
+        measure: The one.
+        row: Of a table.
+        means: Whether the row has means, as the tables of methods and of sets have.
     """
     at = (lambda one: row[one.mean]) if means else (lambda one: row[one.column])
     text = measure.write(at(measure))

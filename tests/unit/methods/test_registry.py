@@ -231,7 +231,7 @@ QUICK = {
 def test_the_registry_says_what_maps_a_method_gives(flat, name):
     if sentence := PAIRWISE[name].missing({}):
         pytest.skip(sentence)
-    opened = open_row(name, None, 1, 1, given=QUICK.get(name, {}))
+    opened = open_row(name, None, 1, 1, settings=QUICK.get(name, {}))
     found = opened(flat.moving, flat.fixed)
     assert (found.inverse is not None) == PAIRWISE[name].inverse
     curved = max(found.forward.diff(n=2, dim=axis).abs().max() for axis in (2, 3)) > 1e-5

@@ -94,7 +94,7 @@ def _entries(structures: Structures) -> list[Line2D]:
 def _draw_tile(
     axes: Axes, image: Checked, left: float, top: float, height: float, structures: Structures
 ) -> None:
-    """The image's name over its slices; a colour marks what is not ok. left, top: inches on the page."""
+    """Draw the image's name over its slices, from `left` and `top` in inches; a colour marks what is not ok."""
     colour, marked = COLOURS[image.status], image.status != "ok"
     _draw_name(axes, image.image_id, left, top + NAME / 2, colour if marked else None)
     top += NAME
@@ -136,7 +136,7 @@ def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | No
 def _draw_slice(
     axes: Axes, part: MiddleSlice, extent: tuple[float, float, float, float], structures: Structures
 ) -> None:
-    """A slice and the outlines of its structures. extent: left, right, bottom, top on the page, in inches."""
+    """Draw a slice and the outlines of its structures within (left, right, bottom, top) on the page, in inches."""
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
     axes.imshow(part.image.T, **grey, origin="lower", extent=extent, aspect="auto", zorder=2)
     if part.label is None:

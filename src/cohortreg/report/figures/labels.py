@@ -19,9 +19,14 @@ def place(
 ) -> np.ndarray:
     """Centres of labels, [n, 2]: each at the nearest place where it covers least of what is taken.
 
-    points: [n, 2]; sizes: width and height of each point's label; taken: boxes [m, 4] to be left free, as left, bottom,
-    right, top; area: the box that labels stay in; gap: the least distance between a point and its label.
-    All in one unit, such as pixels.
+    All is in one unit, such as pixels.
+
+    Args:
+        points: [n, 2].
+        sizes: Width and height of each point's label.
+        taken: Boxes to be left free, [m, 4], as left, bottom, right, top.
+        area: The box that labels stay in.
+        gap: The least distance between a point and its label.
     """
     centres = []
     for point, size in zip(points, np.asarray(sizes, dtype=float), strict=True):

@@ -78,9 +78,13 @@ def _mean_and_ends(row: dict[str, Any], mean: str) -> tuple[float, float, float]
 def _name(
     figure: Figure, axes: Axes, names: Sequence[str], bars: Sequence[Sequence[tuple[float, float]]]
 ) -> None:
-    """Names beside the points, where they cover neither one another nor a point nor a bar.
+    """Write names beside the points, where they cover neither one another nor a point nor a bar.
 
-    bars: of every point itself and the ends of its two bars, in data coordinates.
+    Args:
+        figure: That has the axes.
+        axes: Of the points.
+        names: Of the points.
+        bars: Of every point itself and the ends of its two bars, in data coordinates.
     """
     line: dict[str, Any] = {
         "arrowstyle": "-",

@@ -92,8 +92,13 @@ def write_index(
 ) -> None:
     """Write the page about the cohort, and the rows of its table of pairs.
 
-    excluded: kind, id and reason of every image and pair that was. pages: moving and fixed of the pairs that have a
-    page. left_out: a sentence for each row whose software is missing. environment: see `templates`.
+    Args:
+        report: The folder's layout.
+        comparison: The cohort's tables and configuration.
+        excluded: Kind, id and reason of every image and pair that was.
+        pages: Moving and fixed of the pairs that have a page.
+        left_out: A sentence for each row whose software is missing.
+        environment: See `templates`.
     """
     content = _content(comparison, report) | {"left_out": left_out, "root": "", "excluded": excluded}
     content |= _pairs(comparison, report, pages)
@@ -203,7 +208,10 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
 def best_rows(summary: pd.DataFrame, method: str, learned: Collection[str]) -> str:
     """Which row to use: the one of the highest mean Dice, and of those that need no training. Empty without labels.
 
-    method: the main one, of which more was said before. learned: the rows that need training.
+    Args:
+        summary: The table of methods.
+        method: The main one, of which more was said before.
+        learned: The rows that need training.
     """
     rows = summary[summary["dice_mean"].notna() & (summary["method"] != "identity")]
     if len(rows) < 2:

@@ -28,7 +28,12 @@ JACOBIAN = (-2.0, 2.0)  # a quarter of the volume to four times the volume
 class Images:
     """A pair's images, on grids small enough for a page, and their labels, each on its own grid.
 
-    sizes: voxels of the preprocessed images along each axis that became one. grid: of the preprocessed moving image.
+    Attributes:
+        moving: On its grid.
+        fixed: On its grid.
+        sizes: Voxels of the preprocessed images along each axis that became one.
+        grid: Of the preprocessed moving image.
+        labels: Of both, where both have one.
     """
 
     moving: Image
@@ -42,12 +47,14 @@ class Images:
 class Registered:
     """The result of a method for a pair, on the fixed image's grid.
 
-    warped: the moving image, [*grid]. label: the moving label as `label_pixels` has it, None without labels.
-    folded: bool [*grid], a voxel of which any part folds. log_jacobian: logarithm to base 2 of how many times
-    larger a voxel becomes, [*grid / 2], within `JACOBIAN`. displacement: [dim, *coarse] millimetres along the array
-    axes, at points about `APART` voxels from each other of which the outermost are the outermost voxel centres; a
-    point of the fixed image plus its displacement is the point of the moving image, both counted from the outer
-    corner of the image's first voxel.
+    Attributes:
+        warped: The moving image, [*grid].
+        label: The moving label as `label_pixels` has it, None without labels.
+        folded: Whether any part of a voxel folds, [*grid].
+        log_jacobian: Logarithm to base 2 of how many times larger a voxel becomes, [*grid / 2], within `JACOBIAN`.
+        displacement: [dim, *coarse] millimetres along the array axes, at points about `APART` voxels from each other of
+            which the outermost are the outermost voxel centres; a point of the fixed image plus its displacement is the
+            point of the moving image, both counted from the outer corner of the image's first voxel.
     """
 
     warped: np.ndarray
@@ -63,7 +70,11 @@ def centres(image: Image) -> torch.Tensor:
 
 
 def read_images(source: Source, moving: str, fixed: str) -> Images:
-    """Read a pair's images, and its labels where both have one. Raises UserError where an image is missing."""
+    """Read a pair's images, and its labels where both have one.
+
+    Raises:
+        UserError: An image is missing.
+    """
     whole_moving, whole_fixed = source.image(moving), source.image(fixed)
     sizes = block_sizes(whole_fixed.shape, whole_fixed.spacing)
     small = shrunk_image(whole_moving, sizes), shrunk_image(whole_fixed, sizes)
@@ -121,8 +132,13 @@ def _folded(form: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 def _log_jacobian(form: np.ndarray, moving: Grid, fixed: Grid, sizes: Sequence[int]) -> np.ndarray:
     """Logarithm of the Jacobian, see `Registered`, averaged over two voxels of the page along each axis.
 
-    The mean keeps its noise from costing more than it tells. form: volume form of a map to unit coordinates of
-    `moving`.
+    The mean keeps its noise from costing more than it tells.
+
+    Args:
+        form: Volume form of a map to unit coordinates of `moving`.
+        moving: Grid of the moving image.
+        fixed: Grid of the fixed image.
+        sizes: See `Images`.
     """
     unit = (np.array(moving.shape) - 1) * moving.spacing
     times = np.pad(form, _padding(form.ndim), mode="edge") * (np.prod(unit) / np.prod(fixed.spacing))

@@ -85,13 +85,17 @@ def write_pair_pages(
 ) -> list[tuple[str, str]]:
     """Write a page for each pair of `choose_pairs`, and the script of what it shows.
 
-    folder: of the report, which is there already and not yet under its final name. environment: has the report's
-    templates; pages extend `base.html.j2`. advance: called after each page.
-
     Images are written once each, however many pages show them.
 
-    Returns moving and fixed of each page written, in the order in which pages lead from one to the next. What a page
-    cannot show, such as a transform that was deleted, it names.
+    Args:
+        folder: Of the report, which is there already and not yet under its final name.
+        comparison: The cohort's tables and configuration.
+        environment: Has the report's templates; pages extend `base.html.j2`.
+        advance: Called after each page.
+
+    Returns:
+        Moving and fixed of each page written, in the order in which pages lead from one to the next. What a page cannot
+        show, such as a transform that was deleted, it names.
     """
     source, config = comparison.source, comparison.config
     report, chosen = ReportLayout(folder), choose_pairs(comparison)
@@ -145,8 +149,14 @@ def show_image(source: Source, image_id: str, structures: Structures) -> dict[st
 def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: int) -> dict[str, Any]:
     """Collect the content of a pair's page and script; volumes.js describes the volumes.
 
-    `start` is None where there is nothing to look at. rows: of the table of pairs, a row a method. pages: how many
-    there will be, which decides on the quality of what they show.
+    Args:
+        source: Of images and transforms.
+        config: The cohort's.
+        rows: Of the table of pairs, a row a method.
+        pages: How many there will be, which decides on the quality of what they show.
+
+    Returns:
+        The content; `start` is None where there is nothing to look at.
     """
     moving, fixed = _ids(rows.iloc[0])
     structures, main = config.structures, main_method(config.methods, config.models)
@@ -291,7 +301,8 @@ def _volumes_of(found: Registered, images: Images, quality: int) -> dict[str, An
 def _packed_map(displacement: np.ndarray, step: float) -> dict[str, Any]:
     """Pack a coarse displacement into the three colours of a volume.
 
-    Returns them with the values that 0 and 255 of each stand for, at least 255 steps apart.
+    Returns:
+        They, and the values that 0 and 255 of each stand for, at least 255 steps apart.
     """
     axes = tuple(range(1, displacement.ndim))
     low = displacement.min(axes)

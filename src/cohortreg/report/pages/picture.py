@@ -25,9 +25,14 @@ def draw_picture(
 ) -> np.ndarray:
     """Slices through a voxel as pixels uint8 [rows, columns, 3]: a row a plane, a column a panel.
 
-    panels: each has `image`, float [*grid] from 0 to 1 or colours uint8 [*grid, 3], and may have `solid` and
-    `dotted`, labels as `label_pixels` makes them. start: the voxel. spacing: millimetres, along each axis.
-    colours: of the structures. All is on one grid. As viewers show it: the patient's right and front at the left.
+    All is on one grid. As viewers show it: the patient's right and front at the left.
+
+    Args:
+        panels: Each has `image`, float [*grid] from 0 to 1 or colours uint8 [*grid, 3], and may have `solid` and
+            `dotted`, labels as `label_pixels` makes them.
+        start: The voxel.
+        spacing: Millimetres along each axis.
+        colours: Of the structures.
     """
     dim = len(start)
     axes = range(3) if dim == 3 else [2]
@@ -53,7 +58,7 @@ def _beside(tiles: list[np.ndarray]) -> np.ndarray:
 
 
 def _tile(panel: dict[str, Any], axis: int, index: int, scale: np.ndarray, colours: list[str]) -> np.ndarray:
-    """A slice of a panel with its outlines. scale: pixels a voxel, along each axis."""
+    """A slice of a panel with its outlines, at `scale` pixels a voxel along each axis."""
     image = panel["image"]
     if image.dtype != np.uint8:
         image = np.repeat(to_bytes(image, 0, 1)[..., None], 3, axis=-1)

@@ -59,7 +59,11 @@ def write_rows(
 ) -> int:
     """Write the rows in parts, and return how many parts.
 
-    pairs: in the order of `worst_first`. shown: of `columns`. pages: moving and fixed of the pairs that have a page.
+    Args:
+        report: The folder's layout.
+        pairs: In the order of `worst_first`.
+        shown: Of `columns`.
+        pages: Moving and fixed of the pairs that have a page.
     """
     linked = set(pages)
     has_page = [int(pair in linked) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]

@@ -88,7 +88,10 @@ def packed(
 ) -> dict[str, Any]:
     """A volume in the form of volumes.js: shape, spacing in millimetres, columns of its mosaic, and the mosaic.
 
-    volume: uint8 [i, j, k] or [i, j], with a last axis of channels three; spacing: along its two or three axes.
+    Args:
+        volume: uint8 [i, j, k] or [i, j], with a last axis of channels three.
+        spacing: Along its two or three axes, in millimetres.
+        quality: Of a lossy mosaic; lossless if None.
     """
     sizes = [float(f"{size:.6g}") for size in spacing] + [1.0] * (3 - len(spacing))
     return {
