@@ -100,7 +100,7 @@ def _of_nrrd(path: Path) -> list[str]:
 
 
 def _listed(path: Path, lines: Iterator[str], count: int | None) -> list[str]:
-    """The names in the lines that follow, one each; count: how many, None for all."""
+    """The names in the lines that follow, one each: `count` of them, or all if None."""
     limit = MOST if count is None else min(count, MOST)
     names = list(islice((line for line in lines if line), limit + (count is None)))
     if len(names) > MOST or (count or 0) > MOST:

@@ -50,7 +50,11 @@ def files_of(path: Path) -> list[Path]:
 
 
 def check_whole(path: Path) -> list[Path]:
-    """The `files_of` an image; raises BadImage where one of them is missing, or no file that can be read."""
+    """The `files_of` an image.
+
+    Raises:
+        BadImage: One of them is missing, or no file that can be read.
+    """
     files = files_of(path)
     for file in files:
         check_file(file, header=path)

@@ -93,9 +93,14 @@ class Command:
 def history(result: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The commands that a result of a cohort or of the paper comes from: what each made, and its record.
 
-    result: a file, or a whole folder of results. The result's own command comes first, then those that made its inputs,
-    back to the raw images; of a folder, the last command first. Raises UserError where no command's record names the
-    result.
+    The result's own command comes first, then those that made its inputs, back to the raw images; of a folder, the last
+    command first.
+
+    Args:
+        result: A file, or a whole folder of results.
+
+    Raises:
+        UserError: No command's record names the result.
     """
     whole = result.absolute()
     root = next((folder for folder in (whole, *whole.parents) if (folder / FOLDER).is_dir()), None)

@@ -101,7 +101,7 @@ class Settings(BaseModel):
 
 
 def wrong(problem: str, key: str = "") -> PydanticCustomError:
-    """Return the error of a rule of our own; key: the value that breaks it, such as "stages[1].steps"."""
+    """Return the error of a rule of our own, at a key such as "stages[1].steps"."""
     return PydanticCustomError("wrong", "wrong", {"key": key, "problem": problem})
 
 

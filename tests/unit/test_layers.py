@@ -23,7 +23,7 @@ LAYERS = [
 HEIGHT = {folder: height for height, layer in enumerate(LAYERS) for folder in layer}
 
 #: Tests about the package as a whole.
-ABOUT_NO_MODULE = {"test_core.py", "test_layers.py"}
+ABOUT_NO_MODULE = {"test_core.py", "test_docstrings.py", "test_layers.py"}
 
 
 def imported(source: str) -> set[str]:

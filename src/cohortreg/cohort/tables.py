@@ -177,7 +177,7 @@ def _schema(name: str) -> dict[str, Any]:
 
 
 def _read(path: Path, schema_name: str, may_be_empty: bool = False) -> pd.DataFrame:
-    """The table with the line in the file as index, checked against its schema; may_be_empty: it may have no rows."""
+    """Read a table with the line in the file as index, checked against its schema; with no rows if `may_be_empty`."""
     header, cells = _cells(path, schema_name)
     schema = _schema(schema_name)
     _check_header(path, header, schema)

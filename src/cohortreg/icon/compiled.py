@@ -28,7 +28,8 @@ ROUNDING = 1e-4
 class CompiledLoss:
     """A `FieldsLoss` of volumes on a processor.
 
-    Raises NotFiniteError where the displacements that it starts from are not finite.
+    Raises:
+        NotFiniteError: The displacements that it starts from are not finite.
     """
 
     def __init__(self, loss: "FieldsLoss"):

@@ -26,11 +26,16 @@ from cohortreg.maps.separable import gaussians, sampled, separable
 class Level:
     """Settings of the optimisation at one resolution.
 
-    downsample: a power of two. steps: of Adam. rate: its learning rate at the start, voxels of the level; it falls to
-    zero as a cosine. deviation: of the Gaussians that the field is made of, voxels of the level. spacing: voxels
-    between them. window: see `similarities`. weight: of inverse consistency, the lambda of Eq. 13 times the mean
-    square, over the axes, of a voxel's size, so that it serves images of any size. stride: inverse consistency is
-    evaluated at one point in so many voxels along each axis.
+    Attributes:
+        downsample: A power of two.
+        steps: Of Adam.
+        rate: Its learning rate at the start, voxels of the level; it falls to zero as a cosine.
+        deviation: Of the Gaussians that the field is made of, voxels of the level.
+        spacing: Voxels between them.
+        window: See `similarities`.
+        weight: Of inverse consistency, the lambda of Eq. 13 times the mean square, over the axes, of a voxel's size, so
+            that it serves images of any size.
+        stride: Inverse consistency is evaluated at one point in so many voxels along each axis.
     """
 
     downsample: int
@@ -59,14 +64,20 @@ def fit(
 ) -> Tensor:
     """Displacements of Phi^AB and Phi^BA that minimise Eq. 13 for each pair, [2 * pairs, dim, *grid], unit coordinates.
 
-    images: the moving images and then the fixed ones, [2 * pairs, 1, *grid]. levels: from coarse to fine.
-    similarity_to: makes the similarity to a batch of images from a window in voxels, see `similarities.similarity_to`.
-    fields_of_view: of the images, [2 * pairs, 2, dim], see `unit_bounds`; voxels beyond them do not count.
-    start: the displacements to start from, on any grid over the same field of view; the identity if None. places: where
-    in each image its part of a pair is, [2 * pairs, dim, dim + 1]: images that lie far apart are brought to one place
-    first, and the displacements are between what is there; as they lie if None. report: called after each step.
+    Args:
+        images: The moving images and then the fixed ones, [2 * pairs, 1, *grid].
+        levels: From coarse to fine.
+        similarity_to: Makes the similarity to a batch of images from a window in voxels, see
+            `similarities.similarity_to`.
+        fields_of_view: Of the images, [2 * pairs, 2, dim], see `unit_bounds`; voxels beyond them do not count.
+        start: The displacements to start from, on any grid over the same field of view; the identity if None.
+        places: Where in each image its part of a pair is, [2 * pairs, dim, dim + 1]: images that lie far apart are
+            brought to one place first, and the displacements are between what is there; as they lie if None.
+        seed: Of the points at which inverse consistency is evaluated.
+        report: Called after each step.
 
-    Raises NotFiniteError where the optimisation diverges.
+    Raises:
+        NotFiniteError: The optimisation diverges.
     """
     generator = torch.Generator().manual_seed(seed)
     images = _placed(images, places)
@@ -89,7 +100,10 @@ def lacking(
 ) -> float:
     """The similarity term under displacements that `fit` found: the mean of both directions, less is better.
 
-    level: at whose resolution, with whose window. Other arguments as of `fit`.
+    Args:
+        images: As of `fit`, and so are the other arguments.
+        displacements: As `fit` returns them.
+        level: At whose resolution, with whose window.
     """
     images, imaged = _seen(_placed(images, places), level, fields_of_view, places)
     centres = identity_map(images.shape[2:], images.device, images.dtype)
@@ -120,7 +134,9 @@ def _seen(
 class Imaged:
     """Tests whether points lie within the imaged part of their image.
 
-    bounds: see `fields_of_view.within`; everything was imaged if None. places: see `fit`.
+    Attributes:
+        bounds: See `fields_of_view.within`; everything was imaged if None.
+        places: See `fit`.
     """
 
     bounds: Tensor | None
@@ -136,8 +152,12 @@ class Imaged:
 class FieldsLoss:
     """Eq. 13 for displacement fields made of Gaussians, as a function of their control points.
 
-    images, level, similarity_to: see `fit`, the images at the level's resolution. imaged: what of them was. before:
-    displacements on their grid that the Gaussians are added to, [2 * pairs, dim, *grid], unit coordinates.
+    Args:
+        images: See `fit`, at the level's resolution.
+        level: See `fit`.
+        similarity_to: See `fit`.
+        imaged: What of the images was.
+        before: Displacements on their grid that the Gaussians are added to, [2 * pairs, dim, *grid], unit coordinates.
     """
 
     def __init__(
@@ -174,7 +194,7 @@ class FieldsLoss:
         return self.before + separable(control * self.voxel, self.onto_voxels)
 
     def __call__(self, control: Tensor, points: Tensor) -> Tensor:
-        """The loss, a scalar. points: see `inverse_consistency`."""
+        """The loss, a scalar, with `points` as of `inverse_consistency`."""
         phi = self.centres + self.displacements(control)
         weight = self.imaged(phi.detach()) * self.of_fixed
         field = DisplacementField(self.before_off_grid + separable(control * self.voxel, self.onto_points))
@@ -210,8 +230,14 @@ def maps_loss(
 ) -> Tensor:
     """Eq. 13 for the maps of pairs, a scalar.
 
-    images: as of `fit`. phi: the maps' values on the images' grid, [2 * pairs, dim, *grid]. field: the same maps, for
-    inverse consistency at the points, [1, dim, *any]. similarity: to the images swapped. consistency_weight: lambda.
+    Args:
+        images: As of `fit`.
+        phi: The maps' values on the images' grid, [2 * pairs, dim, *grid].
+        field: The same maps, for inverse consistency.
+        points: At which it is evaluated, [1, dim, *any].
+        similarity: To the images swapped.
+        weight: Of each voxel.
+        consistency_weight: Lambda.
     """
     found = 2 * similarity(interpolate(images, phi), weight)
     return found + consistency_weight * inverse_consistency(field, points)
@@ -226,7 +252,8 @@ def descend(
 ) -> None:
     """Minimise a loss over values, in place, by Adam with a rate that falls to zero as a cosine.
 
-    Raises NotFiniteError where it diverges.
+    Raises:
+        NotFiniteError: It diverges.
     """
     optimizer = torch.optim.Adam([values], lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -79,7 +79,14 @@ class Facts:
 
 @dataclass
 class Checked:
-    """An image that was opened: facts None where it cannot be used; found: why, or what is odd, a sentence each."""
+    """An image that was opened.
+
+    Attributes:
+        image_id: Of the table.
+        side: Of the body.
+        facts: None where it cannot be used.
+        found: Why, or what is odd, a sentence each.
+    """
 
     image_id: str
     side: str

@@ -174,7 +174,7 @@ def _inflated(data: bytes) -> bytes:
 
 @dataclass
 class _Reader:
-    """Where elements are read from: size: of all of it; explicit: whether elements say their value representation."""
+    """Where elements are read from, of a `size`; if `explicit`, they say their value representation."""
 
     stream: IO[bytes]
     size: int

@@ -59,7 +59,11 @@ class Image:
         return to_nifti(self.array, self.grid)
 
     def save(self, path: Path | str) -> None:
-        """Write it, whole or not at all: .nii.gz, .nii, .mha or .nrrd; raises UserError for another name."""
+        """Write it, whole or not at all, as .nii.gz, .nii, .mha or .nrrd.
+
+        Raises:
+            UserError: The name ends otherwise.
+        """
         from cohortreg.images.io import write_image
 
         write_image(path, self)

@@ -77,7 +77,11 @@ def image_of(name: Path | str, array: np.ndarray, affine: np.ndarray) -> Image:
 
 
 def _single(name: Path | str, array: np.ndarray) -> np.ndarray:
-    """The array as float32; raises BadImage where that loses values or contrast."""
+    """The array as float32.
+
+    Raises:
+        BadImage: That loses values or contrast.
+    """
     with np.errstate(over="ignore"):
         single = array.astype(np.float32, copy=False)
     if np.can_cast(array.dtype, np.float32):
@@ -142,9 +146,10 @@ def check_image_name(path: Path) -> None:
 
 
 def write_image(path: Path | str, image: Image) -> None:
-    """Write an image or a label map, whole or not at all, with the array's own type.
+    """Write an image or label map, whole or not at all, with the array's type, as .nii.gz, .nii, .mha or .nrrd.
 
-    .nii.gz, .nii, .mha, .nrrd; raises UserError for another name.
+    Raises:
+        UserError: The name ends otherwise.
     """
     path = Path(path)
     check_image_name(path)
@@ -168,7 +173,11 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _checked(name: Path | str, array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Array [i, j, k] or [i, j] and its affine; raises BadImage where either is none of an image's."""
+    """The array [i, j, k] or [i, j] and its affine.
+
+    Raises:
+        BadImage: Either is none of an image's.
+    """
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:

@@ -48,7 +48,7 @@ COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label", "visit",
 
 @dataclass(frozen=True)
 class Scan:
-    """An image of one knee on one day. time: of the series, which orders repeated scans, "" where unknown."""
+    """An image of one knee on one day, at a time of the series, which orders repeated scans, "" where unknown."""
 
     path: Path
     subject: str
@@ -243,9 +243,10 @@ def _is_date(text: str) -> bool:
 def _match_labels(
     folder: Path, made: Path, scans: Sequence[Scan], left_out: LeftOut, progress_bar: Bar
 ) -> dict[Scan, Path]:
-    """The label map of each scan that has one. made: a folder of label maps that an earlier import may have made.
+    """The label map of each scan that has one.
 
-    Those count where the label map that they were made of is gone.
+    Those in the folder `made`, which an earlier import may have made, count where the label map that they were made of
+    is gone.
     """
     of_subject: dict[str, list[Scan]] = {}
     for scan in scans:
@@ -312,7 +313,7 @@ def _scan_of_label(path: Path, of_subject: dict[str, list[Scan]], series: dict[s
 def _possible(name: str, scans: list[Scan], series: str | None) -> tuple[list[Scan], bool]:
     """The scans of a subject that a label map may be of by its name, or else by OAI-ZIB's list; whether either says it.
 
-    series: the subject's in that list, if any.
+    The subject's series in that list counts, if it has any.
     """
     numbers = set(re.findall(r"\d+", name))
     sides = {side.lower() for side in SIDE.findall(name.upper())}
@@ -371,9 +372,10 @@ def _posed(
 
 
 def _write_posed(path: Path, scan: Scan, posed: Path, left_out: LeftOut) -> Path:
-    """Write a label map that lacks a pose with that of its image, as `posed` if that is not there yet; returns that.
+    """Write a label map that lacks a pose with that of its image, as `posed` if that is not there yet; return that.
 
-    Raises UserError where it would fit the image better if it were mirrored: then its axes are not what they seem.
+    Raises:
+        UserError: It would fit the image better if it were mirrored: then its axes are not what they seem.
     """
     label, image = canonical(read_label(path)), canonical(read_image(scan.path))
     flips = itertools.product((slice(None), slice(None, None, -1)), repeat=3)
@@ -414,8 +416,10 @@ def _one_of_each(
 ) -> dict[Scan, str]:
     """Choose one scan of each subject, visit and side, or of each barcode where these repeat, and name it.
 
-    One with a label comes before one without, then the last. Returns the scans in the order of their names: the image's
-    id, with the barcode where several have it.
+    One with a label comes before one without, then the last.
+
+    Returns:
+        The scans in the order of their names: the image's id, with the barcode where several have it.
     """
     kept: dict[tuple[str, str], Scan] = {}
     for scan in sorted(scans, key=lambda scan: (scan in matched, scan.time, str(scan.path))):

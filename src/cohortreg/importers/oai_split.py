@@ -129,7 +129,11 @@ def read_list(path: Path) -> list[tuple[Entry, Entry]]:
 
 
 def _entry(image: str, label: str) -> Entry:
-    """The entry of two names; raises ValueError where they are not those of an image and of a label of its scan."""
+    """The entry of two names.
+
+    Raises:
+        ValueError: They are not those of an image and of a label of its scan.
+    """
     match = NAME.fullmatch(image)
     if match is None or match[5] != "image":
         raise ValueError(f"'{image}' is not SUBJECT_YYYYMMDD_..._LEFT or RIGHT_BARCODE_image.nii.gz")

@@ -22,7 +22,7 @@ DIGEST = "sha256"
 
 
 def save(path: Path, tensors: dict[str, Tensor], **facts: object) -> str:
-    """Write named tensors and JSON-able facts, whole or not at all; returns the digest of the tensors.
+    """Write named tensors and JSON-able facts, whole or not at all; return the digest of the tensors.
 
     The file is one that the umask gives, and holds a digest of its content.
     """
@@ -68,7 +68,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Load named tensors into a module that has exactly these names and shapes.
 
-    Raises UserError with the first name that differs.
+    Raises:
+        UserError: They differ; with the first name that does.
     """
     own = module.state_dict()
     for name in sorted(own.keys() | tensors.keys()):

@@ -16,11 +16,17 @@ def warp(
 ) -> Image:
     """Warp the moving image, or its label map, onto `grid`, which lies in the fixed image's space.
 
-    transform: from points of the fixed to points of the moving image, LPS millimetres. Linear interpolation, or with
-    `nearest`, for labels, the nearest voxel's value, in the image's own type. background: where the transform leads out
-    of the image.
+    Linear interpolation, or with `nearest`, for labels, the nearest voxel's value, in the image's own type.
 
-    Raises UserError where it leads nowhere into the image, or where no type holds the labels and the background.
+    Args:
+        image: The moving one.
+        transform: From points of the fixed to points of the moving image, LPS millimetres.
+        grid: Of the result.
+        nearest: Whether values are not mixed.
+        background: Where the transform leads out of the image.
+
+    Raises:
+        UserError: It leads nowhere into the image, or no type holds the labels and the background.
     """
     dtype = _holding(image.array.dtype, background)
     resample = sitk.ResampleImageFilter()
@@ -117,7 +123,9 @@ def move(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
 def mirrors(transform: sitk.Transform, grid: Grid | None = None) -> bool:
     """Whether a transform mirrors, as it does between a left and a right knee.
 
-    grid: of a displacement field, beyond which it is the identity.
+    Args:
+        transform: Of any kind.
+        grid: Of a displacement field, beyond which it is the identity.
     """
     dim = transform.GetDimension()
     index = np.vstack([np.zeros(dim), 0.5 * np.eye(dim)])

@@ -53,8 +53,10 @@ class Pair:
 class Read:
     """A transform that was read from a file.
 
-    transform: from points of the fixed to points of the moving image, LPS millimetres. grid: of a displacement field;
-    None of any other transform. pair: None where the file does not say what it was made for.
+    Attributes:
+        transform: From points of the fixed to points of the moving image, LPS millimetres.
+        grid: Of a displacement field; None of any other transform.
+        pair: None where the file does not say what it was made for.
     """
 
     transform: sitk.Transform
@@ -109,7 +111,8 @@ def write(path: Path, transform: sitk.Transform, pair: Pair | None) -> None:
 def write_field(path: Path, field: Transform, pair: Pair) -> None:
     """Write a displacement field as NIfTI with a note of the images it was made for, whole or not at all.
 
-    Raises UserError as `check_perpendicular` does.
+    Raises:
+        UserError: As by `check_perpendicular`.
     """
     check_perpendicular(path, field.grid)
     vectors = np.moveaxis(field.displacement, 0, -1)
@@ -330,7 +333,11 @@ def _pair(image: nibabel.Nifti1Image) -> Pair | None:
 
 
 def _grid_of(described: dict[str, Any]) -> Grid:
-    """Parse a grid that `_described` wrote. Raises ValueError where it is malformed."""
+    """Parse a grid that `_described` wrote.
+
+    Raises:
+        ValueError: It is malformed.
+    """
     shape = tuple(int(n) for n in described["shape"])
     affine = np.array(described["affine"], dtype=np.float64)
     if affine.shape != (len(shape) + 1,) * 2 or min(shape) < 1 or not abs(np.linalg.det(affine)) > 0:

@@ -139,7 +139,7 @@ def _refined(coarse: np.ndarray, shape: Sequence[int], steps: np.ndarray) -> np.
 
 
 def _texture(shape: Sequence[int], width: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Smooth noise of mean 0 and deviation 1, float32; width: of its grains, in voxels along each axis."""
+    """Smooth noise of mean 0 and deviation 1, float32, with grains of a width in voxels along each axis."""
     noise = ndimage.gaussian_filter(random.standard_normal(shape, dtype=np.float32), width, mode="wrap")
     return (noise - noise.mean()) / noise.std()
 

@@ -99,7 +99,7 @@ def _refuse_what_is_not_ours(row: Mapping[str, str], output: Path) -> None:
 
 
 def _make(row: Mapping[str, str], output: Path, settings: Phantom, seed: int) -> dict[str, str]:
-    """Make an image and its label unless they are there; returns the SHA-256 of both, by the table's path."""
+    """Make an image and its label unless they are there; return the SHA-256 of both, by the table's path."""
     image_path, label_path, note = output / row["image"], output / row["label"], _note(row, output)
     made_from, label = _anatomy(row, settings, seed)
     record = read_json(note) if note.is_file() else {}

@@ -149,7 +149,7 @@ def _log_jacobian(form: np.ndarray, moving: Grid, fixed: Grid, sizes: Sequence[i
 
 
 def _coarse_displacement(phi: torch.Tensor, images: Images) -> np.ndarray:
-    """See `Registered`; phi: [1, dim, *grid] in unit coordinates of the page's moving image."""
+    """See `Registered`, of a map [1, dim, *grid] in unit coordinates of the page's moving image."""
     places = []
     for axis, n in enumerate(images.fixed.shape):
         along = phi[:, axis] * (images.moving.shape[axis] - 1) + 0.5
