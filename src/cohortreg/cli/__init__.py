@@ -14,8 +14,8 @@ from cohortreg.errors import UserError
 app = typer.Typer(name="cohortreg", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from cohortreg import __version__
 
         typer.echo(f"cohortreg {__version__}")

@@ -264,8 +264,8 @@ def preprocess_command(
     from cohortreg.layout import Layout
 
     layout = Layout(results)
-    given = configured(settings, config, "preprocess", "structures")
-    section, structures = given.preprocess, given.structures
+    configuration = configured(settings, config, "preprocess", "structures")
+    section, structures = configuration.preprocess, configuration.structures
     rows = shard_rows(read_images(images), shard, shards)
     with progress_bar("Preprocessing", len(rows)) as advance:
         index = preprocess_shard(
@@ -317,18 +317,22 @@ def cohort_command(
         exclude_rated=(Ratings | None, None),
         inits=(dict[str, dict[str, str]], {}),
     )
-    given: Any = configured("", config) if config else parsed(settings, kind)
-    inits = given.inits_to_train() if config else {name: init["folder"] for name, init in given.inits.items()}
+    configuration: Any = configured("", config) if config else parsed(settings, kind)
+    inits = (
+        configuration.inits_to_train()
+        if config
+        else {name: init["folder"] for name, init in configuration.inits.items()}
+    )
     summary = merge_cohort(
         Layout(results),
         name,
         images,
         pairs,
-        given.shards,
-        given.to_train() if config else given.models,
-        given.retrain,
+        configuration.shards,
+        configuration.to_train() if config else configuration.models,
+        configuration.retrain,
         ratings,
-        ratings_left_out(given.exclude_rated),
+        ratings_left_out(configuration.exclude_rated),
         inits,
     )
     typer.echo(
@@ -397,8 +401,8 @@ def check_command(
 
     layout, rows = CheckLayout(output), read_images(images)
     kind = part("structures", preprocess=CheckedPreprocess)
-    given: Any = configured("", config) if config else parsed(settings, kind)
-    section, structures = given.preprocess, given.structures
+    configuration: Any = configured("", config) if config else parsed(settings, kind)
+    section, structures = configuration.preprocess, configuration.structures
     with progress_bar("Checking", len(rows)) as advance:
         checked, notes = check_cohort(
             layout,

@@ -27,10 +27,10 @@ def evaluate_command(
     from cohortreg.jobs.evaluate import evaluate_shard, registered_pairs
     from cohortreg.jobs.registered import in_cohort
 
-    layout, given = Layout(results), configured(settings, config, "structures")
+    layout, configuration = Layout(results), configured(settings, config, "structures")
     pairs = in_cohort(layout, registered_pairs(layout, method, shard))
     with progress_bar(f"Evaluating {method}", len(pairs)) as advance:
-        measured = evaluate_shard(layout, method, shard, pairs, given.structures, advance)
+        measured = evaluate_shard(layout, method, shard, pairs, configuration.structures, advance)
     kept = len(pairs) - measured
     typer.echo(f"{layout.evaluated_shard(method, shard)}: {measured} new, {kept} kept")
 
@@ -53,9 +53,9 @@ def tables_command(
 
     layout = Layout(results)
     own: dict[str, Any] = {"method_settings": (dict[str, dict[str, Any]], {})}
-    given = configured(settings, config, "methods", "models", "pretrained", "report", "seed", **own)
-    methods, models, compared = given.methods, given.models, given.report
-    others = given.pretrained, given.method_settings
+    configuration = configured(settings, config, "methods", "models", "pretrained", "report", "seed", **own)
+    methods, models, compared = configuration.methods, configuration.models, configuration.report
+    others = configuration.pretrained, configuration.method_settings
     similarities = {method: similarity_of(method, models, *others) for method in methods}
     write_tables(
         layout,
@@ -64,7 +64,7 @@ def tables_command(
         similarities,
         shards,
         reference=compared.reference,
-        seed=given.seed,
+        seed=configuration.seed,
         published=Path(compared.published) if compared.published else None,
         note=compared.note or "",
     )
@@ -85,8 +85,8 @@ def figures_command(
     from cohortreg.jobs.figures import draw_figures
     from cohortreg.report.figures.registry import FIGURES
 
-    layout, given = Layout(results), configured(settings, config, "methods", "models", "structures")
-    draw_figures(layout, read_comparison(layout, given))
+    layout, configuration = Layout(results), configured(settings, config, "methods", "models", "structures")
+    draw_figures(layout, read_comparison(layout, configuration))
     typer.echo(f"{len(FIGURES)} figures in {layout.figure(next(iter(FIGURES))).parent}.")
 
 
@@ -104,9 +104,9 @@ def report_command(
     from cohortreg.settings import Text
 
     layout = Layout(results)
-    given = configured(settings, config, *Configuration.model_fields, left_out=(list[Text], []))
-    left_out = getattr(given, "left_out", [])  # of --settings alone
-    comparison = read_comparison(layout, given)
+    configuration = configured(settings, config, *Configuration.model_fields, left_out=(list[Text], []))
+    left_out = getattr(configuration, "left_out", [])  # of --settings alone
+    comparison = read_comparison(layout, configuration)
     with progress_bar("Pages of pairs", len(choose_pairs(comparison))) as advance:
         write_report(layout, comparison, left_out, advance)
     typer.echo(f"The report is written. Open it in a browser: {layout.report.index.resolve()}")

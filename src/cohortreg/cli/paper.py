@@ -35,10 +35,10 @@ def data_command(
     from cohortreg.paper.data import pack_dataset
     from cohortreg.paper.settings import DATA
 
-    given = parsed(settings, DATA)
-    total = given.train_images + given.test_images
+    sizes = parsed(settings, DATA)
+    total = sizes.train_images + sizes.test_images
     with progress_bar(f"Packing {dataset}", total) as advance:
-        pack_dataset(PaperLayout(results), dataset, given, expand_root(mnist), seed, advance)
+        pack_dataset(PaperLayout(results), dataset, sizes, expand_root(mnist), seed, advance)
 
 
 @paper.command("cell")
@@ -63,17 +63,17 @@ def cell_command(
     from cohortreg.paper.settings import CELL
 
     use_processor(threads)
-    given = parsed(settings, CELL)
-    fabric = make_fabric(accelerator, given.precision)
-    warn_of_precision(fabric.device, given.precision)
+    sizes = parsed(settings, CELL)
+    fabric = make_fabric(accelerator, sizes.precision)
+    warn_of_precision(fabric.device, sizes.precision)
     cell = Cell(dataset, network, weight, variant)
-    total = getattr(given.networks, network).training_steps
+    total = getattr(sizes.networks, network).training_steps
     with progress_bar(f"{network} on {dataset}, weight {weight}", total) as advance:
 
         def report(state: "TrainingState") -> None:
             advance(completed=state.step)
 
-        facts = run_cell(PaperLayout(results), cell, given, seed, fabric, report)
+        facts = run_cell(PaperLayout(results), cell, sizes, seed, fabric, report)
     typer.echo(
         f"Dice {facts['dice']:.3f}, folds {facts['folds']:.2f}, {facts['training_seconds']} s of training"
     )

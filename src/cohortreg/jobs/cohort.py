@@ -137,14 +137,14 @@ def _write_pair_shards(
     empty table.
     """
     ids = ["moving", "fixed"]
-    asked = set(_read(layout.pairs, ids).itertuples(index=False, name=None))
+    listed = set(_read(layout.pairs, ids).itertuples(index=False, name=None))
     for shard, rows in pairs.groupby(pair_shards(pairs, shards)):
         path = layout.pair_shard(shard)
         rows = rows.loc[rows.index.intersection(good.index), ids].sort_values(ids)
         rows = rows.assign(**{f"{column}_sidecar": rows[column].map(sidecars) for column in ids})
         before = _read(path, [*rows, "times"])
         times = rows.merge(before, "left", ids)["times"].fillna("0").astype(int)
-        back = [pair not in asked for pair in rows[ids].itertuples(index=False, name=None)]
+        back = [pair not in listed for pair in rows[ids].itertuples(index=False, name=None)]
         rows["times"] = (times + back).astype(str).to_numpy()
         write_table(path, rows if len(rows.merge(before)) < len(rows) or before.empty else before)
 

@@ -72,8 +72,8 @@ class SettingsFiles:
         if mode == "job":
             return str(path)
         there = _content(path)
-        asked = there.pop(WHEN, 0)
-        if asked and made and {key: there[key] for key in there if key not in aside} == settings:
+        requested = there.pop(WHEN, 0)
+        if requested and made and {key: there[key] for key in there if key not in aside} == settings:
             return str(path)
         if mode == "show":
             path = self._temporary() / rule / name / "settings.json"

@@ -120,14 +120,14 @@ def read_card(folder: Path, optimised: bool = False) -> Card:
             )
         raise UserError(f"{path}: no such file; train the model, or import its weights, first")
     try:
-        said = read_json(path, "the training, or the import of its weights,")
+        content = read_json(path, "the training, or the import of its weights,")
     except PermissionError:
         raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
-    method = said.get("method", "icon")
+    method = content.get("method", "icon")
     if method not in list(CARDS):
         _refuse(path, f"no trainable method {method!r}; known are {', '.join(CARDS)}")
     try:
-        card = attempt(CARDS[method], said)
+        card = attempt(CARDS[method], content)
     except Fault as fault:
         known = {"unknown_key": "unknown", "missing_key": "missing"}
         _refuse(path, f"{fault.place}: {known.get(fault.kind, shorten(fault.problem, 200))}")
@@ -156,13 +156,13 @@ def _refuse(path: Path, problem: str) -> NoReturn:
     )
 
 
-def completed(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Add to a configuration what follows from trained models, where it does not say so itself.
 
     How images are preprocessed is said by those that rows use, the network of a model by the one that it starts from.
 
     Args:
-        given: The configuration before it is validated.
+        config: The configuration before it is validated.
 
     Returns:
         The configuration; what is wrong in it is as wrong as before.
@@ -170,16 +170,16 @@ def completed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         UserError: A model that a row uses is not there, or two are of images that differ.
     """
-    given = _inherited(given)
-    pretrained, preprocess = given.get("pretrained"), given.get("preprocess") or {}
+    config = _inherited(config)
+    pretrained, preprocess = config.get("pretrained"), config.get("preprocess") or {}
     if not (isinstance(pretrained, Mapping) and isinstance(preprocess, Mapping)):
-        return given
+        return config
     absent = {"grid", *_SEEN_BY_NETWORKS} - preprocess.keys()
     source: dict[str, str] = {}
     taken: dict[str, Any] = {}
     for name, folder in pretrained.items():
         named = isinstance(name, str) and isinstance(folder, str) and folder
-        if not (absent and named and uses(given.get("methods"), name)):
+        if not (absent and named and uses(config.get("methods"), name)):
             continue
         for key, value in _learnt(f"configuration: pretrained.{name}", Path(folder))[1].items():
             if key in absent and taken.setdefault(key, value) != value:
@@ -188,14 +188,14 @@ def completed(given: Mapping[str, Any]) -> Mapping[str, Any]:
                     f"{name} for {value}; take one of them out of methods."
                 )
             source.setdefault(key, name)
-    return {**given, "preprocess": {**preprocess, **taken}} if taken else given
+    return {**config, "preprocess": {**preprocess, **taken}} if taken else config
 
 
-def _inherited(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _inherited(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Add to the models of a configuration the networks of those that they start from, where they name none."""
-    models = given.get("models")
+    models = config.get("models")
     if not isinstance(models, Mapping):
-        return given
+        return config
     taken = {}
     for name, model in models.items():
         if not (isinstance(model, Mapping) and isinstance(model.get("init"), str) and "network" not in model):
@@ -203,7 +203,7 @@ def _inherited(given: Mapping[str, Any]) -> Mapping[str, Any]:
         card = _learnt(f"configuration: models.{name}.init", Path(model["init"]))[0]
         if isinstance(card, IconCard) and model.get("method", "icon") == card.method:
             taken[name] = {**model, "network": card.network.plain()}
-    return {**given, "models": {**models, **taken}} if taken else given
+    return {**config, "models": {**models, **taken}} if taken else config
 
 
 def init_of(folder: str) -> dict[str, str]:
@@ -278,8 +278,8 @@ def _learnt(where: str, folder: Path) -> tuple[Card, dict[str, Any]]:
         grid = list(Axes(card.axes).ours(card.grid) if card.axes else card.grid)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    said = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else {}
-    return card, {"grid": grid} | {key: said[key] for key in _SEEN_BY_NETWORKS if key in said}
+    recorded = card.preprocess.model_dump(exclude_unset=True) if card.preprocess else {}
+    return card, {"grid": grid} | {key: recorded[key] for key in _SEEN_BY_NETWORKS if key in recorded}
 
 
 def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:

@@ -57,7 +57,7 @@ def page(folder: Path) -> str:
     Raises:
         UserError: There is no model, or it is damaged.
     """
-    card, said = read_card(folder), read_json(folder / CARD)
+    card, recorded = read_card(folder), read_json(folder / CARD)
     check_weights(folder / WEIGHTS)
     name = card.model or folder.resolve().name
     files = f"`{WEIGHTS}`, {_parameters(folder / WEIGHTS):,} numbers, and `{CARD}`, what is known of them"
@@ -66,10 +66,10 @@ def page(folder: Path) -> str:
         f"A model of {card.method}, which registers pairs of images. Two files: {files}.\n",
     ]
     for title, facts in (
-        ("Images", _images(card, said)),
+        ("Images", _images(card, recorded)),
         ("Network", _network(card)),
-        ("Training", _training(card, said)),
-        ("Origin", _origin(said)),
+        ("Training", _training(card, recorded)),
+        ("Origin", _origin(recorded)),
     ):
         lines = [f"- {fact}: {value}" for fact, value in facts if value not in (None, "", [], {})]
         if lines:
@@ -85,7 +85,7 @@ def _parameters(path: Path) -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
-def _images(card: Card, said: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _images(card: Card, recorded: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     grid = Axes(card.axes).ours(card.grid) if card.axes else card.grid
     yield "voxels", f"{' x '.join(map(str, grid))} along right, anterior{', superior' * (len(grid) == 3)}"
     yield "axes of the arrays that it learnt from", card.axes
@@ -97,7 +97,7 @@ def _images(card: Card, said: Mapping[str, Any]) -> Iterator[tuple[str, object]]
     yield "fit", fits.get(str(learnt.get("fit")))
     if percentiles := learnt.get("percentiles"):
         yield "intensities", f"percentiles {percentiles[0]:g} and {percentiles[1]:g} become 0 and 1"
-    yield "intensities in training", said.get("intensities")
+    yield "intensities in training", recorded.get("intensities")
     sides = {
         "none": "no image is mirrored",
         "left": "left ones are mirrored",
@@ -118,37 +118,38 @@ def _network(card: Card) -> Iterator[tuple[str, object]]:
     yield "steps by stage", "; ".join(stages)
 
 
-def _training(card: Card, said: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _training(card: Card, recorded: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     if similarity := getattr(card, "similarity", ""):
         yield "similarity", similarity_in_words(similarity)
     yield "regularity", getattr(card, "regularity", None)
-    yield "images", said.get("images")
+    yield "images", recorded.get("images")
     stages = [
-        _in_line({key: value for key, value in stage.items() if key != "network"}) for stage in _stages(said)
+        _in_line({key: value for key, value in stage.items() if key != "network"})
+        for stage in _stages(recorded)
     ]
     yield "stages", "".join(f"\n  {number}. {stage}" for number, stage in enumerate(stages, start=1))
     for key, name in _TRAINING.items():
-        yield name, said.get(key)
-    if isinstance(seconds := said.get("training_seconds"), int | float):
+        yield name, recorded.get(key)
+    if isinstance(seconds := recorded.get("training_seconds"), int | float):
         yield "time of the last stage", duration(seconds)
-    if isinstance(validation := said.get("validation"), Mapping):
+    if isinstance(validation := recorded.get("validation"), Mapping):
         yield "validation", _in_line(validation)
-    if isinstance(init := said.get("init"), Mapping):
+    if isinstance(init := recorded.get("init"), Mapping):
         yield "started from", f"{init.get('model')}, weights {init.get('weights_sha256')}"
-    if isinstance(software := said.get("software"), Mapping):
+    if isinstance(software := recorded.get("software"), Mapping):
         yield "software", _in_line(software)
 
 
-def _stages(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _stages(recorded: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The stages as the card has them, with what training alone needed; none of a published model says that."""
-    return [stage for stage in said["stages"] if "training_steps" in stage]
+    return [stage for stage in recorded["stages"] if "training_steps" in stage]
 
 
-def _origin(said: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    yield "published model", said.get("published")
-    yield "file", said.get("release") or said.get("source")
-    yield "SHA-256 of the file", said.get("source_sha256")
-    yield "SHA-256 of the weights, their names and shapes", said.get("weights_sha256")
+def _origin(recorded: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    yield "published model", recorded.get("published")
+    yield "file", recorded.get("release") or recorded.get("source")
+    yield "SHA-256 of the file", recorded.get("source_sha256")
+    yield "SHA-256 of the weights, their names and shapes", recorded.get("weights_sha256")
 
 
 def _in_line(facts: Mapping[str, Any]) -> str:

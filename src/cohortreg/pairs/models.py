@@ -200,14 +200,14 @@ def _check_start(model: str, optimisation: Optimisation | None) -> None:
         )
 
 
-def _optimisation(given: Mapping[str, Any] | None) -> Optimisation | None:
+def _optimisation(values: Mapping[str, Any] | None) -> Optimisation | None:
     """The settings of instance optimisation; None for no steps. lncc2 is the authors' name of squared_lncc."""
-    if not given or not given.get("steps", 1):
+    if not values or not values.get("steps", 1):
         return None
     known = {"lncc2": "squared_lncc"} | {name: name for name in SIMILARITIES}
-    similarity = given.get("similarity")
+    similarity = values.get("similarity")
     if similarity and similarity not in known:
         raise UserError(f"optimisation: unknown similarity '{similarity}'; choose one of {', '.join(known)}.")
     return PairOptimisation.read(
-        {**given, **({"similarity": known[similarity]} if similarity else {})}, "optimisation", "settings"
+        {**values, **({"similarity": known[similarity]} if similarity else {})}, "optimisation", "settings"
     )

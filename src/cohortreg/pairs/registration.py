@@ -225,11 +225,11 @@ def register(
     options = {name: value for name, value in options.items() if value is not None}
     if model is not None and method is not None:
         raise UserError("give a model or a method, not both; with fit, fit refines what either finds.")
-    given = ("moving", moving, moving_mask, moving_side), ("fixed", fixed, fixed_mask, fixed_side)
-    raw = [to_image(image, f"the {role} image") for role, image, _, _ in given]
+    roles = ("moving", moving, moving_mask, moving_side), ("fixed", fixed, fixed_mask, fixed_side)
+    raw = [to_image(image, f"the {role} image") for role, image, _, _ in roles]
     seen = [
         image if mask is None else masked(image, to_image(mask, f"the {role} mask", label=True), role)
-        for image, (role, _, mask, _) in zip(raw, given, strict=True)
+        for image, (role, _, mask, _) in zip(raw, roles, strict=True)
     ]
     if not isinstance(model, Model):
         model = load(model or method or "fit", **options)
@@ -238,7 +238,7 @@ def register(
     settings_of_pair = model.preprocessing_of(raw[1])
     pair = [
         _preprocessed(role, image, side, settings_of_pair)
-        for image, (role, _, _, side) in zip(seen, given, strict=True)
+        for image, (role, _, _, side) in zip(seen, roles, strict=True)
     ]
     if (dim := len(settings_of_pair.grid)) not in model.dimensions:
         raise UserError(f"{model.name} cannot register {dim}D images; choose another method.")
