@@ -94,7 +94,7 @@ def test_jobs_alone_know_the_layout_of_results():
 
 
 def test_no_import_goes_in_a_circle():
-    """Nor do those that a function makes as it runs, but for two: how an image is saved, and a loss that is compiled."""
+    """Nor do those that a function makes as it runs, but for how an image is saved, and a loss that is compiled."""
     paths = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     names = [path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".") for path in paths]
     imports = {
