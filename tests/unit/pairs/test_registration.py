@@ -453,6 +453,7 @@ CUBE = (np.random.default_rng(0).random((12, 13, 14)), np.eye(4))
         ),
         ((CUBE, CUBE), {"moving_side": "port"}, "the side of the moving image is 'port'; give left or right"),
         ((CUBE, CUBE), {"grid": [4, 1, 4]}, "a grid of 4 x 1 x 4 voxels is too small"),
+        ((CUBE, CUBE), {"grid": [8, 8, 8, 8]}, "settings: grid: .* is too long"),
         (
             (CUBE, CUBE),
             {"fixed_mask": (np.zeros(CUBE[0].shape), np.eye(4))},
