@@ -52,7 +52,10 @@ def __getattr__(name: str) -> object:
     """Import what is used (PEP 562): PyTorch and ITK take seconds to load."""
     for module, names in _MODULES.items():
         if name in names:
-            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            from cohortreg.openmp import loading
+
+            with loading():
+                value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 import typing
@@ -78,3 +79,26 @@ def test_types_can_be_resolved():
     known = {"sitk": SimpleITK, "SpatialImage": nibabel.spatialimages.SpatialImage}
     for name in ("register", "warp", "measure", "load"):
         assert typing.get_type_hints(getattr(cohortreg, name), localns=known)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [({}, ["PASSIVE", "1000"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", None])]
+)
+def test_threads_that_wait_sleep_and_what_the_program_starts_is_not_told_so(given, found):
+    """OpenMP itself says what it read. On a busy machine, a pair takes twenty times as long where they spin."""
+    program = (
+        "import os, cohortreg; cohortreg.register;"
+        "print([os.environ.get(name) for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment = {name: value for name, value in environment.items() if name != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str([given.get("OMP_WAIT_POLICY"), None])
+    assert f"OMP_WAIT_POLICY = '{found[0]}'" in done.stderr
+    assert found[1] is None or f"GOMP_SPINCOUNT = '{found[1]}'" in done.stderr

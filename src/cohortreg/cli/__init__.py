@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from cohortreg.errors import UserError
+from cohortreg.openmp import sleeping
 
 app = typer.Typer(name="cohortreg", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -37,7 +38,7 @@ def main() -> None:
 
     A command that wrote into a folder of results leaves a record there of what it did, however it ends.
     """
-    _let_threads_sleep()
+    os.environ.update(sleeping())  # for this process and those that it starts
     from cohortreg.cli import commands  # noqa: F401  (registers every command)
     from cohortreg.cli.options import given_results, spelled_out
     from cohortreg.records import Command
@@ -96,17 +97,6 @@ def _end_without_extra(error: ModuleNotFoundError, arguments: Sequence[str]) -> 
 def _end_without_memory() -> NoReturn:
     print("cohortreg: not enough memory on this machine; run it where there is more.", file=sys.stderr)
     sys.exit(1)
-
-
-def _let_threads_sleep() -> None:
-    """Have OpenMP's threads sleep while they wait for one another; it is read when PyTorch is loaded.
-
-    As it comes, they spin. Where other work wants the core that the last one runs on, the others then take it away. The
-    short spin before they sleep spares most of the waits on an idle machine, see `benchmarks/threads.py`.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _machine_fault(error: OSError) -> str:

@@ -154,7 +154,7 @@ def register_command(
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
-    """Register two raw images of any geometry; nothing is needed beside them, unless a model is to do it.
+    """Register two images of any geometry, by default without a trained model.
 
     Where no output is named, the transform and the warped moving image are written into the folder that the command
     runs in, as MOVING_to_FIXED.nii.gz and MOVING_on_FIXED.nii.gz, unless something is there already.
@@ -219,8 +219,8 @@ def register_command(
     registered.save(*outputs)
     typer.echo(f"{registered.quality}")
     words = (
-        "the transform, forward",
-        "the transform, inverse",
+        f"the transform, which warps {moving} onto {fixed}",
+        f"the transform, which warps {fixed} onto {moving}",
         f"the moving image on the fixed one's grid; open it over {fixed}",
     )
     for path, content in zip(outputs, words, strict=True):
@@ -449,7 +449,7 @@ def jacobian_command(
         bool, typer.Option("--log", help="Its logarithm; not a number where the map folds.")
     ] = False,
 ) -> None:
-    """Write the determinant of a transform's Jacobian: above 1 where it stretches, below where it shrinks."""
+    """Write the determinant of a transform's Jacobian: above 1 where the moving image shrinks, below where it grows."""
     import numpy as np
 
     from cohortreg.images.image import Image

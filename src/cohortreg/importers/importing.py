@@ -70,8 +70,8 @@ def _renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
 
 
 def _fewer(number: int, asked: int, added: Added) -> str:
-    """Say why there are fewer pairs than were asked for."""
-    start = f"{counted(number, 'pair')} of {asked:,} asked for: "
+    """Say why there are fewer pairs than `--pairs`."""
+    start = f"{counted(number, 'pair')}, not {asked:,}: "
     if len(added.pairs) > added.new_pairs:
         return (
             start
@@ -79,4 +79,4 @@ def _fewer(number: int, asked: int, added: Added) -> str:
             "elsewhere and import again."
         )
     tested = int((added.images["split"] == "test").sum())
-    return start + f"{counted(tested, 'test image')} make no more; a larger --test-fraction has more of them."
+    return start + f"{counted(tested, 'test image')} make no more; a larger --test-fraction makes more."

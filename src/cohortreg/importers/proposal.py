@@ -134,7 +134,7 @@ def proposed(
         else "  mirror: none  # left or right, if the column side of images.tsv is filled in and all are to look alike",
         "",
         *_structures(survey, names),
-        *_model(steps, trained, machine),
+        *_model(steps, trained, in_words(training_seconds(steps, voxels, machine))),
         f"threads: {{train: {min(machine.cores, 16)}, register: {register}}}",
         f"shards: {{images: {shards['images']}, pairs: {shards['pairs']}}}  # jobs to divide the work into",
     ]
@@ -143,10 +143,21 @@ def proposed(
 
 def training_steps(trained: int, voxels: int, machine: Machine) -> int:
     """Return the steps of a stage; 0 where there are too few images, or they would take too long."""
-    seconds = SECONDS * voxels / (FASTER if machine.gpu else min(machine.cores, 16))
-    affordable = int(HOURS * 3600 / (2 * seconds))
+    affordable = int(HOURS * 3600 / training_seconds(1, voxels, machine))
     steps = min(max(FEWEST, STEPS * trained), MOST * (2 if machine.gpu else 1), affordable) // 50 * 50
     return steps if trained >= ENOUGH and steps >= FEWEST else 0
+
+
+def training_seconds(steps: int, voxels: int, machine: Machine) -> float:
+    """Estimate what both stages take, at most, where nothing else runs on the machine."""
+    return 2 * steps * SECONDS * voxels / (FASTER if machine.gpu else min(machine.cores, 16))
+
+
+def in_words(seconds: float) -> str:
+    """A duration as one estimates it: 90 minutes and more in hours, shorter ones in tens of minutes."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.2g} hours"
+    return f"{max(1, math.ceil(seconds / 600)) * 10} minutes"
 
 
 def _structures(survey: Survey, names: Mapping[int, str]) -> list[str]:
@@ -157,7 +168,8 @@ def _structures(survey: Survey, names: Mapping[int, str]) -> list[str]:
     rows = {value: f"{names.get(value, f'label_{value}')}: [{value}]" for value in values}
     shared = [row for value, row in rows.items() if value not in survey.missing]
     lines = [
-        "# What Dice is measured on, and its values in the label maps. An image that lacks one is left out."
+        "# What Dice is measured on: names of your choice, and their values in the label maps. An image that lacks one",
+        "# is left out.",
     ]
     lines += ["structures:", *(f"  {row}" for row in shared)] if shared else ["# structures:"]
     lines += [
@@ -168,7 +180,7 @@ def _structures(survey: Survey, names: Mapping[int, str]) -> list[str]:
     return [*lines, ""]
 
 
-def _model(steps: int, trained: int, machine: Machine) -> list[str]:
+def _model(steps: int, trained: int, duration: str) -> list[str]:
     """The sections of the network and of the rows."""
     rows = ["identity", "affine", "demons", "fit"]
     if not steps:
@@ -184,7 +196,7 @@ def _model(steps: int, trained: int, machine: Machine) -> list[str]:
     stage = "schedule: cosine, learning_rate: 1.0e-3, stride: 2"
     return [
         "models:",
-        "  dual:  # one encoder for both images; two stages, at half and at full resolution",
+        f"  dual:  # two stages, at half and at full resolution; trained within about {duration} on this machine",
         "    network:",
         f"      {{architecture: dual_stream, down: {network['down']}, finest: 2, up: {network['up']}, "
         "smoothing: 0.75}",

@@ -100,19 +100,33 @@ def check_overlap(image: Image, transform: sitk.Transform, grid: Grid) -> None:
         )
 
 
-def check_made_for(grid: Grid, pair: Pair, tolerance: float = 1.0) -> None:
-    """Raise UserError where an image does not fill the space of the moving image that the transform was made for.
-
-    Label maps and copies of another resolution do: their outer edges agree to `tolerance` of the coarser voxels.
-    """
-    outer = [each.points(each.corners()) for each in (grid, pair.moving)]
-    voxel = max(each.spacing.max() for each in (grid, pair.moving))
-    apart = np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max()
-    if apart > tolerance * voxel:
+def check_made_for(grid: Grid, pair: Pair) -> None:
+    """Raise UserError where an image does not fill the space of the moving image that the transform was made for."""
+    if (apart := _apart(grid, pair.moving)) is not None:
         raise UserError(
             f"the transform was made for a moving image of {_described(pair.moving)}, but this one has "
             f"{_described(grid)}, {apart:.0f} mm off; give the image it was made for, or one in the same place."
         )
+
+
+def check_follows(before: Pair, after: Pair) -> None:
+    """Raise UserError where a transform does not begin with the image that the one before it leads to."""
+    if (apart := _apart(before.fixed, after.moving)) is not None:
+        raise UserError(
+            f"a transform for a moving image of {_described(after.moving)} follows one onto an image of "
+            f"{_described(before.fixed)}, {apart:.0f} mm off; give them in the order in which they warp an image."
+        )
+
+
+def _apart(grid: Grid, other: Grid, tolerance: float = 1.0) -> float | None:
+    """Millimetres between the corners of two images; None where they fill the same space.
+
+    Label maps and copies of another resolution do: their outer edges agree to `tolerance` of the coarser voxels.
+    """
+    outer = [each.points(each.corners()) for each in (grid, other)]
+    voxel = max(each.spacing.max() for each in (grid, other))
+    apart = float(np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max())
+    return apart if apart > tolerance * voxel else None
 
 
 def move(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:

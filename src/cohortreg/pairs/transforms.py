@@ -110,7 +110,7 @@ def composition(steps: list[Read]) -> Read:
         raise UserError("there is nothing to compose; give two transforms or more.")
     for before, after in pairwise(steps):
         if before.pair and after.pair:
-            apply.check_made_for(before.pair.fixed, after.pair)  # which the images between them are
+            apply.check_follows(before.pair, after.pair)
     first, last = steps[0].pair, steps[-1].pair
     pair = Pair(first.moving, last.fixed) if first and last else None
     return Read(composed([step.transform for step in steps]), steps[-1].grid, pair)

@@ -239,7 +239,7 @@ def test_from_a_folder_to_a_dry_run(tmp_path, monkeypatch):
             write_image(tmp_path / "study" / folder / f"{number}.nii.gz", image)
     done = cohortreg("init", "study", "--output", "config/mine.yaml")
     assert "config/mine: 14 images (11 train, 3 test), 3 pairs" in done.stdout
-    assert "3 pairs of 100 asked for: 3 test images make no more" in done.stdout
+    assert "3 pairs, not 100: 3 test images make no more" in done.stdout
     assert done.stdout.endswith("then: cohortreg run config/mine.yaml\n")
     assert "already exists" in cohortreg("init", "study", "--output", "config/mine.yaml", code=1).stderr
     dry = cohortreg("run", "config/mine.yaml", "-n", "--quiet", "rules")

@@ -139,6 +139,16 @@ def test_an_image_it_was_not_made_for(folder, tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "v.nii.gz").array, expected, atol=1e-2)
 
 
+def test_transforms_in_an_order_in_which_nothing_can_be_warped(folder, tmp_path):
+    said = refused("compose", folder / "field.nii.gz", folder / "field.nii.gz", tmp_path / "both.h5")
+    assert (
+        "a transform for a moving image of 14 x 16 x 12 voxels follows one onto an image of 12 x 15 x 10"
+        in said
+    )
+    assert "give them in the order in which they warp an image" in said
+    assert not (tmp_path / "both.h5").exists()
+
+
 def test_a_transform_that_leads_nowhere(folder, tmp_path):
     moving = read_image(folder / "moving.nii.gz")
     far = moving.affine.copy()
