@@ -132,7 +132,8 @@ class Configuration(Settings):
             self._check_batches(f"models.{name}", model)
         if self.report.reference not in self.methods:
             raise wrong(
-                f"{self.report.reference!r} is not among methods; add it there or name one",
+                f"{self.report.reference!r}, with which the others are compared, is not among methods; add it there "
+                "or name one",
                 "report.reference",
             )
         if self.exclude_rated and not self.ratings:

@@ -225,7 +225,9 @@ def check_init(name: str, model: Model, grid: Sequence[int]) -> None:
     where, folder = f"configuration: models.{name}.init", Path(model.init)
     card, _ = _learnt(where, folder)
     if misfit := _unlike(card, model, list(grid)):
-        raise UserError(f"{where}: {folder} {misfit}; its architecture has to be this model's.")
+        raise UserError(
+            f"{where}: {folder} {misfit}; a model can start only from one of its own architecture."
+        )
 
 
 def _unlike(card: Card, model: Model, grid: list[int]) -> str | None:

@@ -60,7 +60,7 @@ def page(folder: Path) -> str:
     card, recorded = read_card(folder), read_json(folder / CARD)
     check_weights(folder / WEIGHTS)
     name = card.model or folder.resolve().name
-    files = f"`{WEIGHTS}`, {_parameters(folder / WEIGHTS):,} numbers, and `{CARD}`, what is known of them"
+    files = f"`{WEIGHTS}`, {_parameters(folder / WEIGHTS):,} parameters, and `{CARD}`, what is known of them"
     parts = [
         f"# {name}\n",
         f"A model of {card.method}, which registers pairs of images. Two files: {files}.\n",
@@ -71,7 +71,11 @@ def page(folder: Path) -> str:
         ("Training", _training(card, recorded)),
         ("Origin", _origin(recorded)),
     ):
-        lines = [f"- {fact}: {value}" for fact, value in facts if value not in (None, "", [], {})]
+        lines = [
+            f"- {fact}:" + (f" {value}" if not str(value).startswith("\n") else str(value))
+            for fact, value in facts
+            if value not in (None, "", [], {})
+        ]
         if lines:
             parts += [f"## {title}\n", "\n".join(lines) + "\n"]
     row = "".join(letter if letter.isalnum() else "_" for letter in name.lower())
@@ -79,7 +83,7 @@ def page(folder: Path) -> str:
 
 
 def _parameters(path: Path) -> int:
-    """How many numbers a file of weights has, from its header."""
+    """How many parameters a file of weights has, from its header."""
     with path.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
@@ -109,12 +113,12 @@ def _images(card: Card, recorded: Mapping[str, Any]) -> Iterator[tuple[str, obje
 def _network(card: Card) -> Iterator[tuple[str, object]]:
     network = getattr(card, "network", None)
     if network is not None:
-        yield "architecture", _in_line(network.plain())
+        keys = network.plain()
+        yield "architecture", f"{keys.pop('architecture')}, {_in_line(keys)}"
     if isinstance(card, SettingsStaged):
         yield "settings", _in_line(card.settings.whole())
-    stages = [
-        f"{stage.steps} at 1/{getattr(stage, 'downsample', 1)} of the resolution" for stage in card.stages
-    ]
+    halved = [(stage.steps, getattr(stage, "downsample", 1)) for stage in card.stages]
+    stages = [f"{steps} at {f'1/{by} of the' if by > 1 else 'full'} resolution" for steps, by in halved]
     yield "steps by stage", "; ".join(stages)
 
 

@@ -84,7 +84,7 @@ def put(config: dict, path: str, value: object) -> None:
         ("structures.tibia", [], "structures.tibia: [] should be non-empty"),
         ("structures", {"mean": [1]}, "structures: 'mean' does not match"),
         ("structures", {"union": [1]}, "structures: 'union' does not match"),
-        ("report.reference", "icon-7step", "report.reference: 'icon-7step' is not among methods"),
+        ("report.reference", "icon-7step", "with which the others are compared, is not among methods"),
         ("cohort", "../demo", "cohort: '../demo' does not match"),
         ("exclude_rated", "awful", "exclude_rated: 'awful' is not one of ['good', 'doubtful', 'bad']"),
         ("exclude_rated", "bad", "exclude_rated: needs ratings, the path of a report's qc.tsv"),
