@@ -8,7 +8,9 @@ from importlib.metadata import EntryPoint
 
 import pytest
 import typed
+import yaml
 from plugins import installed
+from projects import REPOSITORY
 
 from cohortreg.config import SIMILARITIES, SimilarityEntry
 from cohortreg.errors import UserError
@@ -65,6 +67,14 @@ def run(example, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_configuration_of_the_examples_readme(example):
+    text = (REPOSITORY / "examples" / "cohortreg-example" / "README.md").read_text("utf-8")
+    block = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    cohort = {key: CONFIGURATION[key] for key in ("cohort", "images", "pairs", "root", "preprocess")}
+    _, read = json.loads(run(example, "-c", READ, json.dumps(cohort | block)))
+    assert read["methods"] == ["affine", "centre", "icon-1step"]
 
 
 def test_names_of_another_package_are_read_like_ones_own(example):
