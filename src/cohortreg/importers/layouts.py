@@ -1,6 +1,7 @@
 """Recognition of what a folder of images is, and so of the importer that reads it."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from cohortreg.importers.folder import import_folder, may_be_image, without_endi
 from cohortreg.importers.folders import Say, check_folder, walked
 from cohortreg.importers.found import Found
 from cohortreg.importers.learn2reg import dataset_file, is_learn2reg
-from cohortreg.importers.registry import IMPORTERS
+from cohortreg.importers.registry import IMPORTERS, Draw
 
 #: Folders of labels beside one of images, by what their name begins with, and endings of labels beside images.
 LABEL_FOLDERS = ("label", "seg", "mask", "annotation")
@@ -42,6 +43,19 @@ class Layout(NamedTuple):
         if self.importer == "folder":
             return import_folder(self.images, say, root=folder, **self.options)
         return IMPORTERS[self.importer].function(folder, say=say, **self.options)
+
+    def command(self, folder: Path, tables: Path, draw: Draw) -> str:
+        """The command that adds to the tables what is new in the folder, drawn in the same way."""
+        words = ["cohortreg", "import", self.importer, self.images or str(folder)]
+        options: dict[str, object] = dict(self.options)
+        if self.importer == "folder":
+            options["root"] = folder
+        options["output"] = tables
+        usual = (IMPORTERS[self.importer].draw or draw)._asdict()
+        options |= {key: value for key, value in draw._asdict().items() if value != usual[key]}
+        for key, value in options.items():
+            words += [f"--{key.replace('_', '-')}", str(value)]
+        return shlex.join(words)
 
 
 def layout_of(folder: Path) -> Layout:

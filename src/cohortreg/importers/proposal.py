@@ -95,6 +95,7 @@ def proposed(
     survey: Survey,
     names: Mapping[int, str],
     machine: Machine,
+    more: str,
 ) -> str:
     """Write a configuration.
 
@@ -107,6 +108,7 @@ def proposed(
         survey: What images and labels are like.
         names: Names of label values.
         machine: What it is to run on.
+        more: The command that adds images to the tables.
     """
     chosen = preprocessing(survey, machine.gpu)
     voxels = math.prod(chosen.grid)
@@ -125,6 +127,8 @@ def proposed(
         f"images: {_text(tables / 'images.tsv')}",
         f"pairs: {_text(tables / 'pairs.tsv')}",
         f"root: {_text(root)}  # what the paths in images.tsv start from",
+        "# Adds to the tables what is new in the folder, and changes no row:",
+        f"#   {more}",
         "",
         "preprocess:",
         f"  grid: {chosen.grid}  # voxels along right, anterior, superior; multiples of {MULTIPLE}, for the network",

@@ -57,7 +57,10 @@ def start_cohort(folder: Path, output: Path, draw: Draw, say: Say, progress_bar:
     machine = Machine(len(os.sched_getaffinity(0)), torch.cuda.is_available())
     cohort = re.sub(r"[^A-Za-z0-9._-]", "_", output.stem).lstrip("._-") or "cohort"
     names = structure_names(folder)
-    write_text(output, proposed(cohort, tables, folder, added.images, len(added.pairs), seen, names, machine))
+    more = layout.command(folder, tables, draw)
+    write_text(
+        output, proposed(cohort, tables, folder, added.images, len(added.pairs), seen, names, machine, more)
+    )
     load(output)
     sentences = []
     if seen.unreadable:

@@ -1,6 +1,8 @@
 import json
+import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,6 +244,9 @@ def test_from_a_folder_to_a_dry_run(tmp_path, monkeypatch):
     assert "3 pairs, not 100: 3 test images make no more" in done.stdout
     assert done.stdout.endswith("then: cohortreg run config/mine.yaml\n")
     assert "already exists" in cohortreg("init", "study", "--output", "config/mine.yaml", code=1).stderr
+    more = next(line for line in Path("config/mine.yaml").read_text().splitlines() if "import" in line)
+    said = cohortreg(*shlex.split(more.removeprefix("#   cohortreg "))).stdout
+    assert "0 images added, 14 kept; 0 pairs added, 3 kept" in said
     dry = cohortreg("run", "config/mine.yaml", "-n", "--quiet", "rules")
     assert "register_networks" in dry.stdout + dry.stderr and not (tmp_path / "results").exists()
     patterns = ("study/images/*.nii.gz", "--labels", "study/labels/*.nii.gz", "--output", "config/tables")

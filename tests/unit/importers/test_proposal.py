@@ -79,7 +79,9 @@ def test_every_configuration_is_valid(shapes, spacing, train, cores, gpu, values
         {"split": ["train"] * train + ["test"] * 4, "side": ["left", "right"] + [""] * (train + 2)}
     )
     survey = looked_at(shapes, (spacing, spacing, 2 * spacing), values, {value: 3 for value in values[::2]})
-    text = proposed("mine", Path(root), Path(root), images, 6, survey, {1: "cartilage"}, Machine(cores, gpu))
+    text = proposed(
+        "mine", Path(root), Path(root), images, 6, survey, {1: "cartilage"}, Machine(cores, gpu), ""
+    )
     configuration = Configuration.read(yaml.safe_load(text))
     assert configuration.root == str(Path(root)) and configuration.preprocess.mirror == "left"
     assert all(size % 16 == 0 for size in configuration.preprocess.grid)
