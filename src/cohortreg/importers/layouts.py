@@ -45,7 +45,13 @@ class Layout(NamedTuple):
         return IMPORTERS[self.importer].function(folder, say=say, **self.options)
 
     def command(self, folder: Path, tables: Path, draw: Draw) -> str:
-        """The command that adds to the tables what is new in the folder, drawn in the same way."""
+        """Write the command that adds to the tables what is new in the folder, drawn in the same way.
+
+        Args:
+            folder: The images.
+            tables: Folder of images.tsv and pairs.tsv.
+            draw: How splits and pairs were drawn.
+        """
         words = ["cohortreg", "import", self.importer, self.images or str(folder)]
         options: dict[str, object] = dict(self.options)
         if self.importer == "folder":
