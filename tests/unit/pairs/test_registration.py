@@ -463,7 +463,7 @@ CUBE = (np.random.default_rng(0).random((12, 13, 14)), np.eye(4))
         ((CUBE, CUBE), {"fit": True}, "fit refines the result of another method"),
         ((CUBE, CUBE), {"method": "demons", "fit": True}, "demons computes no inverse"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_what_cannot_be_done_is_one_sentence_in_python(arguments, options, sentence):
     with pytest.raises(UserError, match=sentence) as refused:
