@@ -83,7 +83,7 @@ def train_command(
         warn_of_precision(fabric.device, training.precision)
     with progress_bar(f"Training {model} stage {stage}", total) as advance:
 
-        def report(state: TrainingState) -> None:
+        def report(state: "TrainingState") -> None:
             """Advance the bar to the state's step, with the last row of its history; in the first process only."""
             if not fabric.is_global_zero:
                 return
