@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cohortreg.digests import digest
-from cohortreg.errors import UserError
+from cohortreg.errors import BadImage, UserError
+from cohortreg.inputs import files_of
 from cohortreg.provenance import running
 
 # Bytes; where writing failed for no reason that was given, a file system with less than this left is full.
@@ -128,6 +130,48 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path} cannot be written, because {folder} is not writable; choose another.")
     if path.is_dir():
         raise UserError(f"{path} is a folder, so no file can be written under that name; choose another.")
+    # ITK takes the header of the compressed file and the voxels of the other one, if that is there.
+    twin = path.with_name(path.name.removesuffix(".gz") if path.name.endswith(".gz") else f"{path.name}.gz")
+    if path.name.endswith((".nii", ".nii.gz")) and twin.exists():
+        raise UserError(
+            f"{path} cannot be written beside {twin.name}, since ITK, ANTs and 3D Slicer would read the voxels of one "
+            "of them in place of the other's; choose another name."
+        )
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Raise UserError where an output cannot be written, or is an input or another output by whatever name or link.
+
+    Args:
+        inputs: Files or folders; of an image in several files all of these count.
+    """
+    read = list(chain.from_iterable(map(_parts, filter(None, inputs))))
+    written: list[Path] = []
+    for path in filter(None, outputs):
+        if any(_is_same(path, other) for other in read):
+            raise UserError(f"{path} is an input, which is never overwritten; give the output another name.")
+        if any(_is_same(path, other) for other in written):
+            raise UserError(
+                f"{path} is named twice, and would be overwritten; give each output its own name."
+            )
+        check_writable(path)
+        written.append(path)
+
+
+def _parts(path: Path) -> list[Path]:
+    """A file and those that belong to it, as far as it can be read, which others check."""
+    try:
+        return [path, *files_of(path)]
+    except (BadImage, OSError):
+        return [path]
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two names lead, or would lead, to the same file."""
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # one of them is not there
+        return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _full(folder: Path, error: Exception) -> bool:

@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 
+import nibabel
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from cohortreg.errors import UserError
 from cohortreg.files import (
+    check_outputs,
     check_seal,
     read_json,
     read_kept,
@@ -172,3 +176,30 @@ def test_a_sealed_file_is_what_was_written_or_refused(tmp_path):
     with pytest.raises(OSError), sealed(path):
         raise OSError("killed while it was written")
     check_seal(path)  # there is none any more
+
+
+def test_no_output_is_an_input_or_another_output(tmp_path):
+    """Also one of several files that an image consists of, and one that is not there yet."""
+    (tmp_path / "a.mhd").write_text("ElementDataFile = voxels.nii\n")
+    (tmp_path / "voxels.nii").write_text("voxels")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=r"voxels\.nii is an input, which is never overwritten"):
+        check_outputs([tmp_path / "link" / "voxels.nii"], [tmp_path / "a.mhd"])
+    with pytest.raises(UserError, match=r"new\.h5 is named twice"):
+        check_outputs([tmp_path / "new.h5", None, tmp_path / "link" / "new.h5"], [None])
+    check_outputs([tmp_path / "new.h5"], [tmp_path / "a.mhd", tmp_path / "missing.nii"])
+
+
+@pytest.mark.parametrize("names", [("a.nii", "a.nii.gz"), ("a.nii.gz", "a.nii")], ids=["gz", "nii"])
+def test_no_file_is_written_where_itk_would_read_another_ones_voxels(tmp_path, names):
+    there, written = (tmp_path / name for name in names)
+    for number, path in enumerate((there, written)):
+        nibabel.Nifti1Image(np.full((2, 3, 4), number, np.int16), np.eye(4)).to_filename(path)
+    # What it is about: both have the voxels of the one that is not compressed.
+    read = [sitk.GetArrayFromImage(sitk.ReadImage(str(path))).max() for path in (there, written)]
+    assert read[0] == read[1]
+    with pytest.raises(UserError, match=f"cannot be written beside {there.name}"), whole(written):
+        pass
+    written.unlink()
+    write_text(there, "again")
+    write_text(tmp_path / "b.nii.gz", "another")

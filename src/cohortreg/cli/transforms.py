@@ -11,6 +11,7 @@ from cohortreg.cli import app
 from cohortreg.cli.options import Results, Seed, Threads, plain
 from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
+from cohortreg.files import check_outputs
 from cohortreg.importers.registry import Side
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def register_command(
     from cohortreg.learning.devices import Device
     from cohortreg.methods.registry import PAIRWISE
     from cohortreg.pairs.models import load
-    from cohortreg.pairs.registration import check_outputs, register
+    from cohortreg.pairs.registration import check_savable, register
 
     moving, fixed = moving_image or moving, fixed_image or fixed
     if not (moving and fixed):
@@ -172,8 +173,8 @@ def register_command(
     outputs = transform_out, inverse_out, warped_out
     if not any(outputs):
         outputs = _outputs_named_after(name_of(moving, ""), name_of(fixed, ""))
-    check_outputs(outputs)
-    _check_distinct(outputs, [moving, fixed, moving_mask, fixed_mask])
+    inputs = moving, fixed, moving_mask, fixed_mask, None if model in PAIRWISE else Path(model)
+    check_savable(outputs, inputs)
     use_processor(threads)
     if model not in PAIRWISE:
         device = Device(accelerator, precision.value)
@@ -192,7 +193,7 @@ def register_command(
         seed=seed,
         threads=threads,
     )
-    check_outputs(outputs, loaded.deforms, loaded.has_inverse)
+    check_savable(outputs, inputs, loaded.deforms, loaded.has_inverse)
     if model not in PAIRWISE and loaded.mirror != "none" and not (moving_side and fixed_side):
         typer.echo(
             f"{loaded.mirror} images are mirrored for {model} where --moving-side and --fixed-side say so; an image "
@@ -246,16 +247,6 @@ def _outputs_named_after(moving: str, fixed: str) -> tuple[Path, None, Path]:
                 f"{path} already exists; move it elsewhere, or name --transform-out and --warped-moving-out."
             )
     return transform, None, warped
-
-
-def _check_distinct(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
-    """Raise UserError where an output would overwrite an input or another output."""
-    names = [path.resolve() for path in (*inputs, *outputs) if path]
-    for path in filter(None, outputs):
-        if names.count(path.resolve()) > 1:
-            raise UserError(
-                f"{path} is named twice, and would be overwritten; give each output its own name."
-            )
 
 
 def _iterations(text: str) -> int:
@@ -314,7 +305,7 @@ def apply_command(
     from cohortreg.maps.exchange import read
     from cohortreg.pairs.transforms import warp
 
-    _check_distinct([output], [transform, source, reference])
+    check_outputs([output], [transform, source, reference])
     opened = read(transform)
     if source.name.lower().endswith(POINTS):
         _apply_to_points(opened, source, output, frame)
@@ -362,7 +353,7 @@ def invert_command(
     from cohortreg.pairs.transforms import inversion
 
     check_name(output)
-    _check_distinct([output], [transform, reference])
+    check_outputs([output], [transform, reference])
     inverse, pair = inversion(read(transform), reference)
     write(output, inverse.transform, pair)
     accuracy = (
@@ -395,8 +386,14 @@ def compose_command(
     from cohortreg.pairs.transforms import composition
 
     *steps, output = transforms
+    if len(steps) < 2:
+        raise UserError("compose takes two transforms or more, and then the name of the file to write.")
     check_name(output)
-    _check_distinct([output], [*steps, reference])
+    check_outputs([output], [*steps, reference])
+    if output.exists():  # the last transform, where the name of the file to write was forgotten
+        raise UserError(
+            f"{output} already exists, and the last name is that of the file to write; give another."
+        )
     composed = composition([read(step) for step in steps])
     pair = composed.pair
     if reference:
@@ -460,7 +457,7 @@ def jacobian_command(
     from cohortreg.maps.transforms import field_of
 
     check_image_name(output)
-    _check_distinct([output], [transform, reference])
+    check_outputs([output], [transform, reference])
     opened = read(transform)
     grid = read_image(reference).grid if reference else opened.grid
     if grid is None:

@@ -1,5 +1,6 @@
 """A cohort's transforms between its raw images, and what they warp, in files for other programs."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,10 +134,10 @@ class Export:
         """Check what can be checked before anything is written, and describe a data set.
 
         Raises:
-            UserError: Two files would share a name, a name would be too long, raw images are not found, or the folder
-                of a data set has other files.
+            UserError: Two files would share a name, a name would be too long or is that of a raw image, raw images are
+                not found, or the folder of a data set has other files.
         """
-        self._check_names(pairs)
+        self._check_raw(self._check_names(pairs))
         if self.images:
             _ = self._root
         if self.bids:
@@ -213,8 +214,25 @@ class Export:
         write_json(path, description)
         write_text(self.folder / ".bidsignore", BIDS_IGNORED)
 
-    def _check_names(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Raise UserError where two files would share a name, or one would be too long.
+    def _check_raw(self, owners: Mapping[str, tuple[str, str]]) -> None:
+        """Raise UserError where a file would replace one of the cohort's raw images or label maps."""
+        there = [self.folder / name for name in owners if (self.folder / name).exists()]
+        images = {image for ids in owners.values() for image in ids if self.layout.sidecar(image).is_file()}
+        records = [read_sidecar(self.layout, image) for image in images] if there else []
+        raw = {
+            os.path.realpath(self._root / record[kind])
+            for record in records
+            for kind in FOLDERS
+            if record[kind]
+        }
+        for path in there:
+            if os.path.realpath(path) in raw:
+                raise UserError(
+                    f"{path} is one of the cohort's raw images, which are never overwritten; give a folder of its own."
+                )
+
+    def _check_names(self, pairs: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+        """The names of all files, and the pair of each. Raises UserError where two share one, or one would be too long.
 
         Those of a_to_b to c and of a to b_to_c would share one.
         """
@@ -235,3 +253,4 @@ class Export:
                         f"The transforms of {first} and of {second} would both be called {name}; write them to "
                         "folders of their own with --moving and --fixed."
                     )
+        return owners

@@ -16,7 +16,7 @@ import torch
 from cohortreg.config import Preprocess
 from cohortreg.errors import UserError
 from cohortreg.evaluation.measures import Maps, measures_of_maps
-from cohortreg.files import check_writable
+from cohortreg.files import check_outputs
 from cohortreg.images.convert import AnyImage, name_of, to_image
 from cohortreg.images.image import Image
 from cohortreg.images.io import check_image_name
@@ -95,6 +95,7 @@ class Registered:
         name: The images' names, and what registered them.
         preprocessed: The moving and the fixed image as they were registered.
         displacement: The map between these, from the fixed to the moving image.
+        files: Those that were read, of images and masks.
     """
 
     forward: sitk.Transform
@@ -105,6 +106,7 @@ class Registered:
     name: str
     preprocessed: tuple[Preprocessed, Preprocessed]
     displacement: Transform
+    files: Sequence[Path] = ()
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.quality}>"
@@ -129,13 +131,14 @@ class Registered:
             warped: Where to write the warped image: .nii.gz, .nii, .mha or .nrrd.
 
         Raises:
-            UserError: A name ends otherwise, a file cannot be written, or there is no inverse; nothing is written then.
+            UserError: A name ends otherwise, a file cannot be written or is one that was registered, or there is no
+                inverse; nothing is written then.
 
         Example:
             >>> found.save("a_to_b.h5", inverse="b_to_a.h5", warped="a_on_b.nii.gz")
         """
         paths = [Path(path) if path else None for path in (forward, inverse, warped)]
-        check_outputs(paths, matrix_of(self.forward) is None, self.inverse is not None)
+        check_savable(paths, self.files, matrix_of(self.forward) is None, self.inverse is not None)
         pair = Pair(self.moving.grid, self.fixed.grid)
         if paths[0]:
             write(paths[0], self.forward, pair)
@@ -145,11 +148,17 @@ class Registered:
             self.warped.save(paths[2])
 
 
-def check_outputs(paths: Sequence[Path | None], deforms: bool = False, has_inverse: bool = True) -> None:
+def check_savable(
+    paths: Sequence[Path | None],
+    files: Sequence[Path | None] = (),
+    deforms: bool = False,
+    has_inverse: bool = True,
+) -> None:
     """Raise UserError where `Registered.save` could not write.
 
     Args:
         paths: Where the transform, the inverse and the warped image are to be written, if at all.
+        files: What is registered, which is never overwritten.
         deforms: Whether the transforms are more than affine.
         has_inverse: Whether there is an inverse.
     """
@@ -158,8 +167,7 @@ def check_outputs(paths: Sequence[Path | None], deforms: bool = False, has_inver
         check_name(path, deforms)
     if warped:
         check_image_name(warped)
-    for path in filter(None, paths):
-        check_writable(path)
+    check_outputs(paths, files)
     if (inverse := paths[1]) and not has_inverse:
         raise UserError(
             f"{inverse} cannot be written: the method computes no inverse; register the images in the opposite "
@@ -257,6 +265,12 @@ def register(
         f"{name_of(moving, 'moving')} to {name_of(fixed, 'fixed')} by {model.name}",
         (pair[0], pair[1]),
         forward,
+        [
+            Path(source).absolute()
+            for _, *files, _ in roles
+            for source in files
+            if isinstance(source, str | os.PathLike)
+        ],
     )
 
 

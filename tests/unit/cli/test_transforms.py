@@ -1,5 +1,6 @@
 """`cohortreg apply` and `cohortreg jacobian` on files, as a user runs them."""
 
+import os
 import re
 import subprocess
 
@@ -199,13 +200,54 @@ def test_2d_and_3d_do_not_go_together(folder, tmp_path):
     assert not out.exists()
 
 
-def test_no_input_is_overwritten(folder):
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+def test_no_input_is_overwritten(folder, tmp_path):
+    """By none of its names."""
     field, moving, fixed = (folder / f"{name}.nii.gz" for name in ("field", "moving", "fixed"))
-    assert "is named twice" in refused("apply", field, moving, moving)
-    assert "is named twice" in refused("apply", field, moving, fixed, "--reference", fixed)
-    assert "is named twice" in refused("jacobian", field, folder / ".." / folder.name / "field.nii.gz")
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    tool, other = folder / "alone.tfm", tmp_path / "other.tfm"
+    hard, soft = tmp_path / "hard.nii.gz", tmp_path / "soft.nii.gz"
+    os.link(moving, hard), soft.symlink_to(field)
+    os.link(tool, tmp_path / "hard.tfm"), write(other, sitk.AffineTransform(3), None)
+    before = {path: path.read_bytes() for path in [*folder.iterdir(), *tmp_path.iterdir()]}
+    round_about = folder / ".." / folder.name / "field.nii.gz"
+    for arguments in (
+        ("apply", field, moving, moving),
+        ("apply", field, moving, fixed, "--reference", fixed),
+        ("apply", field, moving, hard),
+        ("apply", soft, moving, field),
+        ("jacobian", field, round_about),
+        ("jacobian", tool, hard, "--fixed", moving),
+        ("invert", tool, tmp_path / "hard.tfm"),
+        ("invert", field, soft),
+        ("invert", tool, hard, "--moving", moving),
+        ("compose", tool, other, tool),
+        ("compose", other, tmp_path / "hard.tfm", tool),
+        ("compose", tool, field, hard, "--reference", moving),
+        ("register", moving, fixed, "--model", "identity", "--warped-moving-out", hard),
+        ("register", moving, fixed, "--model", "identity", "--inverse-out", fixed),
+        ("register", moving, fixed, "--moving-mask", hard, "--transform-out", hard),
+        ("register", moving, fixed, "--model", tool, "--transform-out", tmp_path / "hard.tfm"),
+    ):
+        assert "is an input, which is never overwritten" in refused(*arguments), arguments
+    assert {path: path.read_bytes() for path in [*folder.iterdir(), *tmp_path.iterdir()]} == before
+
+
+def test_the_last_transform_is_not_taken_for_the_name_to_write(folder, tmp_path):
+    files = [folder / name for name in ("alone.tfm", "itk.h5", "field.nii.gz")]
+    before = [path.read_bytes() for path in files]
+    assert "two transforms or more" in refused("compose", *files[:2])
+    assert "field.nii.gz already exists" in refused("compose", *files)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_read(folder, tmp_path):
+    nothing, below = tmp_path / "nothing.nii.gz", folder / "alone.tfm" / "t.nii.gz"
+    for arguments in (
+        ("apply", nothing, nothing, below),
+        ("invert", nothing, below),
+        ("compose", nothing, nothing, below),
+        ("jacobian", nothing, below),
+    ):
+        assert "alone.tfm is not a folder" in refused(*arguments)
 
 
 def test_points_go_where_simpleitk_takes_them(folder, tmp_path):
@@ -248,6 +290,20 @@ def test_export_goes_on_behind_a_pair_that_failed(tmp_path):
     assert done.returncode == 1
     assert "1 of 2 pairs have no transform of demons, the first of them a to b;" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_to_c.nii.gz"]
+
+
+def test_an_export_replaces_no_raw_image(tmp_path):
+    layout, raw = Layout(tmp_path / "results"), tmp_path / "raw"
+    random = np.random.default_rng(0)
+    for name in ("a", "a_to_b"):
+        image = Image(random.random((8, 9, 10), np.float32), AFFINE)
+        write_image(raw / f"{name}.nii.gz", image)
+        write_json(layout.sidecar(name), {"image": f"{name}.nii.gz", "label": ""})
+    layout.pairs.write_text("moving\tfixed\na\tb\na\ta_to_b\n")
+    before = {path: path.read_bytes() for path in raw.iterdir()}
+    said = refused("export", layout.root, "--method", "demons", "--output", raw, "--root", raw)
+    assert "a_to_b.nii.gz is one of the cohort's raw images, which are never overwritten" in said
+    assert {path: path.read_bytes() for path in raw.iterdir()} == before
 
 
 @pytest.mark.parametrize(

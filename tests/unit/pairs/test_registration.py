@@ -485,6 +485,34 @@ def test_without_an_inverse_nothing_else_is_written(pair, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_no_file_that_was_registered_is_overwritten(pair, tmp_path, monkeypatch):
+    files = {}
+    for name in ("moving", "fixed", "moving_label"):
+        files[name] = tmp_path / f"{name}.nii.gz"
+        files[name].write_bytes(pair[name].read_bytes())
+    (tmp_path / "link.nii.gz").symlink_to(files["moving"])
+    (tmp_path / "hard.nii.gz").hardlink_to(files["moving_label"])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    found = cohortreg.register(
+        "moving.nii.gz", str(files["fixed"]), method="identity", moving_mask=files["moving_label"]
+    )
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir("below")
+    for arguments in (
+        {"warped": "../moving.nii.gz"},
+        {"warped": tmp_path / "link.nii.gz"},
+        {"forward": "t.h5", "inverse": files["fixed"]},
+        {"forward": "t.h5", "warped": "../hard.nii.gz"},
+    ):
+        with pytest.raises(UserError, match="is an input, which is never overwritten"):
+            found.save(**arguments)
+    with pytest.raises(UserError, match="is named twice"):
+        found.save("t.h5", inverse="../below/t.h5")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert not list((tmp_path / "below").iterdir())
+
+
 def test_two_dimensions(tmp_path):
     image = np.zeros((40, 48))
     image[10:24, 12:30] = 1
