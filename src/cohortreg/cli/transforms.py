@@ -381,7 +381,7 @@ def compose_command(
     ] = None,
 ) -> None:
     """Compose transforms, so that an image is interpolated once; affine ones stay affine."""
-    from cohortreg.images.convert import to_image
+    from cohortreg.images.convert import to_grid
     from cohortreg.maps.exchange import Pair, check_name, read, write
     from cohortreg.pairs.transforms import composition
 
@@ -397,7 +397,7 @@ def compose_command(
     composed = composition([read(step) for step in steps])
     pair = composed.pair
     if reference:
-        grid = to_image(reference).grid
+        grid = to_grid(reference)
         pair = Pair(pair.moving if pair else grid, grid)
     write(output, composed.transform, pair)
     typer.echo(f"{output}: {' and then '.join(step.name for step in steps)}")
@@ -449,8 +449,9 @@ def jacobian_command(
     """Write the determinant of a transform's Jacobian: above 1 where the moving image shrinks, below where it grows."""
     import numpy as np
 
+    from cohortreg.images.convert import to_grid
     from cohortreg.images.image import Image
-    from cohortreg.images.io import check_image_name, read_image, write_image
+    from cohortreg.images.io import check_image_name, write_image
     from cohortreg.maps.apply import check_axes
     from cohortreg.maps.exchange import read
     from cohortreg.maps.jacobian import determinant
@@ -459,7 +460,7 @@ def jacobian_command(
     check_image_name(output)
     check_outputs([output], [transform, reference])
     opened = read(transform)
-    grid = read_image(reference).grid if reference else opened.grid
+    grid = to_grid(reference) if reference else opened.grid
     if grid is None:
         raise UserError(f"{transform} has no grid of its own; name the fixed image with --reference.")
     check_axes(opened.transform, reference=grid)

@@ -13,7 +13,7 @@ import numpy as np
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.images.io import image_of, label_of, read_image, read_label
+from cohortreg.images.io import grid_of, image_of, label_of, read_geometry, read_image, read_label
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -38,11 +38,26 @@ def to_image(source: AnyImage, name: str = "the image", label: bool = False) -> 
         UserError: It is none of these, or not what `read_image` and `read_label` take.
     """
     if isinstance(source, str | os.PathLike):
-        return read_label(Path(source)) if label else read_image(Path(source))
+        path = _path(source, name)
+        return read_label(path) if label else read_image(path)
     array, affine = _voxels(source, name)
     if array.dtype == bool:
         array = array.astype(np.uint8)
     return (label_of if label else image_of)(name, np.array(array), affine)
+
+
+def to_grid(source: AnyImage, name: str = "the image") -> Grid:
+    """Where the voxels of an image lie, see `to_image`; what values they have does not matter."""
+    if isinstance(source, str | os.PathLike):
+        return grid_of(*read_geometry(_path(source, name)))
+    array, affine = _voxels(source, name)
+    return grid_of(name, array.shape, affine)
+
+
+def _path(source: str | os.PathLike[str], name: str) -> Path:
+    if not os.fspath(source):  # which would be the folder that the program runs in
+        raise UserError(f"{name} has an empty path; give a file.")
+    return Path(source)
 
 
 def name_of(source: AnyImage, otherwise: str) -> str:
@@ -82,6 +97,10 @@ def _with_affine(array: object, affine: object, name: str) -> tuple[np.ndarray, 
         voxels, matrix = np.asarray(array), np.asarray(affine, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(f"{name} is no array of numbers with a matrix; give (array, affine).") from error
+    if np.ma.is_masked(array):
+        raise UserError(
+            f"{name} has masked voxels, whose values are undefined; fill them, see numpy.ma.filled."
+        )
     if matrix.shape not in {(4, 4), (voxels.ndim + 1,) * 2}:
         size = " x ".join(map(str, matrix.shape)) or "one number"
         raise UserError(

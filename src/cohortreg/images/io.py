@@ -76,6 +76,18 @@ def image_of(name: Path | str, array: np.ndarray, affine: np.ndarray) -> Image:
     return Image(array, affine)
 
 
+def read_geometry(path: Path) -> tuple[Path, tuple[int, ...], np.ndarray]:
+    """What `grid_of` takes of a file or a DICOM series."""
+    shape, affine, _ = _read_file(path, voxels=False)
+    return path, shape, affine
+
+
+def grid_of(name: Path | str, shape: tuple[int, ...], affine: np.ndarray) -> Grid:
+    """The grid of an image, checked as `image_of` does, whatever the voxels are."""
+    array, affine = _checked(name, np.broadcast_to(np.uint8(0), shape), affine)
+    return Grid(array.shape, affine)
+
+
 def _single(name: Path | str, array: np.ndarray) -> np.ndarray:
     """The array as float32.
 
@@ -231,9 +243,11 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
 def _check_affine(name: Path | str, affine: np.ndarray) -> None:
     from cohortreg.images import nifti
 
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+    last = np.eye(len(affine))[-1]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12 or (affine[-1] != last).any():
         raise BadImage(
-            f"{name} has no usable geometry in its header (its affine is singular); correct the header."
+            f"{name} has no usable geometry in its header (its affine is singular, or its last row is not "
+            "0 ... 0 1); correct the header."
         )
     if not nifti.has_right_angles(affine):
         raise nifti.sheared(name)

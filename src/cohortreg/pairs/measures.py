@@ -2,7 +2,8 @@
 
 from __future__ import annotations  # so that help shows the names of types
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -59,9 +60,11 @@ def structures_of(structures: Structures | None, moving: Image, fixed: Image) ->
         values = [int(value) for value in np.unique(fixed.array) if value]
         named = {str(value): [value] for value in values}
     else:
-        named = {
-            name: [value] if isinstance(value, int) else list(value) for name, value in structures.items()
-        }
+        if not isinstance(structures, Mapping):
+            raise UserError(
+                f'structures are {structures!r}; give names and their label values, such as {{"cartilage": [2, 4]}}.'
+            )
+        named = {name: _values(name, value) for name, value in structures.items()}
     if not named:
         raise UserError("there is no structure to measure: the fixed label map is zero everywhere.")
     columns(named)  # refuses names of other columns
@@ -74,3 +77,17 @@ def structures_of(structures: Structures | None, moving: Image, fixed: Image) ->
                     f"{present}; correct the structures."
                 )
     return named
+
+
+def _values(name: str, given: int | Sequence[int]) -> list[int]:
+    """The label values of a structure; raises UserError where they are not whole numbers."""
+    several = given if isinstance(given, Iterable) else [given]
+    try:
+        values = [operator.index(value) for value in several]
+    except TypeError:
+        values = []
+    if not values:
+        raise UserError(
+            f"the structure {name} is {given!r}; give its label value or values, such as 2 or [2, 4]."
+        )
+    return values

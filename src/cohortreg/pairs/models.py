@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # so that help shows the names of types
 
+import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from cohortreg.methods.interface import Method
 from cohortreg.methods.opening import open_method
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.model_files import CARD, WEIGHTS
+
+#: What every library takes for a seed: 32 bits.
+LARGEST_SEED = 2**32 - 1
 
 
 @runtime_checkable
@@ -119,14 +123,16 @@ def load(
         >>> for moving in ["a.nii.gz", "b.nii.gz"]:
         ...     print(cohortreg.register(moving, "atlas.nii.gz", model=knees).quality)
     """
+    if not isinstance(model, str | os.PathLike):
+        raise UserError(
+            f"a model is a path, the name of a method or what load returned, not of type {type(model).__name__}."
+        )
     name, settings = os.fspath(model), settings or {}
+    seed, threads = _whole("seed", seed, 0, LARGEST_SEED), _whole("threads", threads, 1)
+    grid = _voxels(grid)
     tuned = _optimisation(optimisation)
     if fit:
         _check_start(name, tuned)
-    if grid and min(grid) < 2:
-        raise UserError(
-            f"a grid of {' x '.join(map(str, grid))} voxels is too small; give 2 voxels or more along each axis."
-        )
     with _source(name, grid, axes) as source, processor(threads):
         if isinstance(source, str):
             if tuned:
@@ -188,6 +194,35 @@ def _source(model: str, grid: Sequence[int] | None, axes: str | None) -> Iterato
             yield Path(folder)
 
 
+def _whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """A whole number of any type; raises UserError where it is none, or out of range."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if number < least or (most is not None and number > most):
+        upper = f" to {most}" if most is not None else ""
+        raise UserError(f"{name} is {value!r}; give a whole number from {least}{upper or ' on'}.")
+    return number
+
+
+def _voxels(grid: Sequence[int] | None) -> list[int] | None:
+    """The voxels of a grid along each axis; raises UserError where they are no numbers of voxels."""
+    if grid is None:
+        return None
+    try:
+        sizes = [operator.index(size) for size in grid]
+    except TypeError:
+        sizes = []
+    if not sizes:
+        raise UserError(f"grid is {grid!r}; give whole numbers of voxels, such as [96, 112, 96].")
+    if min(sizes) < 2:
+        raise UserError(
+            f"a grid of {' x '.join(map(str, sizes))} voxels is too small; give 2 voxels or more along each axis."
+        )
+    return sizes
+
+
 def _check_start(model: str, optimisation: Optimisation | None) -> None:
     """Raise UserError where fit cannot start from the maps of a model or method."""
     if optimisation:
@@ -202,7 +237,13 @@ def _check_start(model: str, optimisation: Optimisation | None) -> None:
 
 def _optimisation(values: Mapping[str, Any] | None) -> Optimisation | None:
     """The settings of instance optimisation; None for no steps. lncc2 is the authors' name of squared_lncc."""
-    if not values or not values.get("steps", 1):
+    if not values:
+        return None
+    if not isinstance(values, Mapping):
+        raise UserError(
+            f'optimisation is {values!r}; give settings, such as {{"steps": 50, "learning_rate": 2e-5}}.'
+        )
+    if not values.get("steps", 1):
         return None
     known = {"lncc2": "squared_lncc"} | {name: name for name in SIMILARITIES}
     similarity = values.get("similarity")

@@ -131,13 +131,15 @@ class Registered:
             warped: Where to write the warped image: .nii.gz, .nii, .mha or .nrrd.
 
         Raises:
-            UserError: A name ends otherwise, a file cannot be written or is one that was registered, or there is no
-                inverse; nothing is written then.
+            UserError: No name is given or one ends otherwise, a file cannot be written or is one that was registered,
+                or there is no inverse; nothing is written then.
 
         Example:
             >>> found.save("a_to_b.h5", inverse="b_to_a.h5", warped="a_on_b.nii.gz")
         """
-        paths = [Path(path) if path else None for path in (forward, inverse, warped)]
+        paths = [None if path is None else Path(path) for path in (forward, inverse, warped)]
+        if not any(paths):
+            raise UserError("there is nothing to write; name a file for forward, inverse or warped.")
         check_savable(paths, self.files, matrix_of(self.forward) is None, self.inverse is not None)
         pair = Pair(self.moving.grid, self.fixed.grid)
         if paths[0]:
@@ -239,8 +241,9 @@ def register(
         image if mask is None else masked(image, to_image(mask, f"the {role} mask", label=True), role)
         for image, (role, _, mask, _) in zip(raw, roles, strict=True)
     ]
+    model = model if model is not None else "fit" if method is None else method
     if not isinstance(model, Model):
-        model = load(model or method or "fit", **options)
+        model = load(model, **options)
     elif options:
         raise UserError(f"{model.name} is loaded already; give {', '.join(options)} to load instead.")
     settings_of_pair = model.preprocessing_of(raw[1])

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import SimpleITK as sitk
 
 from cohortreg.errors import UserError
-from cohortreg.images.convert import AnyImage, to_image
+from cohortreg.images.convert import AnyImage, to_grid, to_image
 from cohortreg.images.image import Image
 from cohortreg.maps import apply
 from cohortreg.maps.algebra import Inverted, composed, domain_of, inverted
@@ -28,7 +28,8 @@ def to_transform(source: AnyTransform) -> Read:
         return Read(source, None, None)
     if isinstance(source, str | os.PathLike):
         return read(Path(source))
-    raise UserError(f"a transform is a path or one of SimpleITK, not of type {type(source).__name__}.")
+    its = "; give its forward or inverse" if hasattr(source, "forward") else ""
+    raise UserError(f"a transform is a path or one of SimpleITK, not of type {type(source).__name__}{its}.")
 
 
 def warp(
@@ -62,6 +63,10 @@ def warp(
         >>> label.save("a_label_on_b.nii.gz")
     """
     opened = to_transform(transform)
+    try:
+        background = float(background)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the background is {background!r}; give a number.") from error
     name = os.fspath(image) if isinstance(image, str | os.PathLike) else "the image"
     moving = to_image(image, label=bool(label))
     if label is None and apply.looks_like_labels(moving.array):
@@ -69,7 +74,7 @@ def warp(
             f"{name} looks like a label map, whose values must not be interpolated; say whether it is one: --label or "
             "--linear, in Python label=True or label=False."
         )
-    grid = opened.grid if like is None else to_image(like, "the fixed image").grid
+    grid = opened.grid if like is None else to_grid(like, "the fixed image")
     if grid is None:
         raise UserError(
             "the transform has no grid of its own; give the fixed image: --reference, in Python like."
@@ -138,7 +143,7 @@ def invert(transform: AnyTransform, like: AnyImage | None = None) -> sitk.Transf
 def inversion(opened: Read, like: AnyImage | None = None) -> tuple[Inverted, Pair | None]:
     """Invert a transform from a file, see `invert`; with the images that the inverse is between, as far as known."""
     known = opened.pair.moving if opened.pair else None
-    moving = known if like is None else to_image(like, "the moving image").grid
+    moving = known if like is None else to_grid(like, "the moving image")
     if moving is not None:
         apply.check_axes(opened.transform, reference=moving)
     fixed = opened.pair.fixed if opened.pair else opened.grid or domain_of(opened.transform)

@@ -95,6 +95,12 @@ def test_a_boolean_mask_is_a_label():
         (sitk.Image([3, 4, 5], sitk.sitkVectorFloat32), "the thing has several values per voxel"),
         (nibabel.Nifti1Image(np.ones((3, 4, 5, 2)), AFFINE), "has 3 x 4 x 5 x 2 voxels"),
         ("nothing.nii.gz", "nothing.nii.gz: no such file"),
+        ("", "the thing has an empty path"),
+        (
+            (np.ma.masked_greater(np.arange(60.0).reshape(3, 4, 5), 9), AFFINE),
+            "the thing has masked voxels, whose values are undefined",
+        ),
+        ((np.arange(60.0).reshape(3, 4, 5), AFFINE * 2), "has no usable geometry"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else type(value).__name__,
 )

@@ -355,7 +355,7 @@ def test_labels_are_exact_or_refused(tmp_path_factory, values, kind, suffix):
     if array is None:
         low, high = np.iinfo(kind).min, np.iinfo(kind).max
         array = np.array([min(max(value, low), high) for value in values], kind)
-    path = tmp_path_factory.getbasetemp() / f"label{suffix}"
+    path = tmp_path_factory.getbasetemp() / f"label{suffix.replace('.', '-')}{suffix}"
     write_image(path, Image(array.reshape(2, 2, 2), np.eye(4)))
     try:
         label = read_label(path).array

@@ -44,6 +44,13 @@ def test_without_structures_every_value_of_the_fixed_label_is_one():
     assert measured["dice_2"] == 0 and math.isnan(measured["hd95_2"])
 
 
+def test_values_of_any_type_of_whole_number():
+    expected = cohortreg.measure(IDENTITY, boxes(1), boxes(0), {"a": [1, 2]})
+    for values in (np.array([1, 2]), range(1, 3), {1, 2}, (np.uint8(1), 2)):
+        assert cohortreg.measure(IDENTITY, boxes(1), boxes(0), {"a": values}) == expected
+    assert cohortreg.measure(IDENTITY, boxes(0), boxes(0), {"a": np.int64(1)})["dice_a"] == 1
+
+
 def test_labels_of_other_voxels_and_axes():
     """At twice the resolution along one axis, with the others exchanged, the same boxes are the same."""
     label, affine = boxes(0)
@@ -89,8 +96,13 @@ def test_registration_makes_hippocampi_agree_better(pair, found):
             None,
             "the transform is 3D and the fixed label 2D",
         ),
+        (boxes(0), boxes(0), {"a": 1.0}, r"the structure a is 1\.0; give its label value or values"),
+        (boxes(0), boxes(0), {"a": "1"}, "the structure a is '1'"),
+        (boxes(0), boxes(0), {"a": []}, r"the structure a is \[\]"),
+        (boxes(0), boxes(0), {"a": None}, "the structure a is None"),
+        (boxes(0), boxes(0), [1, 2], r"structures are \[1, 2\]; give names and their label values"),
     ],
-    ids=range(8),
+    ids=range(13),
 )
 def test_what_cannot_be_measured_is_one_sentence(moving, fixed, structures, sentence):
     with pytest.raises(UserError, match=sentence):

@@ -509,6 +509,10 @@ def test_no_file_that_was_registered_is_overwritten(pair, tmp_path, monkeypatch)
             found.save(**arguments)
     with pytest.raises(UserError, match="is named twice"):
         found.save("t.h5", inverse="../below/t.h5")
+    with pytest.raises(UserError, match="there is nothing to write; name a file"):
+        found.save()
+    with pytest.raises(UserError, match="unsupported extension"):
+        found.save("t.h5", warped="")
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     assert not list((tmp_path / "below").iterdir())
 
