@@ -100,6 +100,11 @@ def check_file(path: Path, header: Path | None = None) -> os.stat_result:
     return facts
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with ~ as the home folder, as shells have it; that of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (the other one raises of an unknown user)
+
+
 def require_root(root: Path) -> None:
     """Refuse a folder of raw images that is not there, which is one error and not one for each image."""
     if not root.is_dir():

@@ -14,6 +14,7 @@ from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
 from cohortreg.images.io import grid_of, image_of, label_of, read_geometry, read_image, read_label
+from cohortreg.inputs import expanded
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -57,7 +58,7 @@ def to_grid(source: AnyImage, name: str = "the image") -> Grid:
 def _path(source: str | os.PathLike[str], name: str) -> Path:
     if not os.fspath(source):  # which would be the folder that the program runs in
         raise UserError(f"{name} has an empty path; give a file.")
-    return Path(source)
+    return expanded(source)
 
 
 def name_of(source: AnyImage, otherwise: str) -> str:
@@ -76,6 +77,9 @@ def _voxels(source: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     if sitk and isinstance(source, sitk.Image):
         from cohortreg.images.itk import itk_geometry
 
+        # Asked for its array, one of these ends the process.
+        if source.GetPixelIDTypeAsString().startswith("label"):
+            raise UserError(f"{name} is a LabelMap of SimpleITK; give an image, see LabelMapToLabel.")
         if source.GetNumberOfComponentsPerPixel() > 1:
             raise UserError(f"{name} has several values per voxel; give an image with one.")
         return sitk.GetArrayFromImage(source).T, Grid.from_itk(**itk_geometry(source)).affine

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cohortreg.images.grid import Grid
+from cohortreg.inputs import expanded
 
 if TYPE_CHECKING:
     import nibabel
@@ -66,4 +67,4 @@ class Image:
         """
         from cohortreg.images.io import write_image
 
-        write_image(path, self)
+        write_image(expanded(path), self)

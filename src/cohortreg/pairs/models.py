@@ -18,6 +18,7 @@ from cohortreg.config import SIMILARITIES, Optimisation, PairPreprocess, Similar
 from cohortreg.errors import UserError
 from cohortreg.images.geometry import canonical
 from cohortreg.images.image import Image
+from cohortreg.inputs import expanded
 from cohortreg.learning.devices import Device, use_processor
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.icon import import_weights
@@ -176,7 +177,7 @@ def processor(threads: int) -> Iterator[None]:
 @contextmanager
 def _source(model: str, grid: Sequence[int] | None, axes: str | None) -> Iterator[str | Path]:
     """What `open_method` opens for a name; the folder of published weights is there until the block ends."""
-    path = Path(model)
+    path = expanded(model)
     if model in PAIRWISE:
         yield model
     elif not path.exists():

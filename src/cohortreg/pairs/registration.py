@@ -21,6 +21,7 @@ from cohortreg.images.convert import AnyImage, name_of, to_image
 from cohortreg.images.image import Image
 from cohortreg.images.io import check_image_name
 from cohortreg.images.preprocess import preprocess
+from cohortreg.inputs import expanded
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import CorrelationWithOne
 from cohortreg.maps.apply import warp
@@ -137,7 +138,7 @@ class Registered:
         Example:
             >>> found.save("a_to_b.h5", inverse="b_to_a.h5", warped="a_on_b.nii.gz")
         """
-        paths = [None if path is None else Path(path) for path in (forward, inverse, warped)]
+        paths = [None if path is None else expanded(path) for path in (forward, inverse, warped)]
         if not any(paths):
             raise UserError("there is nothing to write; name a file for forward, inverse or warped.")
         check_savable(paths, self.files, matrix_of(self.forward) is None, self.inverse is not None)
@@ -269,7 +270,7 @@ def register(
         (pair[0], pair[1]),
         forward,
         [
-            Path(source).absolute()
+            expanded(source).absolute()
             for _, *files, _ in roles
             for source in files
             if isinstance(source, str | os.PathLike)

@@ -4,7 +4,6 @@ from __future__ import annotations  # so that help shows the names of types
 
 import os
 from itertools import pairwise
-from pathlib import Path
 from typing import TypeAlias
 
 import SimpleITK as sitk
@@ -12,6 +11,7 @@ import SimpleITK as sitk
 from cohortreg.errors import UserError
 from cohortreg.images.convert import AnyImage, to_grid, to_image
 from cohortreg.images.image import Image
+from cohortreg.inputs import expanded
 from cohortreg.maps import apply
 from cohortreg.maps.algebra import Inverted, composed, domain_of, inverted
 from cohortreg.maps.exchange import Pair, Read, read
@@ -27,7 +27,7 @@ def to_transform(source: AnyTransform) -> Read:
     if isinstance(source, sitk.Transform):
         return Read(source, None, None)
     if isinstance(source, str | os.PathLike):
-        return read(Path(source))
+        return read(expanded(source))
     its = "; give its forward or inverse" if hasattr(source, "forward") else ""
     raise UserError(f"a transform is a path or one of SimpleITK, not of type {type(source).__name__}{its}.")
 

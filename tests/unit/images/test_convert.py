@@ -92,6 +92,7 @@ def test_a_boolean_mask_is_a_label():
         ((np.ones((3, 4, 5)), AFFINE), "the thing has the value 1 in every voxel"),
         ((np.ones((3, 4, 5), complex), AFFINE), "voxels of type complex128"),
         ((np.ones((3, 4, 5, 6)), AFFINE), "has 3 x 4 x 5 x 6 voxels; give a 2D or 3D image"),
+        (sitk.Image([3, 4, 5], sitk.sitkLabelUInt8), "the thing is a LabelMap of SimpleITK; give an image"),
         (sitk.Image([3, 4, 5], sitk.sitkVectorFloat32), "the thing has several values per voxel"),
         (nibabel.Nifti1Image(np.ones((3, 4, 5, 2)), AFFINE), "has 3 x 4 x 5 x 2 voxels"),
         ("nothing.nii.gz", "nothing.nii.gz: no such file"),

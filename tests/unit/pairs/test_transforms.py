@@ -143,3 +143,14 @@ def test_a_registered_pair_is_no_transform_but_has_two():
     found = cohortreg.register(A, B, method="identity")
     with pytest.raises(UserError, match="not of type Registered; give its forward or inverse"):
         cohortreg.warp(A, found, B)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = cohortreg.register(A, B, method="identity")
+    found.save("~/t.h5", warped="~/w.nii.gz")
+    cohortreg.warp("~/w.nii.gz", "~/t.h5", "~/w.nii.gz").save("~/v.nii.gz")
+    assert {path.name for path in tmp_path.iterdir()} == {"t.h5", "w.nii.gz", "v.nii.gz"}
+    with pytest.raises(UserError, match="is an input"):
+        cohortreg.register("~/w.nii.gz", B, method="identity").save("~/w.nii.gz")
