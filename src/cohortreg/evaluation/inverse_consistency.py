@@ -26,4 +26,5 @@ def _error(first: Tensor, second: Tensor) -> float:
     start = identity_map(first.shape[2:], first.device, first.dtype)
     target = identity_map(second.shape[2:], second.device, second.dtype)
     arrived = DisplacementField(second - target)(first)
-    return ((arrived - start) / voxel_size(first.shape[2:], first)).norm(dim=1).mean().item()
+    # `norm` takes several times as long along this axis.
+    return ((arrived - start) / voxel_size(first.shape[2:], first)).square().sum(1).sqrt().mean().item()

@@ -5,6 +5,7 @@ Points are [1, dim, *any] float64 in ITK's physical space (LPS millimetres), as 
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,10 +43,13 @@ def sample(values: Tensor, grid: Grid, points: Tensor, outside: str) -> Tensor:
         [1, channels, *any].
     """
     dim = points.shape[1]
-    size = torch.tensor(grid.shape, dtype=torch.float64).reshape(1, dim, 1)
-    voxels = apply_affine(grid.lps_to_voxel, points.flatten(2))
     # From -1 to 1 between the outer edges of the grid: unit coordinates do not exist on an axis of one voxel.
-    sampling = ((2 * voxels + 1) / size - 1).flip(1).movedim(1, -1).float()
+    size = np.array(grid.shape)
+    to_sampled = np.diag([*(2 / size), 1.0])
+    to_sampled[:-1, -1] = 1 / size - 1
+    affine = to_sampled @ grid.lps_to_voxel
+    affine[:-1] = affine[-2::-1]  # `grid_sample` takes the last axis first
+    sampling = apply_affine(affine, points.flatten(2)).movedim(1, -1).float()
     sampled = F.grid_sample(
         values, sampling.reshape(1, -1, *[1] * (dim - 1), dim), padding_mode=outside, align_corners=False
     )

@@ -48,7 +48,9 @@ def _warp(
     masks = {name: crop(structure_mask(moving, values), moving.grid) for name, values in structures.items()}
     anything = structure_mask(moving, [value for values in structures.values() for value in values])
     near = reachable(crop(anything, moving.grid)[1], transform, fixed.grid)
-    warped = {name: np.zeros(fixed.shape, dtype=bool) for name in structures}
+    warped = {
+        name: np.zeros_like(fixed.array, dtype=bool) for name in structures
+    }  # in memory as the fixed masks
     shape = tuple(side.stop - side.start for side in near)
     grid = fixed.grid.part([side.start for side in near], shape)
     for start, stop in slabs(shape):
@@ -60,15 +62,23 @@ def _warp(
 
 def structure_mask(label: Image, values: Sequence[int]) -> np.ndarray:
     """Boolean mask [i, j, k] of the voxels that have one of the values."""
-    return np.isin(label.array, list(values))
+    # `np.isin` copies an array that is not stored row by row, as few images are.
+    mask = np.zeros_like(label.array, dtype=bool)
+    for value in values:
+        mask |= label.array == value
+    return mask
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box around a boolean mask [i, j, k]; a single voxel where the mask is empty."""
-    from scipy.ndimage import find_objects
-
-    found = find_objects(mask.view(np.uint8))
-    return found[0] if found else (slice(0, 1),) * mask.ndim
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        if not len(inside):
+            return (slice(0, 1),) * mask.ndim
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return tuple(box)
 
 
 def crop(mask: np.ndarray, grid: Grid) -> tuple[Tensor, Grid]:
