@@ -1,5 +1,6 @@
 """The example of a package that adds to this one, installed into a folder of its own."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,3 +20,30 @@ def installed(folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return target
+
+
+def newer(modules: Path) -> None:
+    """Have the example's version be another one."""
+    (about,) = modules.glob("cohortreg_example-*.dist-info")
+    metadata = (about / "METADATA").read_text()
+    assert metadata.count("\nVersion: 1.0\n") == 1
+    (about / "METADATA").write_text(metadata.replace("\nVersion: 1.0\n", "\nVersion: 1.1\n"))
+
+
+def offering(folder: Path, entries: str, name: str = "odd", version: str = "2.0") -> Path:
+    """Make what pip leaves of a package with entry points, in the form of entry_points.txt, and nothing else of it."""
+    about = folder / f"{name}-{version}.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (about / "entry_points.txt").write_text(entries)
+    return folder
+
+
+def run(modules: Path, *arguments: object, code: int = 0) -> str:
+    """What Python printed, or its errors where the code is not 0, with packages of a folder beside the installed."""
+    environment = {"PYTHONPATH": os.pathsep.join([str(modules), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout

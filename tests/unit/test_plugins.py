@@ -1,20 +1,18 @@
 """What other packages offer: found by name, imported when it is named, refused in a sentence."""
 
 import json
-import os
-import subprocess
-import sys
 from importlib.metadata import EntryPoint
 
 import pytest
 import typed
 import yaml
-from plugins import installed
+from plugins import installed, newer, offering, run
 from projects import REPOSITORY
 
+from cohortreg.cohort.tables import read_images
 from cohortreg.config import SIMILARITIES, SimilarityEntry
 from cohortreg.errors import UserError
-from cohortreg.plugins import Entries, resolve
+from cohortreg.plugins import Entries, resolve, said_in_a_sentence
 
 CONFIGURATION = {
     "cohort": "a",
@@ -33,6 +31,7 @@ CONFIGURATION = {
     "method_settings": {"centre": {"power": 2}, "fit": {"similarity": "mae"}},
     "report": {"reference": "centre"},
 }
+COMMAND = ("-c", "from cohortreg.cli import main; main()")
 ICON = CONFIGURATION["models"]["icon"]
 #: Prints whether the package was imported, and what a configuration is read as, or why it is refused.
 READ = """
@@ -55,18 +54,27 @@ print(json.dumps([names, plain]))
 """
 
 
+#: Prints what makes results be made again: of rows, of a training, of measures, of pairs.
+FOLLOWS_FROM = """
+import json, sys
+from cohortreg.methods import registry
+from cohortreg.methods.cards import packages_of
+config = registry.read(json.loads(sys.argv[1]))
+registry.check(config)
+assert registry.read(config.plain()) == config
+print(json.dumps({
+    "rows": {row: registry.packages(row, config) for row in config.methods},
+    "releases": registry.releases("smooth-net", "smooth"),
+    "trained": {name: packages_of(model, training=True) for name, model in config.models.items()},
+    "measured": registry.measured(config),
+    "fit": [registry.open_method("fit", given, "", 1, 1).version for given in ({}, {"similarity": "mae"})],
+}))
+"""
+
+
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     return installed(tmp_path_factory.mktemp("example"))
-
-
-def run(example, *arguments: str) -> str:
-    environment = {"PYTHONPATH": os.pathsep.join([str(example), *sys.path])}
-    done = subprocess.run(
-        [sys.executable, *arguments], env=os.environ | environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_configuration_of_the_examples_readme(example):
@@ -74,7 +82,8 @@ def test_the_configuration_of_the_examples_readme(example):
     block = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
     cohort = {key: CONFIGURATION[key] for key in ("cohort", "images", "pairs", "root", "preprocess")}
     _, read = json.loads(run(example, "-c", READ, json.dumps(cohort | block)))
-    assert read["methods"] == ["affine", "centre", "icon-1step"]
+    assert read["methods"] == ["affine", "centre", "icon-1step", "smooth-net"]
+    assert read["measures"] == ["volume_error"]
 
 
 def test_names_of_another_package_are_read_like_ones_own(example):
@@ -114,10 +123,71 @@ def test_what_is_not_named_is_not_imported_and_what_is_wrong_is_a_sentence(examp
 
 
 def test_the_list_of_methods_says_what_is_missing_and_whose_the_others_are(example):
-    listed = run(example, "-c", "from cohortreg.cli import main; main()", "methods")
+    listed = run(example, *COMMAND, "methods")
     lines = [" ".join(line.split()) for line in listed.splitlines()]
     assert {"affine ready", "centre of cohortreg-example 1.0", "mae of cohortreg-example 1.0"} <= set(lines)
     assert {"mse MSE", "dilated of cohortreg-example 1.0", "unet needs down and up"} <= set(lines)
+    assert {
+        "smooth of cohortreg-example 1.0",
+        "volume_error of cohortreg-example 1.0",
+        "dice Dice [%]",
+    } <= set(lines)
+    assert {"flat of cohortreg-example 1.0", "bids A folder with sub-*/[ses-*/]anat/."} <= set(lines)
+
+
+def test_results_follow_from_the_version_of_what_another_package_offers_and_no_others(tmp_path):
+    modules = installed(tmp_path)
+    stage = typed.model({"stages": [{}]}).plain()["stages"][0]
+    of_any = {key: value for key, value in stage.items() if key not in ("downsample", "stride", "window")}
+    own = ICON | {"network": {"architecture": "conv_only", "channels": 2, "layers": 2}, "similarity": "mse"}
+    models = {
+        "icon": ICON,
+        "own": own,
+        "smooth-net": {"method": "smooth", "settings": {"channels": 2}, "stages": [of_any]},
+    }
+    rows = ["affine", "centre", "fit", "icon-1step", "own-1step", "own-1step-fit", "smooth-net"]
+    given = CONFIGURATION | {"models": models, "methods": rows, "measures": ["volume_error"]}
+    first = json.loads(run(modules, "-c", FOLLOWS_FROM, json.dumps(given)))
+    old = ["cohortreg-example 1.0"]
+    followed = {row: [] for row in rows} | dict.fromkeys(("fit", "icon-1step", "own-1step-fit"), old)
+    assert first["rows"] == followed and first["releases"] == ["smooth-1"]
+    assert first["trained"] == {"icon": old, "own": [], "smooth-net": []}
+    assert first["measured"] == {"measures": ["volume_error"], "packages": old}
+    newer(modules)
+    second = json.loads(run(modules, "-c", FOLLOWS_FROM, json.dumps(given)))
+    assert second["rows"]["fit"] == ["cohortreg-example 1.1"] and second["rows"]["own-1step"] == []
+    assert second["fit"][0] == first["fit"][0] and second["fit"][1] != first["fit"][1]
+
+
+def test_an_importer_of_another_package_is_a_command_like_the_others(example, tmp_path):
+    folder, tables = tmp_path / "images", tmp_path / "tables"
+    folder.mkdir()
+    for name in ("s1", "s2", "s3", "s1_label", "s2_label", "s3_label"):
+        (folder / f"{name}.nii.gz").touch()
+    assert "flat" in run(example, *COMMAND, "import", "--help")
+    assert "--ending" in run(example, *COMMAND, "import", "flat", "--help")
+    said = run(
+        example, *COMMAND, "import", "flat", folder, "--output", tables, "--ending", "_label", "--pairs", 2
+    )
+    assert f"{tables}: 3 images" in said
+    images = read_images(tables / "images.tsv").set_index("image_id")
+    assert images.loc["s2", ["image", "label"]].tolist() == ["s2.nii.gz", "s2_label.nii.gz"]
+
+
+def test_a_broken_importer_is_a_sentence_and_no_hindrance(tmp_path):
+    odd = offering(
+        tmp_path / "odd", "[cohortreg.importers]\nodd = no_such_package:ENTRY\nuseless = json:dumps\n"
+    )
+    sentence = (
+        "cohortreg: no_such_package:ENTRY, which odd 2.0 offers as odd in cohortreg.importers, cannot be imported "
+        "(ModuleNotFoundError: No module named 'no_such_package'); update or remove the package.\n"
+    )
+    assert run(odd, *COMMAND, "import", "odd", "anywhere", "--output", tmp_path, code=1) == sentence
+    assert "is no Importer" in run(odd, *COMMAND, "import", "useless", code=1)
+    # Others are there, and say so.
+    assert "no_such_package" in run(odd, *COMMAND, "import", "--help")
+    assert "--subject" in run(odd, *COMMAND, "import", "folder", "--help")
+    assert "odd 2.0" in run(odd, *COMMAND, "methods")
 
 
 @pytest.mark.parametrize(
@@ -159,3 +229,19 @@ def test_a_name_of_this_package_stays_its_own(monkeypatch):
 
 def test_a_path_is_of_this_package_or_of_any():
     assert resolve("decoder.JSONDecoder", "json") is resolve("json.decoder:JSONDecoder", "nowhere")
+
+
+def test_two_packages_with_one_name_are_refused(tmp_path):
+    for name in ("one", "other"):
+        offering(tmp_path, "[cohortreg.similarities]\ntwice = json:dumps\n", name)
+    said = run(tmp_path, "-c", "from cohortreg.config import SIMILARITIES; SIMILARITIES['twice']", code=1)
+    assert "one 2.0 and other 2.0 both offer twice in cohortreg.similarities; remove one." in said
+
+
+def test_what_the_code_of_another_package_raises_is_a_sentence():
+    sentence = r"^it of odd 2.0 failed \(KeyError: 'a'\); tell its authors.$"
+    with pytest.raises(UserError, match=sentence), said_in_a_sentence("it", "odd 2.0"):
+        raise KeyError("a")
+    for package, error in (("odd 2.0", MemoryError), ("odd 2.0", OSError), ("", KeyError)):
+        with pytest.raises(error), said_in_a_sentence("it", package):
+            raise error

@@ -13,7 +13,7 @@ from cohortreg.layout import Layout
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.inputs import require_root
 from cohortreg.methods import registry
-from cohortreg.methods.cards import init_of
+from cohortreg.methods.cards import init_of, packages_of
 from cohortreg.jobs.places import (
     check_places,
     missing_files,
@@ -73,6 +73,14 @@ if workflow.is_main_process and not settings.phantom:
 if images["label"].any() and not settings.structures:
     WARNINGS.append("images have labels, but structures names none of their values: no Dice is measured.")
 
+# What pairs are measured by besides, as jobs are told, and as the captions of Snakemake's report say it.
+MEASURED = registry.measured(settings) if workflow.is_main_process else {}
+if MEASURED:
+    from cohortreg.evaluation.measures import OTHERS, in_captions
+
+    others = [OTHERS[name] for name in settings.measures]
+    config["of_other_packages"] = {"pairs": in_captions(others, True), "methods": in_captions(others, False)}
+
 images["shard"] = [shard_of(image, shards=settings.shards.images) for image in images["image_id"]]
 IMAGE_SHARDS = sorted(images["shard"].unique())
 PAIR_SHARDS = sorted(pair_shards(pairs, settings.shards.pairs).unique())
@@ -112,7 +120,7 @@ settings_file = SettingsFiles(layout, mode)
 def settings_of(rule, made, *keys, **more):
     """Settings of a rule's only job, which makes that file: the named parts of the configuration, and more."""
     return lambda wildcards: settings_file(
-        made.is_file(), rule, **{key: CONFIGURED[key] for key in keys}, **more
+        made.is_file(), rule, **{key: CONFIGURED[key] for key in keys if key in CONFIGURED}, **more
     )
 
 
@@ -286,7 +294,7 @@ def register_settings(wildcards):
     if folder:
         model = settings.models.get(TRAINED[method][0]) if method in TRAINED else None
         learned = model.method if model else read_json(folder / CARD).get("method", "icon")
-    needed = {"releases": registry.releases(method, learned)}
+    needed = {"releases": registry.releases(method, learned) + registry.packages(method, settings)}
     if folder:
         needed["model"] = str(folder)
     if refined or not folder:
@@ -303,7 +311,7 @@ def evaluate_settings(wildcards):
     """What is measured."""
     method, shard = wildcards.method, wildcards.shard
     made = layout.evaluated_shard(method, shard).is_file()
-    return settings_file(made, "evaluate", f"{method}-{shard}", structures=settings.structures)
+    return settings_file(made, "evaluate", f"{method}-{shard}", structures=settings.structures, **MEASURED)
 
 
 def train_settings(wildcards):
@@ -322,6 +330,7 @@ def train_settings(wildcards):
         training=training,
         seed=settings.seed,
         images=images,
+        **({"packages": packages} if (packages := packages_of(model, training=True)) else {}),
     )
 
 

@@ -12,6 +12,7 @@ rule tables:
             "method_settings",
             "report",
             "seed",
+            "measures",
         ),
         shards=[layout.evaluated_shard(method, shard) for method in METHODS for shard in PAIR_SHARDS],
         # A removed pair changes the tables. Besides, of rules that share a Slurm job the first must wait for the
@@ -55,7 +56,9 @@ rule tables:
 
 rule figures:
     input:
-        settings=settings_of("figures", layout.figure(next(iter(FIGURES))), "methods", "models", "structures"),
+        settings=settings_of(
+            "figures", layout.figure(next(iter(FIGURES))), "methods", "models", "structures", "measures"
+        ),
         tables=rules.tables.output,
         histories=HISTORIES,
     output:

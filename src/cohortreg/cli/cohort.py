@@ -11,19 +11,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cohortreg.cli import app
 from cohortreg.cli.options import Config, Output, Results, Seed, configured, parsed
 from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
 from cohortreg.importers.registry import IMPORTERS, Draw, Importer, Option, Side
+from cohortreg.plugins import said_in_a_sentence
 
 if TYPE_CHECKING:
     from cohortreg.importers.additions import Added
     from cohortreg.importers.found import Found
 
+
+class _Importers(TyperGroup):
+    """The commands below import: this package's, and behind them those of other packages, made when asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all."""
+        return [*super().list_commands(ctx), *sorted(IMPORTERS.others.keys() - self.commands)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; one whose package is broken ends in a sentence, which its help says too."""
+        known = super().get_command(ctx, cmd_name)
+        if known or not IMPORTERS.is_other(cmd_name):
+            return known
+        try:
+            with said_in_a_sentence(f"the importer {cmd_name}", IMPORTERS.package(cmd_name)):
+                return _alone(_add_importer, cmd_name, IMPORTERS[cmd_name])
+        except UserError as error:
+            return _alone(_add_broken, cmd_name, error)
+
+
+def _alone(add: Callable[[typer.Typer, str, Any], None], name: str, what: Any) -> Any:
+    """A command that is in no group yet."""
+    commands = typer.Typer(add_completion=False)
+    add(commands, name, what)
+    return typer.main.get_command(commands)
+
+
 importers = typer.Typer(
-    no_args_is_help=True, help="Add to a cohort's images.tsv and pairs.tsv what is new, or import a model."
+    cls=_Importers,
+    no_args_is_help=True,
+    help="Add to a cohort's images.tsv and pairs.tsv what is new, or import a model.",
 )
 app.add_typer(importers, name="import")
 
@@ -55,14 +86,19 @@ def _row_name(folder: Path) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in folder.name.lower()) or "published"
 
 
-def _add_importer(name: str, importer: Importer) -> None:
+def _add_importer(commands: typer.Typer, name: str, importer: Importer) -> None:
     """Make the command of an importer."""
 
     def command(output: Path, **values: Any) -> None:
         draw = importer.draw and Draw(**{key: values.pop(key) for key in DRAW})
         tools = {"output": output, "progress_bar": progress_bar}
         needed = {tool: tools[tool] for tool in importer.tools}
-        _import(lambda say: importer.function(say=say, **values, **needed), output, draw)
+
+        def read(say: Callable[[str], None]) -> "Found":
+            with said_in_a_sentence(f"the importer {name}", IMPORTERS.package(name)):
+                return importer.function(say=say, **values, **needed)
+
+        _import(read, output, draw)
 
     def parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
@@ -76,7 +112,16 @@ def _add_importer(name: str, importer: Importer) -> None:
             *(parameter(key, DRAW[key], default) for key, default in draws.items()),
         ]
     )
-    importers.command(name, help=importer.about)(command)
+    commands.command(name, help=importer.about)(command)
+
+
+def _add_broken(commands: typer.Typer, name: str, error: UserError) -> None:
+    """Make a command that ends in the sentence on why it is none."""
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+    @commands.command(name, help=str(error), context_settings=anything)
+    def refuse() -> None:
+        raise error
 
 
 def _type(name: str, option: Option) -> Any:
@@ -86,7 +131,7 @@ def _type(name: str, option: Option) -> Any:
 
 
 for _name, _importer in IMPORTERS.items():
-    _add_importer(_name, _importer)
+    _add_importer(importers, _name, _importer)
 
 
 @importers.command("weights")

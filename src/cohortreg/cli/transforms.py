@@ -502,6 +502,12 @@ def export_command(
         Path | None,
         typer.Option(help="Folder of the raw images.", show_default="the configuration's"),
     ] = None,
+    suffix: Annotated[
+        str,
+        typer.Option(
+            help="With --bids --warped: what images are, such as T1w, where their names do not say it."
+        ),
+    ] = "",
     moving: Annotated[str, typer.Option(help="Of this moving image only.")] = "",
     fixed: Annotated[str, typer.Option(help="Of this fixed image only.")] = "",
 ) -> None:
@@ -518,13 +524,17 @@ def export_command(
     folder = bids or output
     if folder is None or (bids and output):
         raise UserError("give either --output or --bids.")
-    if bids and (warped or labels or kind in (Format.learn2reg, Format.learn2reg_npz)):
-        raise UserError("--bids has transforms alone, as .h5, .tfm or .nii.gz; write the rest with --output.")
+    if bids and kind in (Format.learn2reg, Format.learn2reg_npz):
+        raise UserError(
+            "--bids has transforms as .h5, .tfm or .nii.gz; write Learn2Reg's arrays with --output."
+        )
+    if suffix and not (bids and warped):
+        raise UserError("--suffix is for --bids with --warped.")
     layout = Layout(results)
     pairs = cohort_pairs(layout, moving, fixed)
     images = [name for name, wanted in ((WARPED, warped), (LABELS, labels)) if wanted]
     format_ = kind or (Format.h5 if bids else Format.nifti)
-    export = Export(layout, method, folder, format_.value, bids is not None, images, root)
+    export = Export(layout, method, folder, format_.value, bids is not None, images, root, suffix)
     export.begin(pairs)
     counts: Counter[str] = Counter()
     lacking = []

@@ -9,17 +9,20 @@ from cohortreg.config.job_settings import RegistrationJob, TrainingJob
 from cohortreg.config.methods import (
     AffineNetworkSettings,
     AvsmSettings,
+    LearningSettings,
     MethodSettings,
     VelocitySettings,
     VoxelMorphSettings,
 )
 from cohortreg.config.models import (
     FITTED,
+    LEARNED,
     OPTIMISED,
     AnyModel,
     AvsmModel,
     AvsmStaged,
     IconModel,
+    LearningEntry,
     Model,
     Optimisation,
     SettingsStaged,
@@ -27,6 +30,7 @@ from cohortreg.config.models import (
     VoxelMorphModel,
     VoxelMorphStaged,
     trained_methods,
+    with_settings,
 )
 from cohortreg.config.networks import ARCHITECTURES, AnyNetwork, Network, check_levels, read_network
 from cohortreg.config.phantom import Phantom

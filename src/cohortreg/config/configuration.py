@@ -45,6 +45,8 @@ def _suiting_methods(section: dict[str, Any]) -> list[str]:
 class Configuration(Settings):
     """What a run does, from raw images to the report. A cohort's file names what differs from the defaults."""
 
+    sparse = ("measures",)
+
     cohort: Name = Field(description="name of the cohort; everything is written below results/{cohort}")
     images: Path_ = Field(description="path of the table of images (images.tsv)")
     pairs: Path_ = Field(description="path of the table of pairs to register (pairs.tsv)")
@@ -80,6 +82,11 @@ class Configuration(Settings):
         {},
         description="structures that Dice is measured on, each a name and its label values; without any, none is "
         "measured",
+    )
+    measures: Annotated[list[Text], *Unique] = Field(
+        [],
+        description="measures of other packages that every pair has, too; `cohortreg methods` lists those that are "
+        "installed",
     )
     models: Models = Field({}, description="networks to train, by name; without any, nothing is trained")
     retrain: Annotated[Literal["scratch", "last"] | None, Nullable] = Field(

@@ -1,5 +1,6 @@
 """The settings of methods: the base of all, and those of the learning methods."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Len
@@ -19,6 +20,23 @@ class MethodSettings(Settings):
     def whole(self) -> dict[str, Any]:
         """Return every setting, also those that were not given: what results follow from."""
         return dict(self)
+
+
+class LearningSettings(MethodSettings):
+    """Settings of a learning method, of a model's `settings`."""
+
+    #: What of them weights are of.
+    architecture: ClassVar[tuple[str, ...]]
+    #: How many stages a model is trained in at most.
+    most_stages: ClassVar[int] = 1
+
+    @property
+    def bound_to_grid(self) -> bool:
+        """Whether weights are those of images of one grid."""
+        return False
+
+    def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
+        """Say what does not fit a grid of images: the setting and why."""
 
 
 _Numbers = Annotated[list[PositiveNumber], Len(1)]
@@ -54,11 +72,8 @@ class VelocitySettings(MethodSettings):
         return self
 
 
-class AffineNetworkSettings(MethodSettings):
+class AffineNetworkSettings(LearningSettings):
     """The affine network and its loss, which VoxelMorph's affine pre-registration has too."""
-
-    #: What of the settings weights are of.
-    architecture: ClassVar[tuple[str, ...]]
 
     affine_channels: Channels = Field(
         [16, 32, 64, 128], description="channels of the affine network, each at half the previous resolution"
@@ -95,6 +110,17 @@ class VoxelMorphSettings(AffineNetworkSettings):
     def bound_to_grid(self) -> bool:
         """Whether it has the affine network."""
         return self.affine
+
+    def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
+        """Say that the levels do not divide the grid, if they do not."""
+        halvings = len(self.features)
+        if not any(size % 2**halvings for size in grid):
+            return None
+        return (
+            "features",
+            f"voxelmorph halves the grid {list(grid)} {halvings} times, which leaves a remainder; give features fewer "
+            "entries or change preprocess.grid",
+        )
 
 
 class AvsmSettings(AffineNetworkSettings, VelocitySettings):

@@ -1,17 +1,21 @@
 """The models that a cohort trains, and the rows of the tables that they offer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from annotated_types import Len
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, WrapValidator, create_model, model_validator
 
-from cohortreg.config.methods import AffineNetworkSettings, AvsmSettings, VoxelMorphSettings
+from cohortreg.config.methods import AvsmSettings, LearningSettings, VoxelMorphSettings
 from cohortreg.config.networks import AnyNetwork, DualStreamNetwork
 from cohortreg.config.similarities import SIMILARITIES, Similarity
 from cohortreg.config.stages import IconStage, Stage
 from cohortreg.config.values import NonNegative, Path_, Positive, PositiveNumber, one_of
-from cohortreg.settings import Settings, optional, wrong
+from cohortreg.errors import UserError
+from cohortreg.plugins import Entries
+from cohortreg.settings import Section, Settings, Text, optional, wrong
 
 #: Ends the name of a row whose networks are optimised for each pair.
 OPTIMISED = "-io"
@@ -152,7 +156,12 @@ class IconModel(Model):
 class SettingsStaged(Staged):
     """A model of another method than ICON, or its card."""
 
-    settings: AffineNetworkSettings
+    settings: LearningSettings
+
+    def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
+        """Find the setting that does not fit a grid of images, and say why; None if all do."""
+        found = self.settings.misfit(grid)
+        return found and (f"settings.{found[0]}", found[1])
 
 
 class VoxelMorphStaged(SettingsStaged):
@@ -169,17 +178,6 @@ class VoxelMorphStaged(SettingsStaged):
                 f"{len(self.stages)}, but a model of voxelmorph has {most} where affine is {affine}", "stages"
             )
         return self
-
-    def misfit(self, grid: Sequence[int]) -> tuple[str, str] | None:
-        """Find the key whose levels do not divide the grid, and say why; None if they do."""
-        halvings = len(self.settings.features)
-        if not any(size % 2**halvings for size in grid):
-            return None
-        return (
-            "settings.features",
-            f"voxelmorph halves the grid {list(grid)} {halvings} times, which leaves a remainder; give features fewer "
-            "entries or change preprocess.grid",
-        )
 
 
 class AvsmStaged(SettingsStaged):
@@ -212,19 +210,94 @@ class AvsmModel(AvsmStaged, Model):
     stages: _Stages
 
 
-def _method(model: object) -> str | None:
+@dataclass(frozen=True)
+class LearningEntry:
+    """A learning method, which a model names as its `method`.
+
+    Attributes:
+        path: Module and class below `cohortreg.methods`, a `recipes.Recipe`; of another package, "module:class".
+        settings: The type of a model's `settings`; icon has none.
+        release: Changes when its results would from the same images and settings; the workflow then registers its rows
+            again. Where another package's has none, the package's version.
+        needs: A package that it imports and that is not installed with this one.
+    """
+
+    path: str
+    settings: type[LearningSettings] | None = None
+    release: str = ""
+    needs: str = ""
+
+
+#: By the name that a model gives as its `method`, with those of other packages, see `plugins`.
+LEARNED: Entries[LearningEntry] = Entries("cohortreg.learning", LearningEntry)
+LEARNED |= {
+    "icon": LearningEntry("icon.Icon", release="icon-3"),
+    "voxelmorph": LearningEntry(
+        "voxelmorph.VoxelMorph", VoxelMorphSettings, release="voxelmorph-1", needs="voxelmorph"
+    ),
+    "avsm": LearningEntry("avsm.Avsm", AvsmSettings, release="avsm-1"),
+}
+
+
+class _OtherModel(SettingsStaged, Model):
+    """a model of any other learning method"""
+
+    sparse = ("init", "settings")
+    method: Text = _METHOD
+    stages: _Stages
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> Self:
+        if len(self.stages) > (most := self.settings.most_stages):
+            raise wrong(f"{len(self.stages)}, but a model of {self.method} has {most} at most", "stages")
+        return self
+
+
+@cache
+def with_settings(name: str, base: type[Section]) -> type[Section]:
+    """The type of a model, or of its card, with the settings of its learning method."""
+    kind = LEARNED[name].settings
+    if not (isinstance(kind, type) and issubclass(kind, LearningSettings)):
+        raise UserError(
+            f"{name} of {LEARNED.package(name)} has no LearningSettings; update or remove the package."
+        )
+    return create_model(
+        base.__name__,
+        __base__=base,
+        __doc__=base.__doc__,
+        settings=(kind, optional(kind(), description=_SETTINGS)),
+    )
+
+
+def _method(model: object) -> Any:
     """The method that a model names."""
     if isinstance(model, Mapping):
         return model.get("method", "icon")
     return getattr(model, "method", None)
 
 
-AnyModel = Annotated[
-    Annotated[IconModel, Tag("icon")]
-    | Annotated[VoxelMorphModel, Tag("voxelmorph")]
-    | Annotated[AvsmModel, Tag("avsm")],
-    Discriminator(_method),
-]
+def _or_of_others(given: Any, validate: Callable[[Any], Any]) -> Any:
+    """A model of a method that has no type of model of its own, as another package's has none."""
+    name = _method(given)
+    if isinstance(name, str) and name in LEARNED and name not in ("icon", "voxelmorph", "avsm"):
+        return with_settings(name, _OtherModel).model_validate(given)
+    return validate(given)
+
+
+if TYPE_CHECKING:
+    AnyModel = Model
+else:
+    AnyModel = Annotated[
+        SerializeAsAny[
+            Annotated[
+                Annotated[IconModel, Tag("icon")]
+                | Annotated[VoxelMorphModel, Tag("voxelmorph")]
+                | Annotated[AvsmModel, Tag("avsm")],
+                Discriminator(_method),
+            ]
+        ],
+        WrapValidator(_or_of_others),
+    ]
 
 
 def trained_methods(models: Mapping[str, Model], fitted: bool = True) -> dict[str, tuple[str, int]]:

@@ -1,12 +1,15 @@
 """The measures of a registered pair: how each is computed, named, defined and formatted.
 
-`MEASURES` is the only list of them. Columns of tables, headings, definitions, histograms and ranks are loops over it.
+`MEASURES` is the list of those that every pair has; a configuration may name more, of other packages. Columns of
+tables, headings, definitions and histograms are loops over `measures_with` these.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +22,7 @@ from cohortreg.evaluation.structures import structure_masks
 from cohortreg.images.image import Image
 from cohortreg.maps.jacobian import fold_sites, folds
 from cohortreg.maps.transforms import Transform
+from cohortreg.plugins import Entries, said_in_a_sentence
 
 #: All structures together as one; no structure has this name.
 UNION = "union"
@@ -188,11 +192,73 @@ MEASURES = (
 )
 
 BY_KEY = {measure.key: measure for measure in MEASURES}
+#: Those of other packages, see `plugins`; each is called as its key is.
+OTHERS: Entries[Measure] = Entries("cohortreg.measures", Measure)
+#: Columns of the tables that are no measures.
+NO_MEASURES = (
+    "method",
+    "moving",
+    "fixed",
+    "set",
+    "failure",
+    "pairs",
+    "failed",
+    "similarity",
+    "hardware",
+    "p_value",
+)
 #: What methods are compared and pairs ranked by.
 DICE = BY_KEY["dice"]
 
 
-def columns(structures: Iterable[str]) -> list[str]:
+def measures_with(names: Sequence[str]) -> Sequence[Measure]:
+    """The measures of a configuration, in the order of the tables.
+
+    Args:
+        names: Of measures of other packages.
+
+    Raises:
+        UserError: No package offers one, or it does not fit the tables.
+    """
+    measures = list(MEASURES)
+    for name in names:
+        if name not in OTHERS:
+            known = ", ".join(OTHERS.names()) or "none"
+            raise UserError(f"measures: no package that is installed offers {name!r}; there are: {known}.")
+        measure = OTHERS[name]
+        if problem := _misfit(name, measure, measures):
+            raise UserError(
+                f"measures: {name} of {OTHERS.package(name)} {problem}; update or remove the package."
+            )
+        measures.append(measure)
+    return measures
+
+
+def _misfit(name: str, measure: Measure, others: Sequence[Measure]) -> str | None:
+    """Say why another package's measure does not fit the tables beside others, if it does not."""
+    if measure.key != name:
+        return f"has the key {measure.key!r}, which has to be its name"
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        return "is not called by small letters, digits and underscores"
+    starts = [other.key + "_" * other.by_structure for other in others]
+    own = name + "_" * measure.by_structure
+    if name in NO_MEASURES or any(one.startswith(own) or own.startswith(one) for one in starts):
+        return "has columns that the tables have already"
+    if getattr(numbers, measure.write.__name__, None) is not measure.write:
+        return "is written by no function of cohortreg.evaluation.numbers"
+    if measure.compute is None:
+        return "computes nothing"
+    if measure.beside:
+        return f"shares the cell of {measure.beside}, as no other package's can"
+    return None
+
+
+def in_captions(measures: Iterable[Measure], of_pairs: bool) -> str:
+    """A sentence for the column that each measure has in the table of pairs, or of methods, as captions say it."""
+    return " ".join(f"``{one.column if of_pairs else one.mean}``: {one.definition}." for one in measures)
+
+
+def columns(structures: Iterable[str], measures: Sequence[Measure] = MEASURES) -> list[str]:
     """The measures' columns of the table of pairs, in order.
 
     Raises:
@@ -202,20 +268,33 @@ def columns(structures: Iterable[str]) -> list[str]:
     for name in structures:
         if name in ("mean", UNION):
             raise UserError(f"the structure {name} has the name of a column of the tables; rename it.")
-    return [column for measure in MEASURES for column in measure.columns(structures)]
+    return [column for measure in measures for column in measure.columns(structures)]
 
 
-def measures_of_maps(maps: Maps) -> dict[str, float]:
+def measures_of_maps(maps: Maps, measures: Sequence[Measure] = MEASURES) -> dict[str, float]:
     """Column -> value of every measure of a pair's maps alone."""
     return {
-        measure.column: measure.compute(maps)
-        for measure in MEASURES
+        measure.column: _value(measure, maps)
+        for measure in measures
         if measure.compute and not measure.by_structure
     }
 
 
+def _value(measure: Measure, *given: Any) -> float:
+    """What a measure computes; an error of another package's is a sentence."""
+    assert measure.compute is not None
+    if measure.key in BY_KEY:
+        return measure.compute(*given)
+    with said_in_a_sentence(f"the measure {measure.key}", OTHERS.package(measure.key)):
+        return float(measure.compute(*given))
+
+
 def measures_of_labels(
-    moving: Image, fixed: Image, transform: Transform, structures: Mapping[str, Sequence[int]]
+    moving: Image,
+    fixed: Image,
+    transform: Transform,
+    structures: Mapping[str, Sequence[int]],
+    measures: Sequence[Measure] = MEASURES,
 ) -> dict[str, float]:
     """Column -> value of every measure by structure; NaN where there is nothing to measure.
 
@@ -224,8 +303,9 @@ def measures_of_labels(
         fixed: Label map of the fixed image, on a grid of its own.
         transform: From the fixed to the moving image.
         structures: Name -> the label values that make it up.
+        measures: All of them.
     """
-    measures = [measure for measure in MEASURES if measure.by_structure]
+    measures = [measure for measure in measures if measure.by_structure]
     values = {column: math.nan for measure in measures for column in measure.columns(structures)}
     masked = dict(structures)
     if len(structures) > 1:
@@ -233,7 +313,7 @@ def measures_of_labels(
     for name, *masks in structure_masks(moving, fixed, transform, masked):
         for measure in measures:
             if measure.compute and name in measure.parts(structures):
-                values[measure.of(name)] = measure.compute(*masks, fixed.spacing)
+                values[measure.of(name)] = _value(measure, *masks, fixed.spacing)
     for measure in measures:
         values[measure.column] = mean_of_structures({name: values[measure.of(name)] for name in structures})
     return values

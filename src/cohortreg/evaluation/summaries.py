@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from cohortreg.evaluation.csv_files import IDS
-from cohortreg.evaluation.measures import DICE, MEASURES
+from cohortreg.evaluation.measures import DICE, MEASURES, Measure
 from cohortreg.evaluation.statistics import mean_interval, paired_p_values
 
 
 def summarise(
-    pairs: pd.DataFrame, similarities: Mapping[str, str], reference: str, seed: int
+    pairs: pd.DataFrame,
+    similarities: Mapping[str, str],
+    reference: str,
+    seed: int,
+    measures: Sequence[Measure] = MEASURES,
 ) -> pd.DataFrame:
     """One row a method, in their order: means over the pairs that were registered.
 
@@ -23,7 +27,7 @@ def summarise(
         similarities: Method -> the similarity that it maximises, empty where it maximises none.
     """
     summary = pd.DataFrame(
-        {"method": method, "similarity": similarities[method], **_means(rows, seed)}
+        {"method": method, "similarity": similarities[method], **_means(rows, seed, measures)}
         for method, rows in pairs.groupby("method", sort=False)
     )
     dice = pairs.pivot(index=["moving", "fixed"], columns="method", values=DICE.column)
@@ -32,11 +36,11 @@ def summarise(
     return summary
 
 
-def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
+def _means(rows: pd.DataFrame, seed: int, measures: Sequence[Measure]) -> dict[str, float]:
     """The means of one method: numbers of pairs, and the mean of every measure with its spread."""
     registered = rows[rows["failure"] == ""]
     means: dict[str, float] = {"pairs": len(registered), "failed": len(rows) - len(registered)}
-    of_pairs = {measure.column: measure for measure in MEASURES}
+    of_pairs = {measure.column: measure for measure in measures}
     for column in (column for column in rows if column not in (*IDS, "failure")):
         measure = of_pairs.get(column)
         # Of a structure, which may be called x_mean beside another one called x, the mean has a name of its own.
@@ -49,7 +53,12 @@ def _means(rows: pd.DataFrame, seed: int) -> dict[str, float]:
     return means
 
 
-def summarise_sets(sets: Mapping[str, pd.DataFrame], methods: Sequence[str], seed: int) -> pd.DataFrame:
+def summarise_sets(
+    sets: Mapping[str, pd.DataFrame],
+    methods: Sequence[str],
+    seed: int,
+    measures: Sequence[Measure] = MEASURES,
+) -> pd.DataFrame:
     """A row for each method and set: means of the measures `by_set` over the set's pairs that the method registered.
 
     Args:
@@ -58,14 +67,14 @@ def summarise_sets(sets: Mapping[str, pd.DataFrame], methods: Sequence[str], see
     rows = []
     for method in methods:
         for name, pairs in sets.items():
-            own = pairs.loc[pairs["method"] == method, ["failure", *_of_sets(pairs)]]
-            rows.append({"method": method, "set": name, **_means(own, seed)})
+            own = pairs.loc[pairs["method"] == method, ["failure", *_of_sets(pairs, measures)]]
+            rows.append({"method": method, "set": name, **_means(own, seed, measures)})
     return pd.DataFrame(rows)
 
 
-def _of_sets(pairs: pd.DataFrame) -> list[str]:
+def _of_sets(pairs: pd.DataFrame, measures: Sequence[Measure]) -> list[str]:
     """The columns of a table of pairs that have means over sets."""
-    measures = [measure for measure in MEASURES if measure.by_set]
+    measures = [measure for measure in measures if measure.by_set]
     kept = {measure.column for measure in measures}
     of_structures = tuple(measure.of("") for measure in measures if measure.by_structure)
     return [column for column in pairs if column in kept or column.startswith(of_structures)]

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cohortreg.plugins import Entries, resolve
 
 if TYPE_CHECKING:
     from cohortreg.importers.found import Found
@@ -45,8 +46,9 @@ class Importer(NamedTuple):
     """An importer, and its command.
 
     Attributes:
-        path: Module and function below `cohortreg.importers`. The function takes the argument, `say`, which is called
-            with a sentence for each kind of file that is not used, and the options; it returns a `found.Found`.
+        path: Module and function below `cohortreg.importers`; of another package, "module:function". The function takes
+            the argument, `say`, which is called with a sentence for each kind of file that is not used, and the
+            options; it returns a `found.Found`.
         source: Help of the command's argument.
         about: Help of the command.
         argument: Name of the argument.
@@ -68,12 +70,13 @@ class Importer(NamedTuple):
     @property
     def function(self) -> "Callable[..., Found]":
         """Import the function."""
-        function: Callable[..., Found] = resolve_name("{}.{}:{}".format(__package__, *self.path.split(".")))
+        function: Callable[..., Found] = resolve(self.path, __package__)
         return function
 
 
-#: Importers by the names of their commands.
-IMPORTERS = {
+#: Importers by the names of their commands, with those of other packages, see `plugins`.
+IMPORTERS: Entries[Importer] = Entries("cohortreg.importers", Importer)
+IMPORTERS |= {
     "folder": Importer(
         "folder.import_folder",
         source="A pattern of file names in quotation marks, such as 'images/*.nii.gz', or of folders with a DICOM "

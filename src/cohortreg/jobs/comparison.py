@@ -8,7 +8,7 @@ import pandas as pd
 from cohortreg.config import Configuration, Model
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table
-from cohortreg.evaluation.measures import MEASURES
+from cohortreg.evaluation.measures import measures_with
 from cohortreg.files import read_json
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_image, read_label
@@ -81,10 +81,11 @@ def read_comparison(layout: Layout, config: Configuration) -> Comparison:
     Raises:
         UserError: One is missing, damaged or of an earlier version.
     """
+    measures = measures_with(config.measures)
     columns = {
-        layout.pairs_table: [measure.column for measure in MEASURES],
-        layout.methods_table: [measure.mean for measure in MEASURES],
-        layout.sets_table: [measure.mean for measure in MEASURES if measure.by_set],
+        layout.pairs_table: [measure.column for measure in measures],
+        layout.methods_table: [measure.mean for measure in measures],
+        layout.sets_table: [measure.mean for measure in measures if measure.by_set],
     }
     for path in columns:
         if not path.is_file():

@@ -11,7 +11,16 @@ import cohortreg
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table, write_table
-from cohortreg.evaluation.measures import Maps, columns, measures_of_labels, measures_of_maps
+from cohortreg.evaluation.measures import (
+    BY_KEY,
+    MEASURES,
+    OTHERS,
+    Maps,
+    Measure,
+    columns,
+    measures_of_labels,
+    measures_of_maps,
+)
 from cohortreg.files import read_kept, sealed, write_sealed
 from cohortreg.images.io import read_image, read_label
 from cohortreg.jobs.registered import read_registered, registration, seals
@@ -25,9 +34,14 @@ PAIR = ("method", "moving", "fixed")
 
 
 def measure_pair(
-    layout: Layout, method: str, moving: str, fixed: str, structures: Structures
+    layout: Layout,
+    method: str,
+    moving: str,
+    fixed: str,
+    structures: Structures,
+    measures: Sequence[Measure] = MEASURES,
 ) -> dict[str, float]:
-    """Compute every measure of `MEASURES` on the transforms of one registered pair.
+    """Compute every measure on the transforms of one registered pair.
 
     Returns:
         Column of the table of pairs -> value; NaN where there is nothing to measure, such as Dice without labels.
@@ -36,14 +50,15 @@ def measure_pair(
         _require_label(layout, image)
     forward = read_registered(layout, method, moving, fixed)
     maps = _maps(layout, method, moving, fixed, forward)
-    of_maps = measures_of_maps(maps)
+    of_maps = measures_of_maps(maps, measures)
     del maps  # large, as labels are
     moving_label, fixed_label = layout.label(moving), layout.label(fixed)
     if not (moving_label.exists() and fixed_label.exists()):
-        lacking = [column for column in columns(structures) if column not in of_maps and column != "time_s"]
+        every = columns(structures, measures)
+        lacking = [column for column in every if column not in of_maps and column != "time_s"]
         return of_maps | dict.fromkeys(lacking, math.nan)
     labels = read_label(moving_label), read_label(fixed_label)
-    return of_maps | measures_of_labels(*labels, forward, structures)
+    return of_maps | measures_of_labels(*labels, forward, structures, measures)
 
 
 def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transform) -> Maps:
@@ -95,6 +110,7 @@ def evaluate_shard(
     pairs: pd.DataFrame,
     structures: Structures,
     progress: Callable[[], None],
+    measures: Sequence[Measure] = MEASURES,
 ) -> int:
     """Measure every registered pair of a shard and write its table; return how many had to be measured.
 
@@ -105,23 +121,28 @@ def evaluate_shard(
     for pair in pairs.itertuples(index=False):
         row = {"method": method, "moving": pair.moving, "fixed": pair.fixed, "failure": pair.failure}
         if not pair.failure:
-            measures, anew = _measures(layout, method, pair.moving, pair.fixed, structures)
-            row |= {**measures, "time_s": pair.time_s}
+            values, anew = _measures(layout, method, pair.moving, pair.fixed, structures, measures)
+            row |= {**values, "time_s": pair.time_s}
             measured += anew
         rows.append(row)
         progress()
     path = layout.evaluated_shard(method, shard)
     with sealed(path):
-        write_table(path, pd.DataFrame(rows, columns=[*PAIR, *columns(structures), "failure"]))
+        write_table(path, pd.DataFrame(rows, columns=[*PAIR, *columns(structures, measures), "failure"]))
     return measured
 
 
 def _measures(
-    layout: Layout, method: str, moving: str, fixed: str, structures: Structures
+    layout: Layout,
+    method: str,
+    moving: str,
+    fixed: str,
+    structures: Structures,
+    measures: Sequence[Measure],
 ) -> tuple[dict[str, Any], bool]:
     """The measures of a pair, and whether they were computed now."""
     path = layout.evaluated_pair(method, moving, fixed)
-    inputs = _digest_inputs(layout, method, moving, fixed, structures)
+    inputs = _digest_inputs(layout, method, moving, fixed, structures, measures)
     record, there = read_kept(path, "inputs", "measures"), seals(layout, method, moving, fixed)
     # A field that was deleted after it was measured leaves its numbers; another one in its place does not.
     same = all(record.get("seals", {}).get(direction, "") == seal for direction, seal in there.items())
@@ -134,20 +155,28 @@ def _measures(
                 f"{forward} was deleted, but has to be measured again; delete {records} and run snakemake with "
                 "--forcerun register register_networks"
             )
-        measures = measure_pair(layout, method, moving, fixed, structures)
-        record = {"inputs": inputs, "seals": there, "measures": _without_nan(measures)}
+        values = measure_pair(layout, method, moving, fixed, structures, measures)
+        record = {"inputs": inputs, "seals": there, "measures": _without_nan(values)}
         write_sealed(path, record)
     return record["measures"], outdated
 
 
-def _digest_inputs(layout: Layout, method: str, moving: str, fixed: str, structures: Structures) -> str:
+def _digest_inputs(
+    layout: Layout,
+    method: str,
+    moving: str,
+    fixed: str,
+    structures: Structures,
+    measures: Sequence[Measure],
+) -> str:
     # A shard that gets one more pair need not read its thousands of displacement fields again: the small records of
     # registration and preprocessing change with what they say was made.
     record = layout.registration_record(method, moving, fixed)
     transforms = [layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)]
     files = [*([record] if record.exists() else transforms), layout.sidecar(moving), layout.sidecar(fixed)]
     contents = [running().reads(path) if path.exists() else "" for path in files]
-    named = [*PAIR, *columns(structures), "failure"]
+    named = [*PAIR, *columns(structures, measures), "failure"]
+    named += [OTHERS.package(measure.key) for measure in measures if measure.key not in BY_KEY]
     return digest(cohortreg.__version__, json.dumps(dict(structures)), *named, *contents)
 
 

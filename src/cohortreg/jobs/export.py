@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import SimpleITK as sitk
 
@@ -16,6 +16,7 @@ from cohortreg.config import expand_root
 from cohortreg.errors import UserError
 from cohortreg.files import LONGEST, read_json, write_json, write_text
 from cohortreg.images.io import read_image, read_label, write_image
+from cohortreg.importers.bids import NAME
 from cohortreg.jobs.registered import DIRECTIONS, read_registered
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
@@ -28,6 +29,40 @@ from cohortreg.provenance import running
 BIDS_VERSION = "1.10.0"
 #: The standard names transforms in a draft alone; fMRIPrep has the validator pass over them in the same way.
 BIDS_IGNORED = "*_xfm.*\n"
+#: Suffixes that BIDS has for images of an anatomy, which validators know.
+BIDS_SUFFIXES = (
+    *(
+        "T1w",
+        "T2w",
+        "PDw",
+        "T2starw",
+        "FLAIR",
+        "PDT2",
+        "inplaneT1",
+        "inplaneT2",
+        "angio",
+        "UNIT1",
+        "T1map",
+        "T2map",
+    ),
+    *(
+        "T2starmap",
+        "R1map",
+        "R2map",
+        "R2starmap",
+        "PDmap",
+        "MTRmap",
+        "MTsat",
+        "Chimap",
+        "MTVmap",
+        "PDT2map",
+        "M0map",
+    ),
+)
+#: Entities that a name has behind space.
+BIDS_BEHIND_SPACE = ("split", "recording", "chunk", "seg", "res", "den", "label", "desc")
+#: What its data set calls the folder of raw images.
+BIDS_RAW = "raw"
 #: Kinds of images that are written beside the transforms, and the folder of each.
 WARPED, LABELS = "image", "label"
 FOLDERS = {WARPED: "warped", LABELS: "labels"}
@@ -81,15 +116,46 @@ class BidsNames(Names):
 
     Attributes:
         subjects: The subject of each image.
+        sources: The path of each raw image.
+        suffix: What images are, in BIDS' words, where names of raw images do not say it.
     """
 
     subjects: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = ""
 
     def transform(self, moving: str, fixed: str) -> str:
         """The file of the transform that warps `moving` onto `fixed`, in the folder of the moving image's subject."""
         subject = f"sub-{bids_label(self.subjects[moving])}"
         ends = f"from-{bids_label(moving)}_to-{bids_label(fixed)}"
         return f"{subject}/anat/{subject}_{ends}_mode-image_xfm.{self.kind}"
+
+    def warped(self, moving: str, fixed: str, kind: str) -> str:
+        """The file of the moving image, or its label map, in the space of the fixed image.
+
+        It is called as the raw image is where that has a name of BIDS, such as sub-01_ses-2_T1w.nii.gz; otherwise after
+        its subject, and the image itself is the description.
+
+        Raises:
+            UserError: It is not known what the image is.
+        """
+        space, subject = f"space-{bids_label(fixed)}", f"sub-{bids_label(self.subjects[moving])}"
+        named = NAME.fullmatch(Path(self.sources[moving]).name)
+        entities, suffix = [subject, f"desc-{bids_label(moving)}"], self.suffix
+        if named and named[1].split("_")[0] == subject and named[2] in BIDS_SUFFIXES:
+            entities = [entity for entity in named[1].split("_") if not entity.startswith("space-")]
+            suffix = named[2]
+        behind = (n for n, entity in enumerate(entities) if entity.split("-")[0] in BIDS_BEHIND_SPACE)
+        entities.insert(next(behind, len(entities)), space)
+        if kind == WARPED and suffix not in BIDS_SUFFIXES:
+            said = (
+                f"--suffix {suffix} is none of BIDS'"
+                if suffix
+                else "its name does not say what it is in BIDS' words"
+            )
+            raise UserError(f"{self.sources[moving]}: {said}; give --suffix, such as T1w.")
+        folders = [subject, *(entity for entity in entities if entity.startswith("ses-")), "anat"]
+        return "/".join([*folders, "_".join([*entities, "dseg" if kind == LABELS else suffix])]) + ".nii.gz"
 
 
 def bids_label(name: str) -> str:
@@ -112,6 +178,7 @@ class Export:
         bids: Whether the folder is a BIDS data set of derivatives.
         images: The kinds of images that are warped too, `WARPED` and `LABELS`.
         root: The folder that paths of raw images start from; by default the one that preprocessing was given.
+        suffix: See `BidsNames`.
     """
 
     layout: Layout
@@ -121,6 +188,7 @@ class Export:
     bids: bool = False
     images: Sequence[str] = ()
     root: Path | None = None
+    suffix: str = ""
 
     @cached_property
     def names(self) -> Names:
@@ -128,7 +196,9 @@ class Export:
         if not self.bids:
             return Names(self.kind)
         table = read_table(self.layout.images, ["image_id", "subject_id"], "`cohortreg cohort`")
-        return BidsNames(self.kind, dict(zip(table["image_id"], table["subject_id"], strict=True)))
+        subjects = dict(zip(table["image_id"], table["subject_id"], strict=True))
+        sources = {name: read_sidecar(self.layout, name)["image"] for name in subjects} if self.images else {}
+        return BidsNames(self.kind, subjects, sources, self.suffix)
 
     def begin(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Check what can be checked before anything is written, and describe a data set.
@@ -182,7 +252,17 @@ class Export:
             raise UserError(f"{path} is missing, or not what was preprocessed; run the workflow again.")
         image = read_label(path) if kind == LABELS else read_image(path)
         warped = warp(image, result.transform, result.grids.fixed, nearest=kind == LABELS)
-        write_image(self.folder / self.names.warped(result.moving, result.fixed, kind), warped)
+        written = self.folder / self.names.warped(result.moving, result.fixed, kind)
+        write_image(written, warped)
+        if self.bids:
+            transform = self.names.transform(result.moving, result.fixed)
+            sources = [f"bids:{BIDS_RAW}:{record[kind]}", f"bids::{transform}"]
+            reference = f"bids:{BIDS_RAW}:{read_sidecar(self.layout, result.fixed)[WARPED]}"
+            about: dict[str, Any] = {"Sources": sources, "SpatialReference": reference}
+            if kind == WARPED:  # the standard asks for it; warping strips no skull
+                said = path.with_name(path.name.split(".nii")[0] + ".json")
+                about["SkullStripped"] = said.is_file() and read_json(said).get("SkullStripped") is True
+            write_json(written.with_name(written.name.replace(".nii.gz", ".json")), about)
         return True
 
     @cached_property
@@ -205,13 +285,15 @@ class Export:
             "GeneratedBy": [{"Name": "cohortreg", "Version": cohortreg.__version__}],
         }
         path = self.folder / "dataset_description.json"
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            name = read_json(path).get("Name") if path.is_file() else None
-            if name != description["Name"]:
-                raise UserError(
-                    f"{self.folder} has other files; give these transforms a folder of their own."
-                )
-        write_json(path, description)
+        before = read_json(path) if path.is_file() else {}
+        if self.folder.is_dir() and any(self.folder.iterdir()) and before.get("Name") != description["Name"]:
+            raise UserError(f"{self.folder} has other files; give these transforms a folder of their own.")
+        links = (
+            {BIDS_RAW: os.path.relpath(self._root, self.folder)}
+            if self.images
+            else before.get("DatasetLinks")
+        )
+        write_json(path, description | ({"DatasetLinks": links} if links else {}))
         write_text(self.folder / ".bidsignore", BIDS_IGNORED)
 
     def _check_raw(self, owners: Mapping[str, tuple[str, str]]) -> None:

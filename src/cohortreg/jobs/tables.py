@@ -11,7 +11,7 @@ from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.config import Model, trained_methods
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import IDS, read_table, write_table
-from cohortreg.evaluation.measures import MEASURES
+from cohortreg.evaluation.measures import MEASURES, Measure
 from cohortreg.evaluation.published_numbers import read_published
 from cohortreg.evaluation.sets import gather_sets, main_set
 from cohortreg.evaluation.summaries import summarise, summarise_sets
@@ -31,6 +31,7 @@ def write_tables(
     seed: int,
     published: Path | None = None,
     note: str = "",
+    measures: Sequence[Measure] = MEASURES,
 ) -> None:
     """Write `tables/pairs.csv`, `sets.csv` and, of the main set, `methods.csv`, the latter also as `.md` and `.tex`.
 
@@ -44,12 +45,13 @@ def write_tables(
         seed: Of the bootstrap intervals.
         published: A table for `read_published`.
         note: A sentence of the configuration's, below the table.
+        measures: That the pairs were evaluated by.
     """
-    pairs = merge(layout, methods, shards)
+    pairs = merge(layout, methods, shards, measures)
     main = main_set(pairs)
     sets = gather_sets(pairs, cohort_pairs(layout), images_of_trained_subjects(layout, methods, models))
-    sets = summarise_sets(sets, methods, seed)
-    summary = summarise(main, similarities, reference, seed)
+    sets = summarise_sets(sets, methods, seed, measures)
+    summary = summarise(main, similarities, reference, seed, measures)
     numbers = shards_of(pairs, shards)
     summary["hardware"] = [hardware(layout, method, numbers) for method in methods]
     if published:
@@ -57,8 +59,8 @@ def write_tables(
     write_table(layout.pairs_table, pairs)
     write_table(layout.methods_table, summary)
     write_table(layout.sets_table, sets)
-    write_text(layout.methods_markdown, table2.markdown(summary, models, reference, note, sets))
-    write_text(layout.methods_latex, table2.latex(summary, models, reference, note, sets))
+    write_text(layout.methods_markdown, table2.markdown(summary, models, reference, note, sets, measures))
+    write_text(layout.methods_latex, table2.latex(summary, models, reference, note, sets, measures))
 
 
 def refuse_failed_rows(layout: Layout) -> None:
@@ -73,7 +75,9 @@ def refuse_failed_rows(layout: Layout) -> None:
             )
 
 
-def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
+def merge(
+    layout: Layout, methods: Sequence[str], shards: int, measures: Sequence[Measure] = MEASURES
+) -> pd.DataFrame:
     """Gather the rows of every evaluated shard for the cohort's pairs, each once: methods in order, pairs sorted.
 
     Raises:
@@ -82,7 +86,7 @@ def merge(layout: Layout, methods: Sequence[str], shards: int) -> pd.DataFrame:
     distinct_pairs = distinct(cohort_pairs(layout))
     tables, numbers = [], shards_of(distinct_pairs, shards)
     for method in methods:
-        evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in numbers])
+        evaluated = _read_shards([layout.evaluated_shard(method, shard) for shard in numbers], measures)
         # Pairs that the cohort no longer has may still lie in a shard.
         table = distinct_pairs.merge(evaluated, on=["moving", "fixed"])[
             [*IDS, *evaluated.columns.difference(IDS, sort=False)]
@@ -108,11 +112,11 @@ def shards_of(pairs: pd.DataFrame, shards: int) -> list[int]:
     return sorted({shard_of(moving, fixed, shards=shards) for moving, fixed in ids})
 
 
-def _read_shards(paths: Sequence[Path]) -> pd.DataFrame:
+def _read_shards(paths: Sequence[Path], measures: Sequence[Measure]) -> pd.DataFrame:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} is missing: run `cohortreg evaluate` for that shard and method first.")
-    needed = ["moving", "fixed", "failure", *(measure.column for measure in MEASURES)]
+    needed = ["moving", "fixed", "failure", *(measure.column for measure in measures)]
     tables = [read_table(path, needed, "`cohortreg evaluate` for that shard and method") for path in paths]
     # An empty shard has columns without a type, which would spoil those of the others.
     return pd.concat([table for table in tables if len(table)] or tables[:1])

@@ -30,7 +30,7 @@ from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import HISTORY, train
 from cohortreg.learning.validation import MEASURED, MEASURED_DICE, Validation, gap_in_words
 from cohortreg.losses.terms import Objective
-from cohortreg.methods.cards import Card
+from cohortreg.methods.cards import Card, packages_of
 from cohortreg.methods.recipes import Recipe
 from cohortreg.methods.trained import weights_of
 from cohortreg.provenance import git_commit, hardware, running, software
@@ -91,6 +91,7 @@ def train_stage(
         before,
         training["start"] or "",
         *([validation.images.recorded] if validation else []),
+        *packages_of(model, training=True),
     )
     started = time.perf_counter()
     with written_curves(settings.logger, layout.curves(name, stage), fabric) as write:

@@ -14,7 +14,10 @@ from annotated_types import Len
 from pydantic import ConfigDict, Field, model_validator
 
 from cohortreg.config import (
+    ARCHITECTURES,
     FITTED,
+    LEARNED,
+    SIMILARITIES,
     AnyNetwork,
     AvsmStaged,
     CardStage,
@@ -29,6 +32,7 @@ from cohortreg.config import (
     Similarity,
     Staged,
     VoxelMorphStaged,
+    with_settings,
 )
 from cohortreg.digests import digest_file
 from cohortreg.errors import UserError
@@ -80,6 +84,13 @@ class IconCard(Card):
     stages: Annotated[list[IconCardStage], Len(1)]
 
 
+class _OtherCard(SettingsStaged, Card):
+    """The card of a model of any other learning method."""
+
+    method: Text
+    stages: Annotated[list[CardStage], Len(1)]
+
+
 class VoxelMorphCard(VoxelMorphStaged, Card):
     """The card of a model of VoxelMorph."""
 
@@ -95,6 +106,13 @@ class AvsmCard(AvsmStaged, Card):
 
 
 CARDS: dict[str, type[Card]] = {"icon": IconCard, "voxelmorph": VoxelMorphCard, "avsm": AvsmCard}
+
+
+def _card_of(method: object) -> type[Card] | None:
+    """The type of a model's card; None where no learning method has this name."""
+    if not isinstance(method, str) or method not in LEARNED:
+        return None
+    return CARDS[method] if method in CARDS else with_settings(method, _OtherCard)
 
 
 def read_card(folder: Path, optimised: bool = False) -> Card:
@@ -124,10 +142,11 @@ def read_card(folder: Path, optimised: bool = False) -> Card:
     except PermissionError:
         raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
     method = content.get("method", "icon")
-    if method not in list(CARDS):
-        _refuse(path, f"no trainable method {method!r}; known are {', '.join(CARDS)}")
+    kind = _card_of(method)
+    if kind is None:
+        _refuse(path, f"no trainable method {method!r}; known are {', '.join(LEARNED.names())}")
     try:
-        card = attempt(CARDS[method], content)
+        card = attempt(kind, content)
     except Fault as fault:
         known = {"unknown_key": "unknown", "missing_key": "missing"}
         _refuse(path, f"{fault.place}: {known.get(fault.kind, shorten(fault.problem, 200))}")
@@ -261,6 +280,21 @@ def _unlike(card: Card, model: Model, grid: list[int]) -> str | None:
     return None
 
 
+def packages_of(model: Model | Card, training: bool) -> list[str]:
+    """The other packages, with their versions, that a model's registration follows from, or its training.
+
+    Args:
+        model: The model, or its card.
+        training: Whether its similarity counts.
+    """
+    found = [] if LEARNED[model.method].release else [LEARNED.package(model.method)]
+    if isinstance(model, IconModel | IconCard):
+        networks = [model.network, *(stage.network for stage in model.stages)]
+        found += [ARCHITECTURES.package(network.name()) for network in networks if network]
+        found += [SIMILARITIES.package(model.similarity)] if training else []
+    return sorted({*found} - {""})
+
+
 def _in_line(network: Network) -> str:
     return ", ".join(f"{key} {value}" for key, value in network if value is not None)
 
@@ -301,7 +335,7 @@ def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
                 f"{where}: {folder} is a model for images {of}, but preprocess.{key} is {configured}; set "
                 f"preprocess.{key} to {value} or leave it out, or take {name} out of methods."
             )
-    if isinstance(card, VoxelMorphCard) and (misfit := card.misfit(learnt["grid"])):
+    if isinstance(card, SettingsStaged) and (misfit := card.misfit(learnt["grid"])):
         raise UserError(f"{where}: {folder / CARD}: {misfit[0]}: {misfit[1]}; see docs/methods.md.")
 
 

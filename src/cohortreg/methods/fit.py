@@ -28,7 +28,7 @@ from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.maps.separable import smoothed
 from cohortreg.methods.interface import Method, Registration
-from cohortreg.methods.registry import PAIRWISE, REFINED
+from cohortreg.methods.registry import PAIRWISE, REFINED, packages_of_similarity
 from cohortreg.settings import Number
 
 #: Voxels of the finest level at most: beyond them, the images' own resolution costs minutes and gains next to nothing.
@@ -134,7 +134,11 @@ class Fit:
         self.seed = seed
         self.device = device.device if device else torch.device("cpu")
         self.similarity = self.similarity_in_words(settings)
-        self.version = digest(PAIRWISE["fit"].release, json.dumps([settings.whole(), seed], sort_keys=True))
+        self.version = digest(
+            PAIRWISE["fit"].release,
+            json.dumps([settings.whole(), seed], sort_keys=True),
+            *packages_of_similarity(settings.similarity),
+        )
         if self.device.type == "cpu":
             self._compile()
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cohortreg.config import (
     FITTED,
+    LEARNED,
     OPTIMISED,
+    SIMILARITIES,
     Configuration,
     MethodSettings,
     Model,
@@ -21,7 +23,7 @@ from cohortreg.config import (
 from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.losses.words import in_turn
-from cohortreg.methods.cards import check_init, check_pretrained, completed, read_card, uses
+from cohortreg.methods.cards import check_init, check_pretrained, completed, packages_of, read_card, uses
 from cohortreg.methods.programs import niftyreg_missing
 from cohortreg.model_files import CARD
 from cohortreg.plugins import Entries, resolve
@@ -81,13 +83,6 @@ PAIRWISE |= {
     "vsvf-opt": Entry("vsvf.VsvfOpt", release="vsvf-opt-1", uses=("affine",)),
 }
 
-#: Methods that learn, by the name that a model of the configuration gives as its `method`.
-LEARNED = {
-    "icon": Entry("icon.Icon", release="icon-3"),
-    "voxelmorph": Entry("voxelmorph.VoxelMorph", package("voxelmorph"), release="voxelmorph-1"),
-    "avsm": Entry("avsm.Avsm", release="avsm-1"),
-}
-
 #: The release of how fit refines the maps of another row.
 REFINED = "refined-2"
 
@@ -127,11 +122,29 @@ def releases(row: str, method: str | None = None) -> list[str]:
         method: By which the row's model learns, if the row is of a model.
     """
     if row in PAIRWISE:
-        return [PAIRWISE[name].release for name in (row, *PAIRWISE[row].uses)]
+        return [PAIRWISE[name].release or PAIRWISE.package(name) for name in (row, *PAIRWISE[row].uses)]
     if row.endswith(FITTED):
         return [REFINED, *releases("fit"), *releases(row.removesuffix(FITTED), method)]
     assert method is not None
-    return [LEARNED[method].release]
+    return [LEARNED[method].release] if LEARNED[method].release else []
+
+
+def packages(row: str, config: Configuration) -> list[str]:
+    """The other packages, with their versions, whose similarities and networks a row's registration follows from."""
+    name, found = row.removesuffix(FITTED), []
+    settings = config.method_settings.get("fit" if row.endswith(FITTED) else row, {})
+    found.append(SIMILARITIES.package(str(settings.get("similarity", ""))))
+    trained = trained_methods(config.models)
+    if name in config.pretrained:
+        found += packages_of(read_card(Path(config.pretrained[name])), training=False)
+    elif row in trained:
+        found += packages_of(config.models[trained[row][0]], training=row.endswith(OPTIMISED))
+    return sorted({*found} - {""})
+
+
+def packages_of_similarity(name: str) -> list[str]:
+    """The other package, with its version, that offers a similarity, if one does."""
+    return [SIMILARITIES.package(name)] if SIMILARITIES.is_other(name) else []
 
 
 def accelerated(row: str) -> bool:
@@ -176,12 +189,28 @@ def check(config: Configuration) -> None:
                 f"{', '.join(PAIRWISE.names())}; see config/README.md."
             )
         read_settings(name, values, f"method_settings.{name}")
+    if config.measures:
+        from cohortreg.evaluation.measures import measures_with  # imports PyTorch
+
+        try:
+            measures_with(config.measures)
+        except UserError as error:
+            raise UserError(f"configuration: {error}") from error
     for name, folder in config.pretrained.items():
         if uses(config.methods, name):
             check_pretrained(name, Path(folder), config.preprocess)
     for name in config.to_train():
         if config.models[name].init:
             check_init(name, config.models[name], config.preprocess.grid)
+
+
+def measured(config: Configuration) -> dict[str, list[str]]:
+    """What evaluation is to know of measures of other packages: their names, and of what versions they are."""
+    if not config.measures:
+        return {}
+    from cohortreg.evaluation.measures import OTHERS
+
+    return {"measures": config.measures, "packages": [OTHERS.package(name) for name in config.measures]}
 
 
 def _check_names(config: Configuration) -> None:
@@ -223,12 +252,18 @@ def missing(config: Configuration) -> dict[str, str]:
         if row in PAIRWISE:
             sentence = PAIRWISE[row].missing(config.method_settings.get(row, {}))
         elif row in trained:
-            sentence = LEARNED[config.models[trained[row][0]].method].missing({})
+            sentence = lacking(config.models[trained[row][0]].method)
         else:
             sentence = _missing_of(Path(config.pretrained.get(row.removesuffix(FITTED), "")))
         if sentence:
             sentences[row] = f"{row} is left out: {sentence}"
     return sentences
+
+
+def lacking(method: str) -> str | None:
+    """A sentence on what a learning method needs and is not installed, if anything is missing."""
+    needs = LEARNED[method].needs
+    return package(needs)({}) if needs else None
 
 
 def _missing_of(folder: Path) -> str | None:
@@ -237,7 +272,7 @@ def _missing_of(folder: Path) -> str | None:
         method = read_json(folder / CARD).get("method", "icon")
     except (OSError, ValueError, RecursionError, AttributeError, UserError):
         return None
-    return LEARNED[method].missing({}) if method in list(LEARNED) else None
+    return lacking(method) if isinstance(method, str) and method in LEARNED else None
 
 
 def similarity_of(

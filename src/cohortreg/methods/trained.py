@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cohortreg.config import Optimisation
+from cohortreg.config import LEARNED, Optimisation
 from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.images.image import Image
@@ -17,9 +17,9 @@ from cohortreg.learning.devices import Device
 from cohortreg.maps.axes import Axes
 from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map
-from cohortreg.methods.cards import Card, read_card
+from cohortreg.methods.cards import Card, packages_of, read_card
 from cohortreg.methods.interface import Registration
-from cohortreg.methods.registry import LEARNED, recipe
+from cohortreg.methods.registry import packages_of_similarity, recipe
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
@@ -46,8 +46,16 @@ class Trained:
         self.registration = device.to_device(self.registration.eval().requires_grad_(False))
         fitted = json.dumps(optimisation and optimisation.plain(), sort_keys=True)
         turned = [self.card.axes] if self.card.axes else []
+        others = packages_of(self.card, training=optimisation is not None)
+        if similarity := getattr(optimisation, "similarity", None):
+            others += packages_of_similarity(similarity)
         self.version = digest(
-            LEARNED[self.card.method].release, running().reads(path), device.precision, fitted, *turned
+            LEARNED[self.card.method].release,
+            running().reads(path),
+            device.precision,
+            fitted,
+            *turned,
+            *others,
         )
         self.similarity = self.recipe.similarity_in_words(self.card)
         # A model that we did not train may have learnt from other axes than ours.

@@ -1,6 +1,6 @@
 """What the figures and pages of a cohort are made from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -9,6 +9,7 @@ import pandas as pd
 
 from cohortreg.config import Configuration, Model
 from cohortreg.errors import UserError
+from cohortreg.evaluation.measures import Measure, measures_with
 from cohortreg.evaluation.ranking import shown_pairs
 from cohortreg.evaluation.sets import main_set
 from cohortreg.images.image import Image
@@ -61,7 +62,7 @@ class Comparison:
 
     Attributes:
         source: Has images, transforms and training histories.
-        config: Of the configuration methods, models, structures; for pages also report.
+        config: Of the configuration methods, models, structures, measures; for pages also report.
         pairs: `tables/pairs.csv`, a row per method and pair of every set.
         methods: `tables/methods.csv`, a row per method.
         sets: `tables/sets.csv`, a row per method and set.
@@ -77,6 +78,11 @@ class Comparison:
     def structures(self) -> Mapping[str, list[int]]:
         """Name -> label values."""
         return self.config.structures
+
+    @cached_property
+    def measures(self) -> Sequence[Measure]:
+        """What every pair has, in the order of the tables."""
+        return measures_with(self.config.measures)
 
     @cached_property
     def main_pairs(self) -> pd.DataFrame:

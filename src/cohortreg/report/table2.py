@@ -1,7 +1,7 @@
 """The methods in the form of Table 2 of Greer et al. 2021, and what else was measured, as Markdown and as LaTeX."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -49,6 +49,7 @@ def markdown(
     reference: str,
     note: str = "",
     sets: pd.DataFrame | None = None,
+    measures: Sequence[Measure] = MEASURES,
 ) -> str:
     """The table of methods, that of what else was measured, that of several sets, and below what the numbers are.
 
@@ -60,13 +61,13 @@ def markdown(
         sets: The table that `tables/sets.csv` has.
     """
     lines = []
-    for texts, (heads, rows) in blocks(summary, models, reference, sets):
+    for texts, (heads, rows) in blocks(summary, models, reference, sets, measures):
         aligned = ["---"] * texts + ["---:"] * (len(heads) - texts)
         heads, *rows = [
             [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)
         ]
         lines += [*(f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)), ""]
-    return "\n".join([*lines, *notes(summary, reference, note, sets)]) + "\n"
+    return "\n".join([*lines, *notes(summary, reference, note, sets, measures)]) + "\n"
 
 
 def latex(
@@ -75,34 +76,44 @@ def latex(
     reference: str,
     note: str = "",
     sets: pd.DataFrame | None = None,
+    measures: Sequence[Measure] = MEASURES,
 ) -> str:
     r"""The same, for \input into a document that uses booktabs."""
     lines = [r"% \usepackage{booktabs}"]
-    for texts, (heads, rows) in blocks(summary, models, reference, sets):
+    for texts, (heads, rows) in blocks(summary, models, reference, sets, measures):
         heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
         lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * (len(heads) - texts)}}}", r"\toprule"]
         lines += [" & ".join(heads) + r" \\", r"\midrule"]
         lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
         lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
-    below = map(_escape, notes(summary, reference, note, sets))
+    below = map(_escape, notes(summary, reference, note, sets, measures))
     return "\n".join([*lines, r"{\footnotesize", *below, r"\par}"]) + "\n"
 
 
 def blocks(
-    summary: pd.DataFrame, models: Mapping[str, Model], reference: str, sets: pd.DataFrame | None
+    summary: pd.DataFrame,
+    models: Mapping[str, Model],
+    reference: str,
+    sets: pd.DataFrame | None,
+    measures: Sequence[Measure] = MEASURES,
 ) -> list[tuple[int, Cells]]:
     """The tables, each with the number of its first columns that are text."""
-    tables = [(2, cells(summary, models, reference)), (1, details(summary))]
-    return tables if only_main(sets) else [*tables, (1, by_set(sets))]
+    tables = [(2, cells(summary, models, reference, measures)), (1, details(summary, measures))]
+    return tables if only_main(sets) else [*tables, (1, by_set(sets, measures))]
 
 
-def cells(summary: pd.DataFrame, models: Mapping[str, Model], reference: str) -> Cells:
+def cells(
+    summary: pd.DataFrame,
+    models: Mapping[str, Model],
+    reference: str,
+    measures: Sequence[Measure] = MEASURES,
+) -> Cells:
     """The table in the form of the paper's; beside the measured the published results, where there are such."""
     columns: list[Column] = [
         ("Method", lambda row: names.description(row["method"], models)),
         (SIMILARITY, lambda row: row["similarity"] or numbers.MISSING),
     ]
-    for measure in (measure for measure in MEASURES if measure.headline):
+    for measure in (measure for measure in measures if measure.headline):
         head = f"{measure.name} [95 %]" if measure is DICE else measure.title
         columns.append((head, partial(mean, measure)))
         if f"{measure.key}_published" in summary:
@@ -110,7 +121,7 @@ def cells(summary: pd.DataFrame, models: Mapping[str, Model], reference: str) ->
     return _filled([*columns, ("p", lambda row: p_value(row, reference))], summary)
 
 
-def details(summary: pd.DataFrame) -> Cells:
+def details(summary: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> Cells:
     """The other measures: Dice by structure, and those that the paper's table lacks."""
     columns: list[Column] = [("Method", lambda row: row["method"])]
     for column in summary:
@@ -119,7 +130,7 @@ def details(summary: pd.DataFrame) -> Cells:
             columns.append((f"{DICE.name} {structure}", partial(dice, column)))
     columns += [
         (measure.title, partial(mean, measure))
-        for measure in MEASURES
+        for measure in measures
         if not (measure.headline or measure.beside)
     ]
     return _filled([*columns, ("Pairs", lambda row: numbers.count(row["pairs"]))], summary)
@@ -130,19 +141,19 @@ def only_main(sets: pd.DataFrame | None) -> bool:
     return sets is None or sets["set"].nunique() < 2
 
 
-def by_set(sets: pd.DataFrame) -> Cells:
+def by_set(sets: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> Cells:
     """The measures of every method over each set of pairs."""
     names_of_sets = sets["set"].unique()
-    measures = [measure for measure in MEASURES if measure.by_set and not measure.beside]
+    shown = [measure for measure in measures if measure.by_set and not measure.beside]
     heads = ["Method"]
     for name in names_of_sets:
         heads += [
-            f"{measure.name} {name}{' [95 %]' if measure is DICE else _unit(measure)}" for measure in measures
+            f"{measure.name} {name}{' [95 %]' if measure is DICE else _unit(measure)}" for measure in shown
         ]
     rows = []
     for method, own in sets.groupby("method", sort=False):
         of_sets = own.set_index("set").loc[names_of_sets].to_dict("records")
-        rows.append([method, *(mean(measure, each) for each in of_sets for measure in measures)])
+        rows.append([method, *(mean(measure, each) for each in of_sets for measure in shown)])
     return heads, rows
 
 
@@ -198,9 +209,11 @@ def p_value(row: Row, reference: str) -> str:
     return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
 
 
-def definitions(summary: pd.DataFrame, reference: str) -> dict[str, str]:
+def definitions(
+    summary: pd.DataFrame, reference: str, measures: Sequence[Measure] = MEASURES
+) -> dict[str, str]:
     """What each column of the tables of methods is: name -> definition."""
-    found = {measure.name: measure.definition for measure in MEASURES if not measure.beside}
+    found = {measure.name: measure.definition for measure in measures if not measure.beside}
     for other in MEASURES:
         if other.beside:
             found[BY_KEY[other.beside].name] += f", with the {other.definition}"
@@ -216,13 +229,17 @@ def definitions(summary: pd.DataFrame, reference: str) -> dict[str, str]:
 
 
 def notes(
-    summary: pd.DataFrame, reference: str, note: str = "", sets: pd.DataFrame | None = None
+    summary: pd.DataFrame,
+    reference: str,
+    note: str = "",
+    sets: pd.DataFrame | None = None,
+    measures: Sequence[Measure] = MEASURES,
 ) -> list[str]:
     """What the numbers are, on how many pairs, on what hardware, and what failed: a sentence each."""
     pairs = int((summary["pairs"] + summary["failed"]).max())
     sentences = [
         f"Means over {pairs:,} pairs.",
-        *(f"{name}: {text}." for name, text in definitions(summary, reference).items()),
+        *(f"{name}: {text}." for name, text in definitions(summary, reference, measures).items()),
     ]
     if f"{DICE.key}_published" in summary:
         sentences.append("Published times are of other hardware.")

@@ -11,7 +11,7 @@ from cohortreg.config import Preprocess
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, write_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
-from cohortreg.jobs.export import Export, bids_label
+from cohortreg.jobs.export import BidsNames, Export, bids_label
 from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform, write_transform
@@ -115,6 +115,63 @@ def test_derivatives_in_bids(results, tmp_path):
     assert transform.TransformPoint((0.0, 0.0, 0.0)) == pytest.approx((-2, 0, 0))
 
 
+def test_derivatives_in_bids_have_warped_images_and_labels(results, tmp_path):
+    folder = tmp_path / "derivatives"
+    write_json(tmp_path / "raw" / f"{IDS[1]}.json", {"SkullStripped": True})
+    done = export(results, "--bids", folder, "--warped", "--labels")
+    assert done.returncode == 0, done.stderr
+    assert "4 transforms of 2 pairs, 4 warped images, 3 warped labels" in done.stdout
+    names = [
+        "sub-01/anat/sub-01_space-02T1w_T1w",
+        "sub-01/anat/sub-01_space-02T1w_dseg",
+        "sub-01/anat/sub-01_space-02run2T1w_T1w",
+        "sub-01/anat/sub-01_space-02run2T1w_dseg",
+        "sub-02/anat/sub-02_space-01T1w_T1w",
+        "sub-02/anat/sub-02_space-01T1w_dseg",
+        "sub-02/anat/sub-02_run-2_space-01T1w_T1w",
+    ]
+    written = [name for name in files(folder) if "_space-" in name]
+    assert written == sorted(f"{name}{end}" for name in names for end in (".nii.gz", ".json"))
+    moving = read_image(tmp_path / "raw" / f"{IDS[0]}.nii.gz").array
+    warped = read_image(folder / f"{names[0]}.nii.gz")
+    np.testing.assert_allclose(warped.array[:-1], moving[1:], atol=1e-6)
+    assert read_json(folder / f"{names[1]}.json") == {
+        "Sources": [
+            "bids:raw:sub-01_T1w_label.nii.gz",
+            "bids::sub-01/anat/sub-01_from-01T1w_to-02T1w_mode-image_xfm.h5",
+        ],
+        "SpatialReference": "bids:raw:sub-02_T1w.nii.gz",
+    }
+    stripped = [read_json(folder / f"{names[number]}.json")["SkullStripped"] for number in (0, 4)]
+    assert stripped == [False, True]
+    for _ in range(2):  # what links to raw images stays where only transforms are written again
+        assert read_json(folder / "dataset_description.json")["DatasetLinks"] == {"raw": "../raw"}
+        assert export(results, "--bids", folder).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "name"),
+    [
+        ("a/sub-1_ses-2_T2w.nii.gz", "", "sub-1/ses-2/anat/sub-1_ses-2_space-b_T2w.nii.gz"),
+        ("sub-1_space-x_desc-y_T2w.nii", "", "sub-1/anat/sub-1_space-b_desc-y_T2w.nii.gz"),
+        # Another subject's name, no name of BIDS, and one that does not say what the image is.
+        ("sub-2_T2w.nii.gz", "T1w", "sub-1/anat/sub-1_space-b_desc-a1_T1w.nii.gz"),
+        ("knee.nii.gz", "PDw", "sub-1/anat/sub-1_space-b_desc-a1_PDw.nii.gz"),
+        ("sub-1_dess.nii.gz", "PDw", "sub-1/anat/sub-1_space-b_desc-a1_PDw.nii.gz"),
+        ("knee.nii.gz", "", None),
+        ("knee.nii.gz", "dess", None),
+    ],
+)
+def test_names_of_warped_images_in_bids(source, suffix, name):
+    names = BidsNames("h5", {"a_1": "1"}, {"a_1": source}, suffix)
+    assert names.warped("a_1", "b", "label").endswith("dseg.nii.gz")
+    if name:
+        assert names.warped("a_1", "b", "image") == name
+        return
+    with pytest.raises(UserError, match=r"^knee.nii.gz: .*; give --suffix, such as T1w.$"):
+        names.warped("a_1", "b", "image")
+
+
 def test_a_data_set_of_others_is_left_alone(results, tmp_path):
     folder = tmp_path / "raw"
     before = files(folder)
@@ -132,8 +189,8 @@ def test_a_data_set_of_others_is_left_alone(results, tmp_path):
     [
         ((), "give either --output or --bids."),
         (("--output", "a", "--bids", "b"), "give either --output or --bids."),
-        (("--bids", "b", "--warped"), "--bids has transforms alone"),
-        (("--bids", "b", "--format", "learn2reg"), "--bids has transforms alone"),
+        (("--bids", "b", "--format", "learn2reg"), "--bids has transforms as .h5, .tfm or .nii.gz"),
+        (("--output", "a", "--suffix", "T1w"), "--suffix is for --bids with --warped."),
     ],
 )
 def test_options_that_exclude_each_other(results, options, sentence):

@@ -120,16 +120,16 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict[str, Any]:
         "summary": sentences(summary, method, reference),
         "best": best_rows(summary, method, _learned(config)),
         "heads": [
-            *(measure.title for measure in _headline(True)),
+            *(measure.title for measure in _headline(comparison, True)),
             "p",
-            *(one.title for one in _headline(False)),
+            *(one.title for one in _headline(comparison, False)),
         ],
-        "methods": [_in_words(row, config) for row in summary.to_dict("records")],
-        "definitions": table2.definitions(summary, reference),
-        "by_structure": _by_structure(summary, list(comparison.structures)) if has_labels else None,
+        "methods": [_in_words(row, comparison) for row in summary.to_dict("records")],
+        "definitions": table2.definitions(summary, reference, comparison.measures),
+        "by_structure": _by_structure(summary, comparison) if has_labels else None,
         "published": config.report.published,
         "note": config.report.note,
-        "sets": None if table2.only_main(sets) else table2.by_set(sets),
+        "sets": None if table2.only_main(sets) else table2.by_set(sets, comparison.measures),
         "sets_in_words": table2.sets_in_words(sets),
         "failures": failures.head(FAILURES_AT_MOST).to_dict("records"),
         "all_failures": len(failures),
@@ -144,7 +144,7 @@ def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[s
     """Write the rows of the table of pairs, and what the template shows of it."""
     config, method = comparison.config, comparison.main_method
     pairs = worst_first(comparison.pairs, config.methods)
-    columns = rows.columns(pairs, list(comparison.structures))
+    columns = rows.columns(pairs, list(comparison.structures), comparison.measures)
     own = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
     ranked = ranked_by(pairs)[0]
     return {
@@ -160,7 +160,7 @@ def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[s
             "ascending": ranked.higher_is_better,
         },
         "pages": len(pages),
-        "absent": rows.missing_measures(pairs),
+        "absent": rows.missing_measures(pairs, comparison.measures),
         "static_columns": [
             column for column in columns if column["key"] not in ("method", "set", "rating", "failure")
         ],
@@ -240,22 +240,23 @@ def _learned(config: Configuration) -> set[str]:
     return {*trained_methods(config.models), *imported, *(name + FITTED for name in imported)}
 
 
-def _headline(headline: bool) -> list[Measure]:
+def _headline(comparison: Comparison, headline: bool) -> list[Measure]:
     """The measures of the paper's table, or the others; without those that share a cell."""
-    return [measure for measure in MEASURES if measure.headline == headline and not measure.beside]
+    return [measure for measure in comparison.measures if measure.headline == headline and not measure.beside]
 
 
-def _in_words(row: Mapping[str, Any], config: Configuration) -> dict[str, Any]:
+def _in_words(row: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
     """A row of the table of methods: what it is of, and its cells."""
+    config = comparison.config
     p = {"value": row["p_value"], "text": table2.p_value(row, config.report.reference), "below": []}
     return {
         **row,
         "steps": names.steps_in_words(row["method"], config.models),
         "similarity": row["similarity"] or numbers.MISSING,
         "cells": [
-            *(_cell(row, one) for one in _headline(True)),
+            *(_cell(row, one) for one in _headline(comparison, True)),
             p,
-            *(_cell(row, one) for one in _headline(False)),
+            *(_cell(row, one) for one in _headline(comparison, False)),
         ],
     }
 
@@ -272,9 +273,10 @@ def _cell(row: Mapping[str, Any], measure: Measure) -> dict[str, Any]:
     return {"value": value, "text": measure.write(value), "below": [*filter(None, below)]}
 
 
-def _by_structure(summary: pd.DataFrame, structures: Sequence[str]) -> dict[str, Any]:
+def _by_structure(summary: pd.DataFrame, comparison: Comparison) -> dict[str, Any]:
     """The table of means by structure: its measures, its structures, its rows, each with a cell a measure of each."""
-    measures = [measure for measure in MEASURES if measure.by_structure]
+    structures = list(comparison.structures)
+    measures = [measure for measure in comparison.measures if measure.by_structure]
     unions = [measure for measure in measures if f"{measure.of(UNION)}_mean" in summary]
     columns = [(measure, measure.of(name)) for name in structures for measure in measures]
     columns += [(measure, measure.of(UNION)) for measure in unions]

@@ -14,7 +14,7 @@ from jinja2 import Environment
 
 from cohortreg.config import Configuration
 from cohortreg.errors import UserError
-from cohortreg.evaluation.measures import DICE, MEASURES
+from cohortreg.evaluation.measures import DICE, Measure, measures_with
 from cohortreg.evaluation.ranking import best_first
 from cohortreg.files import write_text
 from cohortreg.report import table2
@@ -106,7 +106,9 @@ def write_pair_pages(
         shown = show_pair(source, config, rows[moving, fixed], pages=len(chosen))
         picture, images = shown.pop("picture"), (moving, fixed) if shown["start"] else ()
         content = {
-            "definitions": {one.name: one.definition for one in MEASURES if one.title in shown["columns"]},
+            "definitions": {
+                one.name: one.definition for one in comparison.measures if one.title in shown["columns"]
+            },
             **{"previous": _link(chosen, place - 1), "next": _link(chosen, place + 1)},
             **{"place": place + 1, "places": len(chosen), "picture": picture},
             **{"root": "../../", "cohort": cohort, "script": quote(f"{fixed}.js", safe="")},
@@ -160,7 +162,7 @@ def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: 
     """
     moving, fixed = _ids(rows.iloc[0])
     structures, main = config.structures, main_method(config.methods, config.models)
-    columns = _columns(rows, structures)
+    columns = _columns(rows, structures, measures_with(config.measures))
     every, structures = structures, drawn(structures)
     colours = style.colours_on_grey(list(structures))
     shown: dict[str, Any] = {
@@ -206,10 +208,10 @@ def drawn(structures: Structures) -> dict[str, Any]:
     return dict(list(structures.items())[:DRAWN])
 
 
-def _columns(rows: pd.DataFrame, structures: Structures) -> dict[str, Cell]:
+def _columns(rows: pd.DataFrame, structures: Structures, measures: Sequence[Measure]) -> dict[str, Cell]:
     """Heading -> how a row of the table of pairs fills it; without labels none of the measures by structure."""
     columns: dict[str, Cell] = {}
-    for measure in MEASURES:
+    for measure in measures:
         if measure.beside or (measure.by_structure and rows[measure.column].isna().all()):
             continue
         columns[measure.title] = partial(table2.value, measure)

@@ -15,7 +15,9 @@ NARROWEST, WIDEST, RATING, PADDING = 6, 28, 13, 3  # characters
 TEXTS = {"method": "Method", "moving": "Moving", "fixed": "Fixed", "set": "Set", "failure": "Failure"}
 
 
-def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict[str, Any]]:
+def columns(
+    pairs: pd.DataFrame, structures: Sequence[str], measures: Sequence[Measure] = MEASURES
+) -> list[dict[str, Any]]:
     """List the columns that have anything to show, in their order.
 
     Each has its key, title, full name and kind; a measure also its definition and which end is good. kind: text,
@@ -24,7 +26,7 @@ def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict[str, An
     shown = [_text(key) for key in ("method", "moving", "fixed")]
     if pairs["set"].ne("").any():
         shown.append(_text("set"))
-    for measure in MEASURES:
+    for measure in measures:
         measured = [_number(measure, measure.column, measure.title, measure.title)]
         if measure is DICE:  # the others' by structure would be too many, and are in tables/pairs.csv
             measured += _structures(measure, structures)
@@ -33,9 +35,9 @@ def columns(pairs: pd.DataFrame, structures: Sequence[str]) -> list[dict[str, An
     return [*shown, _text("failure")] if pairs["failure"].ne("").any() else shown
 
 
-def missing_measures(pairs: pd.DataFrame) -> list[str]:
+def missing_measures(pairs: pd.DataFrame, measures: Sequence[Measure]) -> list[str]:
     """The titles of the measures that no pair has."""
-    return [measure.title for measure in MEASURES if not _has_values(pairs, measure.column)]
+    return [measure.title for measure in measures if not _has_values(pairs, measure.column)]
 
 
 def widths(pairs: pd.DataFrame, shown: Sequence[Mapping[str, Any]]) -> dict[str, int]:
