@@ -5,7 +5,8 @@ python benchmarks/learning_curve.py CONFIG.yaml FOLDER OUTPUT.csv [--subjects 10
 CONFIG.yaml is a cohort with the models `icon` and `dual`, such as config/hippocampus.yaml. For each number, a cohort of
 its own is made in FOLDER from the first so many of its training subjects in a random order (each larger set holds the
 smaller ones) and its test subjects, and run by the workflow: the first stage of each model, at half resolution, whose
-training steps are multiplied by --steps, the same for every number of subjects. What is there is not run again.
+training steps are multiplied by --steps, the same for every number of subjects. What is there is not run again. Beside
+the table a figure of the same name is drawn.
 """
 
 import argparse
@@ -16,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib import pyplot as plt
 
 from cohortreg.files import whole
 from cohortreg.provenance import git_commit, hardware
+from cohortreg.report.figures import style
 
 MODELS = ("icon", "dual")
 SEED = 1
@@ -64,6 +67,33 @@ def write_cohort(
     return path, rows
 
 
+def draw(dice: pd.DataFrame, path: Path) -> None:
+    """Dice of each row by the number of training subjects; of a row that needs none, a line across."""
+    style.apply()
+    figure, axes = plt.subplots(figsize=(style.COLUMN, 2.6))
+    models = style.colours(
+        sorted({str(row).removesuffix("-fit") for row in dice.index} - {"identity", "fit"})
+    )
+    for row, values in dice.iterrows():
+        values, name = 100 * values.dropna(), str(row)
+        if name in {"identity", "fit"}:
+            axes.axhline(
+                values.iloc[0], color=style.MUTED, linestyle=":" if name == "fit" else "-", label=name
+            )
+            continue
+        colour = models[name.removesuffix("-fit")]
+        axes.plot(
+            values, marker="o", linestyle="--" if name.endswith("-fit") else "-", color=colour, label=name
+        )
+    axes.set(xscale="log", xlabel="Training subjects", ylabel="Dice of unseen subjects [%]")
+    axes.set_xticks(list(dice.columns), [str(number) for number in dice.columns], minor=False)
+    axes.minorticks_off()
+    axes.legend(loc="center right", fontsize="small")
+    with whole(path) as beside:
+        figure.savefig(beside, format="png", dpi=200)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("config", type=Path)
@@ -91,7 +121,9 @@ def main() -> None:
         )
         with whole(given.output) as beside:
             table.to_csv(beside, index=False)
-        print(table.pivot(index="method", columns="subjects", values="dice_mean").round(3))
+        dice = table.pivot(index="method", columns="subjects", values="dice_mean")
+        print(dice.round(3))
+        draw(dice, given.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":
