@@ -88,7 +88,7 @@ def draw(dice: pd.DataFrame, path: Path) -> None:
     axes.set(xscale="log", xlabel="Training subjects", ylabel="Dice of unseen subjects [%]")
     axes.set_xticks(list(dice.columns), [str(number) for number in dice.columns], minor=False)
     axes.minorticks_off()
-    axes.legend(loc="center right", fontsize="small")
+    axes.legend(loc="center right", bbox_to_anchor=(1, 0.3), fontsize="small")
     with whole(path) as beside:
         figure.savefig(beside, format="png", dpi=200)
     plt.close(figure)
