@@ -59,6 +59,7 @@ FOLLOWS_FROM = """
 import json, sys
 from cohortreg.methods import registry
 from cohortreg.methods.cards import packages_of
+from cohortreg.methods.opening import open_method
 config = registry.read(json.loads(sys.argv[1]))
 registry.check(config)
 assert registry.read(config.plain()) == config
@@ -67,7 +68,7 @@ print(json.dumps({
     "releases": registry.releases("smooth-net", "smooth"),
     "trained": {name: packages_of(model, training=True) for name, model in config.models.items()},
     "measured": registry.measured(config),
-    "fit": [registry.open_method("fit", given, "", 1, 1).version for given in ({}, {"similarity": "mae"})],
+    "fit": [open_method("fit", given, "", 1, 1).version for given in ({}, {"similarity": "mae"})],
 }))
 """
 
