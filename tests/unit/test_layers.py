@@ -1,6 +1,7 @@
 """Imports go down the layers, never up and never sideways; tests mirror the package by path."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def imported(source: str) -> set[str]:
 def imported_folders(path: Path) -> set[str]:
     """Folders of the package that a module imports from."""
     return {name.split(".")[0] for name in imported(path.read_text("utf-8"))} & set(HEIGHT)
+
+
+def test_the_picture_shows_the_layers():
+    picture = (TESTS.parents[1] / "docs/images/layers.svg").read_text("utf-8")
+    rooms = re.findall(r'y="(\d+)" text-anchor="middle"[^>]*>(\w+)<', picture)
+    drawn = [{room for height, room in rooms if int(height) == y} for y in sorted({int(y) for y, _ in rooms})]
+    assert drawn[::-1] == LAYERS
 
 
 @pytest.mark.parametrize(
