@@ -1,5 +1,6 @@
 """Commands for two images and for transforms: register, apply, invert, compose, measure, jacobian, export."""
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -349,7 +350,6 @@ def invert_command(
 ) -> None:
     """Invert a transform: exactly where it is affine, otherwise on the moving image's voxels."""
     from cohortreg.maps.exchange import check_name, read, write
-    from cohortreg.maps.matrices import matrix_of
     from cohortreg.pairs.transforms import inversion
 
     check_name(output)
@@ -357,11 +357,17 @@ def invert_command(
     inverse, pair = inversion(read(transform), reference)
     write(output, inverse.transform, pair)
     accuracy = (
-        ""
-        if matrix_of(inverse.transform) is not None
-        else f", off by {inverse.mean_error:.2g} mm on average and {inverse.largest_error:.2g} mm at most"
+        f", off by {inverse.mean_error:.2g} mm on average and {inverse.largest_error:.2g} mm at most"
+        if inverse.voxels > inverse.unreached
+        else ""
     )
     typer.echo(f"{output}: the inverse of {transform.name}{accuracy}")
+    if inverse.unreached:
+        typer.echo(
+            f"{inverse.unreached:,} of {inverse.voxels:,} voxels of the moving image are not reached from the fixed "
+            "one's voxels; there, the inverse is extrapolated.",
+            err=True,
+        )
 
 
 @app.command("compose")
@@ -382,6 +388,7 @@ def compose_command(
 ) -> None:
     """Compose transforms, so that an image is interpolated once; affine ones stay affine."""
     from cohortreg.images.convert import to_grid
+    from cohortreg.maps.algebra import domain_of, leaving
     from cohortreg.maps.exchange import Pair, check_name, read, write
     from cohortreg.pairs.transforms import composition
 
@@ -401,6 +408,13 @@ def compose_command(
         pair = Pair(pair.moving if pair else grid, grid)
     write(output, composed.transform, pair)
     typer.echo(f"{output}: {' and then '.join(step.name for step in steps)}")
+    last = pair.fixed if pair else domain_of(composed.transform)
+    if last and (count := leaving(composed.transform, last)):
+        typer.echo(
+            f"{count:,} of {math.prod(last.shape):,} voxels of the last fixed image lead out of a displacement field "
+            "on the way, which is the identity there, as in ITK.",
+            err=True,
+        )
 
 
 @app.command("measure")
@@ -414,11 +428,13 @@ def measure_command(
     ] = None,
 ) -> None:
     """Measure how well labels agree once the moving one is warped: Dice, and the 95 % Hausdorff distance in mm."""
+    from cohortreg.evaluation.measures import BY_KEY
     from cohortreg.pairs.measures import measure
 
     measured = measure(transform, moving_label, fixed_label, _structures(structure))
     for column, value in measured.items():
-        typer.echo(f"{column}\t{value:.6g}")
+        unit = "\tmm" if BY_KEY[column.partition("_")[0]].unit == "mm" else ""  # Dice is from 0 to 1
+        typer.echo(f"{column}\t{value:.6g}{unit}")
 
 
 def _structures(texts: Sequence[str] | None) -> dict[str, list[int]] | None:

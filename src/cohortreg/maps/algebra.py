@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import SimpleITK as sitk
@@ -62,27 +63,51 @@ def domain_of(transform: sitk.Transform) -> Grid | None:
     return None
 
 
+def leaving(transform: sitk.Transform, grid: Grid) -> int:
+    """The number of a grid's voxels whose way through a transform leaves the voxels of a displacement field in it.
+
+    There, a field is the identity, as ITK has it: with a jump.
+    """
+    parts, left = parts_of(transform), np.zeros(grid.shape, bool)
+    index = np.moveaxis(np.indices(grid.shape), 0, -1)
+    for number, part in enumerate(parts):
+        if part.GetTransformEnum() == sitk.sitkDisplacementField:
+            points = grid.points(index)
+            if before := parts[number + 1 :]:
+                shift = field_of(sitk.CompositeTransform(before), grid).displacement
+                points = points + np.moveaxis(shift, 0, -1)
+            domain = domain_of(part)
+            assert domain is not None  # of a field
+            left |= ~domain.contains(points)
+    return int(left.sum())
+
+
 @dataclass(frozen=True)
 class Inverted:
     """An inverse, and how far it is from one.
 
     Attributes:
         transform: From points of the moving to points of the fixed image, LPS millimetres.
-        mean_error: Distance in millimetres between a point of the moving image and where both transforms lead from it,
-            one after the other; mean over the voxels that the transform reaches.
+        mean_error: Distance in millimetres between a voxel of the moving image and where both transforms lead from it,
+            one after the other; mean over the voxels that the transform reaches. NaN where it reaches none.
         largest_error: The largest of these distances.
+        unreached: The voxels of the moving image that the transform does not reach from the fixed image.
+        voxels: Those of the moving image; 0 where no field is computed.
     """
 
     transform: sitk.Transform
     mean_error: float = 0.0
     largest_error: float = 0.0
+    unreached: int = 0
+    voxels: int = 0
 
 
 def inverted(transform: sitk.Transform, moving: Grid | None, most: int = 40) -> Inverted:
     """The inverse of a transform: exact of an affine one, of any other a displacement field.
 
     At each voxel x of the moving image the y with T(y) = x, by Newton's method from the affine map nearest to T; steps
-    that do not lead closer are halved. Beyond its voxels, T goes on as that affine map does.
+    that do not lead closer are halved. Beyond the fixed image's voxels, where ITK has the identity, T goes on as that
+    affine map does, so that the inverse has no jump.
 
     Args:
         transform: From points of the fixed to points of the moving image, LPS millimetres.
@@ -112,12 +137,17 @@ def _inverse_field(transform: sitk.Transform, domain: Grid, moving: Grid, most: 
     field = field_of(transform, domain)
     near, last, dim = nearest(field), np.array(domain.shape) - 1, len(domain.shape)
 
+    # Of the affine parts alone: what T does in the outer half of an outer voxel, where ITK's field is constant.
+    affine = [matrix for part in parts_of(transform) if (matrix := matrix_of(part)) is not None]
+    linear = reduce(np.matmul, affine, np.eye(dim + 1))
+
     def arrived(y: np.ndarray) -> np.ndarray:
         """T(y) of points [n, dim]."""
-        index = np.clip(domain.indices(y), 0, last)
-        within = domain.points(index)
-        shift = [map_coordinates(component, index.T, order=1) for component in field.displacement]
-        return within + np.stack(shift, -1) + (y - within) @ near[:dim, :dim].T
+        index = domain.indices(y)
+        centre, within = (np.clip(index, -rim, last + rim) for rim in (0, 0.5))
+        shift = np.stack([map_coordinates(part, centre.T, order=1) for part in field.displacement], -1)
+        centre, within = domain.points(centre), domain.points(within)
+        return centre + shift + (within - centre) @ linear[:dim, :dim].T + (y - within) @ near[:dim, :dim].T
 
     x = moving.points(np.indices(moving.shape).reshape(dim, -1).T.astype(float))
     inverse = np.linalg.inv(near)
@@ -138,8 +168,10 @@ def _inverse_field(transform: sitk.Transform, domain: Grid, moving: Grid, most: 
         closer = np.linalg.norm(off_there, axis=1) < np.linalg.norm(off[left], axis=1)
         y[left[closer]], off[left[closer]] = further[closer], off_there[closer]
         step[left] = np.where(closer, 1.0, step[left] / 2)
-    index = domain.indices(y)
-    inside = ((index > -0.5) & (index < last + 0.5)).all(1)
-    errors = np.linalg.norm(off[inside] if inside.any() else off, axis=1)
     vectors = to_sitk((y - x).T.reshape(dim, *moving.shape), moving, np.float64)
-    return Inverted(sitk.DisplacementFieldTransform(vectors), float(errors.mean()), float(errors.max()))
+    # What is stated is true of the transform itself, which several fields are interpolated in.
+    back = sitk.DisplacementFieldTransform(vectors)
+    there = field_of(sitk.CompositeTransform([transform, back]), moving).displacement
+    errors = np.linalg.norm(there.reshape(dim, -1), axis=0)[domain.contains(y)]
+    mean, largest = (float(errors.mean()), float(errors.max())) if errors.size else (np.nan, np.nan)
+    return Inverted(back, mean, largest, len(x) - errors.size, len(x))

@@ -325,3 +325,106 @@ def test_transforms_that_would_share_a_name_are_refused_before_anything_is_writt
     first, second = (pair.replace("\t", " to ") for pair in pairs)
     assert f"The transforms of {first} and of {second} would both be called {name};" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def bent(folder, tmp_path):
+    """A field that bends on the fixed image's voxels, as SimpleITK writes it, and it as a transform."""
+    like = sitk.ReadImage(str(folder / "fixed.nii.gz"))
+    index = np.indices(like.GetSize()[::-1])
+    wave = np.stack([np.sin(index[axis] / 3 + axis) * 2.0 for axis in range(3)], -1)
+    field = sitk.GetImageFromArray(wave, isVector=True)
+    field.CopyInformation(like)
+    sitk.WriteImage(field, str(tmp_path / "bent.nii.gz"))
+    return tmp_path / "bent.nii.gz", sitk.DisplacementFieldTransform(field)
+
+
+def centres(path) -> np.ndarray:
+    """The voxels of an image in LPS millimetres, [n, 3]."""
+    image = sitk.ReadImage(str(path))
+    return np.array([image.TransformIndexToPhysicalPoint(index) for index in np.ndindex(*image.GetSize())])
+
+
+def within(path, points: np.ndarray) -> np.ndarray:
+    """Which points lie in the voxels of an image."""
+    image = sitk.ReadImage(str(path))
+    index = np.array([image.TransformPhysicalPointToContinuousIndex(point) for point in points.tolist()])
+    return ((index >= -0.5) & (index <= np.array(image.GetSize()) - 0.5)).all(1)
+
+
+def through(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    return np.array([transform.TransformPoint(point) for point in points.tolist()])
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def test_invert_tells_how_far_it_is_from_an_inverse(folder, bent, tmp_path):
+    """By SimpleITK, at every voxel of the moving image."""
+    done = run("invert", bent[0], tmp_path / "back.h5", "--moving", folder / "moving.nii.gz")
+    points = centres(folder / "moving.nii.gz")
+    back = through(sitk.ReadTransform(str(tmp_path / "back.h5")), points)
+    reached = within(folder / "fixed.nii.gz", back)
+    off = np.linalg.norm(through(bent[1], back) - points, axis=1)[reached]
+    assert off.max() < 0.01
+    mean, largest = re.search("off by (.+) mm on average and (.+) mm at most", done.stdout).groups()
+    assert float(mean) == pytest.approx(off.mean(), rel=0.05) and float(largest) == pytest.approx(
+        off.max(), rel=0.05
+    )
+    unreached, voxels = re.match("(.+) of (.+) voxels of the moving image", done.stderr).groups()
+    assert number(unreached) == (~reached).sum() > 0 and number(voxels) == len(points)
+
+
+@pytest.mark.parametrize("name", ["both.h5", "both.nii.gz"])
+def test_compose_gives_simpleitks_composite_and_counts_what_leaves_a_field(folder, bent, tmp_path, name):
+    path, transform = bent
+    done = run("compose", path, folder / "alone.tfm", tmp_path / name, "--fixed", folder / "fixed.nii.gz")
+    if name.endswith(".h5"):
+        both = sitk.ReadTransform(str(tmp_path / name))
+    else:
+        field = sitk.ReadImage(str(tmp_path / name), sitk.sitkVectorFloat64)
+        both = sitk.DisplacementFieldTransform(field)
+    alone = sitk.ReadTransform(str(folder / "alone.tfm"))
+    points = centres(folder / "fixed.nii.gz")
+    expected = through(sitk.CompositeTransform([transform, alone]), points)
+    np.testing.assert_allclose(through(both, points), expected, atol=1e-5)
+    left, voxels = re.match("(.+) of (.+) voxels of the last fixed image", done.stderr).groups()
+    assert number(left) == (~within(folder / "fixed.nii.gz", through(alone, points))).sum() > 0
+    assert number(voxels) == len(points)
+    # The other way round, points begin in the field.
+    assert not run("compose", folder / "alone.tfm", path, tmp_path / "of.h5").stderr
+
+
+def test_measure_prints_dice_and_millimetres(folder, bent, tmp_path):
+    """Structures warped by SimpleITK, linearly, and cut at one half; surfaces by SciPy."""
+    from scipy import ndimage
+
+    like = {name: sitk.ReadImage(str(folder / f"{name}.nii.gz")) for name in ("moving", "fixed")}
+    masks = {}
+    for (name, image), radius in zip(like.items(), (6.5, 6), strict=True):
+        points = centres(folder / f"{name}.nii.gz")
+        middle = image.TransformContinuousIndexToPhysicalPoint([size / 2 for size in image.GetSize()])
+        ball = np.linalg.norm(points - middle, axis=1) < radius
+        mask = sitk.GetImageFromArray(ball.reshape(image.GetSize()).T.astype(np.uint8) * 3)
+        mask.CopyInformation(image)
+        sitk.WriteImage(mask, str(tmp_path / f"{name}.nii.gz"))
+        masks[name] = mask > 0
+    warped = sitk.Resample(
+        sitk.Cast(masks["moving"], sitk.sitkFloat64), like["fixed"], bent[1], sitk.sitkLinear
+    )
+    one, other = (sitk.GetArrayFromImage(mask).astype(bool) for mask in (warped >= 0.5, masks["fixed"]))
+    dice = 2 * (one & other).sum() / (one.sum() + other.sum())
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (one, other)]
+    apart = [ndimage.distance_transform_edt(~edge, like["fixed"].GetSpacing()[::-1]) for edge in edges]
+    hd95 = max(np.percentile(apart[1][edges[0]], 95), np.percentile(apart[0][edges[1]], 95))
+    files = tmp_path / "moving.nii.gz", tmp_path / "fixed.nii.gz"
+    rows = [
+        line.split("\t")
+        for line in run("measure", bent[0], *files, "--structure", "ball=3").stdout.splitlines()
+    ]
+    assert [(row[0], *row[2:]) for row in rows] == [
+        ("dice_mean",), ("dice_ball",), ("hd95_mean", "mm"), ("hd95_ball", "mm"),
+    ]  # fmt: skip
+    np.testing.assert_allclose([float(row[1]) for row in rows], [dice, dice, hd95, hd95], rtol=1e-5)
+    assert 0.3 < dice < 0.99

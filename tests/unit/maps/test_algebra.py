@@ -90,6 +90,23 @@ def test_there_and_back_again(before):
     assert np.max(off) < 0.15  # between voxels, the inverse is interpolated
 
 
+@pytest.mark.parametrize("parts", [[waves(1.5)], [from_matrix(TURN), waves(1.5)], [waves(1), waves(1.5)]])
+def test_how_far_an_inverse_is_from_one_is_true_to_the_edge(parts):
+    """By SimpleITK, point by point, also in the outer halves of the fixed image's outer voxels."""
+    transform = sitk.CompositeTransform(parts)
+    found = inverted(transform, MOVING)
+    voxels = MOVING.points(np.indices(MOVING.shape).reshape(3, -1).T)
+    back = [found.transform.TransformPoint(point) for point in voxels.tolist()]
+    off = np.linalg.norm([transform.TransformPoint(point) for point in back] - voxels, axis=1)
+    reached = FIXED.contains(np.array(back))
+    assert found.unreached == (~reached).sum() > 0 and found.voxels == len(voxels)
+    np.testing.assert_allclose(
+        [found.mean_error, found.largest_error], [off[reached].mean(), off[reached].max()], rtol=1e-3
+    )
+    if len([part for part in parts if not part.IsLinear()]) == 1:
+        assert found.largest_error < 0.01
+
+
 def test_a_fold_is_no_hang_but_an_error_that_is_told():
     found = inverted(waves(9), MOVING)
     assert found.largest_error > 0.5

@@ -1,0 +1,5 @@
+"""`python -m cohortreg`: the command line."""
+
+from cohortreg.cli import main
+
+main()
