@@ -5,6 +5,8 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
+
 from cohortreg.detached import referred
 from cohortreg.errors import BadImage, UserError
 
@@ -103,6 +105,13 @@ def check_file(path: Path, header: Path | None = None) -> os.stat_result:
 def expanded(path: str | os.PathLike[str]) -> Path:
     """A path with ~ as the home folder, as shells have it; that of an unknown user stays as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  (the other one raises of an unknown user)
+
+
+def truth(name: str, value: object) -> bool:
+    """An argument that is true or false, also of NumPy; raises UserError of anything else, such as a text."""
+    if not isinstance(value, bool | np.bool_):
+        raise UserError(f"{name} is {value!r}; give True or False.")
+    return bool(value)
 
 
 def require_root(root: Path) -> None:

@@ -59,7 +59,7 @@ def main() -> None:
     except BrokenPipeError:  # whoever reads the output has stopped; there is nobody to tell
         sys.exit(1)
     except OSError as error:
-        print(f"cohortreg: {_machine_fault(error)}", file=sys.stderr)
+        print(f"cohortreg: {_machine_fault(error, bool(given_results))}", file=sys.stderr)
         sys.exit(1)
     except UnicodeEncodeError as error:  # of a file's name
         letter = error.object[error.start : error.end].encode("unicode_escape").decode()
@@ -99,7 +99,7 @@ def _end_without_memory() -> NoReturn:
     sys.exit(1)
 
 
-def _machine_fault(error: OSError) -> str:
-    """One sentence on what the system refused: which file, and why."""
+def _machine_fault(error: OSError, of_cohort: bool) -> str:
+    """One sentence on what the system refused: which file, and why; of a cohort also what becomes of its pairs."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; fix it and run again; finished pairs are kept."
+    return f"{where}{error.strerror or error}; fix it and run again{'; finished pairs are kept' if of_cohort else ''}."

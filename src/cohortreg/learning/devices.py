@@ -11,6 +11,9 @@ from torch import nn
 
 from cohortreg.errors import UserError
 
+#: In Lightning Fabric's terms.
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
 _Movable = TypeVar("_Movable", nn.Module, torch.Tensor)
 
 # What glibc's malloc.h calls them.
@@ -72,15 +75,18 @@ class Device:
     `precision_on` makes of the one asked for.
 
     Raises:
-        UserError: There is no such accelerator.
+        UserError: There is no such accelerator, or no such precision.
     """
 
     def __init__(self, accelerator: str, precision: str):
+        if precision not in PRECISIONS:
+            raise UserError(f"the precision is {precision!r}; give one of {', '.join(PRECISIONS)}.")
         accelerators = [kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()]
         candidates = {"auto": [*accelerators, "cpu"], "gpu": accelerators}.get(accelerator, [accelerator])
         if not candidates or candidates[0] not in (*accelerators, "cpu"):
             raise UserError(
-                f"training.accelerator: {accelerator}, but PyTorch finds none here; auto takes what is available"
+                f"the accelerator is {accelerator!r}, but PyTorch finds none here; give cpu, cuda or mps, or auto, "
+                "which takes what is available."
             )
         self.device = torch.device(candidates[0])
         self.precision = precision_on(self.device, precision)

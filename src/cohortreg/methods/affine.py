@@ -1,6 +1,7 @@
 """Affine registration with SimpleITK: mutual information (Mattes), multi-resolution."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ from cohortreg.methods.interface import Registration
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.settings import Number, Whole
+
+#: Voxels along an axis that ITK's recursive smoothing takes.
+FEWEST = 4
 
 
 class Affine:
@@ -64,8 +68,14 @@ class Affine:
         """The map from the fixed to the moving image, LPS millimetres, from voxel on voxel.
 
         Raises:
-            UserError: ITK gives up, for instance because nothing of the images overlaps any more.
+            UserError: The grid is smaller than ITK's smoothing takes, or ITK gives up, for instance because nothing of
+                the images overlaps any more.
         """
+        if min(fixed.GetSize()) < FEWEST:
+            raise UserError(
+                f"images of {' x '.join(map(str, fixed.GetSize()))} voxels are too small for the affine registration; "
+                f"give {FEWEST} voxels or more along each axis."
+            )
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(self.settings.bins)
         method.SetMetricSamplingStrategy(method.REGULAR)
@@ -91,7 +101,8 @@ class Affine:
             try:
                 method.Execute(fixed, moving)
             except RuntimeError as error:
-                raise UserError(f"SimpleITK found no affine map: {last_line(str(error))}") from error
+                reason = re.sub(r"^(ITK ERROR: )?(\w+\(0x\w+\): )?", "", last_line(str(error)))
+                raise UserError(f"SimpleITK found no affine map: {reason}") from error
         return affine
 
 

@@ -64,6 +64,9 @@ def structures_of(structures: Structures | None, moving: Image, fixed: Image) ->
             raise UserError(
                 f'structures are {structures!r}; give names and their label values, such as {{"cartilage": [2, 4]}}.'
             )
+        for name in structures:
+            if not isinstance(name, str) or not name.strip() or not name.isprintable():
+                raise UserError(f"a structure has the name {name!r}; give a word.")
         named = {name: _values(name, value) for name, value in structures.items()}
     if not named:
         raise UserError("there is no structure to measure: the fixed label map is zero everywhere.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # so that help shows the names of types
 
+import math
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from cohortreg.config import SIMILARITIES, Optimisation, PairPreprocess, Similar
 from cohortreg.errors import UserError
 from cohortreg.images.geometry import canonical
 from cohortreg.images.image import Image
-from cohortreg.inputs import expanded
+from cohortreg.inputs import expanded, truth
 from cohortreg.learning.devices import Device, use_processor
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.icon import import_weights
@@ -29,6 +30,8 @@ from cohortreg.model_files import CARD, WEIGHTS
 
 #: What every library takes for a seed: 32 bits.
 LARGEST_SEED = 2**32 - 1
+#: Of a grid: 4 TB in single precision. What of fewer voxels a machine cannot hold is a MemoryError.
+MOST_VOXELS = 2**40
 
 
 @runtime_checkable
@@ -130,12 +133,16 @@ def load(
         )
     name, settings = os.fspath(model), settings or {}
     seed, threads = _whole("seed", seed, 0, LARGEST_SEED), _whole("threads", threads, 1)
-    grid = _voxels(grid)
+    grid, fit = _voxels(grid), truth("fit", fit)
     tuned = _optimisation(optimisation)
     if fit:
         _check_start(name, tuned)
     with _source(name, grid, axes) as source, processor(threads):
         if isinstance(source, str):
+            if axes is not None:
+                raise UserError(
+                    f"{name} has no axes of its own, which published weights have; leave them out."
+                )
             if tuned:
                 raise UserError(f"{name} has no networks to optimise for a pair; leave the optimisation out.")
             if missing := PAIRWISE[source].missing({} if fit else settings):
@@ -185,10 +192,10 @@ def _source(model: str, grid: Sequence[int] | None, axes: str | None) -> Iterato
             f"{model}: no such method and no such file; give a model's folder, its weights, or one of "
             f"{', '.join(PAIRWISE.names())}."
         )
-    elif path.is_dir():
-        yield path
-    elif path.name == WEIGHTS and (path.parent / CARD).is_file():
-        yield path.parent
+    elif path.is_dir() or (path.name == WEIGHTS and (path.parent / CARD).is_file()):
+        if grid is not None or axes is not None:
+            raise UserError(f"{model} has a grid and axes of its own; leave grid and axes out.")
+        yield path if path.is_dir() else path.parent
     else:
         with TemporaryDirectory() as folder:
             import_weights(path, Path(folder), grid, axes)
@@ -217,6 +224,10 @@ def _voxels(grid: Sequence[int] | None) -> list[int] | None:
         sizes = []
     if not sizes:
         raise UserError(f"grid is {grid!r}; give whole numbers of voxels, such as [96, 112, 96].")
+    if min(sizes) > 0 and math.prod(sizes) > MOST_VOXELS:
+        raise UserError(
+            f"a grid of {' x '.join(map(str, sizes))} voxels is too large for any machine; give fewer."
+        )
     if min(sizes) < 2:
         raise UserError(
             f"a grid of {' x '.join(map(str, sizes))} voxels is too small; give 2 voxels or more along each axis."

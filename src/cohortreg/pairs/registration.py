@@ -42,12 +42,12 @@ class Quality:
 
     Attributes:
         similarity_before: Squared correlation in Gaussian windows of two voxels (squared LNCC), from 0 to 1, mean over
-            what both imaged, with the images as they lie; contrast may be reversed.
+            what both imaged, with the images as they lie; contrast may be reversed, and beyond the grid is black.
         similarity_after: The same with the moving image warped.
         folds: Voxels at which the map reverses orientation.
         folds_percent: Their percentage of the grid's.
         inverse_consistency_voxels: Distance between a voxel and where mapping it there and back takes it, mean over the
-            voxels; None where the method has one map only.
+            voxels; beyond the grid, a displacement keeps its border's value. None where the method has one map only.
         seconds: That the registration took.
     """
 

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from cohortreg.errors import UserError
 from cohortreg.images.convert import AnyImage, to_grid, to_image
 from cohortreg.images.image import Image
-from cohortreg.inputs import expanded
+from cohortreg.inputs import expanded, truth
 from cohortreg.maps import apply
 from cohortreg.maps.algebra import Inverted, composed, domain_of, inverted
 from cohortreg.maps.exchange import Pair, Read, read
@@ -62,6 +62,9 @@ def warp(
         >>> label = cohortreg.warp("a_label.nii.gz", found.forward, like="b.nii.gz", label=True)
         >>> label.save("a_label_on_b.nii.gz")
     """
+    if label is not None:
+        label = truth("label", label)
+    any_image = truth("any_image", any_image)
     opened = to_transform(transform)
     try:
         background = float(background)

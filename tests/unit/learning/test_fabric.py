@@ -43,7 +43,7 @@ def test_every_precision_of_the_configuration_computes(precision):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_an_accelerator_that_is_not_there_is_a_sentence():
-    with pytest.raises(UserError, match=r"training\.accelerator: gpu, but PyTorch finds none here"):
+    with pytest.raises(UserError, match="the accelerator is 'gpu', but PyTorch finds none here"):
         make_fabric("gpu", "32-true")
 
 

@@ -101,8 +101,11 @@ def test_registration_makes_hippocampi_agree_better(pair, found):
         (boxes(0), boxes(0), {"a": []}, r"the structure a is \[\]"),
         (boxes(0), boxes(0), {"a": None}, "the structure a is None"),
         (boxes(0), boxes(0), [1, 2], r"structures are \[1, 2\]; give names and their label values"),
+        (boxes(0), boxes(0), {"": 1}, "a structure has the name ''; give a word"),
+        (boxes(0), boxes(0), {"a\tb": 1}, r"a structure has the name 'a\\tb'"),
+        (boxes(0), boxes(0), {1: 1}, "a structure has the name 1"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_what_cannot_be_measured_is_one_sentence(moving, fixed, structures, sentence):
     with pytest.raises(UserError, match=sentence):

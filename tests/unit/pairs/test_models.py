@@ -28,8 +28,16 @@ CUBE = (np.random.default_rng(0).random((12, 13, 14)), np.eye(4))
         ({"optimisation": {"steps": 3, "learning_rate": 1e-4}}, "fit has no networks to optimise"),
         ({"settings": "abc"}, "'abc' is not of type 'object'"),
         ({"settings": {"steps": -1}}, "steps: -1 is less than or equal to the minimum"),
+        ({"grid": [10**6] * 3}, "a grid of 1000000 x 1000000 x 1000000 voxels is too large"),
+        ({"fit": "yes"}, "fit is 'yes'; give True or False"),
+        ({"model": "affine", "axes": "LPS"}, "affine has no axes of its own"),
+        ({"model": "affine", "precision": "32"}, "the precision is '32'; give one of auto, 32-true"),
+        (
+            {"model": "affine", "device": "cud"},
+            "the accelerator is 'cud', but PyTorch finds none here; give cpu",
+        ),
     ],
-    ids=range(16),
+    ids=range(21),
 )
 def test_what_cannot_be_loaded_is_one_sentence(options, sentence):
     with pytest.raises(UserError, match=sentence) as refused:

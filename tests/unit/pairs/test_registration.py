@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 import typed
 from forkserver import command, refused
+from scipy import ndimage
 
 import cohortreg
 from cohortreg.cli import commands as registered  # noqa: F401  (registers every command)
@@ -354,6 +355,66 @@ def test_what_comes_of_a_pair_in_python(pair, found, tmp_path):
         found.save(tmp_path / "f.mat")
 
 
+def test_what_a_pair_is_worth_by_numpy_on_oblique_anisotropic_grids(pair):
+    """Both images on grids of their own, one of them left-handed, against each number's definition."""
+    turns = sitk.Euler3DTransform((0, 0, 0), 0.2, -0.3, 0.4), sitk.Euler3DTransform((0, 0, 0), -0.3, 0.1, 0.2)
+    images = []
+    for name, turn, spacing, flip in zip(
+        ("moving", "fixed"), turns, ((1.8, 2.0, 1.4), (1.3, 1.9, 2.2)), (-1.0, 1.0), strict=True
+    ):
+        raw = sitk.ReadImage(str(pair[name]), sitk.sitkFloat32)
+        size = [round(n / step) for n, step in zip(raw.GetSize(), spacing, strict=True)]
+        axes = np.reshape(turn.GetMatrix(), (3, 3)) @ np.diag([flip, 1, 1])
+        middle = raw.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in raw.GetSize()])
+        origin = middle - axes @ (np.array(spacing) * (np.array(size) - 1) / 2)
+        where = size, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear, origin, spacing
+        images.append(sitk.Resample(raw, *where, axes.flatten().tolist()))
+    found = cohortreg.register(*images, settings={"steps": 0.2, "smoothness": 0.5}, threads=1)
+    moving, fixed = (each.image for each in found.preprocessed)
+    assert moving.shape == fixed.shape == images[1].GetSize() and not moving.grid.matches(fixed.grid)
+    at = np.indices(fixed.shape).astype(float)
+
+    def there(transform, source, target):
+        """Voxels of an image where those of the other one lie in it."""
+        points = source.grid.points(np.moveaxis(at, 0, -1)).reshape(-1, 3).tolist()
+        moved = np.array([transform.TransformPoint(point) for point in points]).reshape(*source.shape, 3)
+        return np.moveaxis(target.grid.indices(moved), -1, 0)
+
+    def linear(values, index):
+        return ndimage.map_coordinates(values.astype(float), index, order=1, mode="nearest")
+
+    def similarity(one, other):
+        weights = np.exp(-0.5 * (np.arange(-4, 5) / 2) ** 2)
+        means = []
+        for values in (one, other, one * one, other * other, one * other):
+            for axis in range(3):
+                values = ndimage.correlate1d(values, weights / weights.sum(), axis, mode="constant")
+            means.append(values)
+        a, b, aa, bb, ab = means
+        return np.mean((ab - a * b) ** 2 / ((aa - a * a + 1e-5) * (bb - b * b + 1e-5)))
+
+    forward, inverse = there(found.forward, fixed, moving), there(found.inverse, moving, fixed)
+    target = fixed.array.astype(float)
+    quality = found.quality
+    np.testing.assert_allclose(
+        quality.similarity_before, similarity(moving.array.astype(float), target), rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        quality.similarity_after, similarity(linear(moving.array, forward), target), rtol=1e-3
+    )
+    backward = [np.diff(forward, axis=axis + 1) for axis in range(3)]
+    crop = [tuple(slice(None) if axis == n else slice(1, None) for axis in range(3)) for n in range(3)]
+    jacobian = np.stack([values[:, *part] for values, part in zip(backward, crop, strict=True)], -1)
+    determinant = np.linalg.det(np.moveaxis(jacobian, 0, -2))
+    assert quality.folds == (determinant < 0).sum()
+    assert quality.folds_percent == pytest.approx(100 * quality.folds / determinant.size)
+    errors = []
+    for one, other in ((forward, inverse), (inverse, forward)):
+        back = one + np.stack([linear(component, one) for component in other - at])
+        errors.append(np.linalg.norm(back - at, axis=0).mean())
+    assert quality.inverse_consistency_voxels == pytest.approx(np.mean(errors), rel=1e-2)
+
+
 def test_the_same_images_from_elsewhere_are_registered_alike_to_the_last_digit(pair, found):
     images = [nibabel.load(pair[name]) for name in ("moving", "fixed")]
     arrays = [(np.asanyarray(image.dataobj), image.affine) for image in images]
@@ -459,11 +520,16 @@ CUBE = (np.random.default_rng(0).random((12, 13, 14)), np.eye(4))
             {"fixed_mask": (np.zeros(CUBE[0].shape), np.eye(4))},
             "mask of the fixed image is zero every",
         ),
-        ((CUBE, CUBE), {"device": "tpu"}, "tpu, but PyTorch finds none here"),
+        ((CUBE, CUBE), {"device": "tpu"}, "'tpu', but PyTorch finds none here"),
         ((CUBE, CUBE), {"fit": True}, "fit refines the result of another method"),
         ((CUBE, CUBE), {"method": "demons", "fit": True}, "demons computes no inverse"),
+        (
+            (CUBE, CUBE),
+            {"method": "affine", "grid": [3, 3, 3]},
+            "images of 3 x 3 x 3 voxels are too small for the affine registration; give 4 voxels or more",
+        ),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_what_cannot_be_done_is_one_sentence_in_python(arguments, options, sentence):
     with pytest.raises(UserError, match=sentence) as refused:

@@ -116,6 +116,8 @@ def test_a_background_of_any_type_of_number():
     [
         (lambda: cohortreg.warp(A, affine(0)), "the transform has no grid of its own; give the fixed image"),
         (lambda: cohortreg.warp(A, affine(0), B, background="x"), "the background is 'x'; give a number"),
+        (lambda: cohortreg.warp(A, affine(0), B, label="yes"), "label is 'yes'; give True or False"),
+        (lambda: cohortreg.warp(A, affine(0), B, any_image=1), "any_image is 1; give True or False"),
         (
             lambda: cohortreg.warp(A, affine(0), (B[0][0], np.eye(3))),
             "the transform is 3D and the reference 2D",
@@ -132,7 +134,7 @@ def test_a_background_of_any_type_of_number():
         (lambda: cohortreg.compose([affine(0), affine(1)]), "not of type list"),
         (lambda: cohortreg.compose(affine(0), sitk.AffineTransform(2)), "2D and 3D transforms cannot"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_cannot_be_done_is_one_sentence(call, sentence):
     with pytest.raises(UserError, match=sentence):
