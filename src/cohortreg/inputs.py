@@ -108,7 +108,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def truth(name: str, value: object) -> bool:
-    """An argument that is true or false, also of NumPy; raises UserError of anything else, such as a text."""
+    """An argument that is true or false, also of NumPy.
+
+    Raises:
+        UserError: It is anything else, such as a text.
+    """
     if not isinstance(value, bool | np.bool_):
         raise UserError(f"{name} is {value!r}; give True or False.")
     return bool(value)

@@ -1,8 +1,11 @@
 """`cohortreg apply` and `cohortreg jacobian` on files, as a user runs them."""
 
+import functools
 import os
 import re
+import resource
 import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -428,3 +431,14 @@ def test_measure_prints_dice_and_millimetres(folder, bent, tmp_path):
     ]  # fmt: skip
     np.testing.assert_allclose([float(row[1]) for row in rows], [dice, dice, hd95, hd95], rtol=1e-5)
     assert 0.3 < dice < 0.99
+
+
+def test_what_the_machine_refuses_is_said_without_a_word_on_pairs(folder, tmp_path):
+    """There are none whose results could be kept."""
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1000, 1000))
+    arguments = ["apply", folder / "field.nii.gz", folder / "moving.nii.gz", tmp_path / "w.nii.gz"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cohortreg", *arguments], capture_output=True, text=True, preexec_fn=limit
+    )
+    assert done.returncode == 1 and done.stderr.endswith("File too large; fix it and run again.\n")
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 import torch
@@ -19,9 +20,13 @@ from cohortreg.errors import UserError
 from cohortreg.files import write_json
 from cohortreg.images.geometry import mirrored
 from cohortreg.images.io import Image, read_image, write_image
+from cohortreg.jobs.register import register_shard
 from cohortreg.layout import Layout
 from cohortreg.learning.data import pack
-from cohortreg.maps.transforms import field_of
+from cohortreg.learning.devices import Device
+from cohortreg.maps.transforms import field_of, read_transform
+from cohortreg.methods.opening import open_method
+from cohortreg.pairs.models import processor
 from cohortreg.phantoms.anatomy import anatomy
 from cohortreg.phantoms.dess import dess
 
@@ -445,6 +450,31 @@ def test_the_shell_and_python_are_one(pair, found, tmp_path):
         assert one.TransformPoint(point) == two.TransformPoint(point)
 
 
+@pytest.mark.parametrize("name", ["identity", "affine", "demons", "vsvf-opt", "icon"])
+def test_of_each_model_the_shell_python_and_a_workflows_job_have_the_same_map(knees, model, tmp_path, name):
+    source = model if name == "icon" else name
+    images = knees / "left.nii.gz", knees / "right.nii.gz"
+    sides = {"moving_side": "left", "fixed_side": "right"} if name == "icon" else {}
+    found = cohortreg.register(*images, model=source, threads=1, device="cpu", **sides)
+    options = [part for key, side in sides.items() for part in (f"--{key.replace('_', '-')}", side)]
+    register(*images, "--model", source, *options, "--transform-out", tmp_path / "shell.nii.gz")
+    found.save(tmp_path / "python.nii.gz")
+    fields = [nibabel.load(tmp_path / f"{way}.nii.gz").get_fdata() for way in ("shell", "python")]
+    np.testing.assert_array_equal(*fields)
+    layout = Layout(tmp_path / "results")
+    for image_id, seen in zip("ab", found.preprocessed, strict=True):
+        write_image(layout.image(image_id), seen.image)
+        write_json(layout.sidecar(image_id), {"field_of_view": seen.image.field_of_view})
+    pairs = pd.DataFrame({"moving": ["a"], "fixed": ["b"]})
+    with processor(1):
+        opened = open_method(source, {}, "", 1, 1, Device("cpu", "32-true"))
+        register_shard(layout, name, opened, pairs, 0, "cpu", lambda reason: None)
+    job = read_transform(layout.forward(name, "a", "b"))
+    np.testing.assert_allclose(job.displacement, found.displacement.displacement, atol=1e-5)
+    if name != "identity":
+        assert np.ptp(job.displacement) > 0.01
+
+
 @pytest.mark.parametrize("method", ["identity", "affine"])
 def test_an_affine_map_is_an_affine_transform(pair, method, tmp_path):
     found = cohortreg.register(pair["moving"], pair["fixed"], method=method, threads=1)
@@ -457,6 +487,13 @@ def test_an_affine_map_is_an_affine_transform(pair, method, tmp_path):
     np.testing.assert_allclose(
         field_of(found.forward, grid).displacement, found.displacement.displacement, atol=2e-3
     )
+
+
+@pytest.mark.parametrize("options", [{"grid": [20, 20, 20]}, {"axes": "LPS"}])
+def test_a_models_own_grid_and_axes_are_not_replaced(model, options):
+    for source in (model, model / "weights.safetensors"):
+        with pytest.raises(UserError, match="has a grid and axes of its own; leave grid and axes out"):
+            cohortreg.load(source, **options)
 
 
 def test_a_model_that_was_loaded_once(knees, model):
