@@ -38,7 +38,7 @@ def test_splits_and_pairs_are_drawn_and_rows_added(tmp_path):
 
 def test_fewer_pairs_than_asked_for_are_said(tmp_path):
     added = import_tables(lambda: found(tmp_path, "a", "b", "c"), tmp_path / "tables", Draw(0.7, pairs=9))
-    assert added.sentences[0].startswith("1 pair of 9 asked for: 2 test images make no more;")
+    assert added.sentences[0].startswith("1 pair, not 9: 2 test images make no more;")
 
 
 def test_pairs_that_come_with_the_images_are_not_drawn(tmp_path):
