@@ -1,6 +1,5 @@
 """Transforms between raw images, left and right, of oblique, flipped and anisotropic voxels, in several programs."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -24,7 +23,8 @@ from cohortreg.maps.transforms import Transform, field_of, to_physical
 from cohortreg.methods.programs import niftyreg
 
 RESAMPLE = Preprocess(grid=[24, 28, 20], mirror="left", percentiles=[0, 100])
-PAD = replace(RESAMPLE, fit="pad", grid=[30, 36, 30])  # cuts two axes off, adds to one
+# Cuts two axes off, adds to one.
+PAD = Preprocess(grid=[30, 36, 30], fit="pad", mirror="left", percentiles=[0, 100])
 
 
 def turned(image: Image, angle: float, spacing, flip: int) -> Image:
