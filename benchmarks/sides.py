@@ -21,7 +21,7 @@ from cohortreg.images.sides import small, wrong_sides
 from cohortreg.importers.split import generator
 from cohortreg.phantoms.anatomy import anatomy
 from cohortreg.phantoms.dess import dess
-from cohortreg.phantoms.phantom import phantom_tables
+from cohortreg.phantoms.phantom import phantom_knees
 
 EVERY, CUT, COHORTS, HIPPOCAMPI, SEED = 4, 0.1, 40, 60, 1
 
@@ -52,7 +52,7 @@ def hippocampi(folder: Path) -> list[np.ndarray]:
 
 def demo() -> list[np.ndarray]:
     """Knees of the demo, half of them left."""
-    table, _ = phantom_tables(subjects=30, test=8, pairs=20, seed=1)
+    table = phantom_knees(subjects=30).images
     images = []
     for name, side in table[["image_id", "side"]].itertuples(index=False):
         label = anatomy(SEED, name, side, (48, 96, 96), (2.3, 1.46, 1.46))

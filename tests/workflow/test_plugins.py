@@ -63,7 +63,7 @@ def test_a_cohort_is_imported_and_registered_by_what_another_package_offers(proj
     assert b"volume_error_mean" in pages and b"difference between the volumes" in pages
     # What follows from the package is made again where its version is another; what its author calls a release is not.
     newer(project.modules)
-    again = project.snakemake("--dry-run", "--quiet", "rules", "--printshellcmds")
+    again = project.snakemake("--dry-run", "--printshellcmds")
     assert again.returncode == 0, again.stdout
     redone = {row for row in rows if f"register-shard results/tiny --method {row} " in again.stdout}
     assert redone == {"fit", "icon-1step"}
