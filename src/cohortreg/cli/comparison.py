@@ -94,10 +94,8 @@ def figures_command(
     from cohortreg.jobs.figures import draw_figures
     from cohortreg.report.figures.registry import FIGURES
 
-    layout, configuration = (
-        Layout(results),
-        configured(settings, config, "methods", "models", "structures", **MEASURES),
-    )
+    layout = Layout(results)
+    configuration = configured(settings, config, "methods", "models", "structures", **MEASURES)
     draw_figures(layout, read_comparison(layout, configuration))
     typer.echo(f"{len(FIGURES)} figures in {layout.figure(next(iter(FIGURES))).parent}.")
 

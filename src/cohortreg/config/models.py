@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from annotated_types import Len
@@ -276,12 +277,16 @@ def _method(model: object) -> Any:
     return getattr(model, "method", None)
 
 
-def _or_of_others(given: Any, validate: Callable[[Any], Any]) -> Any:
-    """A model of a method that has no type of model of its own, as another package's has none."""
-    name = _method(given)
-    if isinstance(name, str) and name in LEARNED and name not in ("icon", "voxelmorph", "avsm"):
-        return with_settings(name, _OtherModel).model_validate(given)
-    return validate(given)
+#: Methods whose models have a type of their own, as another package's have none.
+_TYPES: dict[str, type[Model]] = {"icon": IconModel, "voxelmorph": VoxelMorphModel, "avsm": AvsmModel}
+
+
+def _or_of_others(model: Any, validate: Callable[[Any], Any]) -> Any:
+    """A model of any method, with the settings of that method."""
+    name = _method(model)
+    if isinstance(name, str) and name in LEARNED and name not in _TYPES:
+        return with_settings(name, _OtherModel).model_validate(model)
+    return validate(model)
 
 
 if TYPE_CHECKING:
@@ -290,9 +295,7 @@ else:
     AnyModel = Annotated[
         SerializeAsAny[
             Annotated[
-                Annotated[IconModel, Tag("icon")]
-                | Annotated[VoxelMorphModel, Tag("voxelmorph")]
-                | Annotated[AvsmModel, Tag("avsm")],
+                reduce(or_, (Annotated[kind, Tag(name)] for name, kind in _TYPES.items())),
                 Discriminator(_method),
             ]
         ],

@@ -48,9 +48,8 @@ def _warp(
     masks = {name: crop(structure_mask(moving, values), moving.grid) for name, values in structures.items()}
     anything = structure_mask(moving, [value for values in structures.values() for value in values])
     near = reachable(crop(anything, moving.grid)[1], transform, fixed.grid)
-    warped = {
-        name: np.zeros_like(fixed.array, dtype=bool) for name in structures
-    }  # in memory as the fixed masks
+    # In memory in the order of the fixed masks, beside which they are read.
+    warped = {name: np.zeros_like(fixed.array, dtype=bool) for name in structures}
     shape = tuple(side.stop - side.start for side in near)
     grid = fixed.grid.part([side.start for side in near], shape)
     for start, stop in slabs(shape):

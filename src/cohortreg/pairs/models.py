@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from operator import index
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, runtime_checkable
@@ -149,7 +148,7 @@ def load(
                 raise UserError(f"{name}: {missing}")
             preprocessing = None
             if grid:
-                preprocessing = PairPreprocess.read({"grid": list(map(index, grid))}, source="settings")
+                preprocessing = PairPreprocess.read({"grid": grid}, source="settings")
             entry = PAIRWISE[source]
             facts = fit or entry.deforms, entry.inverse, entry.dimensions
         else:
