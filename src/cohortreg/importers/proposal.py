@@ -1,6 +1,5 @@
 """A configuration that fits a cohort's images and this machine, with comments."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from cohortreg.importers.dataset_json import read_description
 from cohortreg.importers.folders import counted
@@ -128,7 +128,7 @@ def proposed(
         f"pairs: {_text(tables / 'pairs.tsv')}",
         f"root: {_text(root)}  # what the paths in images.tsv start from",
         "# Adds to the tables what is new in the folder, and changes no row:",
-        f"#   {more}",
+        *(f"#   {line}" for line in more.splitlines()),
         "",
         "preprocess:",
         f"  grid: {chosen.grid}  # voxels along right, anterior, superior; multiples of {MULTIPLE}, for the network",
@@ -169,7 +169,7 @@ def _structures(survey: Survey, names: Mapping[int, str]) -> list[str]:
     if not survey.values:
         return ["# Without label maps there are no structures, and no Dice.", ""]
     values = sorted(survey.values[:STRUCTURES])
-    rows = {value: f"{names.get(value, f'label_{value}')}: [{value}]" for value in values}
+    rows = {value: f"{_text(names.get(value, f'label_{value}'))}: [{value}]" for value in values}
     shared = [row for value, row in rows.items() if value not in survey.missing]
     lines = [
         "# What Dice is measured on: names of your choice, and their values in the label maps. An image that lacks one",
@@ -216,8 +216,5 @@ def _model(steps: int, trained: int, duration: str) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """A text as YAML has it, in quotation marks where these are needed."""
-    text = str(value)
-    return (
-        text if re.fullmatch(r"[A-Za-z/.][\w/.-]*", text, re.ASCII) else json.dumps(text, ensure_ascii=False)
-    )
+    """A text as YAML has it, in quotation marks where it would be read as anything else, such as true or .5."""
+    return yaml.safe_dump([str(value)], default_flow_style=True, width=math.inf, allow_unicode=True)[1:-2]

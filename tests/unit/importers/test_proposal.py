@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cohortreg.config import Configuration
@@ -74,18 +74,21 @@ def test_names_of_structures(tmp_path, labels, names):
     values=st.lists(st.integers(1, 2000), max_size=40, unique=True),
     root=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20),
 )
+@example([[2, 2, 2]], 1.0, 0, 1, False, [], "True")
+@example([[2, 2, 2]], 1.0, 0, 1, False, [], ".5")
+@example([[2, 2, 2]], 1.0, 0, 1, False, [], "a: [b], \u2028#\ufffe")
 def test_every_configuration_is_valid(shapes, spacing, train, cores, gpu, values, root):
     images = pd.DataFrame(
         {"split": ["train"] * train + ["test"] * 4, "side": ["left", "right"] + [""] * (train + 2)}
     )
     survey = looked_at(shapes, (spacing, spacing, 2 * spacing), values, {value: 3 for value in values[::2]})
     text = proposed(
-        "mine", Path(root), Path(root), images, 6, survey, {1: "cartilage"}, Machine(cores, gpu), ""
+        "mine", Path(root), Path(root), images, 6, survey, {1: "no"}, Machine(cores, gpu), "more\nin: two lines"
     )
     configuration = Configuration.read(yaml.safe_load(text))
     assert configuration.root == str(Path(root)) and configuration.preprocess.mirror == "left"
     assert all(size % 16 == 0 for size in configuration.preprocess.grid)
     assert {*configuration.structures} == {
-        "cartilage" if value == 1 else f"label_{value}" for value in values[:30][1::2]
+        "no" if value == 1 else f"label_{value}" for value in values[:30][1::2]
     }
     assert ("dual" in configuration.models) <= (train >= 10)
