@@ -3,6 +3,8 @@ import re
 import shlex
 from types import SimpleNamespace
 
+from snakemake.exceptions import IncompleteCheckpointException
+
 from cohortreg.importers.folders import counted
 from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
 from cohortreg.jobs.training_sets import keeps_training
@@ -199,9 +201,29 @@ def checked_rows():
     return digest(*(row_digest(row, None if settings.phantom else root) for row in rows))
 
 
+#: What Snakemake said about the cohort, by the number of files that checkpoints had written then.
+GATHERED = {}
+
+
+def gathered():
+    """Go on once the cohort was gathered; until then, raise what makes Snakemake wait for it.
+
+    Snakemake names all files of a checkpoint each time it is asked, which took half of the plan of a million pairs.
+    """
+    written = len(checkpoints.created_output)
+    if written not in GATHERED:
+        try:
+            checkpoints.cohort.get()
+            GATHERED[written] = None
+        except IncompleteCheckpointException as waits:
+            GATHERED[written] = waits
+    if GATHERED[written]:
+        raise GATHERED[written].with_traceback(None)
+
+
 def pair_shard(wildcards):
     """A shard's pairs, as they are once the cohort was gathered."""
-    checkpoints.cohort.get()
+    gathered()
     return layout.pair_shard(wildcards.shard)
 
 
@@ -210,7 +232,7 @@ def training_of(model):
     path = layout.model_training(model)
     table = images if settings.retrain and preprocessed() else None
     if not keeps_training(layout, model, settings.retrain, settings.preprocess, table, INITS.get(model)):
-        checkpoints.cohort.get()
+        gathered()
     return read_json(path)
 
 
