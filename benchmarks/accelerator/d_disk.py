@@ -23,12 +23,11 @@ from data import Cohort, read, settings
 from torch import nn
 
 from cohortreg.config import IconModel
-from cohortreg.files import whole
+from cohortreg.files import whole, write_sealed
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import write_image
 from cohortreg.jobs import register
-from cohortreg.jobs.sidecars import write_sidecar
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
 from cohortreg.maps.sealed import seal
@@ -112,7 +111,7 @@ def _to_disk(cohort: Cohort, layout: Layout, pairs: np.ndarray) -> None:
     for row in sorted(set(pairs.flatten().tolist())):
         image = cohort.image(row)
         write_image(layout.image(cohort.ids[row]), image)
-        write_sidecar(layout, cohort.ids[row], {"field_of_view": image.field_of_view})
+        write_sealed(layout.sidecar(cohort.ids[row]), {"field_of_view": image.field_of_view})
 
 
 @torch.inference_mode()

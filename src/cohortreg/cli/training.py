@@ -134,6 +134,7 @@ def register_shard_command(
     threads: Threads = 2,
 ) -> None:
     """Register a shard of the pairs with one method; pairs that are whole and up to date are kept."""
+    from cohortreg.cohort.tables import pair_ids
     from cohortreg.config import RegistrationJob
     from cohortreg.jobs.register import open_row, pairs_of, register_shard
     from cohortreg.layout import Layout
@@ -155,10 +156,7 @@ def register_shard_command(
     machine = hardware(device.device.type if device else "cpu", threads)
     with progress_bar(f"Registering with {method}", len(pairs)) as advance:
         register_shard(layout, method, opened, pairs, shard, machine, advance)
-    records = [
-        layout.registration_record(method, *ids)
-        for ids in pairs[["moving", "fixed"]].itertuples(index=False, name=None)
-    ]
+    records = [layout.registration_record(method, *ids) for ids in pair_ids(pairs)]
     typer.echo(f"{layout.registered_shard(method, shard)}: {new_and_kept(records)}")
 
 

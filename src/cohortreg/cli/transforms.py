@@ -534,7 +534,7 @@ def export_command(
     """
     from collections import Counter
 
-    from cohortreg.jobs.export import LABELS, WARPED, Export, cohort_pairs
+    from cohortreg.jobs.export import LABELS, WARPED, Export, exported_pairs
     from cohortreg.layout import Layout
 
     folder = bids or output
@@ -547,7 +547,7 @@ def export_command(
     if suffix and not (bids and warped):
         raise UserError("--suffix is for --bids with --warped.")
     layout = Layout(results)
-    pairs = cohort_pairs(layout, moving, fixed)
+    pairs = exported_pairs(layout, moving, fixed)
     images = [name for name, wanted in ((WARPED, warped), (LABELS, labels)) if wanted]
     format_ = kind or (Format.h5 if bids else Format.nifti)
     export = Export(layout, method, folder, format_.value, bids is not None, images, root, suffix)

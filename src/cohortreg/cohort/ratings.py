@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.tables import read_ratings
+from cohortreg.cohort.tables import pair_ids, read_ratings
 from cohortreg.provenance import running
 
 NAMED = 5  # pairs in a warning
@@ -32,7 +32,7 @@ def rated_out(
         return {}, []
     ratings = read_ratings(path)
     running().reads(path)
-    known = set(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
+    known = set(pair_ids(pairs))
     reasons, unknown = {}, []
     for moving, fixed, rating, note in ratings.itertuples(index=False, name=None):
         if (moving, fixed) not in known:

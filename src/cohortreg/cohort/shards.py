@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.tables import read_table
+from cohortreg.cohort.tables import pair_ids, read_table
 from cohortreg.digests import digest
 from cohortreg.errors import BadImage, UserError
 from cohortreg.inputs import files_of
@@ -22,8 +22,7 @@ def shard_of(*ids: str, shards: int) -> int:
 
 def pair_shards(pairs: pd.DataFrame, shards: int) -> pd.Series:
     """Return the shard of each row of a table of pairs, with the table's index."""
-    numbers = [shard_of(*pair, shards=shards) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
-    return pd.Series(numbers, index=pairs.index, dtype=int)
+    return pd.Series([shard_of(*ids, shards=shards) for ids in pair_ids(pairs)], pairs.index, dtype=int)
 
 
 def row_digest(row: Mapping[str, str], root: Path | None) -> str:

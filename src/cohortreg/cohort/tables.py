@@ -72,6 +72,11 @@ def read_ratings(path: Path | str) -> pd.DataFrame:
     return ratings.reindex(columns=["moving", "fixed", "rating", "note"], fill_value="")
 
 
+def pair_ids(pairs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return moving and fixed of each row."""
+    return list(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
+
+
 def with_sets(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return the table of pairs with a column set, empty throughout where it had none."""
     return pairs if "set" in pairs else pairs.assign(set="")

@@ -1,6 +1,6 @@
 """A look at every raw image of a cohort before a long run: the job of the rule `check`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from cohortreg.cohort.tables import write_table
 from cohortreg.config import Preprocess
 from cohortreg.files import check_writable
-from cohortreg.images.checks import Checked, check_images, check_table
+from cohortreg.images.checks import Checked, Structures, check_images, check_table
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
 from cohortreg.report.figures.contacts import draw_sheets
 
@@ -18,7 +18,7 @@ def check_cohort(
     rows: pd.DataFrame,
     root: Path,
     settings: Preprocess,
-    structures: Mapping[str, Sequence[int]],
+    structures: Structures,
     report: Callable[[str, str], None],
 ) -> tuple[list[Checked], list[str]]:
     """Write the table of what `check_images` finds, and the contact sheet; arguments and what is returned as there."""
@@ -29,9 +29,7 @@ def check_cohort(
     return checked, notes
 
 
-def write_sheets(
-    layout: CheckLayout, checked: Sequence[Checked], structures: Mapping[str, Sequence[int]]
-) -> None:
+def write_sheets(layout: CheckLayout, checked: Sequence[Checked], structures: Structures) -> None:
     """Write the contact sheet, and remove pages that a larger cohort left there."""
     pages = layout.sheets(len(checked))
     draw_sheets(pages, checked, structures, SHEET_IMAGES)

@@ -1,6 +1,7 @@
 """What figures and pages show of a cohort's results, read for them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -37,9 +38,8 @@ class OnDisk:
 
     def is_mirrored(self, image_id: str) -> bool:
         """Whether preprocessing mirrored an image."""
-        return self.layout.sidecar(image_id).is_file() and bool(
-            read_sidecar(self.layout, image_id).get("mirrored")
-        )
+        present = self.layout.sidecar(image_id).is_file()
+        return present and bool(read_sidecar(self.layout, image_id).get("mirrored"))
 
     def has_transform(self, method: str, moving: str, fixed: str) -> bool:
         """Whether a pair has a transform by a method."""
@@ -53,13 +53,11 @@ class OnDisk:
         """Read the training histories of all stages of the models, as far as there are any."""
         histories = {}
         for model, settings in models.items():
-            paths = [self.layout.history(model, stage) for stage in range(1, len(settings.stages) + 1)]
-            histories[model] = [
-                read_table(path, ["step", *CURVES], "`cohortreg train`", texts={})
-                for path in paths
-                if path.exists()
-            ]
-        return {model: stages for model, stages in histories.items() if stages}
+            paths = (self.layout.history(model, stage) for stage in range(1, len(settings.stages) + 1))
+            read = partial(read_table, columns=["step", *CURVES], command="`cohortreg train`", texts={})
+            if stages := [read(path) for path in paths if path.exists()]:
+                histories[model] = stages
+        return histories
 
     def card(self, model: str, stage: int) -> dict[str, Any] | None:
         """Read the card of a trained stage; None where there is none."""

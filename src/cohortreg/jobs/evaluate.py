@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from cohortreg.evaluation.measures import (
     measures_of_maps,
 )
 from cohortreg.files import read_kept, sealed, write_sealed
+from cohortreg.images.checks import Structures
 from cohortreg.images.io import read_image, read_label
 from cohortreg.jobs.registered import read_registered, registration, seals
 from cohortreg.jobs.sidecars import read_sidecar
@@ -29,7 +30,6 @@ from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform, to_unit
 from cohortreg.provenance import running
 
-Structures = Mapping[str, Sequence[int]]
 PAIR = ("method", "moving", "fixed")
 
 
@@ -49,15 +49,14 @@ def measure_pair(
     for image in (moving, fixed):
         _require_label(layout, image)
     forward = read_registered(layout, method, moving, fixed)
-    maps = _maps(layout, method, moving, fixed, forward)
-    of_maps = measures_of_maps(maps, measures)
-    del maps  # large, as labels are
-    moving_label, fixed_label = layout.label(moving), layout.label(fixed)
-    if not (moving_label.exists() and fixed_label.exists()):
+    # The maps are let go of before labels are read, which are large, too.
+    of_maps = measures_of_maps(_maps(layout, method, moving, fixed, forward), measures)
+    paths = layout.label(moving), layout.label(fixed)
+    if not all(path.exists() for path in paths):
         every = columns(structures, measures)
         lacking = [column for column in every if column not in of_maps and column != "time_s"]
         return of_maps | dict.fromkeys(lacking, math.nan)
-    labels = read_label(moving_label), read_label(fixed_label)
+    labels = read_label(paths[0]), read_label(paths[1])
     return of_maps | measures_of_labels(*labels, forward, structures, measures)
 
 
@@ -121,7 +120,7 @@ def evaluate_shard(
     for pair in pairs.itertuples(index=False):
         row = {"method": method, "moving": pair.moving, "fixed": pair.fixed, "failure": pair.failure}
         if not pair.failure:
-            values, anew = _measures(layout, method, pair.moving, pair.fixed, structures, measures)
+            values, anew = _measures(layout, (method, pair.moving, pair.fixed), structures, measures)
             row |= {**values, "time_s": pair.time_s}
             measured += anew
         rows.append(row)
@@ -133,55 +132,39 @@ def evaluate_shard(
 
 
 def _measures(
-    layout: Layout,
-    method: str,
-    moving: str,
-    fixed: str,
-    structures: Structures,
-    measures: Sequence[Measure],
+    layout: Layout, pair: tuple[str, str, str], structures: Structures, measures: Sequence[Measure]
 ) -> tuple[dict[str, Any], bool]:
-    """The measures of a pair, and whether they were computed now."""
-    path = layout.evaluated_pair(method, moving, fixed)
-    inputs = _digest_inputs(layout, method, moving, fixed, structures, measures)
-    record, there = read_kept(path, "inputs", "measures"), seals(layout, method, moving, fixed)
+    """The measures of a pair by a method, see `PAIR`, and whether they were computed now."""
+    path, inputs = layout.evaluated_pair(*pair), _digest_inputs(layout, pair, structures, measures)
+    record, there = read_kept(path, "inputs", "measures"), seals(layout, *pair)
     # A field that was deleted after it was measured leaves its numbers; another one in its place does not.
     same = all(record.get("seals", {}).get(direction, "") == seal for direction, seal in there.items())
     outdated = record.get("inputs") != inputs or not same
     if outdated:
-        forward = layout.forward(method, moving, fixed)
+        forward = layout.forward(*pair)
         if record and not forward.exists():
-            records = layout.registration_record(method, moving, fixed).parents[1]
+            records = layout.registration_record(*pair).parents[1]
             raise UserError(
                 f"{forward} was deleted, but has to be measured again; delete {records} and run snakemake with "
                 "--forcerun register register_networks"
             )
-        values = measure_pair(layout, method, moving, fixed, structures, measures)
-        record = {"inputs": inputs, "seals": there, "measures": _without_nan(values)}
+        values = measure_pair(layout, *pair, structures, measures)
+        # JSON has no NaN; None comes back as an empty cell of the table all the same.
+        numbers = {key: None if math.isnan(value) else value for key, value in values.items()}
+        record = {"inputs": inputs, "seals": there, "measures": numbers}
         write_sealed(path, record)
     return record["measures"], outdated
 
 
 def _digest_inputs(
-    layout: Layout,
-    method: str,
-    moving: str,
-    fixed: str,
-    structures: Structures,
-    measures: Sequence[Measure],
+    layout: Layout, pair: tuple[str, str, str], structures: Structures, measures: Sequence[Measure]
 ) -> str:
     # A shard that gets one more pair need not read its thousands of displacement fields again: the small records of
     # registration and preprocessing change with what they say was made.
-    record = layout.registration_record(method, moving, fixed)
-    transforms = [layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)]
-    files = [*([record] if record.exists() else transforms), layout.sidecar(moving), layout.sidecar(fixed)]
+    record = layout.registration_record(*pair)
+    made = [record] if record.exists() else [layout.forward(*pair), layout.inverse(*pair)]
+    files = [*made, *map(layout.sidecar, pair[1:])]
     contents = [running().reads(path) if path.exists() else "" for path in files]
     named = [*PAIR, *columns(structures, measures), "failure"]
     named += [OTHERS.package(measure.key) for measure in measures if measure.key not in BY_KEY]
     return digest(cohortreg.__version__, json.dumps(dict(structures)), *named, *contents)
-
-
-def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN; None comes back as an empty cell of the table all the same."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()
-    }

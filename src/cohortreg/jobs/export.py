@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import SimpleITK as sitk
 
 import cohortreg
-from cohortreg.cohort.tables import read_table
+from cohortreg.cohort.tables import pair_ids, read_table
 from cohortreg.config import expand_root
 from cohortreg.errors import UserError
 from cohortreg.files import LONGEST, read_json, write_json, write_text
 from cohortreg.images.io import read_image, read_label, write_image
 from cohortreg.importers.bids import NAME
-from cohortreg.jobs.registered import DIRECTIONS, read_registered
+from cohortreg.jobs.registered import DIRECTIONS, cohort_pairs, read_registered
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.maps.apply import warp
@@ -29,35 +29,10 @@ from cohortreg.provenance import running
 BIDS_VERSION = "1.10.0"
 #: The standard names transforms in a draft alone; fMRIPrep has the validator pass over them in the same way.
 BIDS_IGNORED = "*_xfm.*\n"
-#: Suffixes that BIDS has for images of an anatomy, which validators know.
-BIDS_SUFFIXES = (
-    *(
-        "T1w",
-        "T2w",
-        "PDw",
-        "T2starw",
-        "FLAIR",
-        "PDT2",
-        "inplaneT1",
-        "inplaneT2",
-        "angio",
-        "UNIT1",
-        "T1map",
-        "T2map",
-    ),
-    *(
-        "T2starmap",
-        "R1map",
-        "R2map",
-        "R2starmap",
-        "PDmap",
-        "MTRmap",
-        "MTsat",
-        "Chimap",
-        "MTVmap",
-        "PDT2map",
-        "M0map",
-    ),
+#: The suffix of an image of an anatomy, one of those that validators know.
+BIDS_SUFFIX = re.compile(
+    "T1w|T2w|PDw|T2starw|FLAIR|PDT2|inplaneT1|inplaneT2|angio|UNIT1|T1map|T2map|T2starmap|R1map|R2map|R2starmap|"
+    "PDmap|MTRmap|MTsat|Chimap|MTVmap|PDT2map|M0map"
 )
 #: Entities that a name has behind space.
 BIDS_BEHIND_SPACE = ("split", "recording", "chunk", "seg", "res", "den", "label", "desc")
@@ -68,7 +43,7 @@ WARPED, LABELS = "image", "label"
 FOLDERS = {WARPED: "warped", LABELS: "labels"}
 
 
-def cohort_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple[str, str]]:
+def exported_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tuple[str, str]]:
     """The cohort's distinct pairs, moving and fixed, or those of one moving or fixed image.
 
     Raises:
@@ -76,9 +51,8 @@ def cohort_pairs(layout: Layout, moving: str = "", fixed: str = "") -> list[tupl
     """
     if not layout.pairs.is_file():
         raise UserError(f"{layout.pairs} does not exist; give a cohort's folder of results.")
-    table = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
-    chosen = (table["moving"].eq(moving) | (not moving)) & (table["fixed"].eq(fixed) | (not fixed))
-    pairs = list(table[chosen].drop_duplicates().itertuples(index=False, name=None))
+    every = dict.fromkeys(pair_ids(cohort_pairs(layout)))
+    pairs = [ids for ids in every if (moving or ids[0], fixed or ids[1]) == ids]
     if not pairs:
         raise UserError(f"{layout.pairs} has no pair of moving image '{moving}' and fixed image '{fixed}'.")
     return pairs
@@ -142,12 +116,12 @@ class BidsNames(Names):
         space, subject = f"space-{bids_label(fixed)}", f"sub-{bids_label(self.subjects[moving])}"
         named = NAME.fullmatch(Path(self.sources[moving]).name)
         entities, suffix = [subject, f"desc-{bids_label(moving)}"], self.suffix
-        if named and named[1].split("_")[0] == subject and named[2] in BIDS_SUFFIXES:
+        if named and named[1].split("_")[0] == subject and BIDS_SUFFIX.fullmatch(named[2]):
             entities = [entity for entity in named[1].split("_") if not entity.startswith("space-")]
             suffix = named[2]
         behind = (n for n, entity in enumerate(entities) if entity.split("-")[0] in BIDS_BEHIND_SPACE)
         entities.insert(next(behind, len(entities)), space)
-        if kind == WARPED and suffix not in BIDS_SUFFIXES:
+        if kind == WARPED and not BIDS_SUFFIX.fullmatch(suffix):
             said = (
                 f"--suffix {suffix} is none of BIDS'"
                 if suffix
@@ -288,11 +262,8 @@ class Export:
         before = read_json(path) if path.is_file() else {}
         if self.folder.is_dir() and any(self.folder.iterdir()) and before.get("Name") != description["Name"]:
             raise UserError(f"{self.folder} has other files; give these transforms a folder of their own.")
-        links = (
-            {BIDS_RAW: os.path.relpath(self._root, self.folder)}
-            if self.images
-            else before.get("DatasetLinks")
-        )
+        raw = {BIDS_RAW: os.path.relpath(self._root, self.folder)} if self.images else None
+        links = raw or before.get("DatasetLinks")
         write_json(path, description | ({"DatasetLinks": links} if links else {}))
         write_text(self.folder / ".bidsignore", BIDS_IGNORED)
 

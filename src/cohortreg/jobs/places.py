@@ -18,14 +18,7 @@ OURS = ("settings/*/*/settings.json", "provenance/*.json", "cohort.json", "logs/
 
 
 def check_places(config: Configuration, images: pd.DataFrame, root: Path, layout: Layout) -> None:
-    """Raise UserError where the workflow would write over what a user brought, whatever the configuration says.
-
-    Args:
-        config: The validated configuration.
-        images: The cohort's table.
-        root: The folder that its paths start from.
-        layout: Of the cohort's results.
-    """
+    """Raise UserError where the workflow would write over what a user brought, whatever the configuration says."""
     refuse_results_of_others(layout)
     for key, path in _inputs(config):
         # Ratings are saved in a browser that shows the report, and the report leaves them alone.

@@ -1,6 +1,6 @@
 """Preprocessing of a shard of images: the job of the rule `preprocess`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ import pandas as pd
 from cohortreg.cohort.shards import row_digest
 from cohortreg.config import Preprocess
 from cohortreg.errors import BadImage, UserError
+from cohortreg.files import write_sealed
+from cohortreg.images.checks import Structures
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import preprocess, read_labelled
 from cohortreg.inputs import check_whole, require_root
-from cohortreg.jobs.sidecars import read_sidecar, write_sidecar
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.jobs.training_sets import image_digest
 from cohortreg.layout import Layout
 from cohortreg.provenance import running
@@ -20,7 +22,6 @@ from cohortreg.provenance import running
 INDEX = ["image_id", "status", "reason", "sidecar", "digest", "row"]
 #: What other commands look up in a sidecar, beside what the image was made from.
 SIDECAR = ("mirrored", "field_of_view", "source_shape", "source_affine", "to_source")
-Structures = Mapping[str, Sequence[int]]
 
 
 def preprocess_shard(
@@ -39,10 +40,8 @@ def preprocess_shard(
     are kept.
 
     Args:
-        layout: Of the cohort's results.
         rows: Of the cohort's table of images.
         root: The folder that the table's paths start from.
-        settings: The section `preprocess` of the configuration.
         structures: Name -> label values, which every label must have.
         fail: Whether to stop at the first bad image instead; what was done before stays whole.
         report: Called after each image with its id and the reason why it is excluded, or "".
@@ -75,8 +74,7 @@ def _preprocess_row(
     layout: Layout, row: dict[str, str], root: Path, settings: Preprocess, structures: Structures
 ) -> None:
     """Preprocess one image and its label, unless that is done."""
-    image_id = row["image_id"]
-    image_path = root / row["image"]
+    image_id, image_path = row["image_id"], root / row["image"]
     label_path = root / row["label"] if row["label"] else None
     for path in filter(None, (image_path, label_path)):
         check_whole(path)
@@ -101,7 +99,7 @@ def _preprocess_row(
     write_image(layout.image(image_id), image)
     if label is not None:
         write_image(layout.label(image_id), label)
-    write_sidecar(layout, image_id, made_from | record)  # last: it says that the others are there
+    write_sealed(layout.sidecar(image_id), made_from | record)  # last: it says that the others are there
 
 
 def _sha256(path: Path | None) -> str:

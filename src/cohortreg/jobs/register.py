@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from cohortreg.cohort.tables import read_table
+from cohortreg.cohort.tables import pair_ids, read_table
 from cohortreg.config import FITTED, OPTIMISED, Optimisation
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.files import sealed, whole, write_sealed
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_image
-from cohortreg.jobs.registered import in_cohort, registration, seals
+from cohortreg.jobs.registered import DIRECTIONS, IDS, in_cohort, registration, seals
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
@@ -45,7 +45,7 @@ def pairs_of(layout: Layout, shard: int) -> pd.DataFrame:
     path = layout.pair_shard(shard)
     if not path.is_file():
         raise UserError(f"{path}: no such shard of pairs; run cohortreg cohort first")
-    pairs = read_table(path, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
+    pairs = read_table(path, IDS, "`cohortreg cohort`")[IDS]
     running().reads(path)
     return in_cohort(layout, pairs)
 
@@ -55,16 +55,14 @@ class PairInWork:
     """A pair on its way: read, registered, written.
 
     Attributes:
-        moving_id: Of the moving image.
-        fixed_id: Of the fixed image.
+        ids: Of the moving and the fixed image.
         made_from: A digest of the method and the images.
         record: What is known of the registration, once there is one.
         images: Moving and fixed, where the pair is to be registered.
         registration: Its result.
     """
 
-    moving_id: str
-    fixed_id: str
+    ids: tuple[str, str]
     made_from: str
     record: dict[str, Any]
     images: tuple[Image, Image] | None = None
@@ -88,11 +86,7 @@ def register_shard(
     is written.
 
     Args:
-        layout: Of the cohort's results.
         name: The method's row.
-        method: Ready to register.
-        pairs: Of the shard, columns moving and fixed.
-        shard: From 0.
         hardware: That the method runs on, in words.
         progress: Called after each pair with a sentence on why it failed, or "".
 
@@ -106,25 +100,19 @@ def register_shard(
         """A pair with its images, or with its record alone where its transforms are up to date."""
         made_from = digest(method.version, *(digest_once(layout.image(image)) for image in ids))
         record = registration(layout, name, *ids)
-        if (
-            record.get("made_from") == made_from
-            and not record.get("failure")
-            and _kept(layout, name, ids, record)
-        ):
-            return PairInWork(*ids, made_from, record)
+        same = record.get("made_from") == made_from and not record.get("failure")
+        if same and _kept(layout, name, ids, record):
+            return PairInWork(ids, made_from, record)
         moving, fixed = (_preprocessed(layout, image) for image in ids)
-        return PairInWork(*ids, made_from, {}, (moving, fixed))
+        return PairInWork(ids, made_from, {}, (moving, fixed))
 
-    ids = list(pairs[["moving", "fixed"]].itertuples(index=False, name=None))
     rows = []
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        registered = (_register(method, pair, hardware) for pair in _ahead(reader, read, ids))
+        registered = (_register(method, pair, hardware) for pair in _ahead(reader, read, pair_ids(pairs)))
         for pair in _ahead(writer, partial(_write, layout, name), registered):
-            rows.append({"moving": pair.moving_id, "fixed": pair.fixed_id, **pair.record})
+            rows.append(dict(zip(IDS, pair.ids, strict=True)) | pair.record)
             failure = pair.record.get("failure")
-            progress(
-                f"{pair.moving_id} to {pair.fixed_id} could not be registered: {failure}" if failure else ""
-            )
+            progress(f"{' to '.join(pair.ids)} could not be registered: {failure}" if failure else "")
     path = layout.registered_shard(name, shard)
     with sealed(path), whole(path) as beside:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(beside, index=False)
@@ -163,7 +151,7 @@ def _register(method: Method, pair: PairInWork, hardware: str) -> PairInWork:
             if isinstance(error, (OSError, MemoryError)):
                 raise
             raise UserError(
-                f"{pair.moving_id} to {pair.fixed_id}: {last_line(str(error))}; a fault of the machine, not of "
+                f"{' to '.join(pair.ids)}: {last_line(str(error))}; a fault of the machine, not of "
                 "the pair: fix it and run again; finished pairs are kept."
             ) from error
         if isinstance(error, UserError):
@@ -178,29 +166,26 @@ def _write(layout: Layout, name: str, pair: PairInWork) -> PairInWork:
     """Write a new registration and then its record; of one that failed, the record alone is there."""
     if pair.images is None:
         return pair
-    ids = pair.moving_id, pair.fixed_id
     # First, so that what is there with a record is what the record says, wherever this is interrupted.
-    layout.registration_record(name, *ids).unlink(missing_ok=True)
+    layout.registration_record(name, *pair.ids).unlink(missing_ok=True)
     moving, fixed = (image.grid for image in pair.images)
-    paths = layout.forward(name, *ids), layout.inverse(name, *ids)
-    if pair.registration is None:
-        for path in paths:
+    found = pair.registration
+    for direction, grids in zip(DIRECTIONS, ((moving, fixed), (fixed, moving)), strict=True):
+        path, phi = getattr(layout, direction)(name, *pair.ids), getattr(found, direction, None)
+        if phi is None:
             path.unlink(missing_ok=True)
-    else:
-        write_transform(paths[0], to_physical(pair.registration.forward, moving, fixed))
-        if pair.registration.inverse is not None:
-            write_transform(paths[1], to_physical(pair.registration.inverse, fixed, moving))
         else:
-            paths[1].unlink(missing_ok=True)
-        pair.record["seals"] = seals(layout, name, *ids)
-    write_sealed(layout.registration_record(name, *ids), pair.record)
+            write_transform(path, to_physical(phi, *grids))
+    if found is not None:
+        pair.record["seals"] = seals(layout, name, *pair.ids)
+    write_sealed(layout.registration_record(name, *pair.ids), pair.record)
     return pair
 
 
 def _preprocessed(layout: Layout, image_id: str) -> Image:
     """An image on the cohort's grid, and what of it was imaged."""
-    field_of_view = read_sidecar(layout, image_id)["field_of_view"]
-    return replace(read_image(layout.image(image_id)), field_of_view=field_of_view)
+    image = read_image(layout.image(image_id))
+    return replace(image, field_of_view=read_sidecar(layout, image_id)["field_of_view"])
 
 
 def open_row(
@@ -216,8 +201,6 @@ def open_row(
     """Open the method of a row of the tables, ready to register.
 
     Args:
-        row: Of the tables.
-        layout: Of the cohort's results.
         seed: See `open_method`, as for `threads`, `device` and `optimisation`.
         settings: Of a method without training, or of the fit that refines the row's maps.
         model: The folder of the imported model or of the trained stage that the row stands for; without it, the stage

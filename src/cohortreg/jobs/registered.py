@@ -4,13 +4,14 @@ from typing import Any
 
 import pandas as pd
 
-from cohortreg.cohort.tables import read_table
+from cohortreg.cohort.tables import read_table, with_sets
 from cohortreg.errors import UserError
-from cohortreg.files import read_json
+from cohortreg.files import read_kept
 from cohortreg.layout import Layout
 from cohortreg.maps.sealed import seal_at
 from cohortreg.maps.transforms import Transform, read_transform
 
+IDS = ["moving", "fixed"]
 DIRECTIONS = ("forward", "inverse")
 
 
@@ -22,27 +23,14 @@ def seals(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, str
 
 def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, Any]:
     """Read the record of a pair's registration; empty where it is missing or unreadable."""
-    path = layout.registration_record(method, moving, fixed)
-    try:
-        record = read_json(path)
-    except (FileNotFoundError, UserError, ValueError, RecursionError):
-        return {}
-    if not isinstance(record, dict):
-        return {}
+    record = read_kept(layout.registration_record(method, moving, fixed))
     return record if isinstance(record.get("seals", {}), dict) else {}
 
 
 def read_registered(
     layout: Layout, method: str, moving: str, fixed: str, direction: str = "forward"
 ) -> Transform:
-    """Read a registered pair's displacement field.
-
-    Args:
-        layout: Of the cohort's results.
-        method: Its row.
-        moving: Identifier of the moving image.
-        fixed: Identifier of the fixed image.
-        direction: "forward" or "inverse".
+    """Read a registered pair's displacement field, "forward" or "inverse".
 
     Raises:
         UserError: It is missing or damaged, or is another one than the pair's record says was written.
@@ -62,7 +50,11 @@ def read_registered(
     return transform
 
 
+def cohort_pairs(layout: Layout) -> pd.DataFrame:
+    """The cohort's pairs with repeats: moving, fixed, set."""
+    return with_sets(read_table(layout.pairs, IDS, "`cohortreg cohort`"))[[*IDS, "set"]]
+
+
 def in_cohort(layout: Layout, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of pairs that the cohort has. A shard keeps a pair that was removed, so that nothing follows from it."""
-    current = read_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")[["moving", "fixed"]]
-    return pairs.merge(current.drop_duplicates(), on=["moving", "fixed"])
+    return pairs.merge(cohort_pairs(layout)[IDS].drop_duplicates(), on=IDS)

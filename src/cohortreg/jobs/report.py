@@ -26,8 +26,6 @@ def write_report(
     What else lies in the folder, such as ratings that a browser saved there, stays as it is.
 
     Args:
-        layout: Of the cohort's results.
-        comparison: Its configuration is shown.
         left_out: A sentence for each row whose software is missing.
         advance: Called after each page of a pair.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from cohortreg.files import write_json
+from cohortreg.files import read_kept, write_json
 from cohortreg.layout import Results
 
 Mode = Literal["run", "show", "job"]
@@ -71,7 +71,7 @@ class SettingsFiles:
         path, mode = self.layout.settings(rule, name), self.mode()
         if mode == "job":
             return str(path)
-        there = _content(path)
+        there = read_kept(path)
         requested = there.pop(WHEN, 0)
         if requested and made and {key: there[key] for key in there if key not in aside} == settings:
             return str(path)
@@ -86,12 +86,3 @@ class SettingsFiles:
             self._elsewhere = Path(tempfile.mkdtemp())
             atexit.register(shutil.rmtree, self._elsewhere, ignore_errors=True)
         return self._elsewhere
-
-
-def _content(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where it is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

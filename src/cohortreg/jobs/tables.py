@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.shards import shard_of
-from cohortreg.cohort.tables import distinct, with_sets
+from cohortreg.cohort.shards import pair_shards
+from cohortreg.cohort.tables import distinct
 from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.config import Model, trained_methods
 from cohortreg.errors import UserError
@@ -16,6 +16,7 @@ from cohortreg.evaluation.published_numbers import read_published
 from cohortreg.evaluation.sets import gather_sets, main_set
 from cohortreg.evaluation.summaries import summarise, summarise_sets
 from cohortreg.files import write_text
+from cohortreg.jobs.registered import cohort_pairs
 from cohortreg.jobs.training_sets import trained_on
 from cohortreg.layout import Layout
 from cohortreg.report import table2
@@ -36,16 +37,11 @@ def write_tables(
     """Write `tables/pairs.csv`, `sets.csv` and, of the main set, `methods.csv`, the latter also as `.md` and `.tex`.
 
     Args:
-        layout: Of the cohort's results.
         methods: The rows, in order.
-        models: Of the configuration.
         similarities: Method -> the similarity that it maximises.
-        shards: How many shards of pairs there are.
         reference: The method that the others are tested against.
-        seed: Of the bootstrap intervals.
         published: A table for `read_published`.
         note: A sentence of the configuration's, below the table.
-        measures: That the pairs were evaluated by.
     """
     pairs = merge(layout, methods, shards, measures)
     main = main_set(pairs)
@@ -100,16 +96,9 @@ def merge(
     return pd.concat(tables, ignore_index=True)
 
 
-def cohort_pairs(layout: Layout) -> pd.DataFrame:
-    """The cohort's pairs with repeats: moving, fixed, set."""
-    pairs = read_text_table(layout.pairs, ["moving", "fixed"], "`cohortreg cohort`")
-    return with_sets(pairs)[["moving", "fixed", "set"]]
-
-
 def shards_of(pairs: pd.DataFrame, shards: int) -> list[int]:
     """The shards that any pair belongs to; the others were never asked for."""
-    ids = set(zip(pairs["moving"], pairs["fixed"], strict=True))
-    return sorted({shard_of(moving, fixed, shards=shards) for moving, fixed in ids})
+    return sorted(set(pair_shards(pairs.drop_duplicates(["moving", "fixed"]), shards)))
 
 
 def _read_shards(paths: Sequence[Path], measures: Sequence[Measure]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -58,12 +58,7 @@ def train_stage(
 
     Args:
         recipe: Of the model's method.
-        layout: Of the cohort's results.
-        name: The model's.
         stage: From 1.
-        model: Its part of the configuration.
-        settings: The section `training` of the configuration.
-        seed: Everything drawn at random follows from it.
         fabric: Of the processes that train together.
         progress: Called with the state that training starts from, and after each step.
         stop: Asked after each step, see `learning.training.train`.
@@ -82,8 +77,10 @@ def train_stage(
     objective = stage_objective(recipe, layout, name, model, images.grid, seed, training["start"] is not None)
     if settings.recompute_activations:
         recompute_activations(objective)
-    registration = recipe.on_full_grid(objective.registration, model)
-    validation = _validation(layout, training, settings, seed, fabric, registration)
+    validation = _validation(layout, training.get("validation_set"), settings, seed, fabric)
+    if validation and fabric.is_global_zero:  # which measures
+        registration = recipe.on_full_grid(objective.registration, model)
+        validation.overlap = label_overlap(registration, layout, _of_pairs(validation))
     before = running().reads(layout.weights(name, stage - 1)) if stage > 1 else ""
     made_from = digest(
         json.dumps([model.plain(), precision, seed], sort_keys=True),
@@ -93,6 +90,7 @@ def train_stage(
         *([validation.images.recorded] if validation else []),
         *packages_of(model, training=True),
     )
+    stage_settings, checkpoints = model.stages[-1], layout.checkpoints(name, stage) / made_from[:16]
     started = time.perf_counter()
     with written_curves(settings.logger, layout.curves(name, stage), fabric) as write:
 
@@ -103,10 +101,10 @@ def train_stage(
         state = train(
             objective,
             images,
-            model.stages[-1],
+            stage_settings,
             seed + stage,
             fabric,
-            layout.checkpoints(name, stage) / made_from[:16],
+            checkpoints,
             settings.checkpoint_every,
             advance,
             stop,
@@ -115,7 +113,7 @@ def train_stage(
         )
     if not fabric.is_global_zero:
         return
-    if state.step < model.stages[-1].training_steps:
+    if state.step < stage_settings.training_steps:
         raise UserError(
             f"training of {name} stage {stage} was stopped after step {state.step}; "
             "the same command continues from there"
@@ -165,41 +163,24 @@ def _packed(layout: Layout, image_set: str, fabric: "Fabric", seldom: bool = Fal
 
 
 def _validation(
-    layout: Layout,
-    training: Mapping[str, Any],
-    settings: Training,
-    seed: int,
-    fabric: "Fabric",
-    registration: nn.Module,
+    layout: Layout, image_set: str | None, settings: Training, seed: int, fabric: "Fabric"
 ) -> Validation | None:
-    """What measures a training, see `training_of`, on its validation images; None where it has none.
-
-    Args:
-        layout: Of the cohort's results.
-        training: What the model is trained on.
-        settings: The section `training` of the configuration.
-        seed: Of the pairs.
-        fabric: Of the processes that train together.
-        registration: That is trained, of images on the cohort's grid.
-    """
-    if training.get("validation_set") is None:
+    """What measures a training on a set of validation images; None where there is none."""
+    if image_set is None:
         return None
-    images = _packed(layout, training["validation_set"], fabric, seldom=True)
-    validation = Validation(images, seed, settings.validate_every, settings.keep)
-    if fabric.is_global_zero:  # which measures
-        seen = {row for pair in validation.pairs for row in pair}
-        ids = [image_id if row in seen else None for row, image_id in enumerate(images.ids)]
-        validation.overlap = label_overlap(registration, layout, ids)
-    return validation
+    images = _packed(layout, image_set, fabric, seldom=True)
+    return Validation(images, seed, settings.validate_every, settings.keep)
+
+
+def _of_pairs(validation: Validation) -> list[str | None]:
+    """The images that are measured, None in place of the others."""
+    seen = {row for pair in validation.pairs for row in pair}
+    return [image_id if row in seen else None for row, image_id in enumerate(validation.images.ids)]
 
 
 def _validated(validation: Validation, state: TrainingState, history: pd.DataFrame) -> dict[str, Any]:
     """What a card says of the weights that were kept: as of which step, and how they do on both kinds of pairs."""
-    facts: dict[str, Any] = {
-        "images": len(validation.images),
-        "pairs": len(validation.pairs),
-        "keep": validation.keep,
-    }
+    facts = {"images": len(validation.images), "pairs": len(validation.pairs), "keep": validation.keep}
     kept = validation.kept(state)
     if kept is None:
         return facts | {"gap": ""}
@@ -225,8 +206,6 @@ def stage_objective(
 
     Args:
         recipe: Of the model's method.
-        layout: Of the cohort's results.
-        name: The model's.
         model: Its part of the configuration, or its card.
         grid: Of the cohort's images.
         seed: Of the weights that training starts from.
@@ -271,8 +250,6 @@ def label_overlap(registration: nn.Module, layout: Layout, image_ids: Sequence[s
     Structures are those that the images were preprocessed with.
 
     Args:
-        registration: That is trained.
-        layout: Of the cohort's results.
         image_ids: Of each row; None where its label is not wanted.
     """
     structures: dict[str, list[int]] = {}

@@ -26,8 +26,8 @@ from cohortreg.methods.cards import init_of
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
-#: What `retrain` may be, and with what a training then starts: as a new model's does, or with the last weights.
-RETRAIN = ("scratch", "last")
+#: Columns of the list of a training set.
+SET = ["image_id", "digest"]
 
 
 def image_digest(sidecar: Mapping[str, Any]) -> str:
@@ -52,12 +52,12 @@ def assign_training_sets(
     """Write the cohort's training set, and give it to every model that has none or is to be trained again.
 
     Args:
-        layout: Of the cohort's results.
         images: Rows of the images of split train or validation.
         digests: `image_digest` of each image.
         models: Names of those to train.
-        retrain: See `RETRAIN`, None to leave models with the sets that they have; a model of images that were
-            preprocessed in another way, or that starts from other weights now, is trained again in any case.
+        retrain: "scratch" or "last", whether a training then starts as a new model's does or with the last weights;
+            None to leave models with the sets that they have. A model of images that were preprocessed in another way,
+            or that starts from other weights now, is trained again in any case.
         inits: Folders of the models that some of them start from.
 
     Returns:
@@ -106,17 +106,14 @@ def _assigned(
     """What a model is trained on, see `training_of`: as before, or the cohort's sets.
 
     Args:
-        layout: Of the cohort's results.
-        model: The model's name.
         cohort: The cohort's sets, and how their images were preprocessed.
-        retrain: See `RETRAIN`.
         init: The model that it starts from, see `cards.init_of`.
     """
     path = layout.model_training(model)
     before = read_json(path, "`cohortreg cohort`") if path.is_file() else None
     if before is not None and not starts_from(before, init):
         before = None
-    if before is not None and not _outdated(before, cohort, cohort["preprocessing"], retrain):
+    if before is not None and not _outdated(before, cohort, retrain):
         return before
     if before is not None and retrain == "last":
         first, start = before.get("init"), _keep_weights(layout, model)
@@ -148,18 +145,18 @@ def _write_set(layout: Layout, images: pd.DataFrame, digests: Mapping[str, str])
     # In an order of its own: the same images in another order of the table are the same set.
     names = images["image_id"].sort_values(ignore_index=True)
     table = pd.DataFrame({"image_id": names, "digest": names.map(digests)})
-    name = _name(table.to_numpy().ravel())
-    if not _is_whole(layout, name):  # else what is there is the same, and what follows from it up to date
+    name = _name(table)
+    try:  # what is there is the same, and what follows from it up to date
+        _read_set(layout, name)
+    except UserError:
         write_table(layout.training_images(name), table)
     return name
 
 
-def _outdated(
-    training: Mapping[str, Any], sets: Mapping[str, Any], preprocessing: str, retrain: str | None
-) -> bool:
+def _outdated(training: Mapping[str, Any], sets: Mapping[str, Any], retrain: str | None) -> bool:
     """Whether a model has to be trained again, also from scratch after a training that began with weights."""
     # One of an earlier version does not say how its images were preprocessed.
-    if training.get("preprocessing", preprocessing) != preprocessing:
+    if training.get("preprocessing", sets["preprocessing"]) != sets["preprocessing"]:
         return True
     keys = ("training_set", "validation_set")
     new_images = retrain is not None and any(training.get(key) != sets.get(key) for key in keys)
@@ -167,12 +164,7 @@ def _outdated(
 
 
 def starts_from(training: Mapping[str, Any], init: Mapping[str, str] | None) -> bool:
-    """Whether a training, see `training_of`, starts from a model, or from none where there is none.
-
-    Args:
-        training: The training.
-        init: The model, see `cards.init_of`.
-    """
+    """Whether a training, see `training_of`, starts from a model, see `cards.init_of`, or from none."""
     return training.get("init", {}).get("weights_sha256") == (init and init["weights_sha256"])
 
 
@@ -187,10 +179,7 @@ def keeps_training(
     """Whether a model keeps its training set and its start once the cohort was gathered.
 
     Args:
-        layout: Of the cohort's results.
-        model: The model's name.
-        retrain: See `RETRAIN`.
-        preprocess: The section of the configuration.
+        retrain: See `assign_training_sets`.
         images: The cohort's table; None where some of them are to be preprocessed first.
         init: The model that it starts from, see `cards.init_of`.
 
@@ -208,7 +197,7 @@ def keeps_training(
 
 def _is_trained_on(layout: Layout, training: Mapping[str, Any], images: pd.DataFrame, retrain: str) -> bool:
     """Whether a model's sets are what a cohort with these images would now give it."""
-    sets = {}
+    sets = {"preprocessing": training.get("preprocessing", "")}
     try:
         excluded = read_table(layout.excluded, ["kind", "id"])
         for key, split in (("training_set", "train"), ("validation_set", "validation")):
@@ -220,7 +209,7 @@ def _is_trained_on(layout: Layout, training: Mapping[str, Any], images: pd.DataF
                 return False
     except UserError:  # a list or an image is not as it was
         return False
-    return not _outdated(training, sets, training.get("preprocessing", ""), retrain)
+    return not _outdated(training, sets, retrain)
 
 
 def trained_on(layout: Layout, models: Sequence[str]) -> set[str]:
@@ -253,44 +242,32 @@ def _start_weights(layout: Layout, model: str) -> list[Path]:
     return sorted(layout.models.glob(f"{model}/start/stage-*.safetensors"))
 
 
-def _name(cells: Sequence[str]) -> str:
+def _name(table: pd.DataFrame) -> str:
     """The name of a training set: a digest of the cells of its list, row by row."""
-    return digest(*cells)[:16]
-
-
-def _is_whole(layout: Layout, training_set: str) -> bool:
-    with suppress(UserError):
-        return not _read_set(layout, training_set).empty
-    return False
+    return digest(*table.to_numpy().ravel())[:16]
 
 
 def _read_set(layout: Layout, training_set: str) -> pd.DataFrame:
-    """Read the list of a training set, columns image_id and digest.
+    """Read the list of a training set.
 
     Raises:
         UserError: It is not the list that the set is named after.
     """
     path = layout.training_images(training_set)
-    try:
-        header, *rows = (line.split("\t") for line in path.read_text("utf-8").removesuffix("\n").split("\n"))
-        is_whole = (
-            header == ["image_id", "digest"] and _name([cell for row in rows for cell in row]) == training_set
-        )
-    except (FileNotFoundError, UnicodeDecodeError):
-        is_whole = False
-    if not is_whole or any(len(row) != 2 for row in rows):
-        raise UserError(
-            f"{path}: missing or damaged, it is not the list that its folder is named after; restore it, or "
-            "--config retrain=scratch trains with the images that there are"
-        )
-    return pd.DataFrame(rows, columns=header)
+    with suppress(UserError):
+        table = read_table(path, SET)
+        if list(table) == SET and _name(table) == training_set:
+            return table
+    raise UserError(
+        f"{path}: missing or damaged, it is not the list that its folder is named after; restore it, or "
+        "--config retrain=scratch trains with the images that there are"
+    )
 
 
 def start_with(layout: Layout, model: str, init: Mapping[str, str]) -> dict[str, str]:
     """Put the weights of the model that a training starts from aside, by stage, so that it depends on no other folder.
 
     Args:
-        layout: Of the cohort's results.
         model: The name of the one that is trained.
         init: The one that it starts from, see `cards.init_of`.
 
@@ -346,10 +323,8 @@ def training_images(layout: Layout, training_set: str) -> list[str]:
     """
     table = _read_set(layout, training_set)
     for image_id, made_from in table.itertuples(index=False):
-        if (
-            not layout.sidecar(image_id).is_file()
-            or image_digest(read_sidecar(layout, image_id)) != made_from
-        ):
+        present = layout.sidecar(image_id).is_file()
+        if not present or image_digest(read_sidecar(layout, image_id)) != made_from:
             raise UserError(
                 f"{layout.training_images(training_set)}: image '{image_id}' has changed or is missing; "
                 "--config retrain=last or retrain=scratch trains with the images that are"

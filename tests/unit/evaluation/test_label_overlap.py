@@ -11,10 +11,9 @@ from torch import nn
 
 from cohortreg.evaluation.overlap import dice, mean_of_structures
 from cohortreg.evaluation.structures import structure_masks
-from cohortreg.files import write_json
+from cohortreg.files import write_json, write_sealed
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.jobs.register import open_row
-from cohortreg.jobs.sidecars import write_sidecar
 from cohortreg.jobs.train import label_overlap, train_stage
 from cohortreg.layout import Layout
 from cohortreg.learning.data import pack, validation_pairs
@@ -46,7 +45,7 @@ def labelled(
 ) -> None:
     """What preprocessing leaves of an image: its sidecar, and a label that may have finer voxels."""
     sidecar = {"structures": STRUCTURES, "shape": list(GRID), "label": "x" if boxes else ""}
-    write_sidecar(layout, image_id, sidecar)
+    write_sealed(layout.sidecar(image_id), sidecar)
     if boxes is None:
         return
     array = np.zeros(GRID, np.uint8)

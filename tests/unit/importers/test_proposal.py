@@ -83,7 +83,15 @@ def test_every_configuration_is_valid(shapes, spacing, train, cores, gpu, values
     )
     survey = looked_at(shapes, (spacing, spacing, 2 * spacing), values, {value: 3 for value in values[::2]})
     text = proposed(
-        "mine", Path(root), Path(root), images, 6, survey, {1: "no"}, Machine(cores, gpu), "more\nin: two lines"
+        "mine",
+        Path(root),
+        Path(root),
+        images,
+        6,
+        survey,
+        {1: "no"},
+        Machine(cores, gpu),
+        "more\nin: two lines",
     )
     configuration = Configuration.read(yaml.safe_load(text))
     assert configuration.root == str(Path(root)) and configuration.preprocess.mirror == "left"

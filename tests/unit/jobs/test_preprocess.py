@@ -23,7 +23,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import read_json
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.jobs.cohort import merge_cohort
-from cohortreg.jobs.export import cohort_pairs
+from cohortreg.jobs.export import exported_pairs
 from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.jobs.register import pairs_of
 from cohortreg.jobs.registered import in_cohort
@@ -521,7 +521,7 @@ def test_names_and_notes_are_the_same_in_every_table(tmp_path_factory, names, no
     assert layout.images.read_bytes() == tables[0].read_bytes()
     assert read_pairs(layout.pairs, read_images(layout.images)).values.tolist() == rows[1:]
     assert sorted(map(tuple, pairs_of(layout, 0).values)) == sorted(pairs[1:])
-    assert cohort_pairs(layout) == pairs[1:]
+    assert exported_pairs(layout) == pairs[1:]
     (excluded,) = read_table(layout.excluded, ["reason"]).values.tolist()
     assert excluded == ["pair", " ".join(pairs[0]), "rated bad" + (f": {notes[0]}" if notes[0] else "")]
 

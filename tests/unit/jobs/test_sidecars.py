@@ -5,8 +5,8 @@ import json
 import pytest
 
 from cohortreg.errors import UserError
-from cohortreg.files import SEAL
-from cohortreg.jobs.sidecars import read_sidecar, write_sidecar
+from cohortreg.files import SEAL, write_sealed
+from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 
 CONTENT = {
@@ -19,14 +19,14 @@ CONTENT = {
 
 def test_what_is_read_is_what_was_written(tmp_path):
     layout = Layout(tmp_path)
-    write_sidecar(layout, "a", CONTENT)
+    write_sealed(layout.sidecar("a"), CONTENT)
     assert read_sidecar(layout, "a") == CONTENT
 
 
 @pytest.mark.parametrize("change", [{"affine": [[1.5, "ä"], [0.0, 1.0]]}, {"mirrored": True}, {"more": 1}])
 def test_one_that_was_changed_is_refused(tmp_path, change):
     layout = Layout(tmp_path)
-    write_sidecar(layout, "a", CONTENT)
+    write_sealed(layout.sidecar("a"), CONTENT)
     record = json.loads(layout.sidecar("a").read_text()) | change
     layout.sidecar("a").write_text(json.dumps(record))
     with pytest.raises(
