@@ -17,5 +17,4 @@ def tables(
     validation_fraction: float = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables of images and pairs of what an importer found."""
-    completed = complete(found, before, Draw(test_fraction, validation_fraction, pairs, seed))
-    return completed.images, completed.pairs
+    return complete(found, before, Draw(test_fraction, validation_fraction, pairs, seed))[:2]

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,12 +68,12 @@ def import_bids(folder: Path, say: Say = silent, suffix: str = "") -> Found:
         say(sentence)
     images = _of_suffix(folder, present, suffix)
     labels, sentences = _labels(folder, images, [file for file in derived if file.suffix == LABEL])
+    unlike = [file for file in raw if file.suffix != images[0].suffix]
+    no_labels = [file for file in derived if file.suffix != LABEL]
     for sentence in (
-        *_of_other_suffix([file for file in raw if file.suffix != images[0].suffix], "other suffixes"),
+        *_of_other_suffix(unlike, "other suffixes"),
         *sentences,
-        *_of_other_suffix(
-            [file for file in derived if file.suffix != LABEL], f"derivatives that are not {LABEL}"
-        ),
+        *_of_other_suffix(no_labels, f"derivatives that are not {LABEL}"),
         *_not_used(other_derived, "file of derivatives"),
     ):
         say(sentence)
@@ -118,11 +119,8 @@ def _not_used(other: Mapping[str, Sequence[str]], what: str = "file") -> list[st
 def _of_other_suffix(files: Sequence[File], what: str) -> list[str]:
     """A sentence with the number of files of each suffix."""
     counts = sorted(Counter(file.suffix for file in files).items())
-    return (
-        [f"Left out: {what} ({', '.join(f'{number:,} {suffix}' for suffix, number in counts)})."]
-        if counts
-        else []
-    )
+    words = ", ".join(f"{number:,} {suffix}" for suffix, number in counts)
+    return [f"Left out: {what} ({words})."] if counts else []
 
 
 def _of_suffix(folder: Path, images: Sequence[File], suffix: str) -> list[File]:
@@ -151,10 +149,11 @@ def _labels(folder: Path, images: Sequence[File], labels: Sequence[File]) -> tup
         of_subject.setdefault(file.subject, []).append(file)
     fitting: dict[str, list[File]] = {}
     other: dict[str, list[str]] = {}
-    grids: dict[str, Grid | None] = {}
+    grid_of = cache(partial(_grid, folder))
     for label in labels:
         image, why = _image_of(label, of_subject.get(label.subject, []))
-        if image and not _on_grid(_grid(folder, label, {}), _grid(folder, image, grids)):
+        grids = (grid_of(label), grid_of(image)) if image else (None, None)
+        if grids[0] and grids[1] and not grids[0].matches(grids[1]):
             why = "on another grid than the image"
         if why or image is None:
             other.setdefault(why, []).append(label.path)
@@ -175,12 +174,10 @@ def _labels(folder: Path, images: Sequence[File], labels: Sequence[File]) -> tup
 
 def _image_of(label: File, images: Sequence[File]) -> tuple[File | None, str]:
     """The image of its subject that a label is of by its name; else why it is of none."""
-    candidates = sorted(
-        (file for file in images if file.entities <= label.entities), key=lambda file: -len(file.entities)
-    )
+    candidates = [file for file in images if file.entities <= label.entities]
     if not candidates:
         return None, "of no image by name"
-    image, *others = candidates
+    image, *others = sorted(candidates, key=lambda file: -len(file.entities))
     if others and len(others[0].entities) == len(image.entities):
         return None, "several images have the same entities"
     more = dict(entity.partition("-")[::2] for entity in label.entities - image.entities)
@@ -191,18 +188,12 @@ def _image_of(label: File, images: Sequence[File]) -> tuple[File | None, str]:
     return image, ""
 
 
-def _grid(folder: Path, file: File, known: dict[str, Grid | None]) -> Grid | None:
+def _grid(folder: Path, file: File) -> Grid | None:
     """The grid of a file; None where its header cannot be read, which preprocessing will say."""
-    if file.path not in known:
-        try:
-            known[file.path] = read_grid(folder / file.path).canonical()
-        except (UserError, ValueError):
-            known[file.path] = None
-    return known[file.path]
-
-
-def _on_grid(label: Grid | None, image: Grid | None) -> bool:
-    return label is None or image is None or label.matches(image)
+    try:
+        return read_grid(folder / file.path).canonical()
+    except (UserError, ValueError):
+        return None
 
 
 def _row(file: File, labels: Mapping[str, str]) -> dict[str, str]:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from cohortreg.cohort.tables import LONGEST_ID
 from cohortreg.errors import UserError
 
 #: How the names of images end, NIfTI and others.
 IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".hdr", ".img")
 #: Characters that no table can hold, or that nobody sees in it; also bytes of a name that are not UTF-8.
 ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
-#: Bytes of an image_id: files of 255 are named after it, the longest ending in .nii.gz.
-LONGEST_ID = 248
 #: Files that a sentence names, and letters of each.
 NAMED, SHOWN = 3, 100
 
@@ -89,11 +88,8 @@ def identifier(name: str) -> str:
 
 def is_identifier(text: str) -> bool:
     """Whether a table of images takes a text for an image_id."""
-    return (
-        bool(re.fullmatch(r"[^\s/\\.][^\s/\\]*", text))
-        and fits_a_table(text)
-        and len(text.encode()) <= LONGEST_ID
-    )
+    is_name = bool(re.fullmatch(r"[^\s/\\.][^\s/\\]*", text)) and fits_a_table(text)
+    return is_name and len(text.encode()) <= LONGEST_ID
 
 
 def repeated(names: Iterable[str]) -> str | None:

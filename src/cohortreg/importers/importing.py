@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,14 +12,6 @@ from cohortreg.importers.folders import counted
 from cohortreg.importers.found import Found
 from cohortreg.importers.registry import Draw
 from cohortreg.importers.split import drawn
-
-
-class Completed(NamedTuple):
-    """Tables to be added: images, pairs, and others by file name."""
-
-    images: pd.DataFrame
-    pairs: pd.DataFrame
-    others: dict[str, pd.DataFrame]
 
 
 def import_tables(read: Callable[[], Found], output: Path, draw: Draw | None = None) -> Added:
@@ -37,16 +28,18 @@ def import_tables(read: Callable[[], Found], output: Path, draw: Draw | None = N
     check_writable(output / IMAGES)  # before what may be an hour's work
     before = read_before(output)
     found = read()
-    completed = complete(found, before, draw or Draw())
-    added = add(output, *completed[:2], found.root, completed.others, found.lists_missing)
+    images, pairs, others = complete(found, before, draw or Draw())
+    added = add(output, images, pairs, found.root, others, found.lists_missing)
     number = int((with_sets(added.pairs)["set"] == "").sum())
     if draw and found.pairs is None and number < draw.pairs:
         added.sentences.insert(0, _fewer(number, draw.pairs, added))
     return added
 
 
-def complete(found: Found, before: Before, draw: Draw) -> Completed:
-    """Return what an importer found with the names of the cohort, splits and pairs."""
+def complete(
+    found: Found, before: Before, draw: Draw
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Return images, pairs and other tables that an importer found with the names of the cohort, splits and pairs."""
     images = recognised(found.images, before, found.root or Path())
     names = dict(zip(found.images["image_id"], images["image_id"], strict=True))
     images = images.drop_duplicates("image_id").reset_index(drop=True)
@@ -60,7 +53,7 @@ def complete(found: Found, before: Before, draw: Draw) -> Completed:
         known = further[["moving", "fixed"]].isin(before.images["image_id"].tolist())
         further = further[tested.all(axis=1) & ~known.all(axis=1)]
         pairs = pd.concat([pairs.assign(set=""), further], ignore_index=True)
-    return Completed(images, pairs, {name: _renamed(table, names) for name, table in found.others.items()})
+    return images, pairs, {name: _renamed(table, names) for name, table in found.others.items()}
 
 
 def _renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
@@ -71,12 +64,11 @@ def _renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
 
 def _fewer(number: int, asked: int, added: Added) -> str:
     """Say why there are fewer pairs than `--pairs`."""
-    start = f"{counted(number, 'pair')}, not {asked:,}: "
-    if len(added.pairs) > added.new_pairs:
-        return (
-            start
-            + "where there are pairs, only new test images get more; to have all drawn anew, move pairs.tsv "
-            "elsewhere and import again."
-        )
     tested = int((added.images["split"] == "test").sum())
-    return start + f"{counted(tested, 'test image')} make no more; a larger --test-fraction makes more."
+    why = f"{counted(tested, 'test image')} make no more; a larger --test-fraction makes more."
+    if len(added.pairs) > added.new_pairs:
+        why = (
+            "where there are pairs, only new test images get more; to have all drawn anew, move pairs.tsv elsewhere "
+            "and import again."
+        )
+    return f"{counted(number, 'pair')}, not {asked:,}: {why}"

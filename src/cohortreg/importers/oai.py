@@ -1,12 +1,12 @@
 """Import of the Osteoarthritis Initiative's archive as it comes: the DESS series of every visit, and label maps."""
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from cohortreg.importers.folders import (
     silent,
     walked,
 )
-from cohortreg.importers.found import Found
+from cohortreg.importers.found import Found, image_row
 
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 DESCRIPTION = re.compile(r"SAG_3D_DESS_(LEFT|RIGHT)")
@@ -43,7 +43,6 @@ SERIES_OF_LABELS = "oai_mri_paths.txt"
 LABELS = "labels"
 #: Table of what is not used.
 LEFT_OUT = "left-out.tsv"
-COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label", "visit", "barcode"]
 
 
 @dataclass(frozen=True)
@@ -113,15 +112,14 @@ def import_oai(
     left_out = LeftOut(folder)
     scans = _read_scans(folder, left_out, progress_bar)
     if labels:
-        for path in _misnamed(folder, (labels, output / LABELS)):
-            left_out.add(
-                "image", path, "its name is not SUBJECT_DATE_SAG_3D_DESS_SIDE_BARCODE_image; rename it."
-            )
+        wrong = "its name is not SUBJECT_DATE_SAG_3D_DESS_SIDE_BARCODE_image; rename it."
+        for path in _unnamed(folder):
+            if not any(path.resolve().is_relative_to(other.resolve()) for other in (labels, output / LABELS)):
+                left_out.add("image", path, wrong)
     matched = _match_labels(labels or folder, output / LABELS, scans, left_out, progress_bar)
     kept = _one_of_each(scans, matched, left_out, repeated)
     posed = _posed(kept, matched, output, left_out, progress_bar)
-    rows = [_row(name, scan, folder, posed.get(scan)) for scan, name in kept.items()]
-    images = pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+    images = pd.DataFrame([_row(*named, folder, posed) for named in kept.items()], dtype=str)
     table, labelled = left_out.table, int(images["label"].ne("").sum())
     counts = table["kind"].value_counts()
     say(
@@ -169,12 +167,11 @@ def _candidates(folder: Path) -> list[Path]:
     return sorted(candidates)
 
 
-def _misnamed(folder: Path, labels: Sequence[Path]) -> list[Path]:
-    """Files that are no series and are not named in the published way, outside of the folders of label maps."""
+def _unnamed(folder: Path) -> list[Path]:
+    """Files that are no series and are not named as images are in the published way."""
     return [
         path / name
         for path, names in walked(folder)
-        if not any(path.resolve().is_relative_to(other.resolve()) for other in labels)
         for name in names
         if name.lower().endswith(FILES) and not IMAGE.fullmatch(name)
     ]
@@ -212,10 +209,8 @@ def _scan_of_series(path: Path, side: str, slices: Sequence[Header]) -> Scan:
         raise UserError(f"{path} has a single slice; copy or export the series again.")
     tags = slices[0].tags
     for header in slices:
-        other = {"L": "left", "R": "right"}.get(
-            header.tags["image_laterality"] or header.tags["laterality"], side
-        )
-        if other != side:
+        laterality = header.tags["image_laterality"] or header.tags["laterality"]
+        if (other := {"L": "left", "R": "right"}.get(laterality, side)) != side:
             raise UserError(
                 f"{path} is of the {side} knee by its description but of the {other} by its laterality; "
                 "find out which is right."
@@ -251,12 +246,7 @@ def _match_labels(
     of_subject: dict[str, list[Scan]] = {}
     for scan in scans:
         of_subject.setdefault(scan.subject, []).append(scan)
-    files: list[Path] = []
-    series: dict[str, str] = {}
-    for path, names in walked(folder):
-        files += [path / name for name in names if name.lower().endswith(FILES) and not IMAGE.fullmatch(name)]
-        if SERIES_OF_LABELS in names:
-            series |= _series_of_labels(path / SERIES_OF_LABELS)
+    files, series = _unnamed(folder), _series_of_labels(folder)
     matched: dict[Scan, list[Path]] = {}
     with progress_bar("Label maps", len(files)) as advance:
         for path in files:
@@ -276,9 +266,11 @@ def _match_labels(
     return {scan: paths[0] for scan, paths in matched.items() if len(paths) == 1}
 
 
-def _series_of_labels(path: Path) -> dict[str, str]:
+def _series_of_labels(folder: Path) -> dict[str, str]:
     """The series in the archive, such as 9000099/20041108/10583703, that each subject's label map was drawn on."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lists = [path / SERIES_OF_LABELS for path, names in walked(folder) if SERIES_OF_LABELS in names]
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in lists]
+    lines = chain.from_iterable(map(str.splitlines, texts))
     rows = (re.fullmatch(r"\s*(\d{7})\s*:\s*(\S+?)/?\s*", line) for line in lines)
     return {row[1]: "/".join(row[2].split("/")[-3:]) for row in rows if row}
 
@@ -320,7 +312,8 @@ def _possible(name: str, scans: list[Scan], series: str | None) -> tuple[list[Sc
     dates = {number for number in numbers if _is_date(number)}
     barcodes = {scan.barcode for scan in scans} & numbers
     if not (sides or dates or barcodes) and series:
-        return [scan for scan in scans if f"/{_series_path(scan)}".endswith(f"/{series}")], True
+        endings = tuple(f"/{series}{suffix}" for suffix in ("", *ARCHIVES))
+        return [scan for scan in scans if f"/{scan.path.as_posix()}".endswith(endings)], True
     possible = [
         scan
         for scan in scans
@@ -351,11 +344,7 @@ def _same_voxels(one: Grid, other: Grid) -> bool:
 
 
 def _posed(
-    kept: dict[Scan, str],
-    matched: dict[Scan, Path],
-    output: Path,
-    left_out: LeftOut,
-    progress_bar: Bar,
+    kept: dict[Scan, str], matched: dict[Scan, Path], output: Path, left_out: LeftOut, progress_bar: Bar
 ) -> dict[Scan, Path]:
     """Label maps of the scans that are kept which lie on their images, without those that cannot be brought there."""
     posed = {scan: matched[scan] for scan in kept if scan in matched}
@@ -378,7 +367,7 @@ def _write_posed(path: Path, scan: Scan, posed: Path, left_out: LeftOut) -> Path
         UserError: It would fit the image better if it were mirrored: then its axes are not what they seem.
     """
     label, image = canonical(read_label(path)), canonical(read_image(scan.path))
-    flips = itertools.product((slice(None), slice(None, None, -1)), repeat=3)
+    flips = product((slice(None), slice(None, None, -1)), repeat=3)
     if np.argmax([_contrast_at_borders(label.array[flip], image.array) for flip in flips]) != 0:
         raise UserError(
             f"{path.name} has no pose in its header, and fits its image better mirrored; give it one."
@@ -404,11 +393,6 @@ def _contrast_at_borders(label: np.ndarray, image: np.ndarray) -> float:
     steps = np.abs(np.diff(image, axis=1)[:, :, 1:]) + np.abs(np.diff(image, axis=2)[:, 1:])
     borders = (np.diff(label, axis=1)[:, :, 1:] != 0) | (np.diff(label, axis=2)[:, 1:] != 0)
     return float(steps[borders].mean()) if borders.any() else 0.0
-
-
-def _series_path(scan: Scan) -> str:
-    path = scan.path.as_posix()
-    return next((path.removesuffix(suffix) for suffix in ARCHIVES if path.endswith(suffix)), path)
 
 
 def _one_of_each(
@@ -438,17 +422,10 @@ def _one_of_each(
         scan: f"{scan.image_id}_{scan.barcode}".rstrip("_") if several[scan.image_id] > 1 else scan.image_id
         for scan in kept.values()
     }
-    return {scan: names[scan] for scan in sorted(names, key=lambda scan: names[scan])}
+    return dict(sorted(names.items(), key=lambda named: named[1]))
 
 
-def _row(image_id: str, scan: Scan, folder: Path, label: Path | None) -> dict[str, str]:
-    return {
-        "image_id": image_id,
-        "subject_id": scan.subject,
-        "side": scan.side,
-        "split": "",
-        "image": relative_to(folder, scan.path),
-        "label": relative_to(folder, label) if label else "",
-        "visit": scan.date,
-        "barcode": scan.barcode,
-    }
+def _row(scan: Scan, image_id: str, folder: Path, posed: dict[Scan, Path]) -> dict[str, str]:
+    label = relative_to(folder, posed[scan]) if scan in posed else ""
+    row = image_row(image_id, relative_to(folder, scan.path), label, scan.subject, scan.side)
+    return row | {"visit": scan.date, "barcode": scan.barcode}

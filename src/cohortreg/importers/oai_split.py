@@ -11,16 +11,14 @@ import pandas as pd
 
 from cohortreg.cohort.tables import PUBLISHED, read_images
 from cohortreg.errors import UserError
-from cohortreg.importers.folders import Say, fits_a_table, silent
-from cohortreg.importers.found import Found
+from cohortreg.importers.folders import Say, few, fits_a_table, silent
+from cohortreg.importers.found import Found, image_row
 
 # The published name of a file: subject, day, protocol, side, barcode, and what it is.
 NAME = re.compile(r"(\d+)_(\d{8})_\w*?(LEFT|RIGHT)_(\d+)_(.+)\.nii\.gz")
 FILES = ("image", "label")
 #: Table of files that are not there.
 MISSING = "missing.tsv"
-#: Missing files that the terminal names.
-NAMED = 3
 
 
 class Scan(NamedTuple):
@@ -186,22 +184,17 @@ def _images(
     scans: dict[Scan, Entry], splits: dict[Scan, set[str]], ids: dict[Scan, str], find: Find, root: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table of images and that of missing files."""
-    images: list[tuple[str, ...]] = []
+    images: list[dict[str, str]] = []
     missing: list[tuple[str, str, str]] = []
     for scan, entry in scans.items():
         paths = [path if path and (root / path).exists() else "" for path in find(entry)]
-        names = (entry.image, entry.label)
-        missing += [
-            (ids[scan], what, name) for what, name, path in zip(FILES, names, paths, strict=True) if not path
-        ]
+        named = zip(FILES, (entry.image, entry.label), paths, strict=True)
+        missing += [(ids[scan], what, name) for what, name, path in named if not path]
         split = next(split for split in ("train", "test", "") if split in splits[scan])
-        image, label = paths[0] or entry.image, paths[1]
-        images.append((ids[scan], scan.subject, scan.side, split, image, label, scan.visit, scan.barcode))
-    columns = ["image_id", "subject_id", "side", "split", *FILES, "visit", "barcode"]
-    return (
-        pd.DataFrame(images, columns=columns, dtype=str),
-        pd.DataFrame(missing, columns=["image_id", "file", "name"], dtype=str),
-    )
+        row = image_row(ids[scan], paths[0] or entry.image, paths[1], scan.subject, scan.side, split)
+        images.append(row | {"visit": scan.visit, "barcode": scan.barcode})
+    columns = ["image_id", "file", "name"]
+    return pd.DataFrame(images, dtype=str), pd.DataFrame(missing, columns=columns, dtype=str)
 
 
 def _below(root: Path) -> Find:
@@ -264,7 +257,7 @@ def _missing_in_words(missing: pd.DataFrame, root: Path) -> list[str]:
     if missing.empty:
         return []
     images, labels = (int(missing["file"].eq(what).sum()) for what in FILES)
-    names = ", ".join(missing["name"].head(NAMED)) + (", ..." if len(missing) > NAMED else "")
+    names = few(missing["name"].tolist())
     return [
         f"Not below {root}: {images:,} images and {labels:,} labels ({names}), all of them in missing.tsv. "
         "Preprocessing leaves out an image without its file, and says so; one without a label has no Dice."

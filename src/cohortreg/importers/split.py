@@ -5,12 +5,15 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from cohortreg.cohort.tables import with_sets
+from cohortreg.cohort.tables import pair_ids, with_sets
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.importers.additions import NOTHING, Before
 from cohortreg.importers.folders import counted
 from cohortreg.importers.registry import Draw
+
+#: Of the splits of a subject's images the last is that of new ones.
+ORDER = ["", "test", "validation", "train"]
 
 
 def generator(seed: int, *identifiers: str) -> np.random.Generator:
@@ -36,12 +39,10 @@ def drawn(images: pd.DataFrame, draw: Draw, before: Before = NOTHING) -> tuple[p
     """Draw the splits of imported images and the pairs to add; what is in the tables `before` stays.
 
     Where two subjects have labels, test and validation subjects and pairs are drawn among those who have one. See
-    `with_splits` and `new_pairs`.
+    `with_splits` and `draw_pairs`.
 
     Args:
         images: Rows with the names of the cohort, see `recognised`.
-        draw: Parts of the subjects, number of pairs, seed.
-        before: The cohort's tables.
 
     Raises:
         UserError: There are no pairs yet, and the images make none.
@@ -56,7 +57,7 @@ def drawn(images: pd.DataFrame, draw: Draw, before: Before = NOTHING) -> tuple[p
     images = with_splits(images, tested, draw.seed, before, among=subjects, validation=validation)
     test = images[images["split"].eq("test") & measured]
     if not before.pairs.empty:
-        return images, new_pairs(test, draw.pairs, draw.seed, before)
+        return images, draw_pairs(test, draw.pairs, draw.seed, before)
     same = test["subject_id"].value_counts()
     possible = (len(test) * (len(test) - 1) - int((same * (same - 1)).sum())) // 2
     if not possible:
@@ -84,20 +85,13 @@ def with_splits(
     Args:
         images: Rows image_id, subject_id.
         count: Number of test subjects.
-        seed: The draw follows from it.
-        before: The cohort's tables.
         among: The subjects that may be either, all if None.
         validation: Number of validation subjects.
     """
-    rows = list(before.images[["image_id", "subject_id", "split"]].itertuples(index=False, name=None))
-    splits_before = {image_id: split for image_id, _, split in rows}
+    splits_before = dict(zip(before.images["image_id"], before.images["split"], strict=True))
     # The last one counts, so that what is trained on comes last.
-    known = {
-        subject: split
-        for _, subject, split in sorted(
-            rows, key=lambda row: ("", "test", "validation", "train").index(row[2])
-        )
-    }
+    last = before.images.sort_values("split", key=lambda splits: splits.map(ORDER.index))
+    known = dict(zip(last["subject_id"], last["split"], strict=True))
     subjects = images["subject_id"] if among is None else among
     chosen: dict[str, str] = {}
     for split, number in (("test", count), ("validation", validation)):
@@ -111,61 +105,35 @@ def with_splits(
     return images.assign(split=pd.Series(splits, index=images.index, dtype=str))
 
 
-def new_pairs(images: pd.DataFrame, count: int, seed: int, before: Before = NOTHING) -> pd.DataFrame:
-    """Draw pairs of test images (rows image_id, subject_id) that bring those of the main set up to `count`.
-
-    Where there are pairs already, each new one has an image that is new: none is drawn in the place of one that was
-    removed. Then they are as many as there are, without any they must be `count`.
-
-    Raises:
-        UserError: As by `draw_pairs`.
-    """
-    if before.pairs.empty:
-        return draw_pairs(images, count, seed)
-    images = images.sort_values("image_id")
-    ids, subjects = images["image_id"].to_numpy(), images["subject_id"].to_numpy()
-    new = ~images["image_id"].isin(before.images["image_id"]).to_numpy()
-    present = {frozenset(pair) for pair in before.pairs[["moving", "fixed"]].itertuples(index=False)}
-    one, other = np.triu_indices(len(ids), k=1)
-    possible = np.flatnonzero((subjects[one] != subjects[other]) & (new[one] | new[other]))
-    candidates = np.array(
-        [n for n in possible if frozenset((ids[one[n]], ids[other[n]])) not in present], dtype=int
-    )
-    lacking = count - int((with_sets(before.pairs)["set"] == "").sum())
-    random = generator(seed, "pairs")
-    return _drawn(ids, one, other, candidates, max(0, min(lacking, len(candidates))), random)
-
-
-def draw_pairs(images: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+def draw_pairs(images: pd.DataFrame, count: int, seed: int, before: Before = NOTHING) -> pd.DataFrame:
     """Draw `count` pairs of images (rows image_id, subject_id) of different subjects, no two images paired twice.
 
-    Which of the two is moving is drawn as well.
+    Which of the two is moving is drawn as well. Where there are pairs already, those drawn bring those of the main set
+    up to `count`, as far as there are any, and each has an image that is new: none takes the place of a removed one.
 
     Raises:
-        UserError: There are fewer such pairs.
+        UserError: There are fewer such pairs, and none before.
     """
     images = images.sort_values("image_id")
     ids, subjects = images["image_id"].to_numpy(), images["subject_id"].to_numpy()
-    random = generator(seed, "pairs")
     one, other = np.triu_indices(len(ids), k=1)
-    cross = np.flatnonzero(subjects[one] != subjects[other])
-    if count > len(cross):
-        raise UserError(
-            f"{count} pairs were requested, but {len(ids)} test images make only {len(cross)} of two "
-            "subjects; request fewer pairs or add test subjects."
-        )
-    return _drawn(ids, one, other, cross, count, random)
-
-
-def _drawn(
-    ids: np.ndarray,
-    one: np.ndarray,
-    other: np.ndarray,
-    candidates: np.ndarray,
-    count: int,
-    random: np.random.Generator,
-) -> pd.DataFrame:
-    """`count` of the candidates, which are places in `one` and `other`: of the two images of a pair, in `ids`."""
+    cross = subjects[one] != subjects[other]
+    if before.pairs.empty:
+        candidates = np.flatnonzero(cross)
+        if count > len(candidates):
+            raise UserError(
+                f"{count} pairs were requested, but {len(ids)} test images make only {len(candidates)} of two "
+                "subjects; request fewer pairs or add test subjects."
+            )
+    else:
+        new = ~images["image_id"].isin(before.images["image_id"]).to_numpy()
+        present = set(map(frozenset, pair_ids(before.pairs)))
+        possible = np.flatnonzero(cross & (new[one] | new[other]))
+        absent = [n for n in possible if frozenset((ids[one[n]], ids[other[n]])) not in present]
+        candidates = np.array(absent, dtype=int)
+        lacking = count - int((with_sets(before.pairs)["set"] == "").sum())
+        count = max(0, min(lacking, len(candidates)))
+    random = generator(seed, "pairs")
     chosen = random.choice(candidates, size=count, replace=False)
     ordered = np.stack([one[chosen], other[chosen]])
     ordered = np.where(random.random(count) < 0.5, ordered, ordered[::-1])

@@ -90,7 +90,7 @@ def merge_cohort(
     }
     write_table(layout.images, good)
     # Before the table of pairs, which says which pairs were asked for until now.
-    _write_pair_shards(layout, pairs[once], good_pairs, made["sidecar"], shards.pairs)
+    _write_pair_shards(layout, pairs[once], good_pairs, made["sidecar"].to_dict(), shards.pairs)
     write_table(layout.pairs, good_pairs)
     write_json(layout.cohort, summary)
     return summary
@@ -111,7 +111,7 @@ def _pairs_left_out(
 
 
 def _write_pair_shards(
-    layout: Layout, pairs: pd.DataFrame, good: pd.DataFrame, sidecars: pd.Series, shards: int
+    layout: Layout, pairs: pd.DataFrame, good: pd.DataFrame, sidecars: Mapping[str, str], shards: int
 ) -> None:
     """Each shard's good pairs with what their images were made from: a shard's file changes when one of them does.
 

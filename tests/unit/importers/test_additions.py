@@ -12,7 +12,7 @@ from cohortreg.cohort.tables import read_images, read_pairs, write_table
 from cohortreg.errors import UserError
 from cohortreg.importers.additions import NOTHING, Before, add, read_before, recognised
 from cohortreg.importers.found import Found
-from cohortreg.importers.split import new_pairs, with_splits
+from cohortreg.importers.split import draw_pairs, with_splits
 
 COLUMNS = ["image_id", "subject_id", "side", "split", "image", "label"]
 IMPORTED = [f"new{n}" for n in range(6)]
@@ -308,5 +308,5 @@ def test_as_many_pairs_as_there_are_where_some_are_there(cohort):
     before = read_before(cohort)
     test = before.images[before.images["split"] == "test"]
     more = pd.concat([test, found(["t"], split="test")], ignore_index=True)
-    pairs = new_pairs(more, 1000, 1, before)
+    pairs = draw_pairs(more, 1000, 1, before)
     assert len(pairs) == 5 and all("t" in pair for pair in pairs.itertuples(index=False))

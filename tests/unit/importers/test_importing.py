@@ -54,10 +54,10 @@ def test_an_image_that_the_cohort_has_under_another_name_keeps_it_in_every_table
     others = {"visits.tsv": pd.DataFrame({"image_id": ["b", "a"], "visit": ["1", "2"]})}
     given = found(tmp_path, "a", "b", pairs=pairs, others=others)
     named = found(tmp_path, "a").images.assign(image_id="anna", subject_id="anna", split="test")
-    done = complete(given, Before(named, NOTHING.pairs), Draw())
-    assert done.images["image_id"].tolist() == ["anna", "b"]
-    assert done.pairs[["moving", "fixed"]].values.tolist() == [["anna", "b"]]
-    assert done.others["visits.tsv"]["image_id"].tolist() == ["b", "anna"]
+    images, pairs, others = complete(given, Before(named, NOTHING.pairs), Draw())
+    assert images["image_id"].tolist() == ["anna", "b"]
+    assert pairs[["moving", "fixed"]].values.tolist() == [["anna", "b"]]
+    assert others["visits.tsv"]["image_id"].tolist() == ["b", "anna"]
 
 
 def test_further_pairs_are_of_test_images_of_which_one_is_new(tmp_path):
@@ -66,11 +66,9 @@ def test_further_pairs_are_of_test_images_of_which_one_is_new(tmp_path):
     given = found(tmp_path, "a", "b", "c", pairs=pairs, further=further)
     known = found(tmp_path, "a", "b").images.assign(split="test")
     splits = given.images.assign(split=["test", "test", "test"])
-    done = complete(given._replace(images=splits), Before(known, NOTHING.pairs), Draw())
-    assert done.pairs[done.pairs["set"] == "repeated"][["moving", "fixed"]].values.tolist() == [
-        ["a", "c"],
-        ["b", "c"],
-    ]
+    _, pairs, _ = complete(given._replace(images=splits), Before(known, NOTHING.pairs), Draw())
+    repeated = pairs[pairs["set"] == "repeated"]
+    assert repeated[["moving", "fixed"]].values.tolist() == [["a", "c"], ["b", "c"]]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path):
