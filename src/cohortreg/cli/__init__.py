@@ -4,8 +4,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -51,55 +50,51 @@ def main() -> None:
     try:
         with command.recorded(given_results):
             app()
-    except UserError as error:
-        print(f"cohortreg: {error}", file=sys.stderr)
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        _end_without_extra(error, sys.argv[1:])
-    except BrokenPipeError:  # whoever reads the output has stopped; there is nobody to tell
-        sys.exit(1)
-    except OSError as error:
-        print(f"cohortreg: {_machine_fault(error, bool(given_results))}", file=sys.stderr)
-        sys.exit(1)
-    except UnicodeEncodeError as error:  # of a file's name
-        letter = error.object[error.start : error.end].encode("unicode_escape").decode()
-        print(f"cohortreg: this locale has no {letter}; set LC_ALL=C.UTF-8 and run again.", file=sys.stderr)
-        sys.exit(1)
-    except MemoryError:
-        _end_without_memory()
-    except RuntimeError as error:
-        if "allocate" not in str(error):
+    except Exception as error:
+        sentence = _in_a_sentence(error, bool(given_results))
+        if sentence is None:
             raise
-        _end_without_memory()  # as ITK and PyTorch say it
+        if not isinstance(
+            error, BrokenPipeError
+        ):  # whoever reads the output has stopped; there is nobody to tell
+            print(sentence, file=sys.stderr)
+        sys.exit(1)
     finally:
         # Or Python searches all that PyTorch made for cycles once more before it ends, for half a second.
         gc.freeze()
 
 
-def _end_without_extra(error: ModuleNotFoundError, arguments: Sequence[str]) -> NoReturn:
-    """End in a sentence if what is missing belongs to an extra; raise the error if not."""
+def _in_a_sentence(error: Exception, of_cohort: bool) -> str | None:
+    """What a user is told of an error that is no fault of the program; of a cohort also what becomes of its pairs."""
+    if isinstance(error, UserError):
+        return f"cohortreg: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return _lacking_extra(error)
+    if isinstance(error, OSError):  # what the system refused
+        where = f"{error.filename}: " if error.filename else ""
+        kept = "; finished pairs are kept" if of_cohort else ""
+        return f"cohortreg: {where}{error.strerror or error}; fix it and run again{kept}."
+    if isinstance(error, UnicodeEncodeError):  # of a file's name
+        letter = error.object[error.start : error.end].encode("unicode_escape").decode()
+        return f"cohortreg: this locale has no {letter}; set LC_ALL=C.UTF-8 and run again."
+    # As Python, or as ITK and PyTorch say it.
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+        return "cohortreg: not enough memory on this machine; run it where there is more."
+    return None
+
+
+def _lacking_extra(error: ModuleNotFoundError) -> str | None:
+    """What the command needs, if what is missing belongs to an extra."""
     from cohortreg import extras
 
     module = (error.name or "").partition(".")[0]
     if module not in extras.MODULES:
-        raise error
+        return None
     command: Any = typer.main.get_command(app)
     names = ["cohortreg"]
-    for word in arguments:
+    for word in sys.argv[1:]:
         if word not in getattr(command, "commands", {}):
             break
         command = command.commands[word]
         names.append(word)
-    print(extras.sentence(" ".join(names), module), file=sys.stderr)
-    sys.exit(1)
-
-
-def _end_without_memory() -> NoReturn:
-    print("cohortreg: not enough memory on this machine; run it where there is more.", file=sys.stderr)
-    sys.exit(1)
-
-
-def _machine_fault(error: OSError, of_cohort: bool) -> str:
-    """One sentence on what the system refused: which file, and why; of a cohort also what becomes of its pairs."""
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; fix it and run again{'; finished pairs are kept' if of_cohort else ''}."
+    return extras.sentence(" ".join(names), module)

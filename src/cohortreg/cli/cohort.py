@@ -14,10 +14,22 @@ import typer
 from typer.core import TyperGroup
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Config, Output, Results, Seed, configured, parsed
+from cohortreg.cli.options import (
+    Config,
+    Images,
+    ImageShard,
+    ImageShards,
+    Output,
+    Results,
+    Root,
+    Seed,
+    configured,
+    parsed,
+)
 from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
 from cohortreg.importers.registry import IMPORTERS, Draw, Importer, Option, Side
+from cohortreg.layout import CheckLayout, Layout
 from cohortreg.plugins import said_in_a_sentence
 
 if TYPE_CHECKING:
@@ -69,6 +81,7 @@ class OnBadImage(StrEnum):
 Tables = Annotated[Path, typer.Option(help="Folder for the tables, images.tsv and pairs.tsv.")]
 TestFraction = Annotated[float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")]
 TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
+KNEE_GRID, KNEE_SPACING = (48, 96, 96), (2.3, 1.46, 1.46)
 #: Types of the options that every importer has which draws splits and pairs.
 DRAW = {
     "test_fraction": TestFraction,
@@ -205,10 +218,8 @@ def init_command(
     """Write a cohort's tables, and a configuration that fits its images and this machine."""
     from cohortreg.importers.starting import start_cohort
 
-    start = start_cohort(folder, output, Draw(test_fraction, 0, pairs, seed), typer.echo, progress_bar)
-    _echo(start.tables, start.added)
-    for sentence in start.sentences:
-        typer.echo(sentence)
+    added = start_cohort(folder, output, Draw(test_fraction, 0, pairs, seed), typer.echo, progress_bar)
+    _echo(output.with_suffix(""), added)
     typer.echo(f"{output}: the configuration; look at it, then: cohortreg run {shlex.quote(str(output))}")
 
 
@@ -221,8 +232,8 @@ def phantom_command(
         typer.Option(help='JSON: {"grid": [...], "spacing": [...]}, or {"labels": FOLDER}; or a file of it.'),
     ] = "",
     config: Config = None,
-    shard: Annotated[int, typer.Option(min=0, help="Which shard of the images, from 0.")] = 0,
-    shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
+    shard: ImageShard = 0,
+    shards: ImageShards = 1,
     record: Annotated[
         Path | None, typer.Option(help="A JSON to write, with the SHA-256 of every file that was made.")
     ] = None,
@@ -253,16 +264,12 @@ def phantom_anatomy_command(
     output: Annotated[Path, typer.Argument(help="The label map to write, .nii.gz.")],
     identifier: Annotated[str, typer.Option("--id", help="Who it is: another name is another anatomy.")],
     side: Annotated[Side, typer.Option(help="Which knee.")] = Side.right,
-    grid: Annotated[tuple[int, int, int], typer.Option(help="Voxels along right, anterior, superior.")] = (
-        48,
-        96,
-        96,
-    ),
-    spacing: Annotated[tuple[float, float, float], typer.Option(help="Size of a voxel, millimetres.")] = (
-        2.3,
-        1.46,
-        1.46,
-    ),
+    grid: Annotated[
+        tuple[int, int, int], typer.Option(help="Voxels along right, anterior, superior.")
+    ] = KNEE_GRID,
+    spacing: Annotated[
+        tuple[float, float, float], typer.Option(help="Size of a voxel, millimetres.")
+    ] = KNEE_SPACING,
     seed: Seed = 1,
 ) -> None:
     """Make one phantom's anatomy: a label map of a knee."""
@@ -289,14 +296,12 @@ def phantom_image_command(
 @app.command("preprocess")
 def preprocess_command(
     results: Results,
-    images: Annotated[Path, typer.Option(help="The cohort's images.tsv.")],
-    root: Annotated[
-        str, typer.Option(help="Folder that the table's paths start from; $VARIABLES are expanded.")
-    ],
+    images: Images,
+    root: Root,
     settings: Annotated[str, typer.Option(help='JSON: {"preprocess": {...}, "structures": {...}}.')] = "",
     config: Config = None,
-    shard: Annotated[int, typer.Option(min=0, help="Which shard of the images, from 0.")] = 0,
-    shards: Annotated[int, typer.Option(min=1, help="How many shards there are.")] = 1,
+    shard: ImageShard = 0,
+    shards: ImageShards = 1,
     on_bad_image: Annotated[
         OnBadImage, typer.Option(help="Leave a bad image out, or stop.")
     ] = OnBadImage.exclude,
@@ -306,19 +311,17 @@ def preprocess_command(
     from cohortreg.cohort.tables import read_images, write_table
     from cohortreg.config import expand_root
     from cohortreg.jobs.preprocess import preprocess_shard
-    from cohortreg.layout import Layout
 
     layout = Layout(results)
     configuration = configured(settings, config, "preprocess", "structures")
-    section, structures = configuration.preprocess, configuration.structures
     rows = shard_rows(read_images(images), shard, shards)
     with progress_bar("Preprocessing", len(rows)) as advance:
         index = preprocess_shard(
             layout,
             rows,
             expand_root(root),
-            section,
-            structures,
+            configuration.preprocess,
+            configuration.structures,
             fail=on_bad_image is OnBadImage.fail,
             report=lambda image_id, reason: advance(f"excluded {image_id}: {reason}" if reason else ""),
         )
@@ -333,7 +336,7 @@ def preprocess_command(
 def cohort_command(
     results: Results,
     name: Annotated[str, typer.Option(help="The cohort's name.")],
-    images: Annotated[Path, typer.Option(help="The cohort's images.tsv.")],
+    images: Images,
     pairs: Annotated[Path, typer.Option(help="The cohort's pairs.tsv.")],
     settings: Annotated[
         str,
@@ -352,7 +355,6 @@ def cohort_command(
     from cohortreg.importers.folders import counted
     from cohortreg.importers.split import splits_in_words
     from cohortreg.jobs.cohort import merge_cohort
-    from cohortreg.layout import Layout
     from cohortreg.settings import Text
 
     kind = part(
@@ -363,26 +365,18 @@ def cohort_command(
         inits=(dict[str, dict[str, str]], {}),
     )
     configuration: Any = configured("", config) if config else parsed(settings, kind)
-    inits = (
-        configuration.inits_to_train()
-        if config
-        else {name: init["folder"] for name, init in configuration.inits.items()}
-    )
+    if config:
+        models, inits = configuration.to_train(), configuration.inits_to_train()
+    else:
+        models = configuration.models
+        inits = {model: init["folder"] for model, init in configuration.inits.items()}
+    left_out = ratings_left_out(configuration.exclude_rated)
+    shards, retrain = configuration.shards, configuration.retrain
     summary = merge_cohort(
-        Layout(results),
-        name,
-        images,
-        pairs,
-        configuration.shards,
-        configuration.to_train() if config else configuration.models,
-        configuration.retrain,
-        ratings,
-        ratings_left_out(configuration.exclude_rated),
-        inits,
+        Layout(results), name, images, pairs, shards, models, retrain, ratings, left_out, inits
     )
     typer.echo(
-        f"{name}: {summary['images']} images ({splits_in_words(summary)}), "
-        f"{summary['pairs']} pairs; "
+        f"{name}: {summary['images']} images ({splits_in_words(summary)}), {summary['pairs']} pairs; "
         f"{counted(summary['excluded_images'], 'image')} and {counted(summary['excluded_pairs'], 'pair')} excluded"
     )
     for warning in summary["warnings"]:
@@ -421,9 +415,7 @@ def _echo(output: Path, added: "Added") -> None:
 @app.command("check")
 def check_command(
     images: Annotated[Path, typer.Argument(help="The cohort's images.tsv.")],
-    root: Annotated[
-        str, typer.Option(help="Folder that the table's paths start from; $VARIABLES are expanded.")
-    ],
+    root: Root,
     output: Output,
     settings: Annotated[
         str,
@@ -442,19 +434,17 @@ def check_command(
     from cohortreg.cohort.tables import read_images
     from cohortreg.config import CheckedPreprocess, expand_root, part
     from cohortreg.jobs.check import check_cohort
-    from cohortreg.layout import CheckLayout
 
     layout, rows = CheckLayout(output), read_images(images)
     kind = part("structures", preprocess=CheckedPreprocess)
     configuration: Any = configured("", config) if config else parsed(settings, kind)
-    section, structures = configuration.preprocess, configuration.structures
     with progress_bar("Checking", len(rows)) as advance:
         checked, notes = check_cohort(
             layout,
             rows,
             expand_root(root),
-            section,
-            structures,
+            configuration.preprocess,
+            configuration.structures,
             report=lambda image_id, reason: advance(f"bad {image_id}: {reason}" if reason else ""),
         )
     for note in notes:

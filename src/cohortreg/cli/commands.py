@@ -1,6 +1,7 @@
 """Imports every module of commands, so that each registers its commands, and groups these for --help."""
 
 from itertools import chain
+from typing import Any
 
 from cohortreg.cli import (  # noqa: F401
     app,
@@ -22,17 +23,11 @@ PANELS = {
 }
 
 
-def _panel(name: str) -> str:
-    return next((title for title, names in PANELS.items() if name in names), "Jobs of the workflow")
-
-
-def _place(name: str) -> int:
-    names = [*chain(*PANELS.values())]
-    return names.index(name) if name in names else len(names)
-
-
-app.registered_commands.sort(key=lambda command: _place(str(command.name)))
-for _command in app.registered_commands:
-    _command.rich_help_panel = _panel(str(_command.name))
-for _group in app.registered_groups:
-    _group.rich_help_panel = _panel(str(_group.name))
+_ORDER = [*chain(*PANELS.values())]
+app.registered_commands.sort(
+    key=lambda command: _ORDER.index(command.name) if command.name in _ORDER else len(_ORDER)
+)
+_every: list[Any] = [*app.registered_commands, *app.registered_groups]
+for _made in _every:
+    _titles = [title for title, names in PANELS.items() if _made.name in names]
+    _made.rich_help_panel = _titles[0] if _titles else "Jobs of the workflow"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Config, Results, configured
+from cohortreg.cli.options import Config, PairShard, Results, configured
 from cohortreg.cli.progress import progress_bar
 from cohortreg.layout import Layout
 
@@ -26,7 +26,7 @@ def evaluate_command(
         ),
     ] = "",
     config: Config = None,
-    shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
+    shard: PairShard = 0,
 ) -> None:
     """Measure overlap and distance of structures, folds and inverse consistency of a shard's registered pairs."""
     from cohortreg.evaluation.measures import measures_with

@@ -41,10 +41,7 @@ def _tables() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "Networks, the architecture of a model's network", networks + others(ARCHITECTURES)
     yield (
         "Measures of every pair; those of other packages where the configuration's measures names them",
-        [
-            *((measure.key, measure.title) for measure in MEASURES),
-            *others(MEASURES_OF_OTHERS),
-        ],
+        [*((measure.key, measure.title) for measure in MEASURES), *others(MEASURES_OF_OTHERS)],
     )
     readers = [(name, importer.source) for name, importer in IMPORTERS.items()]
     yield "Importers, commands of cohortreg import", readers + others(IMPORTERS)

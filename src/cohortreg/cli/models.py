@@ -26,8 +26,7 @@ def inspect_command(model: Model) -> None:
 
 @models.command("export")
 def export_command(
-    model: Model,
-    folder: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
+    model: Model, folder: Annotated[Path, typer.Argument(help="A folder that is not there yet.")]
 ) -> None:
     """Write a model's two files, and a page about it, into a folder that can be given away."""
     import shutil

@@ -44,7 +44,11 @@ Threads = Annotated[
     ),
 ]
 
-
+Images = Annotated[Path, typer.Option(help="The cohort's images.tsv.")]
+Root = Annotated[str, typer.Option(help="Folder that the table's paths start from; $VARIABLES are expanded.")]
+ImageShard = Annotated[int, typer.Option(min=0, help="Which shard of the images, from 0.")]
+ImageShards = Annotated[int, typer.Option(min=1, help="How many shards there are.")]
+PairShard = Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")]
 Settings = Annotated[
     str,
     typer.Option(help="JSON, or a file of it: the keys of the configuration that the command reads."),
@@ -97,8 +101,6 @@ def configured(settings: str, config: Sequence[Path] | None, *names: str, **own:
 
     Args:
         settings: JSON, or the name of a file of it.
-        config: Configuration files, later ones over earlier ones.
-        names: The keys.
         own: Of --settings alone, see `config.part`.
 
     Returns:

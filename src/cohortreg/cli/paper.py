@@ -1,16 +1,14 @@
 """Commands for the paper's experiments."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cohortreg.cli import app
 from cohortreg.cli.options import Results, Seed, Threads, parsed
 from cohortreg.cli.progress import progress_bar
-
-if TYPE_CHECKING:
-    from cohortreg.learning.checkpoints import TrainingState
+from cohortreg.layout import PaperLayout
 
 paper = typer.Typer(no_args_is_help=True, help="The experiments of Greer et al., 2021.")
 app.add_typer(paper, name="paper")
@@ -31,7 +29,6 @@ def data_command(
 ) -> None:
     """Pack the training and test images of a data set."""
     from cohortreg.config import expand_root
-    from cohortreg.layout import PaperLayout
     from cohortreg.paper.data import pack_dataset
     from cohortreg.paper.settings import DATA
 
@@ -55,7 +52,6 @@ def cell_command(
 ) -> None:
     """Train a network on a data set with one weight, and measure it on held-out pairs."""
     from cohortreg.cli.training import warn_of_precision
-    from cohortreg.layout import PaperLayout
     from cohortreg.learning.devices import use_processor
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.paper.cells import run_cell
@@ -69,11 +65,9 @@ def cell_command(
     cell = Cell(dataset, network, weight, variant)
     total = getattr(sizes.networks, network).training_steps
     with progress_bar(f"{network} on {dataset}, weight {weight}", total) as advance:
-
-        def report(state: "TrainingState") -> None:
-            advance(completed=state.step)
-
-        facts = run_cell(PaperLayout(results), cell, sizes, seed, fabric, report)
+        facts = run_cell(
+            PaperLayout(results), cell, sizes, seed, fabric, lambda state: advance(completed=state.step)
+        )
     typer.echo(
         f"Dice {facts['dice']:.3f}, folds {facts['folds']:.2f}, {facts['training_seconds']} s of training"
     )
@@ -88,7 +82,6 @@ def table1_command(
     seed: Seed = 1,
 ) -> None:
     """Write Table 1 beside the published one, as CSV and Markdown."""
-    from cohortreg.layout import PaperLayout
     from cohortreg.paper import table1
     from cohortreg.paper.plan import Run
     from cohortreg.paper.settings import Preset
@@ -107,7 +100,6 @@ def figure_command(
     threads: Threads = 1,
 ) -> None:
     """Draw a figure of the paper, as PNG and as SVG."""
-    from cohortreg.layout import PaperLayout
     from cohortreg.learning.devices import use_processor
     from cohortreg.paper.figures import draw
     from cohortreg.paper.plan import Run

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortreg.cli import app
-from cohortreg.cli.options import Config, Results, Seed, Settings, Threads, configured, parsed
+from cohortreg.cli.options import Config, PairShard, Results, Seed, Settings, Threads, configured, parsed
 from cohortreg.cli.progress import new_and_kept, progress_bar
 from cohortreg.errors import UserError
+from cohortreg.layout import Layout
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,6 @@ def pack_command(
     """Pack the images of a training set into one memory-mapped file."""
     from cohortreg.jobs.pack import pack_training_set
     from cohortreg.jobs.training_sets import training_images
-    from cohortreg.layout import Layout
 
     layout = Layout(results)
     training = training_images(layout, training_set)
@@ -58,7 +58,6 @@ def train_command(
     from cohortreg.cli.signals import asked_to_end
     from cohortreg.config import TrainingJob
     from cohortreg.jobs.train import train_stage
-    from cohortreg.layout import Layout
     from cohortreg.learning.fabric import make_fabric
     from cohortreg.methods.registry import recipe
 
@@ -81,21 +80,18 @@ def train_command(
     fabric = make_fabric(training.accelerator, training.precision, training.devices, training.nodes)
     if fabric.is_global_zero:
         warn_of_precision(fabric.device, training.precision)
-    with progress_bar(f"Training {model} stage {stage}", total) as advance:
+    learns = recipe(trained.method)
+    with progress_bar(f"Training {model} stage {stage}", total) as advance, asked_to_end() as asked:
 
         def report(state: "TrainingState") -> None:
             """Advance the bar to the state's step, with the last row of its history; in the first process only."""
-            if not fabric.is_global_zero:
-                return
-            advance(progress_in_words(state, total), completed=state.step)
+            if fabric.is_global_zero:
+                advance(progress_in_words(state, total), completed=state.step)
 
-        with asked_to_end() as asked:
+        def stop() -> bool:
+            return asked() or time.monotonic() > end
 
-            def stop() -> bool:
-                return asked() or time.monotonic() > end
-
-            learns = recipe(trained.method)
-            train_stage(learns, layout, model, stage, trained, training, seed, fabric, report, stop)
+        train_stage(learns, layout, model, stage, trained, training, seed, fabric, report, stop)
     if fabric.is_global_zero:
         typer.echo(
             f"{layout.weights(model, stage)}: the weights; {layout.history(model, stage)}: how they came about"
@@ -129,7 +125,7 @@ def register_shard_command(
     method: Annotated[str, typer.Option(help="Row of the tables: identity, affine, icon-2step, ...")],
     settings: Settings = "{}",
     config: Config = None,
-    shard: Annotated[int, typer.Option(min=0, help="Which shard of the pairs, from 0.")] = 0,
+    shard: PairShard = 0,
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
@@ -137,7 +133,6 @@ def register_shard_command(
     from cohortreg.cohort.tables import pair_ids
     from cohortreg.config import RegistrationJob
     from cohortreg.jobs.register import open_row, pairs_of, register_shard
-    from cohortreg.layout import Layout
     from cohortreg.methods.registry import PAIRWISE, accelerated
     from cohortreg.provenance import hardware
 

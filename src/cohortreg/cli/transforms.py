@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from cohortreg.cli.progress import progress_bar
 from cohortreg.errors import UserError
 from cohortreg.files import check_outputs
 from cohortreg.importers.registry import Side
+from cohortreg.layout import Layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,17 @@ TransformFile = Annotated[
     typer.Argument(help="A displacement field, or a transform of ITK's, from the fixed to the moving image."),
 ]
 
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", "--fixed", help="An image whose grid the result has; the field's if none."),
+]
 WRITTEN = "What to write: .nii.gz (a field), .h5, .hdf5 or .tfm; of an affine transform also .mat."
+
+MASKED = (
+    "outside of a mask an image is made black, which counts like any of its voxels: the mask's outline is registered, "
+    "too."
+)
+MASK = "Where this is zero the image is made black, and counts as black."
 
 #: What INPUT of `apply` is no image by its name; of some of these nothing is read, but they are no images.
 POINTS = (".csv", ".tsv", ".json", ".fcsv", ".vtk", ".vtp", ".stl", ".ply", ".obj")
@@ -94,20 +105,10 @@ def register_command(
         ),
     ] = None,
     moving_mask: Annotated[
-        Path | None,
-        typer.Option(
-            "--moving-mask",
-            "--moving_segmentation",
-            help="Where this is zero the image is made black, and counts as black.",
-        ),
+        Path | None, typer.Option("--moving-mask", "--moving_segmentation", help=MASK)
     ] = None,
     fixed_mask: Annotated[
-        Path | None,
-        typer.Option(
-            "--fixed-mask",
-            "--fixed_segmentation",
-            help="Where this is zero the image is made black, and counts as black.",
-        ),
+        Path | None, typer.Option("--fixed-mask", "--fixed_segmentation", help=MASK)
     ] = None,
     moving_side: Annotated[
         Side | None,
@@ -181,14 +182,16 @@ def register_command(
         device = Device(accelerator, precision.value)
         warn_of_precision(device.device, device.precision)
     raw_moving, raw_fixed = to_image(moving), to_image(fixed)
-    optimisation = {"steps": _iterations(io_iterations), "learning_rate": io_learning_rate}
+    optimisation: dict[str, Any] = {"steps": _iterations(io_iterations), "learning_rate": io_learning_rate}
+    if io_sim:
+        optimisation["similarity"] = io_sim
     loaded = load(
         model,
         settings=plain(settings),
         grid=grid,
         axes=axes,
         fit=fit,
-        optimisation=optimisation | ({"similarity": io_sim} if io_sim else {}),
+        optimisation=optimisation,
         device=accelerator,
         precision=precision.value,
         seed=seed,
@@ -213,13 +216,14 @@ def register_command(
             progress=lambda done, total, words: advance(words, done),
         )
     if moving_mask or fixed_mask:
-        typer.echo(
-            "outside of a mask an image is made black, which counts like any of its voxels: the mask's outline is "
-            "registered, too.",
-            err=True,
-        )
+        typer.echo(MASKED, err=True)
     registered.save(*outputs)
     typer.echo(f"{registered.quality}")
+    _echo_outputs(outputs, moving, fixed)
+
+
+def _echo_outputs(outputs: Sequence[Path | None], moving: Path, fixed: Path) -> None:
+    """Say what each file has: the transform, its inverse, the warped image."""
     words = (
         f"the transform, which warps {moving} onto {fixed}",
         f"the transform, which warps {fixed} onto {moving}",
@@ -271,12 +275,7 @@ def apply_command(
     output: Annotated[
         Path, typer.Argument(help="What to write: .nii.gz, .nii, .mha, .nrrd, or the points' own kind.")
     ],
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            "--reference", "--fixed", help="An image whose grid the result has; the field's if none."
-        ),
-    ] = None,
+    reference: Reference = None,
     label: Annotated[
         bool | None,
         typer.Option(
@@ -331,9 +330,8 @@ def _apply_to_points(opened: "Read", source: Path, output: Path, frame: Frame | 
         beyond += int((~opened.grid.contains(points)).sum()) if opened.grid else 0
         return move(points, opened.transform)
 
-    count = move_points(
-        source, output, mover, frame.value if frame else "", mirrors(opened.transform, opened.grid)
-    )
+    axes, mirrored = frame.value if frame else "", mirrors(opened.transform, opened.grid)
+    count = move_points(source, output, mover, axes, mirrored)
     typer.echo(f"{output}: {count} points")
     if beyond:
         typer.echo(f"{beyond} of them lie beyond the transform's grid and stayed where they were.", err=True)
@@ -452,12 +450,7 @@ def _structures(texts: Sequence[str] | None) -> dict[str, list[int]] | None:
 def jacobian_command(
     transform: TransformFile,
     output: Annotated[Path, typer.Argument(help="The image to write: .nii.gz, .nii, .mha or .nrrd.")],
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            "--reference", "--fixed", help="An image whose grid the result has; the field's if none."
-        ),
-    ] = None,
+    reference: Reference = None,
     log: Annotated[
         bool, typer.Option("--log", help="Its logarithm; not a number where the map folds.")
     ] = False,
@@ -487,9 +480,7 @@ def jacobian_command(
         upright = np.where(sign * values > 0, sign * values, np.nan)
         values = np.log(upright).astype(np.float32)
     write_image(output, Image(values, grid.affine))
-    mirrored = (
-        "; the transform mirrors, so that values are negative where it does not fold" if sign < 0 else ""
-    )
+    mirrored = "; the transform mirrors, so that values are negative where it does not fold" * (sign < 0)
     typer.echo(f"{output}: {folded} of {values.size} voxels fold{mirrored}")
 
 
@@ -535,7 +526,6 @@ def export_command(
     from collections import Counter
 
     from cohortreg.jobs.export import LABELS, WARPED, Export, exported_pairs
-    from cohortreg.layout import Layout
 
     folder = bids or output
     if folder is None or (bids and output):
@@ -552,8 +542,7 @@ def export_command(
     format_ = kind or (Format.h5 if bids else Format.nifti)
     export = Export(layout, method, folder, format_.value, bids is not None, images, root, suffix)
     export.begin(pairs)
-    counts: Counter[str] = Counter()
-    lacking = []
+    counts, lacking = Counter[str](), []
     with progress_bar(f"Exporting {method}", len(pairs)) as advance:
         for ids in pairs:
             written = export.pair(*ids)
