@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cohortreg.model_files import CARD, WEIGHTS
-from cohortreg.report_layout import Figures, ReportLayout
+from cohortreg.report_layout import Below, Figures, ReportLayout
 
 SHEET_IMAGES = 60  # on a page of the contact sheet
 
@@ -19,10 +19,7 @@ class Results(Figures):
     """A folder of results, and what lies in every such folder."""
 
     # What was said and used along the way.
-    @property
-    def logs(self) -> Path:
-        """The folder of logs."""
-        return self.root / "logs"
+    logs = Below("logs")
 
     def log(self, rule: str, name: str = "all") -> Path:
         """The log of a job."""
@@ -76,25 +73,12 @@ class Layout(Results):
         return self.root / "images" / "shards" / f"{shard}.tsv"
 
     # What is left of the cohort after preprocessing.
-    @property
-    def images(self) -> Path:
-        """The table of images."""
-        return self.root / "images.tsv"
-
-    @property
-    def pairs(self) -> Path:
-        """The table of pairs."""
-        return self.root / "pairs.tsv"
-
-    @property
-    def excluded(self) -> Path:
-        """The table of images that were left out, and why."""
-        return self.root / "excluded.tsv"
-
-    @property
-    def cohort(self) -> Path:
-        """JSON: name, counts, warnings, a digest of the preprocessed images."""
-        return self.root / "cohort.json"
+    images = Below("images.tsv")
+    pairs = Below("pairs.tsv")
+    #: The table of images that were left out, and why.
+    excluded = Below("excluded.tsv")
+    #: JSON: name, counts, warnings, a digest of the preprocessed images.
+    cohort = Below("cohort.json")
 
     def pair_shard(self, shard: int | str) -> Path:
         """A row a pair of the shard: moving, fixed, and the SHA-256 of the sidecar of each."""
@@ -113,10 +97,7 @@ class Layout(Results):
         """JSON: ids in the array's order, grid, SHA-256 of the array."""
         return self.root / "training" / training_set / "images.json"
 
-    @property
-    def models(self) -> Path:
-        """The folder of trained models."""
-        return self.root / "models"
+    models = Below("models")
 
     def model_training(self, model: str) -> Path:
         """JSON: what a model is trained on.
@@ -185,35 +166,16 @@ class Layout(Results):
         """
         return self.root / "tables" / "shards" / method / "pairs" / moving / f"{fixed}.json"
 
-    @property
-    def pairs_table(self) -> Path:
-        """The measures of each registered pair."""
-        return self.root / "tables" / "pairs.csv"
-
-    @property
-    def methods_table(self) -> Path:
-        """The means of the measures for each method."""
-        return self.root / "tables" / "methods.csv"
-
-    @property
-    def sets_table(self) -> Path:
-        """The means of the measures over each set of pairs."""
-        return self.root / "tables" / "sets.csv"
-
-    @property
-    def methods_markdown(self) -> Path:
-        """The table of methods in Markdown."""
-        return self.root / "tables" / "methods.md"
-
-    @property
-    def methods_latex(self) -> Path:
-        """The table of methods in LaTeX."""
-        return self.root / "tables" / "methods.tex"
-
-    @property
-    def reported(self) -> Path:
-        """An empty file, as old as the report."""
-        return self.root / "report.made"
+    #: The measures of each registered pair.
+    pairs_table = Below("tables/pairs.csv")
+    #: The means of the measures for each method.
+    methods_table = Below("tables/methods.csv")
+    #: The means of the measures over each set of pairs.
+    sets_table = Below("tables/sets.csv")
+    methods_markdown = Below("tables/methods.md")
+    methods_latex = Below("tables/methods.tex")
+    #: An empty file, as old as the report.
+    reported = Below("report.made")
 
     @property
     def report(self) -> "ReportLayout":
@@ -227,10 +189,8 @@ class CheckLayout:
 
     root: Path
 
-    @property
-    def table(self) -> Path:
-        """A row an image, with the columns of docs/outputs.md."""
-        return self.root / "check.tsv"
+    #: A row an image, with the columns of docs/outputs.md.
+    table = Below("check.tsv")
 
     def sheets(self, images: int) -> list[Path]:
         """The pages of the contact sheet of that many images."""
@@ -266,12 +226,5 @@ class PaperLayout(Results):
         """The folder of a training's checkpoints."""
         return self.cell(*cell) / "checkpoints"
 
-    @property
-    def table1(self) -> Path:
-        """Table 1 as CSV."""
-        return self.root / "tables" / "table1.csv"
-
-    @property
-    def table1_markdown(self) -> Path:
-        """Table 1 in Markdown."""
-        return self.root / "tables" / "table1.md"
+    table1 = Below("tables/table1.csv")
+    table1_markdown = Below("tables/table1.md")

@@ -2,8 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FIGURE_SUFFIXES = ("png", "svg")
+
+
+class Below:
+    """An attribute of a layout: a path below its root."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __get__(self, layout: Any, kind: type) -> Path:
+        return layout.root / self.path
 
 
 @dataclass(frozen=True)
@@ -28,15 +39,10 @@ class Figures:
 class ReportLayout(Figures):
     """Paths below `results/{cohort}/report/`, which can be moved and served as it is."""
 
-    @property
-    def index(self) -> Path:
-        """The report's first page."""
-        return self.root / "index.html"
-
-    @property
-    def manifest(self) -> Path:
-        """JSON: every file of the report; whatever else lies in its folder is somebody's own."""
-        return self.root / "files.json"
+    #: The report's first page.
+    index = Below("index.html")
+    #: JSON: every file of the report; whatever else lies in its folder is somebody's own.
+    manifest = Below("files.json")
 
     def static(self, name: str) -> Path:
         """Style and scripts, the same in every report."""
