@@ -20,11 +20,11 @@ from cohortreg.images.geometry import canonical
 from cohortreg.images.image import Image
 from cohortreg.inputs import expanded, truth
 from cohortreg.learning.devices import Device, use_processor
-from cohortreg.methods.cards import read_card
+from cohortreg.methods.cards import Card, read_card
 from cohortreg.methods.icon import import_weights
 from cohortreg.methods.interface import Method
 from cohortreg.methods.opening import open_method
-from cohortreg.methods.registry import PAIRWISE
+from cohortreg.methods.registry import PAIRWISE, Entry
 from cohortreg.model_files import CARD, WEIGHTS
 
 #: What every library takes for a seed: 32 bits.
@@ -138,27 +138,11 @@ def load(
         _check_start(name, tuned)
     with _source(name, grid, axes) as source, processor(threads):
         if isinstance(source, str):
-            if axes is not None:
-                raise UserError(
-                    f"{name} has no axes of its own, which published weights have; leave them out."
-                )
-            if tuned:
-                raise UserError(f"{name} has no networks to optimise for a pair; leave the optimisation out.")
-            if missing := PAIRWISE[source].missing({} if fit else settings):
-                raise UserError(f"{name}: {missing}")
-            preprocessing = None
-            if grid:
-                preprocessing = PairPreprocess.read({"grid": grid}, source="settings")
-            entry = PAIRWISE[source]
+            entry = _untrained(name, axes, tuned, {} if fit else settings)
+            preprocessing = PairPreprocess.read({"grid": grid}, source="settings") if grid else None
             facts = fit or entry.deforms, entry.inverse, entry.dimensions
         else:
-            if settings and not fit:
-                raise UserError(f"{name} is a trained model, which has no settings; leave them out.")
-            card = read_card(source)
-            if tuned and not card.is_icon:
-                raise UserError(
-                    f"{source}: only ICON networks can be optimised for a pair; leave the optimisation out."
-                )
+            card = _card(name, source, tuned, {} if fit else settings)
             # A model of an earlier version does not say it.
             preprocessing = card.preprocess or PairPreprocess(grid=card.grid)
             facts = True, True, (len(card.grid),)
@@ -166,6 +150,29 @@ def load(
             source, settings, "", seed, threads, Device(device, precision), tuned, fit, "settings"
         )
     return Model(name, *facts, opened, preprocessing, threads)
+
+
+def _untrained(name: str, axes: str | None, tuned: Optimisation | None, settings: Mapping[str, Any]) -> Entry:
+    """The entry of a method that needs no training; refuses what is given for a model alone."""
+    if axes is not None:
+        raise UserError(f"{name} has no axes of its own, which published weights have; leave them out.")
+    if tuned:
+        raise UserError(f"{name} has no networks to optimise for a pair; leave the optimisation out.")
+    if missing := PAIRWISE[name].missing(settings):
+        raise UserError(f"{name}: {missing}")
+    return PAIRWISE[name]
+
+
+def _card(name: str, folder: Path, tuned: Optimisation | None, settings: Mapping[str, Any]) -> Card:
+    """The card of a model; refuses what is given for other methods alone."""
+    if settings:
+        raise UserError(f"{name} is a trained model, which has no settings; leave them out.")
+    card = read_card(folder)
+    if tuned and not card.is_icon:
+        raise UserError(
+            f"{folder}: only ICON networks can be optimised for a pair; leave the optimisation out."
+        )
+    return card
 
 
 @contextmanager

@@ -260,6 +260,7 @@ def register(
         forward = to_physical(registration.forward, *grids)
         backward = None if registration.inverse is None else to_physical(registration.inverse, *grids[::-1])
         quality = _quality(pair[0].image, pair[1].image, forward, backward, seconds)
+    given = [image for _, *images, _ in roles for image in images]
     return Registered(
         between_raw(forward, *sources),
         None if backward is None else between_raw(backward, *sources[::-1]),
@@ -269,12 +270,7 @@ def register(
         f"{name_of(moving, 'moving')} to {name_of(fixed, 'fixed')} by {model.name}",
         (pair[0], pair[1]),
         forward,
-        [
-            expanded(source).absolute()
-            for _, *files, _ in roles
-            for source in files
-            if isinstance(source, str | os.PathLike)
-        ],
+        [expanded(path).absolute() for path in given if isinstance(path, str | os.PathLike)],
     )
 
 
