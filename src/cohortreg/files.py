@@ -54,7 +54,6 @@ def renewed_folder(path: Path, manifest: Path) -> Iterator[Path]:
     the manifest does not list is somebody's own, and stays. The folder counts as written, and not each file in it.
 
     Args:
-        path: The folder.
         manifest: A file in it that lists what was written there in this way.
 
     Raises:

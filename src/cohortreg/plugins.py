@@ -69,9 +69,7 @@ class Entries(dict[str, Entry], Generic[Entry]):
             entry: Any = point.load()
         except Exception as error:  # whatever another package sets off
             _refuse(where, error)
-        fits: bool = isinstance(entry, self.kind) or (
-            isinstance(entry, type) and issubclass(entry, self.kind)
-        )
+        fits = isinstance(entry, self.kind) or (isinstance(entry, type) and issubclass(entry, self.kind))
         if not fits:
             raise UserError(f"{where} is no {self.kind.__name__}; update or remove the package.")
         if point.dist:

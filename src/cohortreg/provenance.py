@@ -38,7 +38,6 @@ class Provenance:
         """Add an input: a file, or an image with all of its files.
 
         Args:
-            path: The file, or the image's folder or header.
             sha256: Of the file, where it is known; else the file is read.
 
         Returns:

@@ -69,6 +69,7 @@ class Command:
         outputs = sorted(str(path.relative_to(root)) for path in written if path.is_relative_to(root))
         if not outputs:
             return
+        read = sorted((path, sha) for path, sha in inputs.items() if path not in written)
         torch = sys.modules.get("torch")
         on_accelerator = torch is not None and torch.cuda.is_initialized()
         when = self.started.strftime("%Y%m%dT%H%M%S")
@@ -82,9 +83,7 @@ class Command:
                 "git_commit": git_commit(),
                 "hardware": hardware("cuda" if on_accelerator else "cpu"),
                 "software": software(),
-                "inputs": {
-                    _below(root, path): sha for path, sha in sorted(inputs.items()) if path not in written
-                },
+                "inputs": {_below(root, path): sha for path, sha in read},
                 "outputs": outputs,
             },
         )
@@ -96,9 +95,6 @@ def history(result: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     The result's own command comes first, then those that made its inputs, back to the raw images; of a folder, the last
     command first.
 
-    Args:
-        result: A file, or a whole folder of results.
-
     Raises:
         UserError: No command's record names the result.
     """
@@ -107,8 +103,8 @@ def history(result: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if root is None:
         raise UserError(f"{result}: not in a folder of results; no folder above it has a folder {FOLDER}")
     makers: dict[str, Path] = {}
-    # In the order of time, so that the last one to write a file made it.
-    for path in _records(root):
+    # In the order of time, so that the last one to write a file made it; a hidden record was never finished.
+    for path in sorted((root / FOLDER).glob("[!.]*.json")):
         makers |= dict.fromkeys(map(str, _record(path)["outputs"]), path)
     # Of a folder that was written as a whole, such as the report, the record names the folder.
     names = [str(path.relative_to(root)) for path in (whole, *whole.parents) if path.is_relative_to(root)]
@@ -124,11 +120,6 @@ def history(result: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             record = _record(maker)
             yield name, record
             wanted += record["inputs"]
-
-
-def _records(root: Path) -> list[Path]:
-    """The records below a folder of results, in the order of time; a hidden one was never finished."""
-    return sorted(path for path in (root / FOLDER).glob("*.json") if not path.name.startswith("."))
 
 
 def _record(path: Path) -> dict[str, Any]:

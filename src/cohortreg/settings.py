@@ -8,6 +8,7 @@ nearest known key and the remedy.
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
@@ -94,20 +95,13 @@ class Settings(BaseModel):
     @model_serializer(mode="wrap")
     def _given(self, handler: Any) -> dict[str, Any]:
         """Write every key, and those of `sparse` only if they were given."""
-        written = handler(self)
-        return {
-            key: written[key] for key in written if key not in self.sparse or key in self.model_fields_set
-        }
+        left_out = {*self.sparse} - self.model_fields_set
+        return {key: value for key, value in handler(self).items() if key not in left_out}
 
 
 def wrong(problem: str, key: str = "") -> PydanticCustomError:
     """Return the error of a rule of our own, at a key such as "stages[1].steps"."""
     return PydanticCustomError("wrong", "wrong", {"key": key, "problem": problem})
-
-
-def optional(default: object, **about: Any) -> Any:
-    """Return a field whose description says what holds if the key is absent."""
-    return Field(default, **about)
 
 
 def _number(value: Any) -> Any:
@@ -153,14 +147,13 @@ Nullable = BeforeValidator(_null)
 Numeric = BeforeValidator(_whole_number)
 
 
+@dataclass(eq=False)
 class Fault(Exception):  # noqa: N818  (of what was given, which a user is told in a sentence)
     """What is wrong first with values: the place, such as "models.icon.stages[1].steps", the problem, and its kind."""
 
-    def __init__(self, place: str, problem: str, kind: str):
-        super().__init__(place, problem, kind)
-        self.place = place
-        self.problem = problem
-        self.kind = kind
+    place: str
+    problem: str
+    kind: str
 
 
 def read(kind: Any, values: object, where: str = "", source: str = "configuration") -> Any:

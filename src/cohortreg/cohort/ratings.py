@@ -16,17 +16,9 @@ def rated_out(
 ) -> tuple[dict[tuple[str, str], str], list[str]]:
     """Find the pairs with one of these ratings.
 
-    Args:
-        path: The table of ratings, or None for none.
-        words: Ratings whose pairs are left out.
-        pairs: The cohort's table.
-
     Returns:
         (moving, fixed) -> the reason, such as "rated bad: upside down", and a sentence where pairs are rated that the
         cohort does not have.
-
-    Raises:
-        UserError: As by `read_ratings`.
     """
     if path is None:
         return {}, []
@@ -45,9 +37,7 @@ def rated_out(
 def _warnings(path: Path, unknown: list[str]) -> list[str]:
     if not unknown:
         return []
-    named = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
-    if len(unknown) == 1:
-        return [f"{path} rates 1 pair that the cohort does not have ({named}): the rating has no effect."]
-    return [
-        f"{path} rates {len(unknown)} pairs that the cohort does not have ({named}): the ratings have no effect."
-    ]
+    number = len(unknown)
+    named = ", ".join(unknown[:NAMED]) + (", ..." if number > NAMED else "")
+    pairs, what = ("1 pair", "rating has") if number == 1 else (f"{number} pairs", "ratings have")
+    return [f"{path} rates {pairs} that the cohort does not have ({named}): the {what} no effect."]

@@ -100,7 +100,6 @@ def read_table(
     """Read a table that `write_table` wrote, every cell as the text that it is; the index counts from 0.
 
     Args:
-        path: The table.
         columns: Those that it must have.
         command: What writes it, for messages.
 
@@ -128,27 +127,21 @@ def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection
     """Return a sentence for each two of tested (split test, or in a pair), validation and training that share subjects.
 
     Args:
-        images: The cohort's table.
-        pairs: The cohort's table.
         trained: Images that models learnt from, whatever their split is now.
     """
     tested = images["split"].eq("test") | images["image_id"].isin([*pairs["moving"], *pairs["fixed"]])
     validation = images["split"].eq("validation")
     learnt = images["split"].eq("train") | images["image_id"].isin(trained)
+    rows = {"test": tested, "validation": validation, "training": learnt}
+    subjects_of = {name: set(images["subject_id"][chosen]) for name, chosen in rows.items()}
     shared = [
-        ("test", tested, "training", learnt, "the results on them are not those of unseen subjects"),
-        (
-            "validation",
-            validation,
-            "training",
-            learnt,
-            "what is measured on them says little of unseen subjects",
-        ),
-        ("test", tested, "validation", validation, "weights may have been chosen by them"),
+        ("test", "training", "the results on them are not those of unseen subjects"),
+        ("validation", "training", "what is measured on them says little of unseen subjects"),
+        ("test", "validation", "weights may have been chosen by them"),
     ]
     sentences = []
-    for one, rows, other, other_rows, why in shared:
-        if both := sorted(set(images["subject_id"][rows]) & set(images["subject_id"][other_rows])):
+    for one, other, why in shared:
+        if both := sorted(subjects_of[one] & subjects_of[other]):
             named = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
             subjects = f"1 {one} subject is" if len(both) == 1 else f"{len(both)} {one} subjects are"
             sentences.append(f"{subjects} also in {other} ({named}): {why}.")
@@ -159,12 +152,7 @@ def require_training(path: Path | str, images: pd.DataFrame, learning: Sequence[
     """Refuse a cohort with fewer than two images to train on, and something to train.
 
     Args:
-        path: Path of the table, for the message.
-        images: The table.
         learning: Models, or rows of the comparison, that need training.
-
-    Raises:
-        UserError: One sentence.
     """
     training = int(images["split"].eq("train").sum())
     if learning and training < 2:

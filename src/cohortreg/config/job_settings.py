@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from cohortreg.config.configuration import Configuration
-from cohortreg.config.models import FITTED, OPTIMISED, AnyModel, IconModel, Optimisation, trained_methods
+from cohortreg.config.models import FITTED, OPTIMISED, AnyModel, Optimisation, trained_methods
 from cohortreg.config.training import Logger, Training
 from cohortreg.settings import Settings
 
@@ -34,13 +34,11 @@ class RegistrationJob(Settings):
     @classmethod
     def of(cls, config: Configuration, row: str) -> Self:
         """Return what a configuration says of a row."""
-        fitted = row.endswith(FITTED)
         trained = trained_methods(config.models)
         model = config.models[trained[row][0]] if row in trained else None
-        optimised = model if row.endswith(OPTIMISED) and isinstance(model, IconModel) else None
         return cls(
             training=config.training,
             model=config.pretrained.get(row.removesuffix(FITTED)),
-            method_settings=config.method_settings.get("fit" if fitted else row, {}),
-            optimisation=optimised.optimisation if optimised else None,
+            method_settings=config.method_settings.get("fit" if row.endswith(FITTED) else row, {}),
+            optimisation=getattr(model, "optimisation", None) if row.endswith(OPTIMISED) else None,
         )

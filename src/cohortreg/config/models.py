@@ -16,7 +16,7 @@ from cohortreg.config.stages import IconStage, Stage
 from cohortreg.config.values import NonNegative, Path_, Positive, PositiveNumber, one_of
 from cohortreg.errors import UserError
 from cohortreg.plugins import Entries
-from cohortreg.settings import Section, Settings, Text, optional, wrong
+from cohortreg.settings import Section, Settings, Text, wrong
 
 #: Ends the name of a row whose networks are optimised for each pair.
 OPTIMISED = "-io"
@@ -60,7 +60,7 @@ class Staged(Settings):
 class Model(Staged):
     """one model, a network trained in stages"""
 
-    init: Path_ | None = optional(
+    init: Path_ | None = Field(
         None,
         description="folder of a trained model, from whose weights each stage that both have starts: a published one, "
         "another cohort's or one of this one's; its architecture and the steps of its stages must be this model's, and "
@@ -96,7 +96,7 @@ class IconModel(Model):
 
     sparse = ("method", "init", "optimisation")
 
-    method: Literal["icon"] = optional("icon", description=_METHOD.description)
+    method: Literal["icon"] = Field("icon", description=_METHOD.description)
     network: AnyNetwork = Field(
         DualStreamNetwork(
             architecture="dual_stream", down=[1, 16, 32, 48, 64], up=[32, 32, 32], smoothing=0.5
@@ -118,7 +118,7 @@ class IconModel(Model):
         "stage's resolution (epsilon of Eq. 5; paper 0)",
     )
     stages: Annotated[list[IconStage], Len(1)] = Field(description=_STAGES)
-    optimisation: Optimisation | None = optional(
+    optimisation: Optimisation | None = Field(
         None,
         description="adds the row {model}-{n}step-io, in which the last stage's networks are fitted to each pair "
         "before it is registered (instance optimisation); no such row if the key is absent",
@@ -168,7 +168,7 @@ class SettingsStaged(Staged):
 class VoxelMorphStaged(SettingsStaged):
     """A model of VoxelMorph, or its card."""
 
-    settings: VoxelMorphSettings = optional(VoxelMorphSettings(), description=_SETTINGS)
+    settings: VoxelMorphSettings = Field(VoxelMorphSettings(), description=_SETTINGS)
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
@@ -184,7 +184,7 @@ class VoxelMorphStaged(SettingsStaged):
 class AvsmStaged(SettingsStaged):
     """A model of AVSM, or its card."""
 
-    settings: AvsmSettings = optional(AvsmSettings(), description=_SETTINGS)
+    settings: AvsmSettings = Field(AvsmSettings(), description=_SETTINGS)
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
@@ -266,7 +266,7 @@ def with_settings(name: str, base: type[Section]) -> type[Section]:
         base.__name__,
         __base__=base,
         __doc__=base.__doc__,
-        settings=(kind, optional(kind(), description=_SETTINGS)),
+        settings=(kind, Field(kind(), description=_SETTINGS)),
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, SerializeAsAny, WrapValidator, model_
 
 from cohortreg.config.values import Channels, Positive, one_of
 from cohortreg.plugins import Entries
-from cohortreg.settings import Number, Numeric, Settings, Whole, optional, read, wrong
+from cohortreg.settings import Number, Numeric, Settings, Whole, read, wrong
 
 
 class Network(Settings):
@@ -52,7 +52,6 @@ def check_levels(network: Any, first: int, images: str, one_more: bool = False) 
     """Refuse numbers of channels, down and up, that make no network.
 
     Args:
-        network: What has them.
         first: Channels that come from the images.
         images: What these are, in words.
         one_more: Whether down may have one more than up at most.
@@ -95,7 +94,7 @@ class UNetwork(LevelsNetwork):
     sparse = ("bottleneck",)
     path, note = "networks.UNet", "paper"
     architecture: Literal["unet"]
-    bottleneck: Positive | None = optional(
+    bottleneck: Positive | None = Field(
         None,
         description="channels of a dense layer between the way down and the way up of a unet, which makes the "
         "whole image its receptive field; none if the key is absent",
@@ -114,12 +113,12 @@ class DualStreamNetwork(LevelsNetwork):
     path, note = "networks.DualStream", "one encoder for both images"
     levels = (1, "one image at a time", False)
     architecture: Literal["dual_stream"]
-    finest: Annotated[Literal[1, 2], Numeric] = optional(
+    finest: Annotated[Literal[1, 2], Numeric] = Field(
         1,
         description="how many times coarser than the images the first level of a dual_stream is; with 1 it shows "
         "what is as thin as a voxel, with 2 a step takes about half of the time; 1 if the key is absent",
     )
-    smoothing: Annotated[Number, Field(ge=0.1, le=5)] | None = optional(
+    smoothing: Annotated[Number, Field(ge=0.1, le=5)] | None = Field(
         None,
         description="standard deviation of the Gaussian that smooths the displacement of a dual_stream, in voxels "
         "of the displacement; more means fewer folds; none if the key is absent",

@@ -3,10 +3,10 @@
 from typing import Annotated, Self
 
 from annotated_types import Len
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from cohortreg.config.values import Path_, PositiveNumber, Size
-from cohortreg.settings import Settings, optional, wrong
+from cohortreg.settings import Settings, wrong
 
 
 class Phantom(Settings):
@@ -14,15 +14,15 @@ class Phantom(Settings):
 
     sparse = ("labels", "grid", "spacing")
 
-    labels: Path_ | None = optional(
+    labels: Path_ | None = Field(
         None,
         description="folder of the label maps that scans are generated from, each found by the file name of its "
         "image's label; $VARIABLES are expanded",
     )
-    grid: Annotated[list[Size], Len(3, 3)] | None = optional(
+    grid: Annotated[list[Size], Len(3, 3)] | None = Field(
         None, description="voxels of a generated image along right, anterior, superior"
     )
-    spacing: Annotated[list[PositiveNumber], Len(3, 3)] | None = optional(
+    spacing: Annotated[list[PositiveNumber], Len(3, 3)] | None = Field(
         None, description="millimetres between neighbouring voxels of a generated image"
     )
 

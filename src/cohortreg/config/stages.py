@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from cohortreg.config.networks import AnyNetwork
 from cohortreg.config.similarities import SIMILARITIES
 from cohortreg.config.values import NonNegative, Positive, PositiveNumber
-from cohortreg.settings import Number, Numeric, Settings, optional, wrong
+from cohortreg.settings import Number, Numeric, Settings, wrong
 
 
 class Stage(Settings):
@@ -35,12 +35,12 @@ class Stage(Settings):
     fold_threshold: NonNegative = Field(
         description="mean number of folds per pair above which a training step has too many"
     )
-    weight_from: PositiveNumber | None = optional(
+    weight_from: PositiveNumber | None = Field(
         None,
         description="weight of the first training step, if less than the stage's weight, to which it then rises; "
         "needs weight_rise",
     )
-    weight_rise: Annotated[Number, Field(gt=0, le=1)] | None = optional(
+    weight_rise: Annotated[Number, Field(gt=0, le=1)] | None = Field(
         None,
         description="fraction of the stage's training steps, from the first, over which the weight rises from "
         "weight_from, by the same factor at each",

@@ -28,6 +28,47 @@ COLUMNS = {
 }
 
 
+class Table:
+    """A table as an import finds it.
+
+    Attributes:
+        header: The columns; none where it does not exist or is empty.
+        rows: Cells that are not there are empty.
+    """
+
+    def __init__(self, path: Path):
+        if os.path.lexists(path) and not path.is_file():
+            raise UserError(f"{path} is not a file, or is a broken link; move it, or name another folder.")
+        self.path, self.content = path, path.read_bytes() if path.is_file() else b""
+        try:
+            self.text = self.content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text, or name another folder."
+            ) from error
+        lines = [line.split("\t") for line in LINE_END.split(self.text) if line.strip()]
+        self.header = lines[0] if lines else []
+        empty = dict.fromkeys(self.header, "")
+        self.rows = [empty | dict(zip(self.header, line, strict=False)) for line in lines[1:]]
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Raise UserError where it has a header without some of the columns."""
+        lacking = [column for column in columns if column not in self.header]
+        if lacking and self.header:
+            refuse_other_separator(self.path, self.header)
+            raise UserError(
+                f"{self.path} has no column {', '.join(lacking)}; add it to the first row (tabs separate columns), or "
+                "name another folder."
+            )
+
+    def followed_by(self, lines: Sequence[Sequence[str]]) -> bytes:
+        """Return its content with lines behind it, which end as its own do."""
+        match = LINE_END.search(self.text)
+        end = match[0] if match else "\n"
+        start = end if lines and self.text and not self.text.endswith(("\n", "\r")) else ""
+        return self.content + (start + "".join("\t".join(line) + end for line in lines)).encode()
+
+
 class Before(NamedTuple):
     """A cohort's tables as an import finds them, without rows where there is no table."""
 
@@ -58,25 +99,13 @@ def read_before(folder: Path) -> Before:
     """
     tables = {}
     for name in (IMAGES, PAIRS):
-        table = _parsed(folder / name, _content(folder / name))
-        _check_columns(folder / name, table, COLUMNS[name])
-        tables[name] = table.reindex(
-            columns=list(dict.fromkeys([*COLUMNS[name], *table.columns])), fill_value=""
-        )
+        table = Table(folder / name)
+        table.require(COLUMNS[name])
+        columns = list(dict.fromkeys([*COLUMNS[name], *table.header]))
+        tables[name] = pd.DataFrame(table.rows, columns=columns, dtype=str)
     if len(tables[IMAGES]):
         read_images(folder / IMAGES)
     return Before(tables[IMAGES], tables[PAIRS])
-
-
-def _check_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise UserError where a table has a header without some of the columns."""
-    lacking = [column for column in columns if column not in table]
-    if lacking and len(table.columns):
-        refuse_other_separator(path, list(table.columns))
-        raise UserError(
-            f"{path} has no column {', '.join(lacking)}; add it to the first row (tabs separate columns), or name "
-            "another folder."
-        )
 
 
 def recognised(images: pd.DataFrame, before: Before, folder: Path) -> pd.DataFrame:
@@ -87,8 +116,6 @@ def recognised(images: pd.DataFrame, before: Before, folder: Path) -> pd.DataFra
     many, so that two may have one name: that of a table's row whose file was changed by hand.
 
     Args:
-        images: As an importer returns them.
-        before: The cohort's tables.
         folder: Where relative paths of both start from.
     """
     rows = before.images.to_dict("records")
@@ -130,7 +157,6 @@ def add(
     """Add to the tables in `output` what an import found that is not there yet; all of it, or nothing.
 
     Args:
-        output: Folder of the tables.
         images: As `recognised` returns them.
         pairs: Moving, fixed and, of further sets, set.
         folder: Where the images' paths start from; None where the files are yet to be made.
@@ -142,58 +168,59 @@ def add(
             none is changed.
     """
     others = others or {}
-    contents = {name: _content(output / name) for name in (IMAGES, PAIRS, *others)}
+    there = {name: Table(output / name) for name in (IMAGES, PAIRS, *others)}
     before = read_before(output)
     for name, table in others.items():
-        _check_columns(output / name, _parsed(output / name, contents[name]), list(table.columns))
+        there[name].require(list(table.columns))
     sentences = _differing(images, before.images, folder or Path())
     changed, numbers = {}, {}
     for name, table in {IMAGES: images, PAIRS: pairs, **others}.items():
-        merged, numbers[name], lost = merge(
-            output / name, contents[name], table, KEYS.get(name, _all_of(table))
-        )
+        merged, numbers[name], lost = merge(there[name], table, KEYS.get(name, _all_of(table)))
         sentences += lost
         if numbers[name]:
             changed[name] = merged
     _write(output, changed)
     now = read_before(output)
-    sentences += [*_without_pairs(before, now), *_stale(output, contents, others)]
+    sentences += _without_pairs(before, now)
+    for name, table in others.items():
+        sentences += _stale(there[name], table)
     if folder is not None and not lists_missing:
         sentences += _gone(now.images, folder)
     return Added(now.images, now.pairs, numbers[IMAGES], numbers[PAIRS], sentences)
 
 
-def merge(path: Path, content: bytes, table: pd.DataFrame, key: Key) -> tuple[bytes, int, list[str]]:
+def merge(there: Table, table: pd.DataFrame, key: Key) -> tuple[bytes, int, list[str]]:
     """Return a table's content with the rows that it lacks below its lines, their number, and what is lost of them.
 
     A row is there if another has its key; as often as the key stands there. Cells are put below the columns that the
     table has, and its line ends are used. Pairs of a set are not added where the table has no column for it: they would
     become pairs of the main set.
     """
-    there = _parsed(path, content)
-    keys = Counter(map(key, there.to_dict("records")))
+    keys = Counter(map(key, there.rows))
     rows = []
     for row in table.to_dict("records"):
         if keys[key(row)]:
             keys[key(row)] -= 1
         else:
             rows.append(row)
-    header, lost = _header(content) or list(table.columns), []
+    header, lost = there.header or list(table.columns), []
     if "set" not in header and (of_sets := [row for row in rows if row.get("set")]):
         rows = [row for row in rows if not row.get("set")]
         lost.append(
             f"{counted(len(of_sets), 'pair')} of set {', '.join(sorted({row['set'] for row in of_sets}))} not added: "
-            f"{path} has no column set; add it to its first row and import again."
+            f"{there.path} has no column set; add it to its first row and import again."
         )
     lacking = [column for column in table.columns if column not in header and column != "set"]
     if rows and lacking:
-        lost.append(f"{path} has no column {', '.join(lacking)}, and gets none.")
-    lines = [] if _header(content) else [header] * bool(rows)
+        lost.append(f"{there.path} has no column {', '.join(lacking)}, and gets none.")
+    lines = [] if there.header else [header] * bool(rows)
     lines += [[row.get(column, "") for column in header] for row in rows]
     for cell in (cell for line in lines for cell in line):
         if ODD.search(cell):
-            raise UserError(f"{cell!r} has a character that {path} cannot store; rename the file or folder.")
-    return content + _text(content, lines), len(rows), lost
+            raise UserError(
+                f"{cell!r} has a character that {there.path} cannot store; rename the file or folder."
+            )
+    return there.followed_by(lines), len(rows), lost
 
 
 def _all_of(table: pd.DataFrame) -> Key:
@@ -206,47 +233,6 @@ def _pair(row: Mapping[str, str]) -> object:
 
 
 KEYS: dict[str, Key] = {IMAGES: lambda row: row["image_id"], PAIRS: _pair}
-
-
-def _content(path: Path) -> bytes:
-    """The content of a table; empty where it does not exist."""
-    if not os.path.lexists(path):
-        return b""
-    if not path.is_file():
-        raise UserError(f"{path} is not a file, or is a broken link; move it, or name another folder.")
-    return path.read_bytes()
-
-
-def _lines(path: Path, content: bytes) -> list[str]:
-    """The lines that are not blank."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 text; save the table as tab-separated UTF-8 text, or name another folder."
-        ) from error
-    return [line for line in LINE_END.split(text) if line.strip()]
-
-
-def _header(content: bytes) -> list[str]:
-    lines = _lines(Path(), content)
-    return lines[0].split("\t") if lines else []
-
-
-def _parsed(path: Path, content: bytes) -> pd.DataFrame:
-    """The rows of a table, cells that are not there being empty."""
-    lines = [line.split("\t") for line in _lines(path, content)]
-    header, rows = (lines[0], lines[1:]) if lines else ([], [])
-    cells = [dict.fromkeys(header, "") | dict(zip(header, row, strict=False)) for row in rows]
-    return pd.DataFrame(cells, columns=list(dict.fromkeys(header)), dtype=str)
-
-
-def _text(content: bytes, lines: Sequence[Sequence[str]]) -> bytes:
-    """Lines to be put behind a content, with its own line ends."""
-    match = LINE_END.search(content.decode("utf-8-sig"))
-    end = match[0] if match else "\n"
-    unfinished = bool(lines) and bool(content) and not content.endswith((b"\n", b"\r", b"\xef\xbb\xbf"))
-    return (end * unfinished + "".join("\t".join(line) + end for line in lines)).encode()
 
 
 def _write(output: Path, contents: Mapping[str, bytes]) -> None:
@@ -287,11 +273,8 @@ def _differing(images: pd.DataFrame, before: pd.DataFrame, folder: Path) -> list
         return place(folder, row["image"]), place(folder, row["label"]), row["split"]
 
     there = {row["image_id"]: content(row) for row in before.to_dict("records")}
-    other = [
-        row["image_id"]
-        for row in images.to_dict("records")
-        if there.get(row["image_id"], content(row)) != content(row)
-    ]
+    found = {row["image_id"]: content(row) for row in images.to_dict("records")}
+    other = [name for name in found if there.get(name, found[name]) != found[name]]
     if not other:
         return []
     return [
@@ -313,27 +296,19 @@ def _without_pairs(before: Before, now: Before) -> list[str]:
     ]
 
 
-def _stale(output: Path, contents: Mapping[str, bytes], others: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Sentences about rows of further tables that hold no more."""
-    sentences = []
-    for name, table in others.items():
-        key = _all_of(table)
-        there = Counter(map(key, _parsed(output / name, contents[name]).to_dict("records")))
-        there -= Counter(map(key, table.to_dict("records")))
-        if number := there.total():
-            sentences.append(
-                f"{output / name} keeps {counted(number, 'row')} of earlier imports that this one did not find."
-            )
-    return sentences
+def _stale(there: Table, table: pd.DataFrame) -> list[str]:
+    """A sentence about rows of a further table that hold no more."""
+    key = _all_of(table)
+    number = (Counter(map(key, there.rows)) - Counter(map(key, table.to_dict("records")))).total()
+    if not number:
+        return []
+    return [f"{there.path} keeps {counted(number, 'row')} of earlier imports that this one did not find."]
 
 
 def _gone(images: pd.DataFrame, folder: Path) -> list[str]:
     """A sentence about rows whose files are not there."""
-    gone = [
-        path
-        for path in dict.fromkeys([*images["image"], *images["label"]])
-        if path and not exists(place(folder, path))
-    ]
+    paths = dict.fromkeys([*images["image"], *images["label"]])
+    gone = [path for path in paths if path and not exists(place(folder, path))]
     if not gone:
         return []
     return [

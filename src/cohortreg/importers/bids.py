@@ -50,8 +50,6 @@ def import_bids(folder: Path, say: Say = silent, suffix: str = "") -> Found:
     see `_labels`. The side is that of the entity hemi.
 
     Args:
-        folder: The dataset.
-        say: Called with a sentence for each kind of file that is not used.
         suffix: Of the images; empty for the only one that there is.
 
     Raises:

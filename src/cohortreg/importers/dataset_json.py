@@ -43,8 +43,6 @@ def entries(
     """Return the paths of every entry of a list, "" for what an entry does not have.
 
     Args:
-        source: The dataset.json.
-        content: Its content.
         name: Of the list; one that is not there has no entries.
         needed: Keys of an entry; an entry may also be the path of its first alone.
         more: Keys that an entry may have.

@@ -10,11 +10,10 @@ from cohortreg.images.dicom import ARCHIVES, is_named_as_slice
 from cohortreg.importers.folders import (
     IMAGES,
     Say,
+    can_be_listed,
     counted,
     few,
-    fits_a_table,
     identifier,
-    is_identifier,
     left_out,
     relative_to,
     silent,
@@ -39,7 +38,6 @@ def import_folder(
 
     Args:
         images: Pattern of the images; ** stands for any folders.
-        say: Called with a sentence for each kind of file that is not used.
         labels: Pattern of the labels; empty for none.
         root: Folder that the patterns start from.
         subject: Regular expression whose first group, or all of it, is an image's subject in its name; without one,
@@ -52,18 +50,16 @@ def import_folder(
         raise UserError(f"{root} is not a folder; name the one that the patterns start from with --root.")
     label_at = _matches(labels, root, say) if labels else {}
     # A pattern such as *.nii.gz finds labels too.
-    image_at = {
-        name: path for name, path in _matches(images, root, say).items() if path not in label_at.values()
-    }
+    found = _matches(images, root, say)
+    image_at = {name: path for name, path in found.items() if path not in label_at.values()}
     if not image_at:
         raise UserError(
             f"{root / images} finds no image; correct the pattern, and write it in quotation marks, as in "
             "'images/*.nii.gz'."
         )
     subjects = _subjects(subject, image_at)
-    for sentence in left_out(
-        [path for name, path in label_at.items() if name not in image_at], "label", "of no image by name"
-    ):
+    alone = [path for name, path in label_at.items() if name not in image_at]
+    for sentence in left_out(alone, "label", "of no image by name"):
         say(sentence)
     unlabelled = [path for name, path in image_at.items() if name not in label_at]
     if labels and unlabelled:
@@ -85,7 +81,7 @@ def _matches(pattern: str, root: Path, say: Say) -> dict[str, str]:
         name = identifier(without_ending("_".join(wild) or Path(path).name))
         if not may_be_image(root / path):
             no_image.append(path)
-        elif not is_identifier(name) or not fits_a_table(path):
+        elif not can_be_listed(name, path):
             odd.append(path)
         elif name in image_at:
             raise UserError(

@@ -17,10 +17,8 @@ ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 #: Files that a sentence names, and letters of each.
 NAMED, SHOWN = 3, 100
 
-#: Called with a sentence that the user is to read.
+#: Called with a sentence that the user is to read, of an importer one for each kind of file that is not used.
 Say = Callable[[str], None]
-
-
 #: Shows progress over so many items; what it yields goes one item further.
 Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
@@ -90,6 +88,11 @@ def is_identifier(text: str) -> bool:
     """Whether a table of images takes a text for an image_id."""
     is_name = bool(re.fullmatch(r"[^\s/\\.][^\s/\\]*", text)) and fits_a_table(text)
     return is_name and len(text.encode()) <= LONGEST_ID
+
+
+def can_be_listed(image_id: str, *paths: str) -> bool:
+    """Whether a table of images takes an image of this name, with these paths."""
+    return is_identifier(image_id) and all(map(fits_a_table, paths))
 
 
 def repeated(names: Iterable[str]) -> str | None:

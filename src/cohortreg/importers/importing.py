@@ -18,8 +18,6 @@ def import_tables(read: Callable[[], Found], output: Path, draw: Draw | None = N
     """Add what is new in a folder to the tables in `output`; what is there stays, see `additions`.
 
     Args:
-        read: Reads the folder.
-        output: Folder of the tables.
         draw: How splits and pairs are drawn, where they do not come with the images.
 
     Raises:

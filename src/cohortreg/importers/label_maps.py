@@ -7,15 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from cohortreg.errors import UserError
-from cohortreg.importers.folders import (
-    Say,
-    check_folder,
-    fits_a_table,
-    images_below,
-    is_identifier,
-    left_out,
-    silent,
-)
+from cohortreg.importers.folders import Say, can_be_listed, check_folder, images_below, left_out, silent
 from cohortreg.importers.found import Found, image_row, image_table
 
 #: A label map's file name: subject and visit, as in 9001104_00m_label.nii.gz.
@@ -30,39 +22,31 @@ def import_label_maps(folder: Path, say: Say = silent, side: str = "right") -> F
     after the other in the order of their names, are pairs of the set "longitudinal".
 
     Args:
-        folder: The one with the label maps.
-        say: Called with a sentence for each kind of file that is not used.
         side: Of all knees, "left" or "right".
 
     Raises:
         UserError: No file has such a name.
     """
     check_folder(folder)
-    files = images_below(folder)
-    named = [(match, path) for path in files if (match := NAME.fullmatch(path)) and _is_named(match)]
-    used = {path for _, path in named}
-    for sentence in left_out(
-        [path for path in files if path not in used],
-        "file",
-        "not named SUBJECT_VISIT_label.nii.gz, or not right in the folder",
-    ):
+    rows, others = [], []
+    for path in images_below(folder):
+        match = NAME.fullmatch(path)
+        subject, visit = match.group("subject", "visit") if match else ("", "")
+        name = f"{subject}_{visit}"
+        if match and can_be_listed(name, path):
+            row = image_row(name, f"images/{name}.nii.gz", f"labels/{path}", subject, side)
+            rows.append(row | {"visit": visit})
+        else:
+            others.append(path)
+    why = "not named SUBJECT_VISIT_label.nii.gz, or not right in the folder"
+    for sentence in left_out(others, "file", why):
         say(sentence)
-    if not named:
+    if not rows:
         raise UserError(
             f"{folder} has no label map named SUBJECT_VISIT_label.nii.gz; give the folder that has them."
         )
-    rows = []
-    for match, path in named:
-        name = f"{match['subject']}_{match['visit']}"
-        row = image_row(name, f"images/{name}.nii.gz", f"labels/{path}", match["subject"], side)
-        rows.append(row | {"visit": match["visit"]})
     images = image_table(rows, folder)
     return Found(images, None, further=_longitudinal(images))
-
-
-def _is_named(match: re.Match[str]) -> bool:
-    """Whether a table can hold the subject and the visit."""
-    return is_identifier(f"{match['subject']}_{match['visit']}") and fits_a_table(match[0])
 
 
 def _longitudinal(images: pd.DataFrame) -> pd.DataFrame:

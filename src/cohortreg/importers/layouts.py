@@ -28,8 +28,6 @@ class Layout(NamedTuple):
 
     Attributes:
         words: What it is, for a sentence.
-        importer: Name of the importer.
-        options: The importer's options.
         images: The argument of the importer `folder`, a pattern; others are given the folder.
     """
 
@@ -45,13 +43,7 @@ class Layout(NamedTuple):
         return IMPORTERS[self.importer].function(folder, say=say, **self.options)
 
     def command(self, folder: Path, tables: Path, draw: Draw) -> str:
-        """Write the command that adds to the tables what is new in the folder, drawn in the same way.
-
-        Args:
-            folder: The images.
-            tables: Folder of images.tsv and pairs.tsv.
-            draw: How splits and pairs were drawn.
-        """
+        """Write the command that adds to the tables what is new in the folder, drawn in the same way."""
         words = ["cohortreg", "import", self.importer, self.images or str(folder)]
         options: dict[str, object] = dict(self.options)
         if self.importer == "folder":
@@ -105,18 +97,13 @@ def _beside(folder: Path) -> Layout | None:
     if chosen is None:
         return None
     ending = re.sub("(?i)^images?", "", chosen.name)
-    labels = [
-        path
-        for path in children
-        if path.name.lower().startswith(LABEL_FOLDERS) and path.name.endswith(ending) and _images(path)
-    ]
+    beside = [path for path in children if path.name.lower().startswith(LABEL_FOLDERS)]
+    labels = [path for path in beside if path.name.endswith(ending) and _images(path)]
     names = _images(chosen)
     pattern = _pattern(names)
-    if all(re.search(r"_\d{4}$", without_ending(name)) for name in names) and any(
-        without_ending(name).endswith("_0000") for name in names
-    ):  # channels, as nnU-Net names them
-        first = next(name for name in names if without_ending(name).endswith("_0000"))
-        pattern = "*_0000" + first[len(without_ending(first)) :]
+    first = [name for name in names if without_ending(name).endswith("_0000")]
+    if first and all(re.search(r"_\d{4}$", without_ending(name)) for name in names):
+        pattern = "*_0000" + _ending(first[0])  # of channels, as nnU-Net names them
     options = {"labels": f"{labels[0].name}/{_pattern(_images(labels[0]))}"} if labels else {}
     words = f"{chosen.name} and {labels[0].name}" if labels else chosen.name
     return Layout(f"images in {words}", "folder", options, f"{chosen.name}/{pattern}")
@@ -131,11 +118,11 @@ def _flat(folder: Path) -> Layout | None:
     endings = rf"(.+)([_.-](?:{'|'.join(LABEL_NAMES)}))"
     labels = {stem: match for stem in stems if (match := re.fullmatch(endings, stem, re.IGNORECASE))}
     for stem, match in labels.items():
-        pattern = f"*{match[2]}{stems[stem][len(stem) :]}"
+        pattern = f"*{match[2]}{_ending(stems[stem])}"
         if match[1] in stems:
             return Layout(f"images, with labels {pattern}", "folder", {"labels": pattern}, _pattern(names))
         kinds = Counter(
-            other[len(label[1]) :] + stems[other][len(other) :]
+            other[len(label[1]) :] + _ending(stems[other])
             for label in labels.values()
             for other in stems.keys() - labels.keys()
             if re.match(r"[_.-]", other[len(label[1]) :]) and other.startswith(label[1])
@@ -170,17 +157,18 @@ def _subfolders(folder: Path) -> Layout | None:
 
 def _pattern(names: Sequence[str]) -> str:
     """The pattern of images in a folder: their ending, if all have the same."""
-    endings = {name[len(without_ending(name)) :] for name in names}
+    endings = set(map(_ending, names))
     return f"*{endings.pop()}" if len(endings) == 1 else "*"
+
+
+def _ending(name: str) -> str:
+    return name.removeprefix(without_ending(name))
 
 
 def _images(folder: Path) -> Sequence[str]:
     """Names of the images right in a folder."""
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    slices = (".dcm", ".ima")
     return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_file()
-        and not path.name.startswith(".")
-        and may_be_image(path)
-        and not path.name.lower().endswith((".dcm", ".ima"))
+        path.name for path in files if may_be_image(path) and not path.name.lower().endswith(slices)
     )

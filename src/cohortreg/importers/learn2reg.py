@@ -9,16 +9,7 @@ import pandas as pd
 
 from cohortreg.errors import UserError
 from cohortreg.importers.dataset_json import entries, image_name, read_dataset
-from cohortreg.importers.folders import (
-    Say,
-    check_folder,
-    counted,
-    exists,
-    fits_a_table,
-    is_identifier,
-    left_out,
-    silent,
-)
+from cohortreg.importers.folders import Say, can_be_listed, check_folder, counted, exists, left_out, silent
 from cohortreg.importers.found import Found, image_row, image_table
 
 #: Lists of images in dataset.json, and the split of those in no evaluated pair.
@@ -42,7 +33,6 @@ def import_learn2reg(folder: Path, say: Say = silent) -> Found:
 
     Args:
         folder: The one with dataset.json, or NAME_dataset.json.
-        say: Called with a sentence for each kind of file that is not used.
 
     Raises:
         UserError: dataset.json is missing, malformed, or lists no image that is on disk.
@@ -57,7 +47,7 @@ def import_learn2reg(folder: Path, say: Say = silent) -> Found:
     missing, odd, unpaired = [], [], []
     for path, (split, files) in _images(source, content, pairs).items():
         files = {key: file for key, file in files.items() if file and exists(folder / file)}
-        if not is_identifier(image_name(path)) or not all(map(fits_a_table, [path, *files.values()])):
+        if not can_be_listed(image_name(path), path, *files.values()):
             odd.append(path)
         elif not exists(folder / path):
             missing.append(path)

@@ -1,21 +1,18 @@
 """Import of a folder in the layout of the Medical Segmentation Decathlon (Antonelli et al., 2022)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from cohortreg.errors import UserError
 from cohortreg.importers.additions import place
 from cohortreg.importers.dataset_json import entries, image_name, read_dataset
 from cohortreg.importers.folders import (
     Say,
+    can_be_listed,
     exists,
     few,
     fits_a_table,
     images_below,
-    is_identifier,
     left_out,
     silent,
 )
@@ -28,10 +25,6 @@ def import_msd(folder: Path, say: Say = silent) -> Found:
     Only what is on disk is listed: an image, with its label where dataset.json names one; before any is, all of them.
     Every image is a subject of its own, named after its file; blanks in it become underscores. The dataset's own
     unlabelled test images are left out: nothing could be measured on them.
-
-    Args:
-        folder: The one with dataset.json.
-        say: Called with a sentence for each kind of file that is not used.
 
     Raises:
         UserError: dataset.json is missing or malformed.
@@ -53,7 +46,7 @@ def import_msd(folder: Path, say: Say = silent) -> Found:
             f"{few([named[0]['image']])}); the tables list all of them, download them before a run."
         )
     images = image_table(present or named, source)
-    for sentence in _not_used(folder, content, rows, images):
+    for sentence in _not_used(folder, content, rows, set(images["image"])):
         say(sentence)
     return Found(images, folder)
 
@@ -63,26 +56,21 @@ def _paths(row: dict[str, str]) -> list[str]:
 
 
 def _has_name(row: dict[str, str]) -> bool:
-    """Whether a row's name and paths can stand in a table."""
-    return is_identifier(row["image_id"]) and all(map(fits_a_table, _paths(row)))
+    return can_be_listed(row["image_id"], *_paths(row))
 
 
-def _not_used(
-    folder: Path, content: dict[str, Any], rows: Sequence[dict[str, str]], images: pd.DataFrame
-) -> list[str]:
+def _not_used(folder: Path, content: dict[str, Any], rows: list[dict[str, str]], used: set[str]) -> list[str]:
     """Sentences about what the dataset lists or its folder holds and no row has, and about images of many channels."""
-    used = set(images["image"])
     odd = [row["image"] for row in rows if not _has_name(row)]
     missing = [row["image"] for row in rows if _has_name(row) and row["image"] not in used]
     unlabelled = [entry["image"] for entry in entries(folder / "dataset.json", content, "test", ("image",))]
     listed = [path for row in rows for path in _paths(row)] + unlabelled
     known = {place(folder, path) for path in listed if fits_a_table(path)}
     more = [path for path in images_below(folder) if place(folder, path) not in known]
+    absent = "listed in dataset.json, but the image or its label is not in the folder"
     sentences = [
         *left_out(odd, "image", "the name is hidden, too long, or has characters that a table cannot store"),
-        *left_out(
-            missing, "image", "listed in dataset.json, but the image or its label is not in the folder"
-        ),
+        *left_out(missing, "image", absent),
         *left_out(unlabelled, "image", 'listed under "test", without labels'),
         *left_out(more, "file", "not listed in dataset.json"),
     ]

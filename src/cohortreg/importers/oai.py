@@ -96,12 +96,9 @@ def import_oai(
     lies in `output` is never written again.
 
     Args:
-        folder: The archive.
-        say: Called with what was found, in a sentence.
         labels: Folder of the label maps, by default `folder`.
         repeated: Keep an image of each barcode, which is then part of names that several would have.
         output: Folder to write label maps to that have no pose, with that of their images.
-        progress_bar: As `cli.progress.progress_bar`.
 
     Raises:
         UserError: A folder is missing, or no image is found.

@@ -59,8 +59,6 @@ def import_oai_split(
     image_id, file (image or label), name. A missing image keeps its published name; a missing label is left empty.
 
     Args:
-        lists: The files.
-        say: Called with a sentence for whatever is odd or missing.
         root: Folder below which the images are.
         images: Table of an archive's images, with a column visit and where known barcode.
         as_published: Keep repeated pairs and images with themselves, as rows of set `PUBLISHED`.

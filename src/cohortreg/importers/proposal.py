@@ -100,14 +100,8 @@ def proposed(
     """Write a configuration.
 
     Args:
-        cohort: The cohort's name.
         tables: Folder of images.tsv and pairs.tsv.
         root: Folder that their paths start from.
-        images: The table of images.
-        pairs: Number of pairs.
-        survey: What images and labels are like.
-        names: Names of label values.
-        machine: What it is to run on.
         more: The command that adds images to the tables.
     """
     chosen = preprocessing(survey, machine.gpu)

@@ -3,7 +3,6 @@
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -19,23 +18,13 @@ from cohortreg.importers.registry import Draw
 from cohortreg.importers.survey import survey
 
 
-class Start(NamedTuple):
-    """The folder of the tables, what was added to them, and what else to say, a sentence each."""
-
-    tables: Path
-    added: Added
-    sentences: list[str]
-
-
-def start_cohort(folder: Path, output: Path, draw: Draw, say: Say, progress_bar: Bar = no_bar) -> Start:
+def start_cohort(folder: Path, output: Path, draw: Draw, say: Say, progress_bar: Bar = no_bar) -> Added:
     """Write the tables of a folder's images and a configuration for them.
 
     Args:
         folder: The images, in any layout that `layout_of` recognises.
         output: The configuration; the tables are written to a folder of its name beside it.
-        draw: How splits and pairs are drawn.
         say: Called with what the folder is, and with a sentence for each kind of file that is not used.
-        progress_bar: As `cli.progress.progress_bar`.
 
     Raises:
         UserError: One of the files is there already, or the folder is none that can be read; nothing is then written.
@@ -56,16 +45,13 @@ def start_cohort(folder: Path, output: Path, draw: Draw, say: Say, progress_bar:
     added = import_tables(lambda: found, tables, draw)
     machine = Machine(len(os.sched_getaffinity(0)), torch.cuda.is_available())
     cohort = re.sub(r"[^A-Za-z0-9._-]", "_", output.stem).lstrip("._-") or "cohort"
-    names = structure_names(folder)
-    more = layout.command(folder, tables, draw)
-    write_text(
-        output, proposed(cohort, tables, folder, added.images, len(added.pairs), seen, names, machine, more)
-    )
+    names, more = structure_names(folder), layout.command(folder, tables, draw)
+    pairs = len(added.pairs)
+    write_text(output, proposed(cohort, tables, folder, added.images, pairs, seen, names, machine, more))
     load(output)
-    sentences = []
     if seen.unreadable:
-        sentences.append(
+        added.sentences.append(
             f"{counted(seen.unreadable, 'image')} cannot be read and will be left out; cohortreg run {output} check "
             "says why."
         )
-    return Start(tables, added, sentences)
+    return added

@@ -41,11 +41,6 @@ class Survey(NamedTuple):
 def survey(images: pd.DataFrame, root: Path, progress_bar: Bar = no_bar) -> Survey:
     """Look at some of the images and labels of a table.
 
-    Args:
-        images: Rows of images.tsv.
-        root: Folder that their paths start from.
-        progress_bar: As `cli.progress.progress_bar`.
-
     Raises:
         UserError: No image can be read.
     """

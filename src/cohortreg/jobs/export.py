@@ -147,7 +147,6 @@ class Export:
     """What is written of a method's registrations.
 
     Attributes:
-        folder: To write to.
         kind: "nii.gz", "h5" or "tfm", see `exchange.write`; "learn2reg" or "learn2reg.npz", see `write_learn2reg`.
         bids: Whether the folder is a BIDS data set of derivatives.
         images: The kinds of images that are warped too, `WARPED` and `LABELS`.
@@ -272,12 +271,8 @@ class Export:
         there = [self.folder / name for name in owners if (self.folder / name).exists()]
         images = {image for ids in owners.values() for image in ids if self.layout.sidecar(image).is_file()}
         records = [read_sidecar(self.layout, image) for image in images] if there else []
-        raw = {
-            os.path.realpath(self._root / record[kind])
-            for record in records
-            for kind in FOLDERS
-            if record[kind]
-        }
+        paths = [record[kind] for record in records for kind in FOLDERS if record[kind]]
+        raw = {os.path.realpath(self._root / path) for path in paths}
         for path in there:
             if os.path.realpath(path) in raw:
                 raise UserError(

@@ -40,8 +40,6 @@ def preprocess_shard(
     are kept.
 
     Args:
-        rows: Of the cohort's table of images.
-        root: The folder that the table's paths start from.
         structures: Name -> label values, which every label must have.
         fail: Whether to stop at the first bad image instead; what was done before stays whole.
         report: Called after each image with its id and the reason why it is excluded, or "".
@@ -116,9 +114,7 @@ def _is_done(layout: Layout, image_id: str, made_from: dict[str, Any]) -> bool:
         sidecar = read_sidecar(layout, image_id)
     except UserError:
         return False
-    return all(key in sidecar for key in SIDECAR) and all(
-        sidecar.get(key) == value for key, value in made_from.items()
-    )
+    return sidecar.keys() >= set(SIDECAR) and made_from.items() <= sidecar.items()
 
 
 def _remove(layout: Layout, image_id: str) -> None:

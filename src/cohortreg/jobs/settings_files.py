@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -27,7 +28,6 @@ class SettingsFiles:
     """Writes the settings of jobs below a folder of results.
 
     Args:
-        layout: Of the results.
         mode: What this process does. It runs the workflow; or shows what a run would do, and writes nothing of it; or
             does a job, whose settings the process that runs the workflow has written.
     """
@@ -36,7 +36,6 @@ class SettingsFiles:
         self.layout = layout
         self.mode = mode
         self._known: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
-        self._elsewhere: Path | None = None
 
     def __call__(
         self,
@@ -53,10 +52,7 @@ class SettingsFiles:
 
         Args:
             made: Whether what it makes is there.
-            rule: The job's rule.
-            name: Which job of the rule.
             aside: Settings that change nothing of what it makes, so that it is not made again for them.
-            settings: All others.
         """
         settings = json.loads(json.dumps(settings))
         before, path = self._known.get((rule, name), (None, ""))
@@ -76,13 +72,13 @@ class SettingsFiles:
         if requested and made and {key: there[key] for key in there if key not in aside} == settings:
             return str(path)
         if mode == "show":
-            path = self._temporary() / rule / name / "settings.json"
+            path = self._elsewhere / rule / name / "settings.json"
             path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, settings | dict(aside) | {WHEN: time.time_ns()})
         return str(path)
 
-    def _temporary(self) -> Path:
-        if self._elsewhere is None:
-            self._elsewhere = Path(tempfile.mkdtemp())
-            atexit.register(shutil.rmtree, self._elsewhere, ignore_errors=True)
-        return self._elsewhere
+    @cached_property
+    def _elsewhere(self) -> Path:
+        folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder

@@ -37,7 +37,6 @@ def write_tables(
     """Write `tables/pairs.csv`, `sets.csv` and, of the main set, `methods.csv`, the latter also as `.md` and `.tex`.
 
     Args:
-        methods: The rows, in order.
         similarities: Method -> the similarity that it maximises.
         reference: The method that the others are tested against.
         published: A table for `read_published`.

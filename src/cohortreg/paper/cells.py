@@ -78,14 +78,6 @@ def run_cell(
 ) -> dict[str, Any]:
     """Train a cell, from its last checkpoint if there is one, measure it on held-out pairs and write both.
 
-    Args:
-        layout: Of the experiments' results.
-        cell: Data set, network and weight.
-        settings: Of the preset.
-        seed: Of all that is random.
-        fabric: That it trains with.
-        progress: Called after each step.
-
     Returns:
         What was measured.
 

@@ -85,11 +85,7 @@ def pack_dataset(
     Of MNIST the first fives of each split are taken.
 
     Args:
-        layout: Of the experiments' results.
-        dataset: Its name.
-        settings: Of the preset.
         mnist: Folder of the files of MNIST.
-        seed: Of the images that are made.
         advance: Called after each image.
     """
     for number, split in enumerate(SPLITS):

@@ -26,9 +26,7 @@ def optimise_maps(
         fixed: [1, 1, *grid].
         noise: Standard deviation, in pixels, of the Gaussian noise that is added to both displacement fields before
             inverse consistency (Eq. 5), never before similarity.
-        settings: Steps and learning rate.
         weight: Of inverse consistency, lambda of Eq. 13.
-        seed: Of the noise.
 
     Raises:
         NotFiniteError: The optimisation diverges.

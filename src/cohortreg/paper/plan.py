@@ -57,13 +57,7 @@ def figure_cells(figure: str, networks: Mapping[str, Sequence[str]], weights: Se
 
 @dataclass(frozen=True)
 class Run:
-    """What every output says of itself.
-
-    Attributes:
-        preset: Its name.
-        settings: Of the preset.
-        seed: Of all that is random.
-    """
+    """What every output says of itself."""
 
     preset: str
     settings: Preset

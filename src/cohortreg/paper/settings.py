@@ -1,7 +1,7 @@
 """The configuration of the paper's experiments: every key with its type, bounds and description."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from annotated_types import Len
 from pydantic import Field, field_validator, model_validator
@@ -25,12 +25,6 @@ from cohortreg.config import (
 from cohortreg.settings import WHOLE, Number, Settings, Text, Whole, wrong
 
 _Networks = Annotated[list[Literal["mlp", "enc_dec", "unet", "conv_only"]], Len(1), *Unique]
-_DOWN = Field(
-    description="channels on the way down, from the two images to the coarsest level (paper 2, 16, 32, 64, 256, 512)"
-)
-_UP = Field(
-    description="channels of each level on the way up, finest first (paper 16, 32, 64, 128, 256); one fewer than down"
-)
 
 
 class Table1(Settings):
@@ -66,28 +60,34 @@ class Mlp(Trained):
     )
 
 
-class EncoderDecoder(Trained):
+class Levels(Trained):
+    """a network with a way down, from fine to coarse, and a way up"""
+
+    one_more: ClassVar = False  # whether down may have one more than up at most
+
+    down: Annotated[list[Positive], Len(2)] = Field(
+        description="channels on the way down, from the two images to the coarsest level (paper 2, 16, 32, 64, 256, "
+        "512)"
+    )
+    up: Channels = Field(
+        description="channels of each level on the way up, finest first (paper 16, 32, 64, 128, 256); one fewer than "
+        "down"
+    )
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        check_levels(self, 2, "the moving and the fixed image", self.one_more)
+        return self
+
+
+class EncoderDecoder(Levels):
     """an encoder and a decoder without skip connections"""
 
-    down: Annotated[list[Positive], Len(2)] = _DOWN
-    up: Channels = _UP
-
-    @model_validator(mode="after")
-    def _levels(self) -> Self:
-        check_levels(self, 2, "the moving and the fixed image", one_more=True)
-        return self
+    one_more = True
 
 
-class UNet(Trained):
+class UNet(Levels):
     """a U-Net with skip and residual connections"""
-
-    down: Annotated[list[Positive], Len(2)] = _DOWN
-    up: Channels = _UP
-
-    @model_validator(mode="after")
-    def _levels(self) -> Self:
-        check_levels(self, 2, "the moving and the fixed image")
-        return self
 
 
 class ConvOnly(Trained):

@@ -10,7 +10,7 @@ the front, z up.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,30 +29,36 @@ GAP = 0.8  # millimetres between the two cartilages
 Field = np.ndarray  # [i, j, k] float32, about a signed distance in millimetres, negative inside
 
 
-@dataclass(frozen=True)
-class Knee:
-    """What differs between subjects; lengths in millimetres of a knee of middle size, angles in degrees."""
+#: Mean and spread of what differs between subjects; lengths in millimetres of a knee of middle size, angles in degrees.
+POPULATION: dict[str, tuple[ArrayLike, ArrayLike]] = {
+    "size": (1.0, 0.04),
+    "rotation": ([0, 0, 0], [2.5, 2, 2.5]),  # of the whole knee about x, y, z
+    "shift": ([0, 0, 0], [2, 2.2, 2.2]),  # of the whole knee along x, y, z
+    "flexion": (4, 2.5),  # of the femur over the tibia
+    "width": (1.0, 0.04),  # of the joint, as a factor
+    "medial": ([15.5, 29, 24.5], [1, 1.8, 1.2]),  # radii of the medial condyle
+    "lateral": ([16, 30, 24.5], [1, 1.8, 1.2]),  # radii of the lateral condyle
+    "notch": (8, 1),  # half its width
+    "groove": (4, 1),  # depth of the trochlear groove
+    "femur_shaft": (14, 1.2),  # radius
+    "tibia_shaft": (14, 1.2),  # radius
+    "slope": (6, 2.5),  # of the tibial plateau to the back
+    "eminence": (9, 1.5),  # height of the intercondylar eminence
+    "tuberosity": (8, 1.5),  # prominence
+    "patella": ([21, 11, 20.5], [1.5, 0.8, 1.8]),  # radii
+    "patella_height": (36, 4),
+    "femoral_cartilage": (3.0, 0.25),  # thickness
+    "tibial_cartilage": (3.2, 0.3),  # thickness
+}
 
-    size: float
-    rotation: np.ndarray  # of the whole knee about x, y, z
-    shift: np.ndarray  # of the whole knee along x, y, z
-    flexion: float  # of the femur over the tibia
-    width: float  # of the joint, as a factor
-    medial: np.ndarray  # radii of the medial condyle
-    lateral: np.ndarray  # radii of the lateral condyle
-    notch: float  # half its width
-    groove: float  # depth of the trochlear groove
-    femur_shaft: float  # radius
-    tibia_shaft: float  # radius
-    slope: float  # of the tibial plateau to the back
-    eminence: float  # height of the intercondylar eminence
-    tuberosity: float  # prominence
-    patella: np.ndarray  # radii
-    patella_height: float
-    femoral_cartilage: float  # thickness
-    tibial_cartilage: float  # thickness
-    warp_waves: np.ndarray  # [waves, 3] radians a millimetre
-    warp_weights: np.ndarray  # [3, waves] complex, millimetres
+
+class Knee(SimpleNamespace):
+    """The quantities of `POPULATION` of one knee, and a smooth random warp of it.
+
+    Attributes:
+        warp_waves: [waves, 3] radians a millimetre.
+        warp_weights: [3, waves] complex, millimetres.
+    """
 
     @classmethod
     def draw(cls, random: np.random.Generator) -> "Knee":
@@ -70,24 +76,7 @@ class Knee:
         # Long waves are higher, so that the warp stays smooth.
         heights = np.abs(about(np.zeros((per_axis, waves)), 1)) * (wavelength[:, 0] / 80)
         return cls(
-            size=about(1.0, 0.04),
-            rotation=about([0, 0, 0], [2.5, 2, 2.5]),
-            shift=about([0, 0, 0], [2, 2.2, 2.2]),
-            flexion=about(4, 2.5),
-            width=about(1.0, 0.04),
-            medial=about([15.5, 29, 24.5], [1, 1.8, 1.2]),
-            lateral=about([16, 30, 24.5], [1, 1.8, 1.2]),
-            notch=about(8, 1),
-            groove=about(4, 1),
-            femur_shaft=about(14, 1.2),
-            tibia_shaft=about(14, 1.2),
-            slope=about(6, 2.5),
-            eminence=about(9, 1.5),
-            tuberosity=about(8, 1.5),
-            patella=about([21, 11, 20.5], [1.5, 0.8, 1.8]),
-            patella_height=about(36, 4),
-            femoral_cartilage=about(3.0, 0.25),
-            tibial_cartilage=about(3.2, 0.3),
+            **{name: about(*numbers) for name, numbers in POPULATION.items()},
             warp_waves=2 * np.pi / wavelength * directions,
             warp_weights=0.48 * heights * np.exp(1j * phases),
         )
@@ -97,8 +86,6 @@ def anatomy(seed: int, identifier: str, side: str, grid: Sequence[int], spacing:
     """Make the label map of a phantom knee: 1 femur, 2 femoral cartilage, 3 tibia, 4 tibial cartilage, 5 patella.
 
     Args:
-        seed: The knee follows from it and from the identifier.
-        identifier: Who it is.
         side: "left" or "right"; a left knee is the mirror image of the right one in the middle plane of the body.
         grid: Voxels along right, anterior, superior.
         spacing: Their size in millimetres.

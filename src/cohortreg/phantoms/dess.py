@@ -16,19 +16,11 @@ from cohortreg.importers.split import generator
 # Mean of each tissue, where fluid is 1, and the standard deviation of its texture; values of the
 # Osteoarthritis Initiative's label maps. Lesions (7 to 9) are oedema: brighter than the marrow around them.
 CARTILAGE, MARROW, LESION = (0.72, 0.03), (0.27, 0.035), (0.4, 0.05)
-TISSUES = {
-    1: MARROW,
-    2: CARTILAGE,
-    3: MARROW,
-    4: CARTILAGE,
-    5: MARROW,
-    6: CARTILAGE,
-    7: LESION,
-    8: LESION,
-    9: LESION,
-}
-OTHER_LABEL = (0.5, 0.04)  # a label that is not in the table
 BONES = (1, 3, 5)
+TISSUES = (
+    dict.fromkeys(BONES, MARROW) | dict.fromkeys((2, 4, 6), CARTILAGE) | dict.fromkeys((7, 8, 9), LESION)
+)
+OTHER_LABEL = (0.5, 0.04)  # a label that is not in the table
 FEMORAL_CARTILAGE, TIBIAL_CARTILAGE = 2, 4
 AIR, SKIN, FAT, MUSCLE, FLUID, MENISCUS = 0.0, 0.5, 0.17, 0.42, 1.0, 0.1
 CORTEX = 0.35  # the dark shell of a bone, as a part of its marrow

@@ -43,13 +43,10 @@ def make_phantoms(
     from the same seed and settings, is kept.
 
     Args:
-        images: Rows of images.tsv.
         output: Folder that their paths start from.
         settings: The section `phantom` of the configuration. With `labels`, a folder, an image is made from the label
             map there that has the name of the row's label, which is copied; otherwise the anatomy is made as well, with
             `grid` and `spacing`, voxels and their size in millimetres, along right, anterior, superior.
-        seed: Everything random follows from it and the image_id.
-        report: Called after each image with its id.
 
     Returns:
         The SHA-256 of every file, by the table's path.
@@ -88,9 +85,8 @@ def _refuse_what_is_not_ours(row: Mapping[str, str], output: Path) -> None:
         if not os.path.lexists(path):
             continue
         ours = record.get("id") == image_id and path.is_file() and not path.is_symlink()
-        recorded = record.get(
-            f"{column}_made"
-        )  # of earlier versions, and of what was interrupted, there is none
+        # Of earlier versions, and of what was interrupted, there is none.
+        recorded = record.get(f"{column}_made")
         if not ours or (recorded and recorded != digest_file(path)):
             raise UserError(
                 f"{path} already exists and was not generated here; move it elsewhere, or, where images are real, set "

@@ -25,9 +25,9 @@ def folder(tmp_path):
 
 def test_tables_and_a_configuration_that_fits(folder):
     said = []
-    start = start_cohort(folder, folder / "my knees.yaml", Draw(0.25, 0, 2), said.append)
+    added = start_cohort(folder, folder / "my knees.yaml", Draw(0.25, 0, 2), said.append)
     assert said == [f"{folder}: images in images and labels"]
-    assert "1 image cannot be read and will be left out" in start.sentences[0]
+    assert "1 image cannot be read and will be left out" in added.sentences[-1]
     configuration = load(folder / "my knees.yaml")
     assert configuration.cohort == "my_knees" and configuration.structures == {"label_1": [1], "label_2": [2]}
     assert (configuration.preprocess.grid, configuration.preprocess.fit) == ([32, 32, 32], "pad")
