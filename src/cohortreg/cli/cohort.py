@@ -5,10 +5,9 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -71,13 +70,7 @@ importers = typer.Typer(
 app.add_typer(importers, name="import")
 
 
-class OnBadImage(StrEnum):
-    """What to do about a bad image."""
-
-    exclude = "exclude"
-    fail = "fail"
-
-
+OnBadImage = Literal["exclude", "fail"]
 Tables = Annotated[Path, typer.Option(help="Folder for the tables, images.tsv and pairs.tsv.")]
 TestFraction = Annotated[float, typer.Option(min=0, max=1, help="Part of the subjects to test on.")]
 TestPairs = Annotated[int, typer.Option(min=1, help="Test pairs to draw.")]
@@ -176,7 +169,7 @@ def import_weights_command(
     for name in (WEIGHTS, CARD):
         if os.path.lexists(output / name):
             raise UserError(f"{output} already contains a model, {output / name}; name another folder.")
-    card = import_weights(file, output, grid, axes, percentiles, mirror and mirror.value, published)
+    card = import_weights(file, output, grid, axes, percentiles, mirror, published)
     typer.echo(
         f"{output}: the model{f', {known}' if (known := card.get('published')) else ''}. Name it in the configuration, "
         f"as in `pretrained: {{{_row_name(output)}: {output}}}`, and its row under methods."
@@ -263,7 +256,7 @@ def phantom_command(
 def phantom_anatomy_command(
     output: Annotated[Path, typer.Argument(help="The label map to write, .nii.gz.")],
     identifier: Annotated[str, typer.Option("--id", help="Who it is: another name is another anatomy.")],
-    side: Annotated[Side, typer.Option(help="Which knee.")] = Side.right,
+    side: Annotated[Side, typer.Option(help="Which knee.")] = "right",
     grid: Annotated[
         tuple[int, int, int], typer.Option(help="Voxels along right, anterior, superior.")
     ] = KNEE_GRID,
@@ -276,7 +269,7 @@ def phantom_anatomy_command(
     from cohortreg.images.io import write_image
     from cohortreg.phantoms.anatomy import anatomy
 
-    write_image(output, anatomy(seed, identifier, side.value, grid, spacing))
+    write_image(output, anatomy(seed, identifier, side, grid, spacing))
 
 
 @app.command("phantom-image")
@@ -302,9 +295,7 @@ def preprocess_command(
     config: Config = None,
     shard: ImageShard = 0,
     shards: ImageShards = 1,
-    on_bad_image: Annotated[
-        OnBadImage, typer.Option(help="Leave a bad image out, or stop.")
-    ] = OnBadImage.exclude,
+    on_bad_image: Annotated[OnBadImage, typer.Option(help="Leave a bad image out, or stop.")] = "exclude",
 ) -> None:
     """Bring a shard of the images to one orientation, side, grid and range of grey values."""
     from cohortreg.cohort.shards import shard_rows
@@ -322,7 +313,7 @@ def preprocess_command(
             expand_root(root),
             configuration.preprocess,
             configuration.structures,
-            fail=on_bad_image is OnBadImage.fail,
+            fail=on_bad_image == "fail",
             report=lambda image_id, reason: advance(f"excluded {image_id}: {reason}" if reason else ""),
         )
     write_table(layout.image_shard(shard), index)
@@ -428,7 +419,7 @@ def check_command(
     on_bad_image: Annotated[
         OnBadImage,
         typer.Option(help="Whether a bad image only stands in the table, or the exit code is 1 as well."),
-    ] = OnBadImage.fail,
+    ] = "fail",
 ) -> None:
     """Open every image and label of a cohort: what cannot be used, what is odd, and a picture of all."""
     from cohortreg.cohort.tables import read_images
@@ -454,7 +445,7 @@ def check_command(
         f"{len(checked)} images: {counts['ok']} ok, {counts['warning']} with warnings, {counts['bad']} bad; "
         f"open {layout.sheets(len(checked))[0]} and {layout.table}"
     )
-    if counts["bad"] and on_bad_image is OnBadImage.fail:
+    if counts["bad"] and on_bad_image == "fail":
         raise UserError(
             f"{counts['bad']} of {len(checked)} images cannot be used; see {layout.table} for the reasons."
         )

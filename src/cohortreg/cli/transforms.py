@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,30 +41,12 @@ MASK = "Where this is zero the image is made black, and counts as black."
 POINTS = (".csv", ".tsv", ".json", ".fcsv", ".vtk", ".vtp", ".stl", ".ply", ".obj")
 
 
-class Frame(StrEnum):
-    """The axes of coordinates."""
-
-    LPS = "LPS"
-    RAS = "RAS"
-
-
-class Precision(StrEnum):
-    """Floating-point precision, in Lightning Fabric's terms."""
-
-    auto = "auto"
-    full = "32-true"
-    bfloat = "bf16-mixed"
-    half = "16-mixed"
-
-
-class Format(StrEnum):
-    """What `export` writes; the value is how the files' names end."""
-
-    nifti = "nii.gz"
-    h5 = "h5"
-    tfm = "tfm"
-    learn2reg = "learn2reg"
-    learn2reg_npz = "learn2reg.npz"
+#: Axes of coordinates.
+Frame = Literal["LPS", "RAS"]
+#: In Lightning Fabric's terms.
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+#: What `export` writes, as the files' names end.
+Format = Literal["nii.gz", "h5", "tfm", "learn2reg", "learn2reg.npz"]
 
 
 @app.command("register")
@@ -153,7 +134,7 @@ def register_command(
     precision: Annotated[
         Precision,
         typer.Option(help="What networks compute in; auto: in half precision on GPUs that do."),
-    ] = Precision.auto,
+    ] = "auto",
     seed: Seed = 1,
     threads: Threads = 2,
 ) -> None:
@@ -179,7 +160,7 @@ def register_command(
     check_savable(outputs, inputs)
     use_processor(threads)
     if model not in PAIRWISE:
-        device = Device(accelerator, precision.value)
+        device = Device(accelerator, precision)
         warn_of_precision(device.device, device.precision)
     raw_moving, raw_fixed = to_image(moving), to_image(fixed)
     optimisation: dict[str, Any] = {"steps": _iterations(io_iterations), "learning_rate": io_learning_rate}
@@ -193,7 +174,7 @@ def register_command(
         fit=fit,
         optimisation=optimisation,
         device=accelerator,
-        precision=precision.value,
+        precision=precision,
         seed=seed,
         threads=threads,
     )
@@ -211,8 +192,8 @@ def register_command(
             loaded,
             moving_mask=moving_mask,
             fixed_mask=fixed_mask,
-            moving_side=_literal(moving_side),
-            fixed_side=_literal(fixed_side),
+            moving_side=moving_side or "",
+            fixed_side=fixed_side or "",
             progress=lambda done, total, words: advance(words, done),
         )
     if moving_mask or fixed_mask:
@@ -232,11 +213,6 @@ def _echo_outputs(outputs: Sequence[Path | None], moving: Path, fixed: Path) -> 
     for path, content in zip(outputs, words, strict=True):
         if path:
             typer.echo(f"{path}: {content}")
-
-
-def _literal(side: Side | None) -> Literal["", "left", "right"]:
-    """The side as `register` takes it."""
-    return "" if side is None else "left" if side is Side.left else "right"
 
 
 def _outputs_named_after(moving: str, fixed: str) -> tuple[Path, None, Path]:
@@ -330,8 +306,7 @@ def _apply_to_points(opened: "Read", source: Path, output: Path, frame: Frame | 
         beyond += int((~opened.grid.contains(points)).sum()) if opened.grid else 0
         return move(points, opened.transform)
 
-    axes, mirrored = frame.value if frame else "", mirrors(opened.transform, opened.grid)
-    count = move_points(source, output, mover, axes, mirrored)
+    count = move_points(source, output, mover, frame or "", mirrors(opened.transform, opened.grid))
     typer.echo(f"{output}: {count} points")
     if beyond:
         typer.echo(f"{beyond} of them lie beyond the transform's grid and stayed where they were.", err=True)
@@ -530,7 +505,7 @@ def export_command(
     folder = bids or output
     if folder is None or (bids and output):
         raise UserError("give either --output or --bids.")
-    if bids and kind in (Format.learn2reg, Format.learn2reg_npz):
+    if bids and kind in ("learn2reg", "learn2reg.npz"):
         raise UserError(
             "--bids has transforms as .h5, .tfm or .nii.gz; write Learn2Reg's arrays with --output."
         )
@@ -539,8 +514,8 @@ def export_command(
     layout = Layout(results)
     pairs = exported_pairs(layout, moving, fixed)
     images = [name for name, wanted in ((WARPED, warped), (LABELS, labels)) if wanted]
-    format_ = kind or (Format.h5 if bids else Format.nifti)
-    export = Export(layout, method, folder, format_.value, bids is not None, images, root, suffix)
+    written_as = kind or ("h5" if bids else "nii.gz")
+    export = Export(layout, method, folder, written_as, bids is not None, images, root, suffix)
     export.begin(pairs)
     counts, lacking = Counter[str](), []
     with progress_bar(f"Exporting {method}", len(pairs)) as advance:

@@ -41,9 +41,9 @@ Ratings = Annotated[
 ]
 
 
-def named(pattern: str, description: str, longest: int = 200) -> tuple[Any, ...]:
+def named(pattern: str, description: str) -> tuple[Any, ...]:
     """What holds for a name of the user's. The pattern's end is that of the name, and not a line's."""
-    constraints = StringConstraints(pattern=f"^{pattern}$(?!\\n)", max_length=longest)
+    constraints = StringConstraints(pattern=f"^{pattern}$(?!\\n)", max_length=200)
     return constraints, Field(description=description)
 
 

@@ -1,9 +1,8 @@
 """The importers by name, one entry each. Nothing of an importer is imported before it runs."""
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cohortreg.plugins import Entries, resolve
 
@@ -11,11 +10,8 @@ if TYPE_CHECKING:
     from cohortreg.importers.found import Found
 
 
-class Side(StrEnum):
-    """Side of the body."""
-
-    left = "left"
-    right = "right"
+#: Of the body.
+Side = Literal["left", "right"]
 
 
 class Draw(NamedTuple):
@@ -115,7 +111,7 @@ IMPORTERS |= {
         "label_maps.import_label_maps",
         source="Label maps named SUBJECT_VISIT_label.nii.gz.",
         about="Write the tables of a cohort whose images the workflow makes from label maps, see phantom.labels.",
-        options={"side": Option("Which knee all of them are.", Side, Side.right)},
+        options={"side": Option("Which knee all of them are.", Side, "right")},
         draw=Draw(test_fraction=0.3, pairs=60),
     ),
     "oai": Importer(

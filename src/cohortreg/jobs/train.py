@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -57,9 +57,7 @@ def train_stage(
     are the same. Of several processes that train together, the first writes.
 
     Args:
-        recipe: Of the model's method.
         stage: From 1.
-        fabric: Of the processes that train together.
         progress: Called with the state that training starts from, and after each step.
         stop: Asked after each step, see `learning.training.train`.
 
@@ -122,26 +120,29 @@ def train_stage(
     with whole(layout.history(name, stage)) as beside:
         history.to_csv(beside, index=False)
     saved = weights.save(layout.weights(name, stage), objective.registration.state_dict())
-    card = {
-        "model": name,
-        "stage": stage,
-        "steps": model.steps,
-        **model.plain(),
-        "weights_sha256": saved,
-        "training": settings.model_dump(exclude_unset=True, exclude={"logger"}) | {"precision": precision},
-        "seed": seed,
+    used = settings.model_dump(exclude_unset=True, exclude={"logger"}) | {"precision": precision}
+    card = {"model": name, "stage": stage, "steps": model.steps, **model.plain(), "weights_sha256": saved}
+    card |= {"training": used, "seed": seed, **_learnt(training, state, history, validation)}
+    card["wall_seconds"] = time.perf_counter() - started
+    write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))
+
+
+def _learnt(
+    training: Mapping[str, Any], state: TrainingState, history: pd.DataFrame, validation: Validation | None
+) -> dict[str, Any]:
+    """What a card says of the images that a model learnt from, see `training_of`, and of how that went."""
+    learnt = {
         "training_set": training["training_set"],
         "preprocess": training.get("preprocess"),
         "start": training["start"],
         "final_weight": state.weight,
         "training_seconds": float((1 / history["steps_per_second"]).sum()),
-        "wall_seconds": time.perf_counter() - started,
     }
     if "init" in training:
-        card["init"] = training["init"]
+        learnt["init"] = training["init"]
     if validation:
-        card["validation"] = _validated(validation, state, history) | {"set": training["validation_set"]}
-    write_json(layout.model_card(name, stage), card | _circumstances(images, fabric))
+        learnt["validation"] = _validated(validation, state, history) | {"set": training["validation_set"]}
+    return learnt
 
 
 def _history(state: TrainingState) -> pd.DataFrame:
@@ -205,9 +206,7 @@ def stage_objective(
     """Build what training of the model's last stage minimises, with the weights of the stages before it.
 
     Args:
-        recipe: Of the model's method.
         model: Its part of the configuration, or its card.
-        grid: Of the cohort's images.
         seed: Of the weights that training starts from.
         goes_on: Whether it starts with the stage's weights of an earlier training, where there are any.
 

@@ -20,14 +20,14 @@ from cohortreg.phantoms.dess import dess
 from cohortreg.provenance import running
 
 
-def phantom_knees(subjects: int, name: str = "demo") -> Found:
+def phantom_knees(subjects: int) -> Found:
     """Return images of `subjects` knees, one a subject, right and left in turn."""
     rows = []
     for number in range(1, subjects + 1):
-        subject, side = f"{name}-{number:03d}", "right" if number % 2 else "left"
+        subject, side = f"demo-{number:03d}", "right" if number % 2 else "left"
         path = f"{subject}-{side}.nii.gz"
         rows.append(image_row(f"{subject}-{side}", f"images/{path}", f"labels/{path}", subject, side))
-    return Found(image_table(rows, Path(name)), None)
+    return Found(image_table(rows, Path("demo")), None)
 
 
 def make_phantoms(
