@@ -6,9 +6,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from cohortreg.cohort.tables import LONGEST_ID
 from cohortreg.errors import UserError
+
+Item = TypeVar("Item")
 
 #: How the names of images end, NIfTI and others.
 IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".hdr", ".img")
@@ -31,6 +34,14 @@ def silent(sentence: str) -> None:
 def no_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Show no progress."""
     yield lambda: None
+
+
+def each(items: Sequence[Item], what: str, progress_bar: Bar) -> Iterator[Item]:
+    """Yield the items, and show progress over them."""
+    with progress_bar(what, len(items)) as advance:
+        for item in items:
+            yield item
+            advance()
 
 
 def walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -23,6 +23,7 @@ from cohortreg.importers.folders import (
     Say,
     check_folder,
     counted,
+    each,
     fits_a_table,
     no_bar,
     relative_to,
@@ -130,14 +131,12 @@ def _read_scans(folder: Path, left_out: LeftOut, progress_bar: Bar) -> list[Scan
     """Every scan below the folder."""
     candidates = _candidates(folder)
     scans: list[Scan] = []
-    with progress_bar("Series", len(candidates)) as advance:
-        for path in candidates:
-            try:
-                _check_path(path)
-                scans += _scans(folder, path)
-            except UserError as error:
-                left_out.add("image", path, str(error))
-            advance()
+    for path in each(candidates, "Series", progress_bar):
+        try:
+            _check_path(path)
+            scans += _scans(folder, path)
+        except UserError as error:
+            left_out.add("image", path, str(error))
     if not scans:
         first = f", the first because {left_out.table['reason'][0]}" if len(left_out.table) else "."
         raise UserError(
@@ -157,9 +156,8 @@ def _candidates(folder: Path) -> list[Path]:
     """Candidates for series and images by name: folders with slices, archives, images with a published name."""
     candidates = []
     for path, names in walked(folder):
-        candidates += [
-            path / name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)
-        ]
+        named = [name for name in names if name.lower().endswith(ARCHIVES) or IMAGE.fullmatch(name)]
+        candidates += [path / name for name in named]
         candidates += [path] * any(map(is_named_as_slice, names))
     return sorted(candidates)
 
@@ -245,14 +243,12 @@ def _match_labels(
         of_subject.setdefault(scan.subject, []).append(scan)
     files, series = _unnamed(folder), _series_of_labels(folder)
     matched: dict[Scan, list[Path]] = {}
-    with progress_bar("Label maps", len(files)) as advance:
-        for path in files:
-            try:
-                _check_path(path)
-                matched.setdefault(_scan_of_label(path, of_subject, series), []).append(path)
-            except UserError as error:
-                left_out.add("label", path, str(error))
-            advance()
+    for path in each(files, "Label maps", progress_bar):
+        try:
+            _check_path(path)
+            matched.setdefault(_scan_of_label(path, of_subject, series), []).append(path)
+        except UserError as error:
+            left_out.add("label", path, str(error))
     for scan, paths in matched.items():
         posed = (f"{scan.image_id}.nii.gz", f"{scan.image_id}_{scan.barcode}.nii.gz")
         paths[:] = [
@@ -346,14 +342,12 @@ def _posed(
     """Label maps of the scans that are kept which lie on their images, without those that cannot be brought there."""
     posed = {scan: matched[scan] for scan in kept if scan in matched}
     unposed = [scan for scan, path in posed.items() if not _fits(read_grid(path).canonical(), scan)]
-    with progress_bar("Poses", len(unposed)) as advance:
-        for scan in unposed:
-            label = posed.pop(scan)
-            try:
-                posed[scan] = _write_posed(label, scan, output / LABELS / f"{kept[scan]}.nii.gz", left_out)
-            except UserError as error:
-                left_out.add("label", label, str(error))
-            advance()
+    for scan in each(unposed, "Poses", progress_bar):
+        label = posed.pop(scan)
+        try:
+            posed[scan] = _write_posed(label, scan, output / LABELS / f"{kept[scan]}.nii.gz", left_out)
+        except UserError as error:
+            left_out.add("label", label, str(error))
     return posed
 
 

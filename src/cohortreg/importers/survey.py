@@ -12,7 +12,7 @@ from cohortreg.errors import UserError
 from cohortreg.images import geometry
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import read_grid, read_image, read_label
-from cohortreg.importers.folders import Bar, no_bar
+from cohortreg.importers.folders import Bar, each, no_bar
 
 #: Images of which headers, and labels of which values are looked at, evenly spread over the table.
 HEADERS, LABELS = 200, 60
@@ -46,14 +46,11 @@ def survey(images: pd.DataFrame, root: Path, progress_bar: Bar = no_bar) -> Surv
     """
     grids: list[Grid] = []
     unreadable: list[UserError] = []
-    paths = _some(images["image"], HEADERS)
-    with progress_bar("Images", len(paths)) as advance:
-        for path in paths:
-            try:
-                grids.append(_grid(root / path))
-            except UserError as error:
-                unreadable.append(error)
-            advance()
+    for path in each(_some(images["image"], HEADERS), "Images", progress_bar):
+        try:
+            grids.append(_grid(root / path))
+        except UserError as error:
+            unreadable.append(error)
     if not grids:
         raise unreadable[0]
     dim = Counter(len(grid.shape) for grid in grids).most_common(1)[0][0]
@@ -61,17 +58,15 @@ def survey(images: pd.DataFrame, root: Path, progress_bar: Bar = no_bar) -> Surv
     voxels: Counter[int] = Counter()
     present: Counter[int] = Counter()
     number = 0
-    paths = _some(images["label"][images["label"] != ""], LABELS)
-    with progress_bar("Labels", len(paths)) as advance:
-        for path in paths:
-            advance()
-            try:
-                values, counts = np.unique(read_label(root / path).array, return_counts=True)
-            except UserError:
-                continue  # preprocessing leaves it out, with the reason
-            number += 1
-            voxels.update({int(value): int(count) for value, count in zip(values, counts, strict=True)})
-            present.update(int(value) for value in values)
+    labels = images["label"][images["label"] != ""]
+    for path in each(_some(labels, LABELS), "Labels", progress_bar):
+        try:
+            values, counts = np.unique(read_label(root / path).array, return_counts=True)
+        except UserError:
+            continue  # preprocessing leaves it out, with the reason
+        number += 1
+        voxels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        present.update(values.tolist())
     ordered = [value for value, _ in voxels.most_common() if value > 0]
     return Survey(
         np.array([grid.shape for grid in grids]),
