@@ -3,6 +3,7 @@
 import gzip
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,26 +90,18 @@ def pack_dataset(
         advance: Called after each image.
     """
     for number, split in enumerate(SPLITS):
+        fives = read_fives(mnist, split) if dataset == "mnist" else None
         count = getattr(settings, f"{split}_images")
-        read = _reader(dataset, split, settings, mnist, [seed, number])
-        if dataset == "mnist":
-            count = min(count, len(read_fives(mnist, split)))
-
-        def read_row(
-            image_id: str, read: Callable[[int], np.ndarray] = read
-        ) -> tuple[np.ndarray, list[list[int]]]:
-            advance()
-            image = read(int(image_id))
-            return image, [[0, size] for size in image.shape]
-
-        rows = [str(row) for row in range(count)]
-        pack(rows, read_row, layout.packed(dataset, split), layout.packed_index(dataset, split))
+        rows = [str(row) for row in range(count if fives is None else min(count, len(fives)))]
+        read = partial(_read, fives, settings.size, [seed, number], advance)
+        pack(rows, read, layout.packed(dataset, split), layout.packed_index(dataset, split))
 
 
-def _reader(
-    dataset: str, split: str, settings: Preset, mnist: Path, seed: list[int]
-) -> Callable[[int], np.ndarray]:
-    """What gives the image of a row."""
-    if dataset == "mnist":
-        return read_fives(mnist, split).__getitem__
-    return lambda row: shape_image(settings.size, np.random.default_rng([*seed, row]))
+def _read(
+    fives: np.ndarray | None, size: int, seed: list[int], advance: Callable[[], None], row: str
+) -> tuple[np.ndarray, list[list[int]]]:
+    """The image of a row, one of the fives or made, and its field of view."""
+    advance()
+    random = np.random.default_rng([*seed, int(row)])
+    image = shape_image(size, random) if fives is None else fives[int(row)]
+    return image, [[0, size] for size in image.shape]
