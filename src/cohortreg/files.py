@@ -234,12 +234,14 @@ def _seal_of(path: Path) -> Path:
 class Record(dict[str, Any]):
     """The content of one of the project's JSON files; looking up a missing key raises UserError."""
 
-    def __init__(self, content: dict[str, Any], lacking: str):
+    def __init__(self, content: dict[str, Any], path: Path, command: str):
         super().__init__(content)
-        self._lacking = lacking
+        self._path, self._command = path, command
 
     def __missing__(self, key: str) -> NoReturn:
-        raise UserError(self._lacking.format(key=key))
+        raise UserError(
+            f"{self._path} has no {key}, as if from another version; delete it and run {self._command} again."
+        )
 
 
 def read_json(path: Path, command: str = "the command that writes it") -> Record:
@@ -262,10 +264,7 @@ def read_json(path: Path, command: str = "the command that writes it") -> Record
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _content_digest(content):
         raise UserError(damaged(path, "its content is not what was written", command))
-    named = str(path).replace("{", "{{").replace("}", "}}")
-    return Record(
-        content, f"{named} has no {{key}}, as if from another version; delete it and run {command} again."
-    )
+    return Record(content, path, command)
 
 
 def damaged(path: Path, reason: str, command: str = "the command that writes it") -> str:

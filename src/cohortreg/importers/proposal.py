@@ -109,10 +109,8 @@ def proposed(
     trained = int((images["split"] == "train").sum())
     steps = training_steps(trained, voxels, machine)
     register = min(machine.cores, 1 if voxels < 500_000 else 2)
-    shards = {
-        "images": min(len(images), max(machine.cores, len(images) // 500)),
-        "pairs": min(pairs, max(machine.cores // register, pairs // 500)),
-    }
+    image_shards = min(len(images), max(machine.cores, len(images) // 500))
+    pair_shards = min(pairs, max(machine.cores // register, pairs // 500))
     sides = set(images["side"]) - {""}
     lines = [
         f"# {counted(len(images), 'image')}, {counted(pairs, 'pair')}: written by cohortreg init; yours to change.",
@@ -134,7 +132,7 @@ def proposed(
         *_structures(survey, names),
         *_model(steps, trained, in_words(training_seconds(steps, voxels, machine))),
         f"threads: {{train: {min(machine.cores, 16)}, register: {register}}}",
-        f"shards: {{images: {shards['images']}, pairs: {shards['pairs']}}}  # jobs to divide the work into",
+        f"shards: {{images: {image_shards}, pairs: {pair_shards}}}  # jobs to divide the work into",
     ]
     return "\n".join(lines) + "\n"
 
