@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from cohortreg.images.geometry import canonical, mirrored
-from cohortreg.images.intensity import normalised
 from cohortreg.images.io import Image, read_image, read_label
+from cohortreg.images.preprocess import normalised
 from cohortreg.images.sides import small, wrong_sides
 from cohortreg.importers.split import generator
 from cohortreg.phantoms.anatomy import anatomy

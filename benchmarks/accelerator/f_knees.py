@@ -28,7 +28,7 @@ from staged import Plan, trained
 from torch import nn
 
 from cohortreg.images.image import Image
-from cohortreg.images.intensity import normalised
+from cohortreg.images.preprocess import normalised
 from cohortreg.learning.data import TrainingImages, pack
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds

@@ -21,7 +21,7 @@ MODULES = (
     *("evaluation.inverse_consistency", "evaluation.overlap", "evaluation.regularity", "evaluation.structures"),
     *("methods.fit", "methods.icon", "methods.identity", "methods.recipes", "methods.registry", "methods.trained"),
     *("paper.cells", "paper.data", "paper.direct", "paper.plan"),
-    *("images.geometry", "images.image", "images.intensity", "images.io", "config"),
+    *("images.geometry", "images.image", "images.io", "config"),
 )  # fmt: skip
 
 WORK = """

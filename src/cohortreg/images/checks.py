@@ -14,8 +14,7 @@ from cohortreg.digests import digest
 from cohortreg.errors import BadImage
 from cohortreg.images import geometry, sides
 from cohortreg.images.image import Image
-from cohortreg.images.intensity import normalised
-from cohortreg.images.preprocess import check_axes, oriented, read_labelled
+from cohortreg.images.preprocess import check_axes, normalised, oriented, read_labelled
 from cohortreg.inputs import require_root
 from cohortreg.provenance import running
 
@@ -82,8 +81,6 @@ class Checked:
     """An image that was opened.
 
     Attributes:
-        image_id: Of the table.
-        side: Of the body.
         facts: None where it cannot be used.
         found: Why, or what is odd, a sentence each.
     """
@@ -134,14 +131,16 @@ def check_images(
         checked.append(image)
         report(image.image_id, "".join(image.found))
     usable = [(image, image.facts) for image in checked if image.facts is not None]
-    sided = [(image, facts) for image, facts in usable if image.side and facts.small is not None]
-    wrong = sides.wrong_sides([facts.small for _, facts in sided if facts.small is not None])
-    notes = [UNTOLD] if any(image.side for image, _ in usable) and wrong is None else []
-    for image, sentence in chain(
-        _duplicates(usable), _odd_voxels(usable), _odd_volumes(usable), _wrong_sides(sided, wrong)
-    ):
+    for image, sentence in chain(_duplicates(usable), _odd_voxels(usable), _odd_volumes(usable)):
         image.found.append(sentence)
-    return checked, notes
+    sided = [(image, facts.small) for image, facts in usable if image.side and facts.small is not None]
+    wrong = sides.wrong_sides([small for _, small in sided])
+    if wrong is None:
+        return checked, [UNTOLD] if any(image.side for image, _ in usable) else []
+    for (image, _), suspicious in zip(sided, wrong, strict=True):
+        if suspicious:
+            image.found.append(WRONG_SIDE)
+    return checked, []
 
 
 def check_table(checked: Sequence[Checked], structures: Structures) -> pd.DataFrame:
@@ -151,15 +150,14 @@ def check_table(checked: Sequence[Checked], structures: Structures) -> pd.DataFr
     rows = []
     for image in checked:
         cells = {"image_id": image.image_id, "status": image.status, "side": image.side}
-        cells |= _cells(image.facts) | {"found": "; ".join(image.found)}
+        cells |= _cells(image.facts) if image.facts else {}
+        cells["found"] = "; ".join(image.found)
         rows.append([cells.get(column, "") for column in columns])
     return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
-def _cells(facts: Facts | None) -> dict[str, str]:
-    """The cells of `check.tsv` that tell what an image is; none of one that cannot be used."""
-    if facts is None:
-        return {}
+def _cells(facts: Facts) -> dict[str, str]:
+    """The cells of `check.tsv` that tell what an image is."""
     return {
         "shape": "x".join(map(str, facts.shape)),
         "voxel_mm": "x".join(f"{size:.4g}" for size in facts.spacing),
@@ -185,8 +183,11 @@ def _open(row: dict[str, str], root: Path, settings: Preprocess, structures: Str
         shown, _ = normalised(oriented_pair[0], settings.percentiles)
     except BadImage as error:
         raise BadImage(f"{image_path}: {error}") from error
-    counts, solid = _counts(label), image.array.ndim == 3
-    voxel = image.grid.voxel_volume
+    counts: dict[int, int] = {}
+    if label is not None:
+        values, numbers = np.unique(label.array, return_counts=True)
+        counts = dict(zip(values.tolist(), numbers.tolist(), strict=True))
+    solid, voxel = image.array.ndim == 3, image.grid.voxel_volume
     return Facts(
         shape=image.shape,
         spacing=image.spacing,
@@ -206,14 +207,6 @@ def _open(row: dict[str, str], root: Path, settings: Preprocess, structures: Str
         ],
         small=sides.small(shown) if solid else None,
     )
-
-
-def _counts(label: Image | None) -> dict[int, int]:
-    """Voxels of each value of a label map."""
-    if label is None:
-        return {}
-    values, counts = np.unique(label.array, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _slice(image: Image, label: Image | None, axis: int | None) -> MiddleSlice:
@@ -259,10 +252,8 @@ def _odd_voxels(usable: Usable) -> Found:
         having = [(image, facts) for image, facts in usable if axis < len(facts.shape)]
         sizes = [facts.canonical_spacing[axis] for _, facts in having]
         for (image, _), size, median in _odd(having, sizes, ODD_VOXEL):
-            yield (
-                image,
-                f"has voxels of {size:.3g} mm {direction}, where the cohort's median is {median:.3g} mm",
-            )
+            said = f"has voxels of {size:.3g} mm {direction}, where the cohort's median is {median:.3g} mm"
+            yield image, said
 
 
 def _odd_volumes(usable: Usable) -> Found:
@@ -272,10 +263,8 @@ def _odd_volumes(usable: Usable) -> Found:
         volumes = [facts.volumes[name] for _, facts in labelled]
         for (image, facts), volume, median in _odd(labelled, volumes, ODD_VOLUME):
             unit = f"mm{len(facts.shape)}"
-            yield (
-                image,
-                f"has {volume:.0f} {unit} of {name}, where the cohort's median is {median:.0f} {unit}",
-            )
+            said = f"has {volume:.0f} {unit} of {name}, where the cohort's median is {median:.0f} {unit}"
+            yield image, said
 
 
 def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple[Any, float, float]]:
@@ -289,9 +278,3 @@ def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tup
         for image, value in zip(usable, values, strict=True):
             if value > factor * median or factor * value < median:
                 yield image, value, median
-
-
-def _wrong_sides(sided: Usable, wrong: np.ndarray | None) -> Found:
-    for (image, _), suspicious in zip(sided, wrong if wrong is not None else [], strict=False):
-        if suspicious:
-            yield image, WRONG_SIDE

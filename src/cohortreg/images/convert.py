@@ -13,7 +13,7 @@ import numpy as np
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.images.io import grid_of, image_of, label_of, read_geometry, read_image, read_label
+from cohortreg.images.io import grid_of, image_of, label_of, read_file, read_image, read_label
 from cohortreg.inputs import expanded
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def to_image(source: AnyImage, name: str = "the image", label: bool = False) -> 
 def to_grid(source: AnyImage, name: str = "the image") -> Grid:
     """Where the voxels of an image lie, see `to_image`; what values they have does not matter."""
     if isinstance(source, str | os.PathLike):
-        return grid_of(*read_geometry(_path(source, name)))
+        path = _path(source, name)
+        shape, affine, _ = read_file(path, voxels=False)
+        return grid_of(path, shape, affine)
     array, affine = _voxels(source, name)
     return grid_of(name, array.shape, affine)
 

@@ -23,12 +23,12 @@ from cohortreg.images import elements
 from cohortreg.images.elements import CutShortError, Elements, looks_like_dicom, read_elements
 from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
-from cohortreg.images.itk import itk_geometry, quiet_itk
-from cohortreg.images.stored import check_size, no_image, read_through
+from cohortreg.images.itk import itk_geometry, not_read, quiet_itk
+from cohortreg.images.stored import check_size, is_gzipped
 from cohortreg.inputs import files_of
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
-GZIP, BLOCK = b"\x1f\x8b", 512
+BLOCK = 512  # bytes, of an archive
 #: All of a header that is ever looked at, beside the geometry; nothing that names a person.
 TAGS = {
     "subject": "0010|0020",
@@ -133,14 +133,7 @@ def headers(path: Path) -> Generator[Header]:
 
 
 def stacked(path: Path, slices: Sequence[Header]) -> tuple[list[int], Grid]:
-    """The order of the slices of one series along their normal, and the series' grid.
-
-    Args:
-        path: Where they are from, for messages.
-
-    Raises:
-        BadImage: As `read_series` does.
-    """
+    """The order of the slices of one series along their normal, and the series' grid; raises as `read_series` does."""
     if not slices:
         raise BadImage(
             f"{path} contains no DICOM image; name an image file, or a folder with one DICOM series."
@@ -246,18 +239,14 @@ def _start(file: Path) -> bytes:
 
 
 def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str, bytes]]) -> None:
-    """Refuse a non-DICOM file that may be a truncated or overwritten slice; others may lie beside the slices.
-
-    Args:
-        images: Names of image files.
-        others: Names and first bytes of the others.
-    """
+    """Refuse a non-DICOM file, by name and first bytes, that may be a truncated or overwritten slice."""
     alike = {_alike(name) for name in images}
     for name, start in others:
+        is_text = start and not re.search(rb"[\0-\x08]", start)
         if (
             PurePosixPath(name).suffix.lower() in (".dcm", ".ima")
             or _alike(name) in alike
-            or (is_named_as_slice(name) and re.search(r"\d", name) and not _is_text(start))
+            or (is_named_as_slice(name) and re.search(r"\d", name) and not is_text)
         ):
             raise _cut_short(path, name)
 
@@ -265,10 +254,6 @@ def _check_others(path: Path, images: Sequence[str], others: Sequence[tuple[str,
 def _alike(name: str) -> str:
     """The part that the names of a series' slices have in common, compressed ones included."""
     return re.sub(r"[\d.]+", ".", re.sub(r"\.(gz|bz2|xz|zst|zip|z)$", "", name.lower()))
-
-
-def _is_text(start: bytes) -> bool:
-    return bool(start) and not re.search(rb"[\0-\x08]", start)
 
 
 def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -291,20 +276,12 @@ def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
                 | {name: reader.GetMetaData(key).strip("\0 ") for name, key in keys.items()},
             }
         except RuntimeError as error:
-            _check_machine(path, error)
-            raise no_image(Path(path)) from error
+            raise not_read(Path(path), error) from error
         try:
             return header, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
         except RuntimeError as error:
-            _check_machine(path, error)
+            not_read(Path(path), error)
             return header, []
-
-
-def _check_machine(path: str, error: RuntimeError) -> None:
-    """Raise MemoryError or OSError where GDCM failed because of the machine, not the file."""
-    if "allocate" in str(error) or "bad_alloc" in str(error):
-        raise MemoryError from error
-    read_through(Path(path))
 
 
 def _slices(
@@ -413,10 +390,8 @@ def _files(path: Path) -> Generator[tuple[str, Path | None]]:
     for file in [*plain, *sorted(set(path.iterdir()) - set(plain))]:
         if not file.name.startswith(".") and not file.is_dir():
             name = _printable(file.name)
-            if name != file.name:
-                raise BadImage(
-                    f"{path}: the name of {name} is not UTF-8; rename it."
-                )  # it ends SimpleITK's process
+            if name != file.name:  # it ends SimpleITK's process
+                raise BadImage(f"{path}: the name of {name} is not UTF-8; rename it.")
             yield name, file if file.is_file() else None
 
 
@@ -433,7 +408,10 @@ def _members(path: Path) -> Iterator[tuple[str, Path | None]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "slice"
         try:
-            with _decompressed(path) as stream, _archive(stream) as archive:
+            with (
+                _decompressed(path) as stream,
+                tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive,
+            ):
                 for member in archive:
                     name = _printable(PurePosixPath(member.name).name)
                     if member.isdir() or member.islnk() or name.startswith("."):
@@ -474,17 +452,13 @@ class _Member(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from error
 
 
-def _archive(stream: BufferedIOBase) -> tarfile.TarFile:
-    return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member)
-
-
 def _decompressed(path: Path) -> BufferedIOBase:
     """A stream of the archive's content, whatever its name says about compression."""
+    if is_gzipped(path):
+        return gzip.open(path)
+    # Without a checksum, the zeros that end an archive are all that a shorter one would lack.
     with path.open("rb") as stream:
-        compressed = stream.read(len(GZIP)) == GZIP
-        if not compressed:
-            # Without a checksum, the zeros that end an archive are all that a shorter one would lack.
-            stream.seek(-min(BLOCK, path.stat().st_size), os.SEEK_END)
-            if stream.read() != bytes(BLOCK):
-                raise tarfile.ReadError("no end")
-    return gzip.open(path) if compressed else path.open("rb")
+        stream.seek(-min(BLOCK, path.stat().st_size), os.SEEK_END)
+        if stream.read() != bytes(BLOCK):
+            raise tarfile.ReadError("no end")
+    return path.open("rb")

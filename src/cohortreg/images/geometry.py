@@ -70,9 +70,9 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
 
 def block_means(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Means over blocks of `sizes` voxels; voxels beyond the last whole block are dropped."""
-    counts = [n // size for n, size in zip(array.shape, sizes, strict=True)]
-    cropped = array[tuple(slice(count * size) for count, size in zip(counts, sizes, strict=True))]
-    blocks = cropped.reshape([n for pair in zip(counts, sizes, strict=True) for n in pair])
+    counts = np.array(array.shape) // sizes
+    cropped = array[tuple(map(slice, counts * sizes))]
+    blocks = cropped.reshape(np.stack([counts, sizes], 1).ravel())
     return blocks.mean(axis=tuple(range(1, 2 * array.ndim, 2)))
 
 

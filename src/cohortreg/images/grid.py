@@ -150,9 +150,7 @@ class Grid:
 
     def blocks(self, sizes: Sequence[int]) -> "Grid":
         """The grid of whole blocks of so many voxels along each axis; a block's centre is that of its voxels."""
-        return self._of_voxels(
-            np.array(sizes), [n // size for n, size in zip(self.shape, sizes, strict=True)]
-        )
+        return self._of_voxels(np.array(sizes), (np.array(self.shape) // sizes).tolist())
 
     def _of_voxels(self, factors: np.ndarray, shape: Sequence[int]) -> "Grid":
         """The grid whose voxels are larger by `factors`, starting at the same outer corner."""

@@ -39,11 +39,9 @@ PATIENCE = 30
 #: Bytes that may be used above what a call says that it needs.
 MEMORY = 2**31
 #: Each thread would count as memory, and reading has no use for them.
-ONE_THREAD = {
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
+ONE_THREAD = dict.fromkeys(
+    ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
 STATM = Path("/proc/self/statm")  # Linux alone has it
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
 
@@ -105,10 +103,8 @@ def _started() -> _Reader:
         _reader = None
     if _reader is None:
         # Whatever made this package importable here does so there; -P: not what lies in the user's folder.
-        paths = [
-            str(Path(__file__).parents[2]),
-            *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
-        ]
+        given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        paths = [str(Path(__file__).parents[2]), *filter(None, given)]
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
@@ -190,15 +186,11 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
             arrays = [np.ascontiguousarray(array) for array in arrays]
             answer = {"value": value, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
         except errors.UserError as error:
-            answer = {
-                "error": "BadImage" if isinstance(error, BadImage) else "UserError",
-                "message": str(error),
-            }
+            kind = "BadImage" if isinstance(error, BadImage) else "UserError"
+            answer = {"error": kind, "message": str(error)}
         except OSError as error:
-            answer = {
-                "error": "OSError",
-                "message": [error.errno, error.strerror or str(error), error.filename],
-            }
+            message = [error.errno, error.strerror or str(error), error.filename]
+            answer = {"error": "OSError", "message": message}
         except MemoryError:
             answer = {"error": "limit" if _is_there() else "MemoryError", "message": ""}
         except Exception as error:
@@ -222,10 +214,8 @@ def allow(memory: int) -> None:
 
     Called by that function, in its process; in any other, where nothing is limited, it does nothing.
     """
-    for kind, more in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, int(memory * SECONDS_PER_MB / 1e6)),
-    ):
+    seconds = int(memory * SECONDS_PER_MB / 1e6)
+    for kind, more in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
         limit = resource.getrlimit(kind)[0]
         if limit != resource.RLIM_INFINITY:
             _set(kind, limit + more)

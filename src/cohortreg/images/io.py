@@ -27,13 +27,9 @@ SAMPLED, NOISE, CONTRAST_KEPT = 2**14, 2.0**-40, 0.9
 
 
 def read_grid(path: Path | str) -> Grid:
-    """Read the grid of a 3D image file from its header.
-
-    Raises:
-        BadImage: It has none.
-    """
+    """Read the grid of a 3D image file from its header, or raise BadImage where it has none."""
     path = Path(path)
-    shape, affine, _ = _read_file(path, voxels=False)
+    shape, affine, _ = read_file(path, voxels=False)
     if len(shape) != 3:
         raise BadImage(f"{path} is not 3D; give a 3D image.")
     _check_affine(path, affine)
@@ -51,19 +47,17 @@ def read_image(path: Path | str) -> Image:
             has NaN or infinite values, or values that float32 cannot hold or tell apart.
     """
     path = Path(path)
-    return image_of(path, *_read(path))
+    _, affine, array = read_file(path)
+    return image_of(path, array, affine)
 
 
 def image_of(name: Path | str, array: np.ndarray, affine: np.ndarray) -> Image:
-    """Check voxels as `read_image` does.
+    """Check voxels as `read_image` does, and raise as it does.
 
     Args:
         name: What a sentence on a fault begins with: the file, or words for an image that is none.
         array: Voxels [i, j, k] or [i, j]; further axes are of length 1.
         affine: From voxels to RAS millimetres, [4, 4], or [3, 3] in two dimensions.
-
-    Raises:
-        BadImage: As `read_image` says.
     """
     array, affine = _checked(name, array, affine)
     if not np.isfinite(array).all():
@@ -76,12 +70,6 @@ def image_of(name: Path | str, array: np.ndarray, affine: np.ndarray) -> Image:
     return Image(array, affine)
 
 
-def read_geometry(path: Path) -> tuple[Path, tuple[int, ...], np.ndarray]:
-    """What `grid_of` takes of a file or a DICOM series."""
-    shape, affine, _ = _read_file(path, voxels=False)
-    return path, shape, affine
-
-
 def grid_of(name: Path | str, shape: tuple[int, ...], affine: np.ndarray) -> Grid:
     """The grid of an image, checked as `image_of` does, whatever the voxels are."""
     array, affine = _checked(name, np.broadcast_to(np.uint8(0), shape), affine)
@@ -89,11 +77,7 @@ def grid_of(name: Path | str, shape: tuple[int, ...], affine: np.ndarray) -> Gri
 
 
 def _single(name: Path | str, array: np.ndarray) -> np.ndarray:
-    """The array as float32.
-
-    Raises:
-        BadImage: That loses values or contrast.
-    """
+    """The array as float32; raises BadImage where that loses values or contrast."""
     with np.errstate(over="ignore"):
         single = array.astype(np.float32, copy=False)
     if np.can_cast(array.dtype, np.float32):
@@ -121,7 +105,8 @@ def read_label(path: Path | str) -> Image:
     BadImage, as do values beyond 2^53 and what `read_image` refuses, except that a label may be of one value.
     """
     path = Path(path)
-    return label_of(path, *_read(path))
+    _, affine, array = read_file(path)
+    return label_of(path, array, affine)
 
 
 def label_of(name: Path | str, array: np.ndarray, affine: np.ndarray) -> Image:
@@ -177,19 +162,8 @@ def write_image(path: Path | str, image: Image) -> None:
             to_nifti(image.array, image.grid).to_filename(beside)
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array and affine to RAS millimetres, of whatever format the image has."""
-    _, affine, array = _read_file(path)
-    assert array is not None  # voxels were asked for
-    return array, affine
-
-
 def _checked(name: Path | str, array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The array [i, j, k] or [i, j] and its affine.
-
-    Raises:
-        BadImage: Either is none of an image's.
-    """
+    """The array [i, j, k] or [i, j] and its affine; raises BadImage where either is none of an image's."""
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:
@@ -197,7 +171,12 @@ def _checked(name: Path | str, array: np.ndarray, affine: np.ndarray) -> tuple[n
         raise BadImage(
             f"{name} has {size} voxels; give a 2D or 3D image (of a time series, one volume as its own file)."
         )
-    _check_axial(name, affine, array.ndim)
+    in_plane, out_of_it = affine[: array.ndim, : array.ndim], affine[array.ndim : -1, : array.ndim]
+    if np.abs(out_of_it).max(initial=0) > 1e-3 * np.abs(in_plane).max():
+        raise BadImage(
+            f"{name} is a slice that is not axial, for which 2D coordinates (right, anterior) cannot describe; "
+            "save it as PNG, TIFF or a 2D MetaImage."
+        )
     affine = Grid.from_nifti(array.shape, affine).affine
     if array.dtype.kind not in "uif":
         raise BadImage(
@@ -207,8 +186,11 @@ def _checked(name: Path | str, array: np.ndarray, affine: np.ndarray) -> tuple[n
     return array, affine
 
 
-def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
-    """Shape, affine and array of a file or series as they are there. Nothing but files and folders is opened."""
+def read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Shape, affine to RAS and array of a file or series as they are there, whatever its format.
+
+    Nothing but files and folders is opened. Without `voxels`, the array may have none.
+    """
     from cohortreg.images import mgh, nifti
 
     check_whole(path)
@@ -228,7 +210,7 @@ def _read_file(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.nda
     return _read_by_itk(path, voxels)
 
 
-def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
+def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
     try:
         header, arrays = call("cohortreg.images.itk:read", path, voxels, about=path)
     except RuntimeError as error:  # whatever a damaged header sets off, the file cannot be used
@@ -237,7 +219,7 @@ def _read_by_itk(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray,
         raise BadImage(
             f"{path} has several values per voxel; give an image with one, such as a greyscale picture."
         )
-    return tuple(header["size"]), Grid.from_itk(**header).affine, arrays[0].T if voxels else None
+    return tuple(header["size"]), Grid.from_itk(**header).affine, arrays[0].T if voxels else np.empty(0)
 
 
 def _check_affine(name: Path | str, affine: np.ndarray) -> None:
@@ -251,12 +233,3 @@ def _check_affine(name: Path | str, affine: np.ndarray) -> None:
         )
     if not nifti.has_right_angles(affine):
         raise nifti.sheared(name)
-
-
-def _check_axial(name: Path | str, affine: np.ndarray, dim: int) -> None:
-    """Raise BadImage where an array's first axes lead out of right and anterior."""
-    if np.abs(affine[dim:-1, :dim]).max(initial=0) > 1e-3 * np.abs(affine[:dim, :dim]).max():
-        raise BadImage(
-            f"{name} is a slice that is not axial, for which 2D coordinates (right, anterior) cannot describe; "
-            "save it as PNG, TIFF or a 2D MetaImage."
-        )

@@ -72,9 +72,6 @@ def read(path: str, voxels: bool = True) -> tuple[dict[str, Any], list[np.ndarra
 
     For `guarded.call`: what is in a file can end the process that ITK reads it in.
 
-    Args:
-        voxels: False leaves the array out.
-
     Raises:
         BadImage: The file is no image, is not whole, or is of a format of which nobody can tell.
     """
@@ -95,10 +92,8 @@ def read(path: str, voxels: bool = True) -> tuple[dict[str, Any], list[np.ndarra
             reader.SetImageIO(name)
             reader.ReadImageInformation()
             size, values = reader.GetSize(), reader.GetNumberOfComponents()
-            component = SimpleITK.Image(
-                [1] * len(size), reader.GetPixelID(), values
-            ).GetSizeOfPixelComponent()
-            needed = math.prod(size) * values * component
+            voxel = SimpleITK.Image([1] * len(size), reader.GetPixelID(), values)
+            needed = math.prod(size) * values * voxel.GetSizeOfPixelComponent()
             if name in ("MetaImageIO", "NrrdImageIO"):
                 if claimed != needed:  # ITK reads another header than we do
                     raise no_image(file)
@@ -109,10 +104,19 @@ def read(path: str, voxels: bool = True) -> tuple[dict[str, Any], list[np.ndarra
             header = itk_geometry(reader) | {"values": values}
             return header, [SimpleITK.GetArrayFromImage(reader.Execute())] if voxels else []
         except RuntimeError as error:
-            if "allocate" in str(error) or "bad_alloc" in str(error):
-                raise MemoryError from error
-            read_through(file)
-            raise no_image(file) from error
+            raise not_read(file, error) from error
+
+
+def not_read(path: Path, error: RuntimeError) -> BadImage:
+    """The error for a file that ITK could not read.
+
+    Raises:
+        MemoryError, OSError: The machine is why, and not the file.
+    """
+    if "allocate" in str(error) or "bad_alloc" in str(error):
+        raise MemoryError from error
+    read_through(path)
+    return no_image(path)
 
 
 def direction(path: str) -> tuple[list[list[float]], list[np.ndarray]]:
@@ -125,8 +129,7 @@ def direction(path: str) -> tuple[list[list[float]], list[np.ndarray]]:
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
-            read_through(Path(path))
-            raise no_image(Path(path)) from error
+            raise not_read(Path(path), error) from error
     unit = {"spacing": [1.0] * reader.GetDimension(), "origin": [0.0] * reader.GetDimension()}
     grid = Grid.from_itk(**itk_geometry(reader) | unit)
     return grid.affine[:-1, :-1].tolist(), []

@@ -13,11 +13,8 @@ SUFFIXES = (".mgh", ".mgz")
 BYTES = MGHHeader._hdrdtype.itemsize
 
 
-def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
-    """Shape, affine (4, 4) to RAS millimetres, and the array.
-
-    Args:
-        voxels: False leaves it out.
+def read(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Shape, affine (4, 4) to RAS millimetres, and the array, without `voxels` an empty one.
 
     Raises:
         BadImage: The file is not what its header claims.
@@ -32,7 +29,7 @@ def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, 
     shape = tuple(int(size) for size in header.get_data_shape())
     affine = np.asarray(header.get_affine(), dtype=np.float64)
     if not voxels:
-        return shape, affine, None
+        return shape, affine, np.empty(0)
     dtype = header.get_data_dtype()
     needed = DATA_OFFSET + math.prod(shape) * dtype.itemsize
     check_size(path, path.stat().st_size, needed, math.prod(shape), is_gzipped(path))

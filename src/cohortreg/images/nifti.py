@@ -21,14 +21,7 @@ from nibabel.volumeutils import apply_read_scaling
 from cohortreg.errors import BadImage
 from cohortreg.images.grid import Grid
 from cohortreg.images.guarded import call
-from cohortreg.images.stored import (
-    beginning,
-    check_size,
-    content,
-    cut_short,
-    is_gzipped,
-    no_image,
-)
+from cohortreg.images.stored import beginning, check_size, content, cut_short, is_gzipped, no_image
 from cohortreg.inputs import check_file
 
 SINGLE, PAIR = (".nii", ".nii.gz"), (".hdr", ".img", ".hdr.gz", ".img.gz")
@@ -47,15 +40,13 @@ RIGHT_ANGLES, SIMILAR = 1e-4, 1e-4
 ROUNDED, CONTRADICTORY = 1e-5, 1e-2
 
 
-def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, np.ndarray | None]:
+def read(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
     """Shape, affine (4, 4) to RAS millimetres, and the array, scaled as the header says; of a pair name either file.
 
-    Args:
-        voxels: False leaves the array out, and its file unread.
+    Without `voxels`, the array is empty, and its file unread.
 
     Raises:
-        BadImage: The file is not what its header claims, or where its geometry is none that ITK has, or none at
-            all.
+        BadImage: The file is not what its header claims, or has no geometry, or none that ITK has.
     """
     header_file, data_file = _files(path)
     block = beginning(header_file, LONGEST)
@@ -63,9 +54,11 @@ def read(path: Path, voxels: bool = True) -> tuple[tuple[int, ...], np.ndarray, 
         header = _header(path, block)
         shape, affine = _shape(path, header), _affine(path, header)
         if not voxels:
-            return shape, affine, None
+            return shape, affine, np.empty(0)
         dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
-        begin = _begin(header)
+        begin, behind = header.get_data_offset(), header.sizeof_hdr + 4
+        if begin < (behind if getattr(header, "is_single", False) else 0):
+            raise ValueError("the voxels begin within the header")  # which programs would read as voxels
     except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
         raise no_image(path) from error
     if dtype.kind not in "uif":
@@ -143,14 +136,6 @@ def _shape(path: Path, header: AnalyzeHeader) -> tuple[int, ...]:
     if not 1 <= dims[0] <= 7 or min(dims[1 : dims[0] + 1]) < 1:
         raise no_image(path)
     return tuple(dims[1 : dims[0] + 1])
-
-
-def _begin(header: AnalyzeHeader) -> int:
-    """Where the voxels begin. In one file, behind the header, or programs read the header as voxels."""
-    begin = header.get_data_offset()
-    if begin < (header.sizeof_hdr + 4 if getattr(header, "is_single", False) else 0):
-        raise ValueError("the voxels begin within the header")
-    return begin
 
 
 def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:

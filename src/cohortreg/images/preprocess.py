@@ -10,7 +10,6 @@ from cohortreg.config import Preprocess
 from cohortreg.errors import BadImage
 from cohortreg.images import geometry
 from cohortreg.images.image import Image
-from cohortreg.images.intensity import normalised
 from cohortreg.images.io import read_image, read_label
 
 
@@ -19,9 +18,6 @@ def read_labelled(
 ) -> tuple[Image, Image | None]:
     """Read an image and its label, if any, which must lie on the image's grid and have every structure.
 
-    Args:
-        structures: Name -> label values.
-
     Raises:
         BadImage: One of the two cannot be used; the sentence names the file.
     """
@@ -29,10 +25,8 @@ def read_labelled(
     if label_path is None:
         return image, None
     label = read_label(label_path)
-    straight = geometry.canonical(image)
-    if label.array.ndim != image.array.ndim or not straight.grid.matches(
-        geometry.aligned(label, straight).grid
-    ):
+    straight, same_axes = geometry.canonical(image), label.array.ndim == image.array.ndim
+    if not same_axes or not straight.grid.matches(geometry.aligned(label, straight).grid):
         raise BadImage(
             f"{label_path} has a different geometry from its image {image_path} "
             f"({label.grid}; {image.grid}); resample the label onto the image."
@@ -55,6 +49,28 @@ def oriented(image: Image, label: Image | None) -> list[Image]:
     """The image in canonical orientation and, if there is one, its label with the same axes."""
     straight = geometry.canonical(image)
     return [straight] if label is None else [straight, geometry.aligned(label, straight)]
+
+
+def normalised(image: Image, percentiles: Sequence[float]) -> tuple[Image, tuple[float, float]]:
+    """The image with its lower percentile at 0, its upper at 1, clamped (paper, 4.1), and the two values.
+
+    Raises:
+        BadImage: Both percentiles have one value, so that nothing is left between them, or are further apart than
+            float32 can say.
+    """
+    low, high = (float(value) for value in np.percentile(image.array, percentiles))
+    if low == high:
+        raise BadImage(
+            f"percentiles {percentiles[0]:g} and {percentiles[1]:g} are both {low:g}, so that almost every "
+            "voxel has one value; crop the image to its subject, or leave it out."
+        )
+    if not np.isfinite(np.float32(high - low)) or not np.float32(high - low):
+        raise BadImage(
+            f"percentiles {percentiles[0]:g} and {percentiles[1]:g} are {low:g} and {high:g}, further apart or closer "
+            "than single precision can resolve; multiply the image by a constant."
+        )
+    array = np.clip((image.array - np.float32(low)) / np.float32(high - low), 0, 1)
+    return Image(array.astype(np.float32, copy=False), image.affine), (low, high)
 
 
 def check_axes(image: Image, settings: Preprocess) -> None:

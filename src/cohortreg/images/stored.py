@@ -107,7 +107,8 @@ def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> It
                 break
             inflate = zlib.decompressobj(47)
     except zlib.error as error:
-        raise damaged(path) from error
+        what = "is cut short or damaged (its checksum does not match)"
+        raise BadImage(f"{path} {what}; copy or export it again.") from error
     if not inflate.eof or held < needed:
         raise cut_short(path)
 
@@ -115,11 +116,6 @@ def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> It
 def cut_short(path: Path) -> BadImage:
     """The error for a file that ends too early."""
     return BadImage(f"{path} is cut short or damaged; copy or export it again.")
-
-
-def damaged(path: Path) -> BadImage:
-    """The error for a file whose content is not what was written."""
-    return BadImage(f"{path} is cut short or damaged (its checksum does not match); copy or export it again.")
 
 
 def no_image(path: Path) -> BadImage:

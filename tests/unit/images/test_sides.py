@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cohortreg.images.geometry import canonical
-from cohortreg.images.intensity import normalised
 from cohortreg.images.io import Image, read_label
+from cohortreg.images.preprocess import normalised
 from cohortreg.images.sides import AT_LEAST, GRID, SHIFT, small, wrong_sides
 from cohortreg.phantoms.dess import dess
 
