@@ -111,7 +111,6 @@ def check_images(
 
     Args:
         root: The folder that the table's paths start from.
-        structures: Name -> label values.
         report: Called after each image with its id and the reason why it cannot be used, or "".
 
     Returns:
@@ -268,11 +267,7 @@ def _odd_volumes(usable: Usable) -> Found:
 
 
 def _odd(usable: Usable, values: Sequence[float], factor: float) -> Iterator[tuple[Any, float, float]]:
-    """Yield image, value and median of the images whose value is far from the median.
-
-    Args:
-        factor: How many times more than the median, or less.
-    """
+    """Yield image, value and median of the images whose value is more than `factor` times the median, or less."""
     if len(values) >= MEDIAN_OF:
         median = float(np.median(values))
         for image, value in zip(usable, values, strict=True):

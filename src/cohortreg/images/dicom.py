@@ -45,14 +45,8 @@ TAGS = {
 RESCALED = {"2.1", "2.2", "4.1", "4.4", "128.1", "130", "13.1.1", "66.4"}
 #: What a damaged archive sets off.
 DAMAGED = (
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    ValueError,
-    OverflowError,
-    RecursionError,
-)
+    tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError, RecursionError,
+)  # fmt: skip
 #: What distances between slices, in parts of their spacing, and directions may differ by.
 TOLERANCE = 0.02
 
@@ -117,7 +111,7 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     pixels: list[np.ndarray] = []
     for frames, values in _opened(path, voxels=True):
         slices += frames
-        pixels += [] if values is None else list(values)
+        pixels += values
     order, grid = stacked(path, slices)
     return np.stack([pixels[n] for n in order]).T, grid.affine
 
@@ -133,28 +127,23 @@ def headers(path: Path) -> Generator[Header]:
 
 
 def stacked(path: Path, slices: Sequence[Header]) -> tuple[list[int], Grid]:
-    """The order of the slices of one series along their normal, and the series' grid; raises as `read_series` does."""
+    """The order of the slices of one series along their normal, and the series' grid, or what `read_series` raises."""
     if not slices:
         raise BadImage(
             f"{path} contains no DICOM image; name an image file, or a folder with one DICOM series."
         )
-    _check_series(path, slices)
+    counts = Counter((header.tags["series"], header.tags["description"]) for header in slices)
+    if len({series for series, _ in counts}) > 1:
+        said = (f"{description or 'no description'}: {n} slices" for (_, description), n in counts.items())
+        raise BadImage(
+            f"{path} contains slices of several series ({', '.join(said)}); put each in its own folder."
+        )
     _check_geometry(path, slices)
     order = sorted(range(len(slices)), key=lambda n: slices[n].position)
     first = slices[order[0]]
     spacing = _spacing(path, [slices[n] for n in order]) if len(slices) > 1 else first.spacing[2]
     size = (*first.size, len(slices))
     return order, Grid.from_itk(size, [*first.spacing[:2], spacing], first.origin, first.direction)
-
-
-def _check_series(path: Path, slices: Sequence[Header]) -> None:
-    """Refuse slices of several series."""
-    counts = Counter((header.tags["series"], header.tags["description"]) for header in slices)
-    if len({series for series, _ in counts}) > 1:
-        named = ", ".join(
-            f"{description or 'no description'}: {n} slices" for (_, description), n in counts.items()
-        )
-        raise BadImage(f"{path} contains slices of several series ({named}); put each in its own folder.")
 
 
 def _check_geometry(path: Path, slices: Sequence[Header]) -> None:
@@ -203,7 +192,7 @@ def _spacing(path: Path, slices: Sequence[Header]) -> float:
     )
 
 
-def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], np.ndarray | None]]:
+def _opened(path: Path, voxels: bool) -> Iterator[tuple[list[Header], Sequence[np.ndarray]]]:
     """Yield the slices of each image file, and their array [k, j, i] if `voxels`."""
     images, others, series, unusable = [], [], set(), None
     with closing(_files(path)) as files:
@@ -286,7 +275,7 @@ def read(path: str, voxels: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
 
 def _slices(
     path: Path, name: str, file: Path, about: Elements, voxels: bool
-) -> tuple[list[Header], np.ndarray | None]:
+) -> tuple[list[Header], Sequence[np.ndarray]]:
     """The slices of an image file, one per frame, and their array [k, j, i] if `voxels`."""
     pixels = about.short(elements.ROWS) * about.short(elements.COLUMNS) * about.frames
     size = file.stat().st_size
@@ -299,12 +288,10 @@ def _slices(
     if found["values"] > 1:
         raise BadImage(f"{path} has several values per voxel; give an image with one real number per voxel.")
     slices = _frames(path, name, about, found)
-    if not voxels:
-        return slices, None
-    if not arrays:
+    if voxels and not arrays:
         stacked(path, slices)  # tells more than GDCM where frames lie on each other
         raise _cut_short(path, name)
-    return slices, arrays[0]
+    return slices, list(arrays[0]) if voxels else []
 
 
 def _frames(path: Path, name: str, about: Elements, header: dict[str, Any]) -> list[Header]:

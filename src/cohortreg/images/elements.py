@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -123,21 +124,14 @@ def read_elements(file: Path) -> Elements:
         CutShortError: The file ends before what it announces, also within its pixels.
     """
     elements = Elements()
-    try:
-        _read_into(elements, file)
-    except UnlikeError:
-        elements.strange = True
-    return elements
-
-
-def _read_into(elements: Elements, file: Path) -> None:
-    with file.open("rb") as stream:
+    with file.open("rb") as stream, suppress(UnlikeError):
+        elements.strange = True  # unless it is read to its end
         start = stream.read(PREAMBLE + len(MAGIC))
         stream.seek(len(start) if start[PREAMBLE:] == MAGIC else 0)
-        meta = _Reader(stream, os.fstat(stream.fileno()).st_size, explicit=True)
-        meta.read_group(elements, 2)
+        reader = _Reader(stream, os.fstat(stream.fileno()).st_size, explicit=True)
+        while reader.peek()[:2] == struct.pack("<H", 2):  # the group of meta information
+            reader.read_element(elements, reader.size, native=True, depth=0)
         syntax = elements.text(SYNTAX)
-        reader = meta
         if syntax == DEFLATED:
             inflated = _inflated(stream.read())
             reader = _Reader(io.BytesIO(inflated), len(inflated), explicit=True)
@@ -145,6 +139,8 @@ def _read_into(elements: Elements, file: Path) -> None:
             elements.order = reader.order = ">"
         reader.explicit = reader.order == ">" or reader.peek()[4:6] in LONG | SHORT
         reader.read(elements, reader.size, syntax in NATIVE)
+        elements.strange = False
+    return elements
 
 
 def _inflated(data: bytes) -> bytes:
@@ -174,17 +170,12 @@ class _Reader:
         self.stream.seek(-len(start), os.SEEK_CUR)
         return start
 
-    def read_group(self, into: Elements, group: int) -> None:
-        """Read the elements of one group."""
-        while self.peek()[:2] == struct.pack("<H", group):
-            self._read_element(into, self.size, native=True, depth=0)
-
     def read(self, into: Elements, end: int, native: bool = True, depth: int = 0) -> None:
         """Read elements up to a position in the stream, the end of an item, or the pixels."""
-        while self.stream.tell() < end and self._read_element(into, end, native, depth):
+        while self.stream.tell() < end and self.read_element(into, end, native, depth):
             pass
 
-    def _read_element(self, into: Elements, end: int, native: bool, depth: int) -> bool:
+    def read_element(self, into: Elements, end: int, native: bool, depth: int) -> bool:
         """Read one element; False where nothing that matters follows."""
         tag, representation, length = self._head()
         if tag == ITEM_END and depth:
@@ -193,9 +184,10 @@ class _Reader:
             raise UnlikeError
         if tag in PIXELS and not depth:
             into.pixels = True
+            bits = into.short(ROWS) * into.short(COLUMNS) * into.frames * into.short(BITS)
             if length == UNDEFINED:
                 self._skip_items(end, depth)
-            elif native and length < _bytes_of_pixels(into):
+            elif native and into.short(SAMPLES) == 1 and 8 * length < bits:  # of grey ones
                 raise CutShortError
             else:
                 self._skip(length, end)
@@ -208,7 +200,9 @@ class _Reader:
             self._skip_items(end, depth + 1)
             self.explicit = kept
         elif tag in KEPT:
-            into.values[tag] = self._value(length, end)
+            stop = self._stop(length, end)
+            into.values[tag] = self._exactly(min(length, 1024))  # none of those kept is long
+            self.stream.seek(stop)
         else:
             self._skip(length, end)
         return True
@@ -273,13 +267,6 @@ class _Reader:
     def _skip(self, length: int, end: int) -> None:
         self.stream.seek(self._stop(length, end))
 
-    def _value(self, length: int, end: int) -> bytes:
-        """A short value; none of those kept is long."""
-        stop = self._stop(length, end)
-        value = self._exactly(min(length, 1024))
-        self.stream.seek(stop)
-        return value
-
     def _unpack(self, form: str, length: int) -> tuple[Any, ...]:
         return struct.unpack(self.order + form, self._exactly(length))
 
@@ -288,9 +275,3 @@ class _Reader:
         if len(value) < length:
             raise CutShortError
         return value
-
-
-def _bytes_of_pixels(elements: Elements) -> int:
-    """Number of bytes of uncompressed grey pixels; 0 for colours."""
-    bits = elements.short(ROWS) * elements.short(COLUMNS) * elements.frames * elements.short(BITS)
-    return -(-bits // 8) if elements.short(SAMPLES) == 1 else 0

@@ -52,12 +52,7 @@ def check_text_header(path: Path) -> int | None:
 
 
 def check_voxels(path: Path, reader: str, needed: int) -> None:
-    """Raise BadImage where a picture is not whole.
-
-    Args:
-        reader: ITK's name of the format.
-        needed: Bytes of all voxels.
-    """
+    """Raise BadImage where a picture, of a format by ITK's name and with so many bytes of voxels, is not whole."""
     if reader in ("TIFFImageIO", "LSMImageIO"):
         _check_tiff(path)
     elif reader in ("JPEGImageIO", "BMPImageIO"):
@@ -195,10 +190,8 @@ def _check_tiff(path: Path) -> None:
                 if tag in (*OFFSETS, *COUNTS) and kind in TIFF_TYPES:
                     parts[tag] = numbers(place, TIFF_TYPES[kind], many)
             for offsets, counts in zip(OFFSETS, COUNTS, strict=True):
-                ends = (
-                    begin + n for begin, n in zip(parts.get(offsets, ()), parts.get(counts, ()), strict=False)
-                )
-                if max(ends, default=0) > size:
+                spans = zip(parts.get(offsets, ()), parts.get(counts, ()), strict=False)
+                if max((begin + length for begin, length in spans), default=0) > size:
                     raise cut_short(path)
             (page,) = numbers(first + count * entry, word)
 

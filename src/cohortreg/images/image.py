@@ -38,6 +38,11 @@ class Image:
         return self.array.shape
 
     @property
+    def imaged(self) -> list[list[int]]:
+        """The `field_of_view`; the whole grid where all was imaged."""
+        return self.field_of_view or [[0, size] for size in self.shape]
+
+    @property
     def grid(self) -> Grid:
         """Where the voxels lie, with every conversion of coordinates."""
         return Grid(self.shape, self.affine)

@@ -77,7 +77,7 @@ def grid_of(name: Path | str, shape: tuple[int, ...], affine: np.ndarray) -> Gri
 
 
 def _single(name: Path | str, array: np.ndarray) -> np.ndarray:
-    """The array as float32; raises BadImage where that loses values or contrast."""
+    """The array as float32, or BadImage where that loses values or contrast."""
     with np.errstate(over="ignore"):
         single = array.astype(np.float32, copy=False)
     if np.can_cast(array.dtype, np.float32):
@@ -163,7 +163,7 @@ def write_image(path: Path | str, image: Image) -> None:
 
 
 def _checked(name: Path | str, array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The array [i, j, k] or [i, j] and its affine; raises BadImage where either is none of an image's."""
+    """The array [i, j, k] or [i, j] and its affine, or BadImage where either is none of an image's."""
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or min(array.shape) < 2:

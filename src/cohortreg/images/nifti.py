@@ -52,7 +52,11 @@ def read(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndar
     block = beginning(header_file, LONGEST)
     try:
         header = _header(path, block)
-        shape, affine = _shape(path, header), _affine(path, header)
+        dims = [int(size) for size in header["dim"]]
+        shape = tuple(dims[1 : dims[0] + 1])
+        if not 1 <= dims[0] <= 7 or min(shape) < 1:
+            raise no_image(path)
+        affine = _affine(path, header)
         if not voxels:
             return shape, affine, np.empty(0)
         dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
@@ -106,12 +110,12 @@ def check_compression(path: Path) -> None:
 
 def _header(path: Path, block: bytes) -> AnalyzeHeader:
     """The header as nibabel has it, with the voxel size mended as NIfTI's own library does."""
+    single = path.name.lower().endswith(SINGLE)
     kind = MAGIC.get(block[344:348]) or MAGIC.get(block[4:8])
-    if kind is None and not path.name.lower().endswith(SINGLE):
+    if kind is None and not single:
         kind = next((kind for kind in ANALYZE if kind.may_contain_header(block)), None)
     if kind is None or len(block) < kind.sizeof_hdr:
         raise no_image(path)
-    single = path.name.lower().endswith(SINGLE)
     if getattr(kind, "is_single", False) != single:
         raise BadImage(
             f"{path} is by its name {'header and voxels' if single else 'a header or voxels'} and by its content not; "
@@ -129,13 +133,6 @@ def _header(path: Path, block: bytes) -> AnalyzeHeader:
 def _nearly(actual: bytes, mark: bytes) -> bool:
     """Whether all bytes but one match a mark."""
     return sum(one == other for one, other in zip(actual, mark, strict=False)) == len(mark) - 1
-
-
-def _shape(path: Path, header: AnalyzeHeader) -> tuple[int, ...]:
-    dims = [int(size) for size in header["dim"]]
-    if not 1 <= dims[0] <= 7 or min(dims[1 : dims[0] + 1]) < 1:
-        raise no_image(path)
-    return tuple(dims[1 : dims[0] + 1])
 
 
 def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
@@ -169,11 +166,8 @@ def _affine(path: Path, header: AnalyzeHeader) -> np.ndarray:
 
 def _chosen(path: Path, header: Nifti1Header) -> np.ndarray:
     """The one of sform and qform that ITK uses."""
-    has_qform, code = bool(header["qform_code"]), int(header["sform_code"])
-    sform, right_angles = header.get_sform(), False
-    if code and np.isfinite(sform).all():
-        right_angles = has_right_angles(sform)
-    if not right_angles:
+    has_qform, code, sform = bool(header["qform_code"]), int(header["sform_code"]), header.get_sform()
+    if not (code and has_right_angles(sform)):
         if not has_qform:
             raise sheared(path)
         return _qform(header)
@@ -189,11 +183,11 @@ def _chosen(path: Path, header: Nifti1Header) -> np.ndarray:
     # Between the two, ITK decides by singular vectors, of which cubic voxels leave the choice to its algorithm: ask it.
     direction, _ = call("cohortreg.images.itk:direction", path, about=path)
     theirs, axes = np.array(direction), len(direction)
-    off = [
-        np.abs(turned[:axes, :axes] / np.linalg.norm(turned[:axes, :axes], axis=0) - theirs).max()
-        for turned in (sform, qform)
-    ]
-    return sform if off[0] <= off[1] else qform
+
+    def off(turned: np.ndarray) -> float:
+        return np.abs(turned[:axes, :axes] / np.linalg.norm(turned[:axes, :axes], axis=0) - theirs).max()
+
+    return sform if off(sform) <= off(qform) else qform
 
 
 def _qform(header: Nifti1Header) -> np.ndarray:

@@ -88,10 +88,8 @@ def preprocess(
     """Bring an image to canonical orientation, one side, range and grid; record what was done.
 
     Args:
-        image: Raw.
-        label: Its label, on the same grid, if it has one.
+        label: The raw image's, on the same grid, if it has one.
         side: Of the body, "left", "right" or "".
-        settings: The section `preprocess` of the configuration.
 
     Returns:
         The image; its label, if any, which always covers the image's field of view; and the record. In it, `to_source`
@@ -122,10 +120,8 @@ def preprocess(
     if settings.fit == "pad":
         record["offset"] = list(geometry.pad_offset(both[0].shape, grid))
         record["field_of_view"] = geometry.field_of_view(record["offset"], both[0].shape, grid)
-        both = [
-            geometry.padded(both[0], grid, "edge"),
-            *(geometry.padded(volume, grid) for volume in both[1:]),
-        ]
+        both[0] = geometry.padded(both[0], grid, "edge")
+        both[1:] = [geometry.padded(each, grid) for each in both[1:]]
     else:
         record["field_of_view"] = [[0, size] for size in grid]
         both[0] = geometry.resampled(both[0], grid)

@@ -86,7 +86,7 @@ def _fine(image: np.ndarray) -> np.ndarray:
     values -= gaussian_filter(values, FINE)
     for axis, size in enumerate(image.shape):
         fading = np.sqrt(np.hanning(size + 2)[1:-1]).astype(np.float32)
-        values *= fading.reshape([-1 if a == axis else 1 for a in range(3)])
+        values *= fading.reshape(-1, *[1] * (2 - axis))
     norm = np.linalg.norm(values)
     return values / norm if norm else values
 

@@ -80,11 +80,7 @@ def content(path: Path, needed: int) -> bytearray:
 
 
 def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> Iterator[bytes]:
-    """Inflate a gzip or zlib stream in pieces, to its end, and verify its checksum.
-
-    Args:
-        path: For messages.
-        most: Bytes of a piece.
+    """Inflate a gzip or zlib stream in pieces of `most` bytes, to its end, and verify its checksum.
 
     Raises:
         BadImage: It is damaged, or holds fewer than `needed` bytes or far more.
