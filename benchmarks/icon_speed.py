@@ -149,7 +149,7 @@ def our_work(name: str, grid: tuple[int, ...], device: str):
 
     from cohortreg.icon.objective import StageObjective
     from cohortreg.learning.devices import use_processor
-    from cohortreg.maps.batch import Batch
+    from cohortreg.losses.terms import Batch
     from cohortreg.methods.icon import for_registration
 
     work = WORKS[name]

@@ -31,7 +31,7 @@ from cohortreg.icon.objective import StageObjective
 from cohortreg.icon.stages import build_registration
 from cohortreg.learning.devices import use_processor
 from cohortreg.learning.weights import digest_of
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 use_processor(os.cpu_count())
 torch.manual_seed(0)
 network = {{"architecture": "unet", "down": [2, 16, 32, 64], "up": [16, 32, 64]}}

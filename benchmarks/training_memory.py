@@ -24,7 +24,7 @@ from cohortreg import config as configuration
 from cohortreg.config import Configuration, Model
 from cohortreg.icon import objective
 from cohortreg.icon.networks import recompute_activations
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 from cohortreg.methods.icon import Icon
 from cohortreg.provenance import git_commit, software
 

@@ -26,10 +26,10 @@ from torch import nn
 from cohortreg.config import read_steps
 from cohortreg.icon.networks import recompute_activations
 from cohortreg.icon.objective import StageObjective
-from cohortreg.icon.stages import full_resolution
+from cohortreg.icon.stages import at_resolution
 from cohortreg.icon.steps import DisplacementNetwork, halve
 from cohortreg.learning.fabric import make_fabric
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 from cohortreg.methods.icon import for_registration
 
 GRID, SMALL_GRID = (80, 192, 192), (16, 32, 32)
@@ -141,7 +141,8 @@ def our_work(bench: Bench, work: Work) -> Callable[[], object]:
             if isinstance(step, DisplacementNetwork):
                 step.network.compile(backend="inductor" if bench.cuda else "eager")
     if not work.stage:
-        registration = for_registration(full_resolution(registration, read_steps(stages)), fabric)
+        full = at_resolution(registration, read_steps(stages)[-1].downsample, 1)
+        registration = for_registration(full, fabric)
         return torch.inference_mode()(lambda: registration(moving, fixed).on_grid(grid))
     objective = StageObjective(registration, before, stages[-1]["downsample"])
     if work.again:

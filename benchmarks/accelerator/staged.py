@@ -16,7 +16,7 @@ from torch import nn
 from cohortreg.config import IconModel, Training
 from cohortreg.digests import digest
 from cohortreg.icon.networks import recompute_activations
-from cohortreg.icon.stages import full_resolution
+from cohortreg.icon.stages import at_resolution
 from cohortreg.learning import weights
 from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages
@@ -143,7 +143,7 @@ class _Stage:
         """Add a row to the curve, and write it. kept: of the weights that the stage ends with."""
         started = time.perf_counter()
         objective.eval()
-        registration = full_resolution(objective.registration, self.model.stages)
+        registration = at_resolution(objective.registration, self.model.stages[-1].downsample, 1)
         with torch.no_grad(), fabric.autocast():
             found = self.measure(registration)
         objective.train()

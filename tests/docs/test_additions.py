@@ -29,7 +29,7 @@ from cohortreg import config
 from cohortreg.icon.objective import StageObjective
 from cohortreg.losses.similarities import make_similarity
 from cohortreg.icon.stages import build_registration
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 
 demo, overlay = map(config.merged, sys.argv[1:])
 del demo["models"]["icon"]["network"]
@@ -86,7 +86,7 @@ LEARNT = """
 import sys
 import torch
 from cohortreg import config
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 from cohortreg.methods import registry
 
 given = config.merge(config.merged(sys.argv[1]) | {"models": {}}, config.merged(sys.argv[2]))

@@ -50,23 +50,19 @@ def align(images: Tensor, bounds: Tensor, extent: Sequence[float]) -> AffineMap 
     starts = _shifted(_coarse(images, SEARCHED, scale), bounds, _in_unit(_rotations(len(extent)), scale))
     identity = torch.eye(len(extent), len(extent) + 1, device=images.device, dtype=images.dtype)
     maps = torch.stack([identity, *starts])
-    best = 0
     for longest in REFINED:
         maps, losses = _refined(_coarse(images, longest, scale), bounds, maps, scale)
-        farther = _farther(maps, losses, scale)
-        if farther is None:
+        best = _farther(maps, losses, scale)
+        if best is None:
             return None
-        best = farther
-    return AffineMap(maps[best : best + 1])
+        found = AffineMap(maps[best : best + 1])
+    return found
 
 
 def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
-    """The best map, if a fit would not find it by itself and it is clearly better than those it would; else None.
+    """The best map of `_refined`, if a fit would not find it and it is clearly better than those it would; else None.
 
-    Args:
-        maps: See `_refined`.
-        losses: See `_refined`.
-        scale: Of the axes, parts of the longest.
+    Of the axes `scale` has the lengths, parts of the longest.
     """
     # Points halfway between the middle and the corners stand for all.
     points = identity_map([2] * len(scale), maps.device, maps.dtype) / 2 + 0.25
@@ -79,11 +75,7 @@ def _farther(maps: Tensor, losses: Tensor, scale: Tensor) -> int | None:
 
 
 def _coarse(images: Tensor, longest: int, scale: Tensor) -> Tensor:
-    """Downsample images to `longest` nearly cubic voxels along their longest axis, by averaging.
-
-    Args:
-        scale: Of the axes, parts of the longest.
-    """
+    """Downsample images to `longest` nearly cubic voxels along their longest axis, by averaging."""
     pool: Callable[..., Tensor] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(scale)]
     sizes = (max(round(longest * part), 2) for part in scale.tolist())
     return pool(images, [min(size, voxels) for size, voxels in zip(images.shape[2:], sizes, strict=True)])
@@ -118,10 +110,7 @@ def _shifted(images: Tensor, bounds: Tensor, maps: Tensor) -> list[Tensor]:
     """The `BEST` maps, each with its best shift, under which the images correlate most.
 
     Correlation is the normalised one over the voxels that both images have at a shift (Padfield, IEEE TIP 2012), and
-    squared, so that contrast may be reversed.
-
-    Args:
-        images: [2, 1, *grid].
+    squared, so that contrast may be reversed. Images are [2, 1, *grid].
     """
     shape, dim = images.shape[2:], images.dim() - 2
     padded = [2 * size for size in shape]

@@ -68,10 +68,8 @@ class CompiledLoss:
         return similarity + inverse_consistency, by_similarity.add_(by_consistency)
 
     def _similarity(self, control: Tensor) -> tuple[Tensor, Tensor]:
-        displacement = self.onto_voxels(control).numpy()
-        gradient, warped, weight = (
-            each.numpy() for each in (self.gradient, self.warped[:, 0], self.weight[:, 0])
-        )
+        displacement, gradient = self.onto_voxels(control).numpy(), self.gradient.numpy()
+        warped, weight = self.warped[:, 0].numpy(), self.weight[:, 0].numpy()
 
         def warp(index: int) -> None:
             kernels.warp(
@@ -95,18 +93,20 @@ class CompiledLoss:
         return value.detach()
 
     def _inverse_consistency(self, control: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        fields = (
-            (self.onto_points(control).movedim(1, -1) * self.per_voxel).add_(self.before_off_grid).numpy()
-        )
+        displacements = self.onto_points(control).movedim(1, -1) * self.per_voxel
+        fields = displacements.add_(self.before_off_grid).numpy()
         at = (points[0].flatten(1).T * self.to_points).contiguous().numpy()
 
         def there_and_back(index: int) -> tuple[float, int, np.ndarray, np.ndarray]:
             other = (index + self.count // 2) % self.count
             by_there, by_back = np.zeros((2, *fields.shape[1:]), np.float32)
-            total = kernels.inverse_consistency(
-                at, fields[other], fields[index], self.scale, by_there, by_back
+            both = fields[other], fields[index]
+            return (
+                kernels.inverse_consistency(at, *both, self.scale, by_there, by_back),
+                other,
+                by_there,
+                by_back,
             )
-            return total, other, by_there, by_back
 
         gradient, value = np.zeros_like(fields), 0.0
         for index, (total, other, by_there, by_back) in enumerate(for_each(self.count, there_and_back)):

@@ -17,7 +17,7 @@ from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import halve
 from cohortreg.losses.fields_of_view import unit_bounds, within
 from cohortreg.losses.similarities import kernels_for
-from cohortreg.maps.fields import AffineMap, DisplacementField, Map
+from cohortreg.maps.fields import AffineMap, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import gaussians, sampled, separable
 
@@ -123,11 +123,10 @@ def _seen(
     """Placed images at a level's resolution, and their imaged parts; see `fit`."""
     for _ in range(round(math.log2(level.downsample))):
         images = halve(images)
-    if fields_of_view is None:
-        return images, Imaged(None, places)
-    return images, Imaged(
-        unit_bounds(fields_of_view, images.shape[2:], level.downsample, beyond_grid=False), places
-    )
+    bounds = None
+    if fields_of_view is not None:
+        bounds = unit_bounds(fields_of_view, images.shape[2:], level.downsample, beyond_grid=False)
+    return images, Imaged(bounds, places)
 
 
 @dataclass(frozen=True)
@@ -153,10 +152,7 @@ class FieldsLoss:
     """Eq. 13 for displacement fields made of Gaussians, as a function of their control points.
 
     Args:
-        images: See `fit`, at the level's resolution.
-        level: See `fit`.
-        similarity_to: See `fit`.
-        imaged: What of the images was.
+        images: See `fit`, and for the other arguments; at the level's resolution.
         before: Displacements on their grid that the Gaussians are added to, [2 * pairs, dim, *grid], unit coordinates.
     """
 
@@ -198,7 +194,8 @@ class FieldsLoss:
         phi = self.centres + self.displacements(control)
         weight = self.imaged(phi.detach()) * self.of_fixed
         field = DisplacementField(self.before_off_grid + separable(control * self.voxel, self.onto_points))
-        return maps_loss(self.images, phi, field, points, self.similarity, weight, self.consistency_weight)
+        similarity = 2 * self.similarity(interpolate(self.images, phi), weight)
+        return similarity + self.consistency_weight * inverse_consistency(field, points)
 
 
 def _at_level(loss: FieldsLoss, generator: torch.Generator, report: Callable[[], None]) -> Tensor:
@@ -217,30 +214,6 @@ def _at_level(loss: FieldsLoss, generator: torch.Generator, report: Callable[[],
     descend(control, at_new_points, level.steps, level.rate, report)
     with torch.no_grad():
         return loss.displacements(control)
-
-
-def maps_loss(
-    images: Tensor,
-    phi: Tensor,
-    field: Map,
-    points: Tensor,
-    similarity: SimilarityTo,
-    weight: Tensor,
-    consistency_weight: float,
-) -> Tensor:
-    """Eq. 13 for the maps of pairs, a scalar.
-
-    Args:
-        images: As of `fit`.
-        phi: The maps' values on the images' grid, [2 * pairs, dim, *grid].
-        field: The same maps, for inverse consistency.
-        points: At which it is evaluated, [1, dim, *any].
-        similarity: To the images swapped.
-        weight: Of each voxel.
-        consistency_weight: Lambda.
-    """
-    found = 2 * similarity(interpolate(images, phi), weight)
-    return found + consistency_weight * inverse_consistency(field, points)
 
 
 def descend(

@@ -16,25 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cohortreg.icon.steps import halve
 from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import smoothed
 
 _CONV: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 Layer = TypeVar("Layer", bound=nn.Module)
-
-
-def _with_channels(x: Tensor, channels: int) -> Tensor:
-    """Crop the channels of x, or pad them in front with zeros, so that it can be added to a layer's output."""
-    missing = channels - x.shape[1]
-    if missing <= 0:
-        return x[:, :channels]
-    return F.pad(x, [0, 0] * (x.dim() - 2) + [missing, 0])
 
 
 def _zero(layer: Layer) -> Layer:
@@ -59,11 +51,6 @@ def _store_channels_last(module: nn.Module, dim: int) -> None:
     module.to(memory_format=_CHANNELS_LAST[dim])  # type: ignore[call-overload]  # the stubs lack this argument
 
 
-def _halve(x: Tensor) -> Tensor:
-    """Halve the resolution of x [batch, channels, *grid] by averaging over 2 voxels along every axis."""
-    return _AVERAGE_POOL[x.dim() - 2](x, 2, ceil_mode=True)
-
-
 def _double(x: Tensor) -> Tensor:
     """Double the resolution of x [batch, channels, *grid] by linear interpolation between voxel centres."""
     return F.interpolate(x, scale_factor=2, mode=_LINEAR[x.dim() - 2], align_corners=False)
@@ -86,7 +73,7 @@ def _convolve_beside(layer: nn.Conv2d | nn.Conv3d, x: Tensor, skip: Tensor) -> T
 
 
 def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
-    """Add resample(x), with as many channels as y has, to y; resample treats all axes alike.
+    """Add resample(x), with as many channels as y has, zeros in front, to y; resample treats all axes alike.
 
     Three dimensions have no fast resampling with channels last in memory on processors. Planes do, as images of a
     batch; a product of matrices then resamples the first axis, and adds y on its way.
@@ -94,8 +81,9 @@ def _plus(y: Tensor, x: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
     channels = y.shape[1]
     depth = x.shape[2]
     planes = x if x.dim() == 4 else x.transpose(1, 2).flatten(0, 1)
-    planes = _channels_last(planes[:, :channels])
-    planes = _with_channels(resample(planes), channels)
+    planes = resample(_channels_last(planes[:, :channels]))
+    if planes.shape[1] < channels:
+        planes = F.pad(planes, [0, 0, 0, 0, channels - planes.shape[1], 0])
     if x.dim() == 4:
         return y + planes
     line = resample(torch.eye(depth, dtype=x.dtype, device=x.device)[None])[0].T
@@ -288,7 +276,7 @@ class UNet(Network):
         skips = []
         for convolve in self.down:
             skips.append(x)
-            x = _plus(convolve(F.leaky_relu(x)), x, _halve)
+            x = _plus(convolve(F.leaky_relu(x)), x, halve)
         if self.dense is not None:
             squeeze, expand = self.dense
             x = expand(F.leaky_relu(squeeze(x.flatten(1)))).reshape(x.shape)
@@ -329,14 +317,10 @@ def _block(dim: int, before: int, after: int, stride: int = 1) -> nn.Module:
 
 
 def local_correlation(fixed: Tensor, moving: Tensor, radius: int) -> Tensor:
-    """Cosines between fixed features at each voxel and moving ones at each voxel around it.
+    """Cosines between fixed features at each voxel and moving ones at each voxel within a radius along each axis.
 
-    Args:
-        fixed, moving: [batch, channels, *grid].
-        radius: Voxels, along each axis.
-
-    Returns:
-        [batch, (2 radius + 1)^dim, *grid]; beyond the grid the moving features are 0, and so is the cosine.
+    Of [batch, channels, *grid] both, [batch, (2 radius + 1)^dim, *grid]; beyond the grid moving features and cosines
+    are 0.
     """
     fixed, moving = (x / (x.square().sum(1, keepdim=True).sqrt() + 1e-3) for x in (fixed, moving))
     around = F.pad(moving, [radius] * (2 * (moving.dim() - 2)))

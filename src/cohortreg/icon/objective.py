@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from cohortreg.icon.steps import halve
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import Similarity, mean_squared_error
-from cohortreg.losses.terms import LossTerms, Objective
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch, LossTerms, Objective
 from cohortreg.maps.fields import Map
 from cohortreg.maps.grids import identity_map, interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
@@ -36,15 +35,11 @@ def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator,
     """The points x_i + epsilon_i of Eq. 17: voxel centres with Gaussian jitter of one voxel in each direction.
 
     With a stride, every stride-th centre along each axis, from an offset drawn anew at each call: the same expectation
-    from fewer samples.
-
-    Returns:
-        [1, dim, *ceil(shape / stride)] in unit coordinates.
+    from fewer samples. In unit coordinates, [1, dim, *ceil(shape / stride)].
     """
     offsets = torch.randint(stride, (len(shape),), generator=generator).tolist()
     centres = identity_map(shape, like.device, like.dtype)
-    kept = [slice(None), slice(None), *(slice(offset, None, stride) for offset in offsets)]
-    centres = centres[tuple(kept)]
+    centres = centres[:, :, *(slice(offset, None, stride) for offset in offsets)]
     jitter = torch.randn(centres.shape, generator=generator, dtype=like.dtype).to(like.device)
     return centres + jitter * voxel_size(shape, like)
 
@@ -52,11 +47,9 @@ def sample_points(shape: Sequence[int], stride: int, generator: torch.Generator,
 def white_noise(
     points: Tensor, shape: Sequence[int], deviation: float, generator: torch.Generator
 ) -> Tensor | None:
-    """The noise epsilon n_2, epsilon n_1 of Eq. 5 at each of the points, [2, dim, *any]; None for a deviation of 0.
+    """The noise epsilon n_2, epsilon n_1 of Eq. 5 at points [1, dim, *any], [2, dim, *any]; None for a deviation of 0.
 
-    Args:
-        points: [1, dim, *any].
-        deviation: Epsilon, in voxels of a grid of `shape`.
+    The deviation is epsilon, in voxels of a grid of `shape`.
     """
     if deviation == 0:
         return None
@@ -106,10 +99,7 @@ def gradient_inverse_consistency(phi: Map, points: Tensor, noise: Tensor | None 
 
 
 #: Each name of the configuration, and its regularity.
-REGULARITIES: dict[str, Regularity] = {
-    "icon": inverse_consistency,
-    "gradicon": gradient_inverse_consistency,
-}
+REGULARITIES: dict[str, Regularity] = {"icon": inverse_consistency, "gradicon": gradient_inverse_consistency}
 
 
 def icon_loss(
@@ -129,10 +119,8 @@ def icon_loss(
 
     Args:
         images_a, images_b: [batch, 1, *grid].
-        points: See `sample_points`.
+        points: See `sample_points`, and of noise `white_noise`.
         bounds: Fields of view of [A; B], see `within`; without them, every voxel counts.
-        regularity: One of `REGULARITIES`.
-        noise: See `white_noise`.
     """
     moving, fixed = torch.cat([images_a, images_b]), torch.cat([images_b, images_a])
     phi = registration(moving, fixed)
@@ -155,11 +143,7 @@ class StageObjective(Objective):
     Args:
         registration: See `stages.build_registration`.
         frozen: The part of it that this stage does not train; it stays in evaluation mode.
-        similarity: See `similarities`.
-        regularity: One of `REGULARITIES`.
-        stride: See `sample_points`.
         noise: The deviation of `white_noise`, in voxels of the stage's resolution.
-        beyond_grid: See `unit_bounds`.
     """
 
     def __init__(

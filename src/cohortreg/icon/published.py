@@ -37,32 +37,17 @@ class Published:
 
 
 #: The networks of a two-step registration are `netPhi` and `netPsi`; `net` is inside of any other.
+_FINE = {"netPhi.netPsi.net.": 1, "netPsi.net.": 1}
 MODELS = (
     Published(
-        {
-            "netPhi.netPhi.net.netPhi.net.": 2,
-            "netPhi.netPhi.net.netPsi.net.": 2,
-            "netPhi.netPsi.net.": 1,
-            "netPsi.net.": 1,
-        },
-        similarity="mse",
-        window=1,
-        regularity="icon",
-        weight=3600,
+        {"netPhi.netPhi.net.netPhi.net.": 2, "netPhi.netPhi.net.netPsi.net.": 2} | _FINE,
+        similarity="mse", window=1, regularity="icon", weight=3600,
     ),
     Published(
-        {
-            "netPhi.netPhi.net.netPhi.net.net.": 4,
-            "netPhi.netPhi.net.netPsi.net.": 2,
-            "netPhi.netPsi.net.": 1,
-            "netPsi.net.": 1,
-        },
-        similarity="lncc",
-        window=5,
-        regularity="gradicon",
-        weight=1.5,
+        {"netPhi.netPhi.net.netPhi.net.net.": 4, "netPhi.netPhi.net.netPsi.net.": 2} | _FINE,
+        similarity="lncc", window=5, regularity="gradicon", weight=1.5,
     ),
-)
+)  # fmt: skip
 
 #: A layer's name here and there.
 LAYERS = {
@@ -148,12 +133,9 @@ def _damaged_member(path: Path) -> str | None:
 
 def _is_plain(value: object) -> bool:
     """Whether a value is a dense tensor in memory: not sparse, quantised or on a device without storage."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and not value.is_quantized
-        and value.device.type == "cpu"
-    )
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        return False
+    return not value.is_quantized and value.device.type == "cpu"
 
 
 def translate(
@@ -164,7 +146,6 @@ def translate(
     Args:
         tensors: Of a file, see `read_published`.
         grid: Of the images that the model is for, along its own axes.
-        path: The file, named in errors.
 
     Raises:
         UserError: With the first name that differs from the published models'.
@@ -174,14 +155,9 @@ def translate(
     model = max(MODELS, key=lambda model: len(networks & model.steps.keys()))
     settings = _settings(model, tensors, grid, path)
     with torch.device("meta"):
-        registration, _ = build_registration(
-            read_network(settings["network"]),
-            read_steps(settings["stages"]),
-            grid,
-        )
-    expected = {
-        _their_name(name, model): (name, own.shape) for name, own in registration.state_dict().items()
-    }
+        network, stages = read_network(settings["network"]), read_steps(settings["stages"])
+        registration, _ = build_registration(network, stages, grid)
+    expected = {_their_name(name): (name, own.shape) for name, own in registration.state_dict().items()}
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
             raise UserError(f"{path}: {name} is missing; it is not a published model of ICON or GradICON")
@@ -233,12 +209,10 @@ def _network(prefix: str, tensors: Mapping[str, Tensor], grid: list[int], path: 
     return network
 
 
-def _their_name(name: str, model: Published) -> str:
+def _their_name(name: str) -> str:
     """The published name of a tensor of ours, such as first.second.network.down.0.weight."""
     steps, layer = name.split("network.")
-    layers = next(
-        theirs + layer.removeprefix(ours) for ours, theirs in LAYERS.items() if layer.startswith(ours)
-    )
-    return steps.replace("first.", "netPhi.").replace("second.", "netPsi.").replace(
-        "registration.", "net."
-    ) + ("net." + layers)
+    ours, theirs = next(names for names in LAYERS.items() if layer.startswith(names[0]))
+    for here, there in {"first.": "netPhi.", "second.": "netPsi.", "registration.": "net."}.items():
+        steps = steps.replace(here, there)
+    return f"{steps}net.{theirs}{layer.removeprefix(ours)}"

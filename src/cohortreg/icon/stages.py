@@ -31,12 +31,7 @@ def build_registration(
     """The registration of the last stage at that stage's resolution, and the stages before it, inside of it.
 
     Each stage adds `steps` networks that see images downsampled by `downsample` (a power of two), after all steps
-    before it. A stage of an imported model may have a `network` of its own.
-
-    Args:
-        network: Of all other stages.
-        stages: In order.
-        grid: Of images at full resolution.
+    before it. A stage of an imported model may have a `network` of its own. The grid is that of full resolution.
 
     Returns:
         The registration, and what of it the last stage freezes; None for the first stage.
@@ -57,11 +52,6 @@ def build_registration(
     return registration, before
 
 
-def full_resolution(registration: nn.Module, stages: Stages) -> nn.Module:
-    """The last stage's registration, for images at full resolution."""
-    return at_resolution(registration, stages[-1].downsample, 1)
-
-
 def inherit(registration: nn.Module, before: nn.Module) -> None:
     """Start a stage's new networks from the weights of the last network before them, their last layer from zero.
 
@@ -69,14 +59,11 @@ def inherit(registration: nn.Module, before: nn.Module) -> None:
     registration still starts as the one before it. A dense layer sees one resolution, and starts anew at another.
     """
     earlier = _networks(before)
-    learnt = {
-        name: tensor for name, tensor in earlier[-1].state_dict().items() if not name.startswith("last.")
-    }
-    for network in _networks(registration):
-        if not any(network is other for other in earlier):
-            own = network.state_dict()
-            fitting = {n: tensor for n, tensor in learnt.items() if n in own and own[n].shape == tensor.shape}
-            network.load_state_dict(fitting, strict=False)
+    learnt = {n: tensor for n, tensor in earlier[-1].state_dict().items() if not n.startswith("last.")}
+    for network in _networks(registration)[len(earlier) :]:
+        own = network.state_dict()
+        fitting = {n: tensor for n, tensor in learnt.items() if n in own and own[n].shape == tensor.shape}
+        network.load_state_dict(fitting, strict=False)
 
 
 def _networks(registration: nn.Module) -> list[nn.Module]:

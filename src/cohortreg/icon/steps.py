@@ -16,7 +16,7 @@ from cohortreg.maps.grids import interpolate
 First = TypeVar("First", bound=nn.Module)
 Second = TypeVar("Second", bound=nn.Module)
 
-_AVERAGE_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
+_AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def halve(image: Tensor) -> Tensor:

@@ -42,11 +42,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write a checkpoint, whole or not at all, and keep the last two.
-
-    Args:
-        scaler: Of the loss, where networks compute in float16.
-    """
+    """Write a checkpoint, whole or not at all, and keep the last two; the scaler is of losses in float16."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
@@ -79,9 +75,7 @@ def load_last(
     if not paths:
         return None
     path, tensors, facts = _last_readable(paths)
-    history, validation, dice = (
-        tensors.pop(name).tolist() if name in tensors else [] for name in ("history", "validation", "dice")
-    )
+    rows = {name: tensors[name].tolist() for name in ("history", "validation", "dice") if name in tensors}
     model_state, best = (
         {name.removeprefix(whose): tensor for name, tensor in tensors.items() if name.startswith(whose)}
         for whose in ("model.", "best.")
@@ -101,28 +95,23 @@ def load_last(
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     if scaler is not None and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
-    return TrainingState(facts["step"], facts["weight"], history, validation, best, dice)
+    return TrainingState(facts["step"], facts["weight"], best=best, **rows)
 
 
 def _last_readable(paths: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-    *before, last = paths
+    *before, path = paths
     try:
-        return last, *_read(last)
+        tensors, facts = weights.load(path)
+        if "history" not in tensors or not {"step", "weight"} <= facts.keys():
+            raise UserError(f"{path}: is not a training checkpoint; delete it and train again")
+        if not weights.finite(tensors.values()):
+            diverged = "has NaN or infinite values from a training that diverged"
+            raise UserError(f"{path}: {diverged}; delete it and lower the learning_rate")
     except UserError:
         if not before:
             raise
         return _last_readable(before)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, facts = weights.load(path)
-    if "history" not in tensors or not {"step", "weight"} <= facts.keys():
-        raise UserError(f"{path}: is not a training checkpoint; delete it and train again")
-    if not weights.finite(tensors.values()):
-        raise UserError(
-            f"{path}: has NaN or infinite values from a training that diverged; delete it and lower the learning_rate"
-        )
-    return tensors, facts
+    return path, tensors, facts
 
 
 def _all(folder: Path) -> list[Path]:

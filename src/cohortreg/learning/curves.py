@@ -47,11 +47,8 @@ def written_curves(logger: str, folder: Path, fabric: Fabric) -> Iterator[Callab
     def write(state: TrainingState) -> None:
         nonlocal written
         points: dict[float, dict[str, Any]] = {}
-        for names, rows in (
-            (HISTORY[1:], state.history[written:]),
-            (MEASURED, state.validation),
-            ([MEASURED_DICE], state.dice),
-        ):
+        measured = (MEASURED, state.validation), ([MEASURED_DICE], state.dice)
+        for names, rows in ((HISTORY[1:], state.history[written:]), *measured):
             for step, *values in rows:
                 if step > written:
                     points.setdefault(step, {}).update(zip(names, values, strict=True))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from cohortreg.digests import digest, digest_file
 from cohortreg.errors import UserError
 from cohortreg.files import read_json, whole, write_json
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 from cohortreg.provenance import running
 
 
@@ -43,7 +43,7 @@ def pack(
             stream.write(array.astype("<f2").tobytes())
             fields_of_view.append(field_of_view)
     content = [image_ids, list(first.shape), fields_of_view]
-    index = dict(zip(_CONTENT, content, strict=True)) | {"digest": _digest(content)}
+    index = dict(zip(_CONTENT, content, strict=True)) | {"digest": digest(json.dumps(content))}
     write_json(index_path, index | {"sha256": digest_file(array_path)})
 
 
@@ -51,23 +51,16 @@ def pack(
 _CONTENT = ("images", "grid", "fields_of_view")
 
 
-def _digest(content: Sequence[object]) -> str:
-    return digest(json.dumps(content))
-
-
 #: Images that are copied to a device at a time.
 AT_ONCE = 16
 
 
 class TrainingImages:
-    """The packed images, on the device where they fit and are read often.
+    """The packed images, on the device where they fit and are read often, not `seldom`.
 
     Attributes:
         ids: Their names.
         recorded: The SHA-256 that the array had when it was written.
-
-    Args:
-        seldom: Whether they are read too seldom to take room on the device.
 
     Raises:
         UserError: The array or its index is missing, not whole, or not of the other.
@@ -135,7 +128,8 @@ def _read_index(path: Path) -> dict[str, Any]:
     try:
         index = read_json(path, "`cohortreg pack`")
         content = [index[key] for key in _CONTENT]
-        if not isinstance(index["sha256"], str) or index.get("digest", _digest(content)) != _digest(content):
+        own = digest(json.dumps(content))
+        if not isinstance(index["sha256"], str) or index.get("digest", own) != own:
             raise ValueError("not what was written")
         images, grid, fields = content
         if np.array(fields, dtype=int).shape != (len(images), len(grid), 2):
@@ -146,11 +140,7 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 
 def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The packed array, memory-mapped.
-
-    Raises:
-        UserError: It is not one of that shape, or not whole.
-    """
+    """The packed array, memory-mapped; UserError where it is not one of that shape, or not whole."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         whole_size = array.offset + math.prod(shape) * array.itemsize

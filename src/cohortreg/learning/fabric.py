@@ -37,12 +37,8 @@ def make_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int =
         raise UserError(
             f"training.devices: {devices} on {nodes} nodes need torchrun, which starts a process for each"
         )
-    options: dict[str, Any] = {
-        "accelerator": accelerator,
-        "devices": devices,
-        "num_nodes": nodes,
-        "strategy": "ddp" if together else "auto",
-    }
+    options: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes}
+    options["strategy"] = "ddp" if together else "auto"
     # Named, or Lightning would take a command in a job of Slurm for one of several that srun started.
     started_by = TorchElasticEnvironment() if together else LightningEnvironment()
     device = Device(accelerator, precision)

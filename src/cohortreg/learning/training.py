@@ -66,12 +66,9 @@ def train(
     step whose mean folds per map exceed `fold_threshold`.
 
     Args:
-        settings: Of the stage: training_steps, batch_size (pairs), learning_rate, schedule, weight, weight_increment,
-            fold_threshold and, where the weight rises, weight_from and weight_rise (see `rise`).
         progress: Called with the state that training starts from, and after each step.
         stop: Asked after each step; where it says so, a checkpoint is written and training ends, maybe before its last
             step.
-        accumulate: See `training_step`.
         validation: Measures in between, under the stage's weight, which changes no step, and says whether the weights
             of the last step are kept or its best.
 
@@ -110,12 +107,14 @@ def train(
         if not stopped or state.step == settings.training_steps:
             measure()
         due = stopped or state.step % checkpoint_every == 0 or state.step == settings.training_steps
-        if due and not _finite(module, optimizer):
-            raise UserError(
-                f"training diverged by step {state.step}, where weights are not finite: lower its learning_rate"
-            )
-        if due and fabric.is_global_zero:
-            checkpoints.save(checkpoint_folder, state, module, optimizer, scaler)
+        if due:
+            moments = (value for kept in optimizer.state_dict()["state"].values() for value in kept.values())
+            if not weights.finite([*module.state_dict().values(), *moments]):
+                raise UserError(
+                    f"training diverged by step {state.step}, where weights are not finite: lower its learning_rate"
+                )
+            if fabric.is_global_zero:
+                checkpoints.save(checkpoint_folder, state, module, optimizer, scaler)
         progress(state)
         if stopped:
             break
@@ -123,12 +122,6 @@ def train(
     if done and validation and validation.keep == "best" and state.best:
         objective.load_state_dict(state.best)
     return state
-
-
-def _finite(module: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the weights and Adam's moments are all finite."""
-    moments = (value for state in optimizer.state_dict()["state"].values() for value in state.values())
-    return weights.finite([*module.state_dict().values(), *moments])
 
 
 def _why_not_finite(images: TrainingImages, settings: Stage, seed: int, step: int) -> str:

@@ -41,11 +41,8 @@ class Validation:
     def __init__(
         self, images: TrainingImages, seed: int, every: int, keep: str, overlap: Overlap | None = None
     ):
-        self.images = images
-        self.seed = seed
-        self.every = every
-        self.keep = keep
-        self.overlap = overlap
+        self.images, self.overlap = images, overlap
+        self.seed, self.every, self.keep = seed, every, keep
         self.pairs = list(zip(*validation_pairs(len(images), seed), strict=True))
 
     def due(self, state: TrainingState, steps: int) -> bool:
@@ -58,10 +55,7 @@ class Validation:
 
         Where the loss is the lowest yet, the objective's weights are kept; where there are labels, Dice is recorded as
         well. Networks use the batch statistics of training, as in registration, and leave them as they are. A loss that
-        is not finite is no measurement.
-
-        Args:
-            weight: Of inverse consistency, the same at every measurement of a training.
+        is not finite is no measurement. The weight of inverse consistency is the same at every one of a training.
         """
         terms = self._terms(objective, fabric)
         if terms is None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,15 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     recorded = metadata.pop(DIGEST, None)
     if recorded is not None and recorded != json.dumps(_of_file(digest_of(tensors), metadata)):
         raise UserError(f"{path}: damaged, its content is not what was written; delete it and train again")
-    return tensors, dict(_facts(metadata))
+    facts = {}
+    for name, text in metadata.items():
+        with suppress(ValueError, RecursionError):  # other programs write texts, such as {"format": "pt"}
+            facts[name] = json.loads(text)
+    return tensors, facts
 
 
 def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load named tensors into a module that has exactly these names and shapes.
-
-    Raises:
-        UserError: They differ; with the first name that does.
-    """
+    """Load named tensors into a module; UserError where it has not exactly these names and shapes."""
     own = module.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
@@ -100,10 +100,3 @@ def finite(tensors: Iterable[object]) -> bool:
 def _of_file(content: str, metadata: Mapping[str, str]) -> str:
     """A digest of a file's tensors, given theirs, and of its metadata."""
     return digest(content, json.dumps(metadata, sort_keys=True))
-
-
-def _facts(metadata: Mapping[str, str]) -> Iterator[tuple[str, object]]:
-    """The facts that `save` wrote; other programs write texts, such as {"format": "pt"}, which are ignored."""
-    for name, text in metadata.items():
-        with suppress(ValueError, RecursionError):
-            yield name, json.loads(text)

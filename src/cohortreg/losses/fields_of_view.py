@@ -25,12 +25,7 @@ def within(points: Tensor, bounds: Tensor) -> Tensor:
 def both_imaged(phi: Tensor, moving_bounds: Tensor, fixed_bounds: Tensor) -> Tensor:
     """1 at voxels of the fixed image that were imaged, and that a map takes to where the moving image was, else 0.
 
-    Args:
-        phi: Values of the map on the grid, [batch, dim, *grid].
-        moving_bounds, fixed_bounds: As for `within`.
-
-    Returns:
-        [batch, 1, *grid].
+    Of the map's values on the grid, phi [batch, dim, *grid], and bounds as for `within`: [batch, 1, *grid].
     """
     return within(phi, moving_bounds) * within(identity_map(phi.shape[2:], phi.device), fixed_bounds)
 

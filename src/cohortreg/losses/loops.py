@@ -61,11 +61,7 @@ class Banded:
 
 
 class Correlation:
-    """`CorrelationWithOne` for a fixed image whose windows are known, [batch, 1, *grid] each.
-
-    Args:
-        taps: See `kernels.correlation`.
-    """
+    """`CorrelationWithOne` for a fixed image whose windows are known, [batch, 1, *grid] each; taps as of `kernels`."""
 
     def __init__(
         self,
@@ -76,9 +72,8 @@ class Correlation:
         floor: float,
         squared: bool,
     ):
-        self.fixed, self.mean, self.variance = (
-            tensor[:, 0].contiguous().numpy() for tensor in (fixed, mean, variance)
-        )
+        given = (fixed, mean, variance)
+        self.fixed, self.mean, self.variance = (tensor[:, 0].contiguous().numpy() for tensor in given)
         self.taps, self.floor, self.squared = tuple(map(np.float32, taps)), np.float32(floor), squared
 
     def __call__(self, warped: Tensor, weight: Tensor, slopes: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial, reduce
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from cohortreg.maps.separable import separable
 from cohortreg.plugins import resolve
 
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+FLOOR = 1e-5  # of variances
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -43,7 +45,7 @@ def normalised_cross_correlation(warped: Tensor, fixed: Tensor, weight: Tensor) 
 class LocalCrossCorrelation:
     """1 - the correlation of both images in a Gaussian window around each voxel (LNCC).
 
-    Beyond the grid both images count as 0, and 1e-5 is added to the variances, as in the authors' package.
+    Beyond the grid both images count as 0, and `FLOOR` is added to the variances, as in the authors' package.
 
     Args:
         window: Standard deviation of the Gaussian in voxels, one for all axes or one for each; it ends at two of them.
@@ -62,7 +64,8 @@ class LocalCrossCorrelation:
             moments = torch.cat([warped, fixed, warped**2, fixed**2, warped * fixed], 1)
             mean_w, mean_f, square_w, square_f, product = self._windowed(moments).split(1, 1)
             covariance = product - mean_w * mean_f
-            variances = (torch.relu(square_w - mean_w**2) + 1e-5) * (torch.relu(square_f - mean_f**2) + 1e-5)
+            spreads = torch.relu(square_w - mean_w**2), torch.relu(square_f - mean_f**2)
+            variances = (spreads[0] + FLOOR) * (spreads[1] + FLOOR)
             correlation = covariance**2 / variances if self.squared else covariance / torch.sqrt(variances)
             return weighted_mean(1 - correlation, weight).mean()
 
@@ -84,14 +87,10 @@ def kernels_for(*volumes: Tensor) -> ModuleType | None:
 
     They serve volumes on a processor, in single precision, of two voxels at least along each axis.
     """
-    if not all(
-        volume.dim() == 5
-        and volume.device.type == "cpu"
-        and volume.dtype == torch.float32
-        and min(volume.shape[2:]) > 1
-        for volume in volumes
-    ):
-        return None
+    for volume in volumes:
+        single = volume.device.type == "cpu" and volume.dtype == torch.float32
+        if not (single and volume.dim() == 5 and min(volume.shape[2:]) > 1):
+            return None
     return _compiled()
 
 
@@ -114,7 +113,7 @@ class GradientAtOnce(torch.autograd.Function):
     """A scalar computed together with its gradient by the first argument, by `of.value_and_gradient(first, second)`."""
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor, of: "KnowsItsGradient") -> Tensor:
+    def forward(ctx: Any, first: Tensor, second: Tensor, of: Any) -> Tensor:
         """Compute the scalar and keep its gradient."""
         value, gradient = of.value_and_gradient(first, second)
         ctx.save_for_backward(gradient)
@@ -127,32 +126,21 @@ class GradientAtOnce(torch.autograd.Function):
         return gradient * by_first, None, None
 
 
-class KnowsItsGradient(Protocol):
-    """The interface that `GradientAtOnce` needs."""
-
-    def value_and_gradient(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """A scalar, and its gradient by the first argument, of its shape."""
-
-
 class CorrelationWithOne:
-    """`LocalCrossCorrelation` of many warped images with the same fixed one, several times faster.
+    """`LocalCrossCorrelation` of many warped images with the same fixed one [batch, 1, *grid], several times faster.
 
     It is called with warped images and a weight per voxel of the same shape.
-
-    Args:
-        fixed: [batch, 1, *grid].
     """
 
-    def __init__(self, window: float, fixed: Tensor, squared: bool = False, floor: float = 1e-5):
-        self.fixed, self.squared, self.floor = fixed.float(), squared, floor
+    def __init__(self, window: float, fixed: Tensor, squared: bool = False):
+        self.fixed, self.squared = fixed.float(), squared
         self.windows = [_gaussian(window, size, self.fixed) for size in fixed.shape[2:]]
         self.mean, square = separable(torch.cat([self.fixed, self.fixed**2], 1), self.windows).split(1, 1)
-        self.variance = torch.relu(square - self.mean**2) + floor
-        compiled = kernels_for(self.fixed)
+        self.variance = torch.relu(square - self.mean**2) + FLOOR
         self.loops = None
-        if compiled:
+        if compiled := kernels_for(self.fixed):
             taps = gaussian_taps(window)
-            self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, taps, floor, squared)
+            self.loops = compiled.Correlation(self.fixed, self.mean, self.variance, taps, FLOOR, squared)
 
     def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
         """Compute the similarity term, a scalar."""
@@ -170,7 +158,7 @@ class CorrelationWithOne:
         mean, square, product = moments.split(1, 1)
         covariance = product - mean * self.mean
         spread = square - mean * mean
-        variance = torch.relu(spread) + self.floor
+        variance = torch.relu(spread) + FLOOR
         inverse = 1 / (variance * self.variance)
         if self.squared:
             correlation = covariance * covariance * inverse
@@ -203,13 +191,7 @@ def _gaussian(window: float, size: int, like: Tensor) -> Tensor:
 
 
 class MultiKernelCorrelation:
-    """The weighted sum of squared LNCC in windows that are fractions of the image (Shen et al., CVPR 2019).
-
-    Args:
-        grid: Of the images.
-        fractions: The windows' sizes, as parts of the image's along each axis.
-        weights: As many.
-    """
+    """The weighted sum of squared LNCC in windows that are fractions of the image's size (Shen et al., CVPR 2019)."""
 
     def __init__(self, grid: Sequence[int], fractions: Sequence[float], weights: Sequence[float]):
         self.weights = weights
@@ -242,11 +224,7 @@ def _mutual_information() -> torch.nn.Module:
 
 
 def make_similarity(name: str, window: float) -> Similarity:
-    """A similarity of the configuration.
-
-    Args:
-        window: Of those that have one, in voxels.
-    """
+    """A similarity of the configuration, with a window in voxels if it has one."""
     entry = SIMILARITIES[name]
     similarity = resolve(entry.path, __package__)
     return similarity(window) if entry.windowed else similarity

@@ -13,13 +13,14 @@ from cohortreg.images.itk import itk_geometry, to_sitk
 from cohortreg.maps.matrices import from_matrix, matrix_of, matrix_of_field, nearest
 from cohortreg.maps.transforms import field_of
 
+MOST_STEPS = 40  # of Newton's method
+
 
 def composed(transforms: Sequence[sitk.Transform]) -> sitk.Transform:
     """The transform that warps an image as these do one after the other, the first one first.
 
-    Args:
-        transforms: Each from points of its fixed to points of its moving image, which is the fixed one of the transform
-            before it. Points go through the last one first.
+    Each is from points of its fixed to points of its moving image, which is the fixed one of the transform before it;
+    points go through the last one first.
 
     Returns:
         SimpleITK's composite, without others in it, and with neighbours that are affine as one; an affine transform
@@ -102,7 +103,7 @@ class Inverted:
     voxels: int = 0
 
 
-def inverted(transform: sitk.Transform, moving: Grid | None, most: int = 40) -> Inverted:
+def inverted(transform: sitk.Transform, moving: Grid | None) -> Inverted:
     """The inverse of a transform: exact of an affine one, of any other a displacement field.
 
     At each voxel x of the moving image the y with T(y) = x, by Newton's method from the affine map nearest to T; steps
@@ -112,7 +113,6 @@ def inverted(transform: sitk.Transform, moving: Grid | None, most: int = 40) -> 
     Args:
         transform: From points of the fixed to points of the moving image, LPS millimetres.
         moving: The moving image's voxels, on which a field is computed.
-        most: Iterations at most.
 
     Raises:
         UserError: The transform is singular, or no grid is given and it is not affine.
@@ -128,10 +128,10 @@ def inverted(transform: sitk.Transform, moving: Grid | None, most: int = 40) -> 
         raise UserError(
             "the inverse is a displacement field on the moving image's voxels; give that image as reference."
         )
-    return _inverse_field(transform, domain_of(transform) or moving, moving, most)
+    return _inverse_field(transform, domain_of(transform) or moving, moving)
 
 
-def _inverse_field(transform: sitk.Transform, domain: Grid, moving: Grid, most: int) -> Inverted:
+def _inverse_field(transform: sitk.Transform, domain: Grid, moving: Grid) -> Inverted:
     from scipy.ndimage import map_coordinates
 
     field = field_of(transform, domain)
@@ -155,7 +155,7 @@ def _inverse_field(transform: sitk.Transform, domain: Grid, moving: Grid, most: 
     off = arrived(y) - x
     step, small = np.ones(len(x)), 1e-3 * float(moving.spacing.min())
     left = np.arange(len(x))
-    for _ in range(most):
+    for _ in range(MOST_STEPS):
         left = left[np.linalg.norm(off[left], axis=1) > small]
         if not left.size:
             break

@@ -19,10 +19,7 @@ def warp(
     Linear interpolation, or with `nearest`, for labels, the nearest voxel's value, in the image's own type.
 
     Args:
-        image: The moving one.
         transform: From points of the fixed to points of the moving image, LPS millimetres.
-        grid: Of the result.
-        nearest: Whether values are not mixed.
         background: Where the transform leads out of the image.
 
     Raises:
@@ -58,22 +55,21 @@ def _holding(dtype: np.dtype, background: float) -> np.dtype:
     return label_type(dtype, np.min_scalar_type(int(background)))
 
 
-def looks_like_labels(array: np.ndarray, few: int = 32) -> bool:
+def looks_like_labels(array: np.ndarray) -> bool:
     """Whether the values of an image look like labels, between which nothing can be interpolated.
 
-    They are whole numbers, at most `few`, or, as in an atlas of hundreds of regions, mostly those of their neighbours.
+    They are whole numbers, at most 32, or, as in an atlas of hundreds of regions, mostly those of their neighbours.
     """
     # Of a volume some slices: to sort all values of a large one would take seconds.
     some = array[..., :: max(1, array.shape[-1] // 16)] if array.ndim == 3 else array
     if (some != np.rint(some)).any():
         return False
     values, counts = np.unique(some, return_counts=True)
-    if len(values) <= few:
+    if len(values) <= 32:
         return True
     inside = some != values[counts.argmax()]
     same = pairs = 0
-    for axis in (0, 1):
-        ahead, behind = (np.s_[1:], np.s_[:-1]) if axis == 0 else (np.s_[:, 1:], np.s_[:, :-1])
+    for ahead, behind in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         both = inside[ahead] & inside[behind]
         pairs += int(np.count_nonzero(both))
         same += int(np.count_nonzero(both & (some[ahead] == some[behind])))
@@ -118,15 +114,15 @@ def check_follows(before: Pair, after: Pair) -> None:
         )
 
 
-def _apart(grid: Grid, other: Grid, tolerance: float = 1.0) -> float | None:
+def _apart(grid: Grid, other: Grid) -> float | None:
     """Millimetres between the corners of two images; None where they fill the same space.
 
-    Label maps and copies of another resolution do: their outer edges agree to `tolerance` of the coarser voxels.
+    Label maps and copies of another resolution do: their outer edges agree to one of the coarser voxels.
     """
     outer = [each.points(each.corners()) for each in (grid, other)]
     voxel = max(each.spacing.max() for each in (grid, other))
     apart = float(np.linalg.norm(outer[0][:, None] - outer[1][None], axis=2).min(1).max())
-    return apart if apart > tolerance * voxel else None
+    return apart if apart > voxel else None
 
 
 def move(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
@@ -135,12 +131,7 @@ def move(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
 
 
 def mirrors(transform: sitk.Transform, grid: Grid | None = None) -> bool:
-    """Whether a transform mirrors, as it does between a left and a right knee.
-
-    Args:
-        transform: Of any kind.
-        grid: Of a displacement field, beyond which it is the identity.
-    """
+    """Whether a transform mirrors, as between a left and a right knee; `grid` is that of a displacement field."""
     dim = transform.GetDimension()
     index = np.vstack([np.zeros(dim), 0.5 * np.eye(dim)])
     # From the middle half way to the border, so that a fold at one place does not decide.

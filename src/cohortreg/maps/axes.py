@@ -55,11 +55,7 @@ class Axes:
         return turned.flip([first + axis for axis in self.flipped])
 
     def boxes_to_model(self, boxes: Sequence[Sequence[int]], grid: Sequence[int]) -> list[list[int]]:
-        """First voxel and the one after the last along each of our axes, along the model's.
-
-        Args:
-            grid: Along ours.
-        """
+        """First voxel and the one after the last along each of our axes, as `grid` is, along the model's."""
         turned = [list(boxes[axis]) for axis in self.order]
         for axis in self.flipped:
             size = grid[self.order[axis]]

@@ -23,7 +23,7 @@ from cohortreg.images.nifti import to_nifti
 from cohortreg.inputs import check_whole
 from cohortreg.maps import niftyreg
 from cohortreg.maps.algebra import composed
-from cohortreg.maps.matrices import matrix_of
+from cohortreg.maps.matrices import matrix_of, nearest
 from cohortreg.maps.raw import in_voxels
 from cohortreg.maps.sealed import open_nifti, read_whole, seal
 from cohortreg.maps.transforms import Transform, check_perpendicular, field_of, from_sitk
@@ -109,11 +109,7 @@ def write(path: Path, transform: sitk.Transform, pair: Pair | None) -> None:
 
 
 def write_field(path: Path, field: Transform, pair: Pair) -> None:
-    """Write a displacement field as NIfTI with a note of the images it was made for, whole or not at all.
-
-    Raises:
-        UserError: As by `check_perpendicular`.
-    """
+    """Write a displacement field as NIfTI with a note of the images it was made for, whole or not at all."""
     check_perpendicular(path, field.grid)
     vectors = np.moveaxis(field.displacement, 0, -1)
     while vectors.ndim < 5:
@@ -144,10 +140,7 @@ def write_learn2reg(path: Path, field: Transform, moving: Grid) -> None:
 
 
 def read(path: Path) -> Read:
-    """Read a displacement field or any transform of ITK's.
-
-    Raises UserError where the file is missing or is neither.
-    """
+    """Read a displacement field or any transform of ITK's; raises UserError where the file is missing or is neither."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; correct the path.")
     if has_suffix(path, FIELDS):
@@ -297,15 +290,8 @@ def _check_not_positions(path: Path, field: Transform) -> None:
     the image twice as large.
     """
     dim = len(field.grid.shape)
-    some = [np.arange(0, n, max(1, n // 8)) for n in field.grid.shape]
-    index = np.stack(np.meshgrid(*some, indexing="ij"), -1).reshape(-1, dim)
-    points = field.grid.points(index)
-    vectors = field.displacement[:, *index.T].T
-    growth = np.linalg.lstsq(points - points.mean(0), vectors - vectors.mean(0), rcond=None)[0].T
-    if (
-        np.linalg.norm(growth - ras_to_lps(dim)[:dim, :dim], 2) < 0.7
-        or np.linalg.norm(growth - np.eye(dim), 2) < 0.5
-    ):
+    growth, in_ras = nearest(field)[:dim, :dim] - np.eye(dim), ras_to_lps(dim)[:dim, :dim]
+    if np.linalg.norm(growth - in_ras, 2) < 0.7 or np.linalg.norm(growth - np.eye(dim), 2) < 0.5:
         raise UserError(
             f"{path} has vectors that look like points rather than displacements; write it as a displacement field, "
             "or, if it is one, in another format, such as .mha."
@@ -333,11 +319,7 @@ def _pair(image: nibabel.Nifti1Image) -> Pair | None:
 
 
 def _grid_of(described: dict[str, Any]) -> Grid:
-    """Parse a grid that `_described` wrote.
-
-    Raises:
-        ValueError: It is malformed.
-    """
+    """Parse a grid that `_described` wrote, or raise ValueError."""
     shape = tuple(int(n) for n in described["shape"])
     affine = np.array(described["affine"], dtype=np.float64)
     if affine.shape != (len(shape) + 1,) * 2 or min(shape) < 1 or not abs(np.linalg.det(affine)) > 0:

@@ -31,14 +31,11 @@ def voxel_size(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def interpolate(values: Tensor, points: Tensor) -> Tensor:
-    """Values at points by linear interpolation; outside the grid, the value at the border.
+    """Values at points by linear interpolation, [batch, channels, *out]; outside the grid, the value at the border.
 
     Args:
         values: [batch, channels, *grid].
         points: [batch or 1, dim, *out] in unit coordinates.
-
-    Returns:
-        [batch, channels, *out].
 
     Raises:
         NotFiniteError: Points are NaN or infinite and a gradient is asked for.
@@ -77,15 +74,11 @@ def _sample(values: Tensor, sampling: Tensor) -> Tensor:
     if slabs > 1 and values.device.type == "cpu":
         sampling = sampling.reshape(slabs, -1, *sampling.shape[2:])
         return torch.cat(_sample(values.expand(slabs, *values.shape[1:]), sampling).split(1), 2)
-    if values.device.type == "cpu" and (values.requires_grad or sampling.requires_grad):
-        _check_finite(sampling.detach())
-    return F.grid_sample(values, sampling, mode="bilinear", padding_mode="border", align_corners=True)
-
-
-def _check_finite(sampling: Tensor) -> None:
-    """Raise NotFiniteError where a point is NaN, for which the gradient would write outside of the values' memory."""
-    if not sampling.sum().isfinite():  # many times quicker than to look at each
+    writes = values.device.type == "cpu" and (values.requires_grad or sampling.requires_grad)
+    # Of a NaN, the gradient would write outside of the values' memory. To look at each takes many times as long.
+    if writes and not sampling.detach().sum().isfinite():
         raise NotFiniteError("a map leads to points that are NaN or infinite.")
+    return F.grid_sample(values, sampling, mode="bilinear", padding_mode="border", align_corners=True)
 
 
 def resize(values: Tensor, shape: Sequence[int]) -> Tensor:

@@ -17,9 +17,9 @@ def imaged(image: Image, affine: np.ndarray) -> Image:
             geometry: where a subject lay in the scanner is nothing that two subjects share, and every method starts
             voxel on voxel.
     """
-    box = image.field_of_view or [[0, size] for size in image.shape]
-    array = image.array[tuple(slice(start, stop) for start, stop in box)]
-    return Image(array, Grid(image.shape, affine).part([start for start, _ in box], array.shape).affine)
+    array = image.array[tuple(slice(*ends) for ends in image.imaged)]
+    starts = [start for start, _ in image.imaged]
+    return Image(array, Grid(image.shape, affine).part(starts, array.shape).affine)
 
 
 def continued(transform: Transform, grid: Grid) -> Transform:

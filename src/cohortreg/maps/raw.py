@@ -43,11 +43,6 @@ def between_raw(transform: Transform, moving: Source, fixed: Source) -> sitk.Tra
 
     Where the raw fixed image reaches beyond the preprocessed one, the displacement goes on as it is at the border.
 
-    Args:
-        transform: Between the preprocessed images.
-        moving: Of the preprocessed moving image.
-        fixed: Of the preprocessed fixed image.
-
     Returns:
         SimpleITK's: affine where the field is, so that it has no border; otherwise of three transforms, F^-1, the
         field, M.
@@ -58,13 +53,9 @@ def between_raw(transform: Transform, moving: Source, fixed: Source) -> sitk.Tra
         return from_matrix(matrix_in_lps(moving.to_source) @ matrix @ matrix_in_lps(to_preprocessed))
     field = covering(transform, Grid(fixed.grid.shape, to_preprocessed @ fixed.grid.affine))
     vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
-    return sitk.CompositeTransform(  # applied from the last to the first
-        [
-            from_matrix(matrix_in_lps(moving.to_source)),
-            sitk.DisplacementFieldTransform(vectors),
-            from_matrix(matrix_in_lps(to_preprocessed)),
-        ]
-    )
+    before, behind = (from_matrix(matrix_in_lps(each)) for each in (to_preprocessed, moving.to_source))
+    # Applied from the last to the first.
+    return sitk.CompositeTransform([behind, sitk.DisplacementFieldTransform(vectors), before])
 
 
 def covering(transform: Transform, grid: Grid) -> Transform:
@@ -91,9 +82,8 @@ def in_voxels(transform: Transform, moving: Grid) -> np.ndarray:
     to_moving = moving.lps_to_voxel
     fixed_to_moving = to_moving @ transform.grid.voxel_to_lps
     result = np.einsum("ij,j...->i...", to_moving[:dim, :dim].astype(np.float32), transform.displacement)
-    index = np.meshgrid(
-        *(np.arange(n, dtype=np.float32) for n in transform.grid.shape), indexing="ij", sparse=True
-    )
+    axes = (np.arange(n, dtype=np.float32) for n in transform.grid.shape)
+    index = np.meshgrid(*axes, indexing="ij", sparse=True)
     for row in range(dim):
         result[row] += np.float32(fixed_to_moving[row, dim])
         for column in range(dim):

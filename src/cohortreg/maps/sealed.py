@@ -84,11 +84,7 @@ def read_whole(path: Path, foreign: bool = False) -> bytes:
 
 
 def open_nifti(content: bytes) -> "nibabel.Nifti1Image":
-    """Open a NIfTI file's content as an image.
-
-    Raises:
-        Exception: Whatever nibabel raises for a damaged one.
-    """
+    """Open a NIfTI file's content as an image, or raise whatever nibabel does for a damaged one."""
     import nibabel
 
     kind = nibabel.Nifti2Image if content[:4] in _NIFTI_2 else nibabel.Nifti1Image

@@ -31,7 +31,6 @@ def gaussians(size: int, spacing: float, deviation: float, like: Tensor) -> Tens
     Far from the ends the contributions to a voxel sum to 1.
 
     Args:
-        size: Voxels of the axis.
         spacing: Voxels between control points, around the middle of the axis.
         deviation: The Gaussians' standard deviation, in voxels.
         like: Tensor whose type and device the result has.

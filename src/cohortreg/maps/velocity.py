@@ -17,11 +17,7 @@ class MultiGaussian:
     """K: a weighted sum of Gaussians, each of integral 1, on a grid over the unit square or cube.
 
     Beyond its border a field goes on as its mirror image. In its cosine coefficients K is a product then: symmetric,
-    positive, and as fast for five Gaussians as for one.
-
-    Args:
-        deviations: Standard deviations of the Gaussians in unit coordinates.
-        weights: As many.
+    positive, and as fast for five Gaussians as for one. Standard deviations are in unit coordinates.
     """
 
     def __init__(self, grid: Sequence[int], deviations: Sequence[float], weights: Sequence[float]):
@@ -62,11 +58,7 @@ def _along(axis: int, matrix: Tensor, values: Tensor) -> Tensor:
 def flow(velocity: Tensor, steps: int) -> Tensor:
     """The displacement after one unit of time of points that start at the voxel centres and follow the velocity.
 
-    The flow of -velocity is the inverse map.
-
-    Args:
-        velocity: [batch, dim, *grid] in unit coordinates.
-        steps: Of the fourth-order Runge-Kutta method.
+    By so many steps of the fourth-order Runge-Kutta method. The flow of -velocity is the inverse map.
     """
     start = identity_map(velocity.shape[2:], velocity.device, velocity.dtype)
     points, time = start.expand_as(velocity), 1 / steps

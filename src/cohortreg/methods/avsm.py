@@ -12,8 +12,7 @@ from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import TwoSteps
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import MultiKernelCorrelation, normalised_cross_correlation
-from cohortreg.losses.terms import LossTerms, Objective
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch, LossTerms, Objective
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField, Map
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folds
@@ -21,6 +20,8 @@ from cohortreg.maps.velocity import MultiGaussian, flow
 from cohortreg.methods.cards import AvsmCard
 from cohortreg.methods.recipes import Recipe
 from cohortreg.methods.vsvf import energy
+
+Described = AvsmModel | AvsmCard
 
 
 class AffineNetwork(nn.Module):
@@ -39,9 +40,8 @@ class AffineNetwork(nn.Module):
             layers += [convolution, nn.LeakyReLU(0.2)]
             before = after
         voxels = math.prod(math.ceil(size / 2 ** len(channels)) for size in grid)
-        self.features = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(before * voxels, 32), nn.LeakyReLU(0.2)
-        )
+        layers += [nn.Flatten(), nn.Linear(before * voxels, 32), nn.LeakyReLU(0.2)]
+        self.features = nn.Sequential(*layers)
         self.last = nn.Linear(32, self.dim * (self.dim + 1))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
@@ -83,9 +83,8 @@ class VelocitySteps(nn.Module):
     def __init__(self, grid: Sequence[int], settings: AvsmSettings, steps: int):
         super().__init__()
         self.network = UNet(len(grid), settings.down, settings.up)
-        self.smooth = MultiGaussian(
-            [math.ceil(size / 2) for size in grid], settings.deviations, settings.weights
-        )
+        coarse = [math.ceil(size / 2) for size in grid]
+        self.smooth = MultiGaussian(coarse, settings.deviations, settings.weights)
         self.flow_steps = settings.flow_steps
         self.steps = steps
 
@@ -129,24 +128,18 @@ class AffineObjective(Objective):
         weight = both_imaged(on_grid, bounds, swap(bounds))
         similarity = 2 * normalised_cross_correlation(interpolate(moving, on_grid), fixed, weight)
         dim = phi.matrix.shape[1]
-        departure = (
-            2 * (phi.matrix - torch.eye(dim, dim + 1, device=moving.device)).square().sum((1, 2)).mean()
-        )
-        decay = math.exp(-5 * batch.done)
+        identity = torch.eye(dim, dim + 1, device=moving.device)
+        departure = 2 * (phi.matrix - identity).square().sum((1, 2)).mean()
         points = sample_points(moving.shape[2:], 4, batch.generator, moving)
-        regularity = (
-            self.settings.affine_departure * decay * departure
-            + self.settings.affine_symmetry * inverse_consistency(phi, points)
-        )
+        regularity = self.settings.affine_departure * math.exp(-5 * batch.done) * departure
+        regularity = regularity + self.settings.affine_symmetry * inverse_consistency(phi, points)
         return LossTerms(similarity, regularity, folds(on_grid).float().mean())
 
 
 class VelocityObjective(Objective):
     """Multi-kernel LNCC, the energies <m, v>, and inverse consistency, the symmetry loss; sums over both directions.
 
-    Args:
-        registration: The affine registration, which is frozen, and then `VelocitySteps`.
-        settings: The weights of the loss, and its windows.
+    Of the affine registration, which is frozen, and then `VelocitySteps`.
     """
 
     registration: TwoSteps[AffineSteps, VelocitySteps]
@@ -169,23 +162,21 @@ class VelocityObjective(Objective):
         weight = both_imaged(on_grid, bounds, swap(bounds))
         similarity = 2 * correlation(interpolate(moving, on_grid), fixed, weight)
         points = sample_points(shape, 2, batch.generator, moving)
-        regularity = (
-            self.settings.momentum_weight * 2 * spent.mean()
-            + self.settings.symmetry * inverse_consistency(phi, points)
-        )
+        regularity = self.settings.momentum_weight * 2 * spent.mean()
+        regularity = regularity + self.settings.symmetry * inverse_consistency(phi, points)
         return LossTerms(similarity, regularity, folds(on_grid).float().mean())
 
 
-class Avsm(Recipe[AvsmModel | AvsmCard]):
+class Avsm(Recipe[Described]):
     """The first stage learns the affine map, the second the momenta; either one applies its network again and again."""
 
     @staticmethod
-    def similarity_in_words(model: AvsmModel | AvsmCard) -> str:
+    def similarity_in_words(model: Described) -> str:
         """Name the similarity as the report does."""
         return "LNCC"
 
     @staticmethod
-    def build(model: AvsmModel | AvsmCard, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+    def build(model: Described, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
         """Build the registration of the last stage, and the part of it that this stage freezes."""
         settings, stages = model.settings, model.stages
         affine = affine_steps(grid, settings, stages[0].steps)
@@ -194,9 +185,7 @@ class Avsm(Recipe[AvsmModel | AvsmCard]):
         return TwoSteps(affine, VelocitySteps(grid, settings, stages[1].steps)), affine
 
     @staticmethod
-    def objective(
-        registration: nn.Module, before: nn.Module | None, model: AvsmModel | AvsmCard
-    ) -> Objective:
+    def objective(registration: nn.Module, before: nn.Module | None, model: Described) -> Objective:
         """Build the objective of the last stage."""
         if isinstance(registration, AffineSteps):
             return AffineObjective(registration, model.settings)

@@ -4,6 +4,7 @@ Nothing here needs PyTorch, since the workflow looks at imported models before i
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,9 +42,6 @@ from cohortreg.maps.axes import Axes
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.settings import Fault, Number, Text, attempt, wrong
 
-#: What instance optimisation needs to know beside what registration does, of a card and of its last stage.
-_FOR_OPTIMISATION = ("regularity", "noise", "final_weight")
-_FOR_OPTIMISATION_OF_STAGES = ("stride", "window")
 #: What of `preprocess` has to be the same for a model and the images that it registers, but for the grid.
 _SEEN_BY_NETWORKS = ("fit", "mirror", "percentiles")
 
@@ -108,31 +106,20 @@ class AvsmCard(AvsmStaged, Card):
 CARDS: dict[str, type[Card]] = {"icon": IconCard, "voxelmorph": VoxelMorphCard, "avsm": AvsmCard}
 
 
-def _card_of(method: object) -> type[Card] | None:
-    """The type of a model's card; None where no learning method has this name."""
-    if not isinstance(method, str) or method not in LEARNED:
-        return None
-    return CARDS[method] if method in CARDS else with_settings(method, _OtherCard)
-
-
 def read_card(folder: Path, optimised: bool = False) -> Card:
-    """Read a model's card.
-
-    Args:
-        folder: The model's.
-        optimised: Whether its networks are to be fitted to each pair.
+    """Read a model's card, which says more if networks are to be `optimised`, fitted to each pair.
 
     Raises:
         UserError: There is no card, it is damaged, or it is of a model that this version does not know.
     """
-    path = Path(folder) / CARD
-    if Path(folder).is_file():
+    path = folder / CARD
+    if folder.is_file():
         raise UserError(
             f"{folder} is not a folder; name the folder of a model, which `cohortreg import weights` makes of "
             "published weights"
         )
     if not os.path.lexists(path):
-        if stages := sorted(Path(folder).glob(f"stage-*/{CARD}")):
+        if stages := sorted(folder.glob(f"stage-*/{CARD}")):
             raise UserError(
                 f"{folder} has the stages of a model; name one of them, such as {stages[-1].parent}."
             )
@@ -142,9 +129,9 @@ def read_card(folder: Path, optimised: bool = False) -> Card:
     except PermissionError:
         raise UserError(f"{path}: no permission to read this file; ask its owner for access") from None
     method = content.get("method", "icon")
-    kind = _card_of(method)
-    if kind is None:
+    if not isinstance(method, str) or method not in LEARNED:
         _refuse(path, f"no trainable method {method!r}; known are {', '.join(LEARNED.names())}")
+    kind = CARDS[method] if method in CARDS else with_settings(method, _OtherCard)
     try:
         card = attempt(kind, content)
     except Fault as fault:
@@ -159,14 +146,10 @@ def read_card(folder: Path, optimised: bool = False) -> Card:
 
 def _absent(card: Card) -> str | None:
     """The first key that instance optimisation needs and a card lacks."""
-    for key in _FOR_OPTIMISATION:
-        if getattr(card, key, None) is None:
-            return key
+    needed = [(key, getattr(card, key, None)) for key in ("regularity", "noise", "final_weight")]
     for number, stage in enumerate(card.stages):
-        for key in _FOR_OPTIMISATION_OF_STAGES:
-            if getattr(stage, key, None) is None:
-                return f"stages[{number}].{key}"
-    return None
+        needed += [(f"stages[{number}].{key}", getattr(stage, key, None)) for key in ("stride", "window")]
+    return next((key for key, value in needed if value is None), None)
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:
@@ -179,12 +162,7 @@ def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Add to a configuration what follows from trained models, where it does not say so itself.
 
     How images are preprocessed is said by those that rows use, the network of a model by the one that it starts from.
-
-    Args:
-        config: The configuration before it is validated.
-
-    Returns:
-        The configuration; what is wrong in it is as wrong as before.
+    The configuration is not validated yet: what is wrong in it is as wrong as before.
 
     Raises:
         UserError: A model that a row uses is not there, or two are of images that differ.
@@ -233,13 +211,7 @@ def init_of(folder: str) -> dict[str, str]:
 
 
 def check_init(name: str, model: Model, grid: Sequence[int]) -> None:
-    """Raise UserError where a model cannot start from the weights of the one that its `init` names.
-
-    Args:
-        name: The model's.
-        model: With `init`.
-        grid: Of the cohort's images.
-    """
+    """Raise UserError where a model cannot start from the weights of the one that its `init` names."""
     assert model.init is not None
     where, folder = f"configuration: models.{name}.init", Path(model.init)
     card, _ = _learnt(where, folder)
@@ -281,12 +253,7 @@ def _unlike(card: Card, model: Model, grid: list[int]) -> str | None:
 
 
 def packages_of(model: Model | Card, training: bool) -> list[str]:
-    """The other packages, with their versions, that a model's registration follows from, or its training.
-
-    Args:
-        model: The model, or its card.
-        training: Whether its similarity counts.
-    """
+    """The other packages, with their versions, that a model's registration follows from, or its `training`."""
     found = [] if LEARNED[model.method].release else [LEARNED.package(model.method)]
     if isinstance(model, IconModel | IconCard):
         networks = [model.network, *(stage.network for stage in model.stages)]
@@ -319,13 +286,7 @@ def _learnt(where: str, folder: Path) -> tuple[Card, dict[str, Any]]:
 
 
 def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
-    """Raise UserError where a trained model cannot register a cohort's images, or sees others than it learnt from.
-
-    Args:
-        name: The row's.
-        folder: The model's.
-        preprocess: The section of the configuration.
-    """
+    """Raise UserError where a row's model cannot register a cohort's images, or sees others than it learnt from."""
     where = f"configuration: pretrained.{name}"
     card, learnt = _learnt(where, folder)
     for key, value in learnt.items():
@@ -339,14 +300,15 @@ def check_pretrained(name: str, folder: Path, preprocess: Preprocess) -> None:
         raise UserError(f"{where}: {folder / CARD}: {misfit[0]}: {misfit[1]}; see docs/methods.md.")
 
 
-def check_weights(path: Path) -> None:
-    """Raise UserError where there are no weights, or they are cut short, from the file's header and length alone."""
+def check_weights(path: Path) -> int:
+    """Count the parameters of weights from the file's header; raises UserError where there are none, or not all."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(length, path.stat().st_size)))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        is_whole = path.stat().st_size == 8 + length + max(ends)
+        entries = [entry for name, entry in header.items() if name != "__metadata__"]
+        parameters = sum(math.prod(entry["shape"]) for entry in entries)
+        is_whole = path.stat().st_size == 8 + length + max(entry["data_offsets"][1] for entry in entries)
     except FileNotFoundError:
         raise UserError(f"{path}: no such weights; train the model, or import its weights, first") from None
     except PermissionError:
@@ -359,3 +321,4 @@ def check_weights(path: Path) -> None:
         raise UserError(
             f"{path}: not a safetensors file, or cut short; train the model, or import its weights, again"
         )
+    return parameters

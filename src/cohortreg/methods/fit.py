@@ -8,7 +8,6 @@ from functools import partial
 from itertools import chain, cycle, repeat
 from operator import itemgetter
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -27,7 +26,7 @@ from cohortreg.losses.words import in_turn, similarity_in_words
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.maps.separable import smoothed
-from cohortreg.methods.interface import Method, Registration
+from cohortreg.methods.interface import Method, Registration, check_finite
 from cohortreg.methods.registry import PAIRWISE, REFINED, packages_of_similarity
 from cohortreg.settings import Number
 
@@ -92,13 +91,7 @@ class _Start:
 class Fit:
     """Displacement fields of both directions, from coarse to fine by Adam, under Eq. 13; see `icon.fit`.
 
-    The same pair and seed give the same maps on the same number of threads.
-
-    Args:
-        settings: Of the row fit.
-        seed: Of the points at which inverse consistency is evaluated.
-        threads: Of the processor.
-        device: That it runs on, in single precision; the processor if None.
+    The same pair and seed give the same maps on the same number of threads; on a device, in single precision.
     """
 
     class Settings(MethodSettings):
@@ -140,34 +133,26 @@ class Fit:
             *packages_of_similarity(settings.similarity),
         )
         if self.device.type == "cpu":
-            self._compile()
-
-    def _compile(self) -> None:
-        """Fit a tiny pair, so that the time to compile the loops counts for no real pair."""
-        images = torch.linspace(0, 1, 128).reshape(2, 1, 4, 4, 4)
-        once = [replace(level, downsample=1, steps=1) for level in LEVELS]
-        fit(images, once, partial(similarity_to, self.settings.similarity))
+            # A tiny pair, so that the time to compile the loops counts for no real one.
+            images = torch.linspace(0, 1, 128).reshape(2, 1, 4, 4, 4)
+            once = [replace(level, downsample=1, steps=1) for level in LEVELS]
+            fit(images, once, partial(similarity_to, self.settings.similarity))
 
     def __call__(
         self, moving: Image, fixed: Image, start: Tensor | None = None, deforms: bool = True
     ) -> Registration:
-        """Register a pair, from the maps of another registration of it; from nothing if there is none.
+        """Register a preprocessed pair, from the maps of another registration of it; from nothing if there is none.
 
         Where these deform, the fit is from nothing too, up to its finest level, and goes on from the better. Where they
         are affine, it is from them alone, and at every level.
 
         Args:
-            moving: Preprocessed.
-            fixed: Preprocessed, on the same grid.
             start: The displacements of both directions to start from, [2, dim, *grid] in unit coordinates.
             deforms: Whether their maps are more than affine.
         """
-        if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
-            raise UserError("an image has NaN or infinite values; preprocess it again")
+        check_finite(moving, fixed)
         images = torch.stack([torch.from_numpy(image.array) for image in (moving, fixed)])[:, None]
-        boxes = torch.tensor(
-            [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
-        ).transpose(1, 2)
+        boxes = torch.tensor([moving.imaged, fixed.imaged]).transpose(1, 2)
         # What preprocessing added around both images costs time and says nothing.
         first, end = boxes[:, 0].amin(0), boxes[:, 1].amax(0)
         box = [slice(*ends) for ends in zip(first.tolist(), end.tolist(), strict=True)]
@@ -200,7 +185,13 @@ class Fit:
         starts, apart = [_Start(coarser)], _apart(images, boxes, fixed)
         if apart:
             starts.append(_Start(coarser, places=_places(apart), handicap=MORE_ALIKE))
-        one_in_each = self._one_in(len(starts))
+        # One step in so many: of these fits `steps` counts one.
+        turn = cycle([False] * (len(starts) - 1) + [True])
+
+        def one_in_each() -> None:
+            if next(turn):
+                self.report()
+
         if start is not None:
             # Folds between voxels, which a sum of wider Gaussians cannot undo, are smoothed away.
             start = smoothed(start, levels[-1].deviation * levels[-1].downsample)
@@ -221,11 +212,6 @@ class Fit:
         displacement = self._fit(images, boxes, finest, displacement, places)
         return _from_apart(displacement, apart) if apart and places else displacement
 
-    def _one_in(self, number: int) -> Callable[[], None]:
-        """Report one step in so many, of fits of which `steps` counts one."""
-        turn = cycle([False] * (number - 1) + [True])
-        return lambda: self.report() if next(turn) else None
-
     def _fit(
         self,
         images: Tensor,
@@ -240,12 +226,7 @@ class Fit:
         return fit(images, levels, similarity, boxes, start, places, self.seed, report or self.report)
 
     def steps(self, shape: Sequence[int], deforms: bool = False) -> int:
-        """Count the steps for a pair of images of a shape.
-
-        Args:
-            shape: Voxels along each axis.
-            deforms: Whether they start from maps that are more than affine.
-        """
+        """Count the steps for a pair of images of a shape, from maps that are more than affine if `deforms`."""
         levels = self._levels(shape)
         return sum(level.steps for level in levels + (levels[:-1] or levels)[-1:] * deforms)
 
@@ -275,13 +256,7 @@ def _from_apart(displacement: Tensor, apart: AffineMap) -> Tensor:
 
 
 class Refined:
-    """Registration by a method, both of whose maps `Fit` then starts from.
-
-    Args:
-        method: Computes maps in both directions.
-        fit: Refines them.
-        deforms: Whether the method's maps are more than affine.
-    """
+    """Registration by a method, both of whose maps `Fit` then starts from; more than affine ones if `deforms`."""
 
     def __init__(self, method: Method, fit: Fit, deforms: bool = True):
         self.method = method
@@ -313,10 +288,7 @@ def _within(displacement: Tensor, box: Sequence[slice]) -> Tensor:
 def _continued(displacement: Tensor, first: Sequence[int], shape: Sequence[int]) -> Tensor:
     """A displacement [batch, dim, *part] on the whole grid, in its unit coordinates; beyond the part, as at its border.
 
-    Args:
-        displacement: Within a part of the grid, in the part's unit coordinates.
-        first: The voxel of the grid at which the part begins, along each axis.
-        shape: Of the grid.
+    The part, in whose unit coordinates it is given, begins at the voxel `first` of the grid.
     """
     part = displacement.shape[2:]
     margins = [(begin, size - begin - length) for begin, size, length in zip(first, shape, part, strict=True)]

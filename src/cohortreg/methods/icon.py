@@ -12,7 +12,7 @@ from cohortreg.files import write_json
 from cohortreg.icon.objective import REGULARITIES, StageObjective
 from cohortreg.icon.published import check_release, read_published, release_of, translate
 from cohortreg.icon.releases import named
-from cohortreg.icon.stages import build_registration, full_resolution, inherit
+from cohortreg.icon.stages import at_resolution, build_registration, inherit
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
@@ -24,17 +24,19 @@ from cohortreg.methods.recipes import Recipe
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
 
+Described = IconModel | IconCard
 
-class Icon(Recipe[IconModel | IconCard]):
+
+class Icon(Recipe[Described]):
     """Networks whose steps compose, from coarse to fine; each stage freezes what came before it (section 4.5)."""
 
     @staticmethod
-    def similarity_in_words(model: IconModel | IconCard) -> str:
+    def similarity_in_words(model: Described) -> str:
         """Name the similarity as the report does."""
         return similarity_in_words(model.similarity)
 
     @staticmethod
-    def build(model: IconModel | IconCard, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
+    def build(model: Described, grid: Sequence[int]) -> tuple[nn.Module, nn.Module | None]:
         """Build the registration of the last stage, and the part of it that this stage freezes."""
         return build_registration(model.network, model.stages, grid)
 
@@ -44,9 +46,7 @@ class Icon(Recipe[IconModel | IconCard]):
         inherit(registration, before)
 
     @staticmethod
-    def objective(
-        registration: nn.Module, before: nn.Module | None, model: IconModel | IconCard
-    ) -> StageObjective:
+    def objective(registration: nn.Module, before: nn.Module | None, model: Described) -> StageObjective:
         """Build the objective of the last stage."""
         stage = model.stages[-1]
         # `read_card` refuses a card without them where networks are to be optimised.
@@ -63,12 +63,12 @@ class Icon(Recipe[IconModel | IconCard]):
         )
 
     @staticmethod
-    def on_full_grid(registration: nn.Module, model: IconModel | IconCard) -> nn.Module:
+    def on_full_grid(registration: nn.Module, model: Described) -> nn.Module:
         """Return the registration for images at full resolution."""
-        return full_resolution(registration, model.stages)
+        return at_resolution(registration, model.stages[-1].downsample, 1)
 
     @staticmethod
-    def ready(registration: nn.Module, model: IconModel | IconCard, device: Device) -> nn.Module:
+    def ready(registration: nn.Module, model: Described, device: Device) -> nn.Module:
         """Prepare a trained registration for inference on a device."""
         return for_registration(Icon.on_full_grid(registration, model), device)
 
@@ -97,20 +97,15 @@ def import_weights(
     mirror: str | None = None,
     published: str | None = None,
 ) -> dict[str, Any]:
-    """Write a model's folder from a file of published weights, see `icon.published`.
+    """Write a model's folder from a file of published weights, see `icon.published`, and return the model's card.
 
     Args:
-        path: The file.
-        folder: The model's.
         grid: Voxels of the images that the model is for, along its own axes. Without it, the file has to be one of
             `icon.releases`, whose facts then stand for what is not given.
         axes: The directions that its axes run to.
         percentiles: Of the intensities of an image, which become 0 and 1.
         mirror: The side whose images are mirrored.
         published: The name of the release that the file is, where its content does not tell.
-
-    Returns:
-        The model's card.
 
     Raises:
         UserError: The file is not one of weights, or not of a published model.
@@ -134,12 +129,8 @@ def import_weights(
         preprocess["percentiles"] = list(percentiles)
     if mirror is not None:
         preprocess["mirror"] = mirror
-    card = {
-        "model": folder.name,
-        "steps": sum(stage["steps"] for stage in settings["stages"]),
-        "grid": list(grid),
-        "preprocess": preprocess,
-    }
+    card = {"model": folder.name, "steps": sum(stage["steps"] for stage in settings["stages"])}
+    card |= {"grid": list(grid), "preprocess": preprocess}
     if turn.letters != CANONICAL:
         card["axes"] = turn.letters
     origin = {"source": path.name, "source_sha256": running().reads(path), "weights_sha256": saved}

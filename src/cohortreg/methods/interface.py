@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,6 +62,12 @@ class PairwiseMethod(Method, Protocol):
     Settings: ClassVar[type[MethodSettings]]
 
     def __init__(self, settings: Any, seed: int, threads: int, *device: Device | None) -> None: ...
+
+
+def check_finite(*images: Image) -> None:
+    """Raise UserError where an image has values that no similarity can be computed from."""
+    if not all(np.isfinite(image.array).all() for image in images):
+        raise UserError("an image has NaN or infinite values; preprocess it again")
 
 
 def timed(method: Method, moving: Image, fixed: Image) -> tuple[Registration, float]:

@@ -1,7 +1,5 @@
 """A trained model in words: the page that a person reads who is given one."""
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,18 +47,11 @@ models:
 
 
 def page(folder: Path) -> str:
-    """Write a model's page from its card, as Markdown.
-
-    Args:
-        folder: The model's, with its card and its weights.
-
-    Raises:
-        UserError: There is no model, or it is damaged.
-    """
+    """Write a model's page from its card, as Markdown; raises UserError where there is no model, or it is damaged."""
     card, recorded = read_card(folder), read_json(folder / CARD)
-    check_weights(folder / WEIGHTS)
     name = card.model or folder.resolve().name
-    files = f"`{WEIGHTS}`, {_parameters(folder / WEIGHTS):,} parameters, and `{CARD}`, what is known of them"
+    count = check_weights(folder / WEIGHTS)
+    files = f"`{WEIGHTS}`, {count:,} parameters, and `{CARD}`, what is known of them"
     parts = [
         f"# {name}\n",
         f"A model of {card.method}, which registers pairs of images. Two files: {files}.\n",
@@ -82,13 +73,6 @@ def page(folder: Path) -> str:
     return "\n".join([*parts, _USE.format(name=row, folder=folder)])
 
 
-def _parameters(path: Path) -> int:
-    """How many parameters a file of weights has, from its header."""
-    with path.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-
-
 def _images(card: Card, recorded: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     grid = Axes(card.axes).ours(card.grid) if card.axes else card.grid
     yield "voxels", f"{' x '.join(map(str, grid))} along right, anterior{', superior' * (len(grid) == 3)}"
@@ -102,12 +86,8 @@ def _images(card: Card, recorded: Mapping[str, Any]) -> Iterator[tuple[str, obje
     if percentiles := learnt.get("percentiles"):
         yield "intensities", f"percentiles {percentiles[0]:g} and {percentiles[1]:g} become 0 and 1"
     yield "intensities in training", recorded.get("intensities")
-    sides = {
-        "none": "no image is mirrored",
-        "left": "left ones are mirrored",
-        "right": "right ones are mirrored",
-    }
-    yield "side", sides.get(str(learnt.get("mirror")), "any")
+    mirror = learnt.get("mirror")
+    yield "side", {"none": "no image is mirrored", None: "any"}.get(mirror, f"{mirror} ones are mirrored")
 
 
 def _network(card: Card) -> Iterator[tuple[str, object]]:
@@ -127,9 +107,11 @@ def _training(card: Card, recorded: Mapping[str, Any]) -> Iterator[tuple[str, ob
         yield "similarity", similarity_in_words(similarity)
     yield "regularity", getattr(card, "regularity", None)
     yield "images", recorded.get("images")
+    # With what training alone needed; none of a published model says that.
     stages = [
         _in_line({key: value for key, value in stage.items() if key != "network"})
-        for stage in _stages(recorded)
+        for stage in recorded["stages"]
+        if "training_steps" in stage
     ]
     yield "stages", "".join(f"\n  {number}. {stage}" for number, stage in enumerate(stages, start=1))
     for key, name in _TRAINING.items():
@@ -142,11 +124,6 @@ def _training(card: Card, recorded: Mapping[str, Any]) -> Iterator[tuple[str, ob
         yield "started from", f"{init.get('model')}, weights {init.get('weights_sha256')}"
     if isinstance(software := recorded.get("software"), Mapping):
         yield "software", _in_line(software)
-
-
-def _stages(recorded: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The stages as the card has them, with what training alone needed; none of a published model says that."""
-    return [stage for stage in recorded["stages"] if "training_steps" in stage]
 
 
 def _origin(recorded: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

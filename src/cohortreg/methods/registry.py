@@ -100,27 +100,15 @@ def recipe(method: str) -> "type[Recipe[Any]]":
 def read_settings(
     name: str, values: Mapping[str, Any], where: str, read_from: str = "configuration"
 ) -> MethodSettings:
-    """Validate the settings of a method that needs no training.
+    """Validate the settings of a method of `PAIRWISE`, of which those that differ from the defaults are given.
 
-    Args:
-        name: The method's, of `PAIRWISE`.
-        values: Those that differ from the defaults.
-        where: Their place, such as method_settings.fit.
-        read_from: What a sentence on a wrong one begins with.
-
-    Raises:
-        UserError: One sentence that names the first wrong setting.
+    Raises UserError where one is wrong, a sentence on `read_from` that names it below `where`: method_settings.fit.
     """
     return method_class(name).Settings.read(values, where, read_from)
 
 
 def releases(row: str, method: str | None = None) -> list[str]:
-    """What changes when a newer package registers a row otherwise.
-
-    Args:
-        row: Of the tables.
-        method: By which the row's model learns, if the row is of a model.
-    """
+    """What changes when a newer package registers a row otherwise; `method` is the one by which its model learns."""
     if row in PAIRWISE:
         return [PAIRWISE[name].release or PAIRWISE.package(name) for name in (row, *PAIRWISE[row].uses)]
     if row.endswith(FITTED):
@@ -131,9 +119,9 @@ def releases(row: str, method: str | None = None) -> list[str]:
 
 def packages(row: str, config: Configuration) -> list[str]:
     """The other packages, with their versions, whose similarities and networks a row's registration follows from."""
-    name, found = row.removesuffix(FITTED), []
+    name = row.removesuffix(FITTED)
     settings = config.method_settings.get("fit" if row.endswith(FITTED) else row, {})
-    found.append(SIMILARITIES.package(str(settings.get("similarity", ""))))
+    found = [SIMILARITIES.package(str(settings.get("similarity", "")))]
     trained = trained_methods(config.models)
     if name in config.pretrained:
         found += packages_of(read_card(Path(config.pretrained[name])), training=False)

@@ -78,25 +78,20 @@ class Syn:
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register a pair of preprocessed images."""
-        fixed_part, moving_part = (self._to_ants(imaged(image, fixed.affine)) for image in (fixed, moving))
+        target, source = (self._to_ants(imaged(image, fixed.affine)) for image in (fixed, moving))
         with TemporaryDirectory() as folder:
             try:
-                files = self._register(fixed_part, moving_part, folder)
+                files = self._register(target, source, folder)
                 # One file has the affine map, for both directions: forward it comes after the warp, back before.
-                forward = self._composed(
-                    fixed_part, moving_part, files["fwdtransforms"], [False, False], folder
-                )
-                inverse = self._composed(
-                    moving_part, fixed_part, files["invtransforms"], [True, False], folder
-                )
+                forward = self._composed(target, source, files["fwdtransforms"], [False, False], folder)
+                inverse = self._composed(source, target, files["invtransforms"], [True, False], folder)
             except RuntimeError as error:
                 raise UserError(f"ANTs failed: {last_line(str(error))}") from error
         if not all(np.isfinite(transform.displacement).all() for transform in (forward, inverse)):
             raise UserError("ANTs returned a field with NaN or infinite values; lower gradient_step")
         grid = fixed.grid
-        return Registration(
-            *(displacement_in_unit(continued(transform, grid), grid) for transform in (forward, inverse))
-        )
+        fields = (continued(transform, grid) for transform in (forward, inverse))
+        return Registration(*(displacement_in_unit(field, grid) for field in fields))
 
     def _register(
         self, fixed: "ants.ANTsImage", moving: "ants.ANTsImage", folder: str
@@ -134,6 +129,5 @@ class Syn:
     def _to_ants(self, image: Image) -> "ants.ANTsImage":
         """ANTs' image, of float32."""
         array, grid = np.ascontiguousarray(image.array, dtype=np.float32), image.grid
-        return self.ants.from_numpy(
-            array, grid.origin.tolist(), grid.spacing.tolist(), direction=grid.direction
-        )
+        where = grid.origin.tolist(), grid.spacing.tolist(), grid.direction
+        return self.ants.from_numpy(array, *where)

@@ -4,7 +4,6 @@ import copy
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,11 +13,11 @@ from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.images.image import Image
 from cohortreg.learning import weights
 from cohortreg.learning.devices import Device
+from cohortreg.losses.terms import Batch
 from cohortreg.maps.axes import Axes
-from cohortreg.maps.batch import Batch
 from cohortreg.maps.grids import identity_map
 from cohortreg.methods.cards import Card, packages_of, read_card
-from cohortreg.methods.interface import Registration
+from cohortreg.methods.interface import Registration, check_finite
 from cohortreg.methods.registry import packages_of_similarity, recipe
 from cohortreg.model_files import CARD, WEIGHTS
 from cohortreg.provenance import running
@@ -29,7 +28,6 @@ class Trained:
 
     Args:
         folder: Of the model's weights.safetensors and model.json.
-        device: That it runs on.
         optimisation: How the networks are fitted to each pair first, by Adam, under the loss of their last stage, or of
             another similarity; None if they are not.
 
@@ -49,14 +47,8 @@ class Trained:
         others = packages_of(self.card, training=optimisation is not None)
         if similarity := getattr(optimisation, "similarity", None):
             others += packages_of_similarity(similarity)
-        self.version = digest(
-            LEARNED[self.card.method].release,
-            running().reads(path),
-            device.precision,
-            fitted,
-            *turned,
-            *others,
-        )
+        release, read = LEARNED[self.card.method].release, running().reads(path)
+        self.version = digest(release, read, device.precision, fitted, *turned, *others)
         self.similarity = self.recipe.similarity_in_words(self.card)
         # A model that we did not train may have learnt from other axes than ours.
         self.axes = Axes(self.card.axes) if self.card.axes else None
@@ -74,7 +66,7 @@ class Trained:
         grid = pair.shape[2:]
         registration = self.registration
         if self.optimisation is not None:
-            seen = [image.field_of_view or [[0, size] for size in self.grid] for image in (moving, fixed)]
+            seen = [moving.imaged, fixed.imaged]
             if self.axes:
                 seen = [self.axes.boxes_to_model(boxes, self.grid) for boxes in seen]
             fitted = self._fitted(pair, torch.tensor(seen, device=pair.device).mT, self.optimisation)
@@ -96,7 +88,6 @@ class Trained:
         Args:
             pair: The moving and the fixed image, [2, 1, *grid].
             field_of_view: Of each in voxels, [2, 2, dim], see `Batch`.
-            optimisation: Steps and learning rate.
         """
         registration = copy.deepcopy(self.registration).requires_grad_(True)
         card = self.card
@@ -135,8 +126,7 @@ class Trained:
                 f"an image of {image.array.shape} voxels does not fit a model for {self.grid}; "
                 "preprocess it to the model's grid"
             )
-        if not np.isfinite(image.array).all():
-            raise UserError("an image has NaN or infinite values; preprocess it again")
+        check_finite(image)
         return self.device.to_device(torch.from_numpy(image.array)[None])
 
 
@@ -155,20 +145,13 @@ def weights_by_stage(folder: Path) -> dict[int, dict[str, Tensor]]:
             registration, before = learns.build(card.up_to(stage), card.grid)
         if before is not None:
             (inside,) = (f"{name}." for name, part in registration.named_modules() if part is before)
-            tensors = {
-                name.removeprefix(inside): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(inside)
-            }
+            within = [name for name in tensors if name.startswith(inside)]
+            tensors = {name.removeprefix(inside): tensors[name] for name in within}
     return by_stage
 
 
 def weights_of(card: Card | None, path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a model's weights.
-
-    Args:
-        card: The model's, or None to read the one beside them, if there is one.
-        path: Of the weights.
+    """Read the tensors of a model's weights, which its card knows; if None, the card beside them, if there is one.
 
     Raises:
         UserError: They are not those that the card is of; one of an earlier version does not say.

@@ -10,8 +10,7 @@ from cohortreg.config import VoxelMorphModel
 from cohortreg.icon.steps import TwoSteps
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
 from cohortreg.losses.similarities import mean_squared_error
-from cohortreg.losses.terms import LossTerms, Objective
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch, LossTerms, Objective
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.maps.jacobian import folds
@@ -45,8 +44,7 @@ class VoxelMorphStep(nn.Module):
 class VoxelMorphObjective(Objective):
     """MSE, and the mean squared difference of displacements, in voxels, between neighbouring voxels.
 
-    Args:
-        registration: A `VoxelMorphStep`, or an affine registration, which is frozen, and then one.
+    Of a `VoxelMorphStep`, or an affine registration, which is frozen, and then one.
     """
 
     def __init__(self, registration: nn.Module):

@@ -3,7 +3,6 @@
 import json
 from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
@@ -18,7 +17,7 @@ from cohortreg.maps.fields import Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.velocity import MultiGaussian, flow
 from cohortreg.methods.affine import Affine
-from cohortreg.methods.interface import Registration
+from cohortreg.methods.interface import Registration, check_finite
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.settings import Number, Whole, wrong
 
@@ -62,8 +61,7 @@ class VsvfOpt:
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register a pair of preprocessed images."""
-        if not all(np.isfinite(image.array).all() for image in (moving, fixed)):
-            raise UserError("an image has NaN or infinite values; preprocess it again")
+        check_finite(moving, fixed)
         affine = self.affine(moving, fixed)
         centres = identity_map(fixed.shape)
         try:
@@ -79,18 +77,13 @@ class VsvfOpt:
         return Registration(forward - centres, inverse - centres)
 
     def _velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """The velocity that is best for images with masks [1, 2, *grid], on a grid of half their resolution.
-
-        Raises:
-            NotFiniteError: The optimisation diverged.
-        """
+        """The velocity that is best for images with masks [1, 2, *grid], on a grid of half their resolution."""
         momentum: Tensor | None = None
         for scale in self.settings.scales:
             images = torch.cat([moving, fixed])
             for _ in range(round(1 / scale).bit_length() - 1):
                 images = halve(images)
-            at_scale_moving, at_scale_fixed = images.split(1)
-            momentum, velocity = self._optimise(momentum, at_scale_moving, at_scale_fixed)
+            momentum, velocity = self._optimise(momentum, *images.split(1))
         if not velocity.isfinite().all():
             raise NotFiniteError("the velocity is NaN or infinite.")
         return velocity
@@ -128,6 +121,5 @@ class VsvfOpt:
 def _with_mask(image: Image) -> Tensor:
     """The image, and 1 where it was imaged, [1, 2, *grid]; what preprocessing added does not count."""
     mask = torch.zeros(image.shape)
-    box = image.field_of_view or [[0, size] for size in image.shape]
-    mask[tuple(slice(start, stop) for start, stop in box)] = 1
+    mask[tuple(slice(*ends) for ends in image.imaged)] = 1
     return torch.stack([torch.from_numpy(image.array), mask])[None]

@@ -23,8 +23,7 @@ from cohortreg.learning.checkpoints import TrainingState
 from cohortreg.learning.data import TrainingImages, draw_pairs
 from cohortreg.learning.devices import precision_on
 from cohortreg.learning.training import train
-from cohortreg.losses.terms import LossTerms, Objective
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch, LossTerms, Objective
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
 from cohortreg.paper.plan import Cell

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
-from cohortreg.icon.fit import descend, maps_loss
-from cohortreg.icon.objective import sample_points, swap
-from cohortreg.losses.similarities import similarity_to
+from cohortreg.icon.fit import descend
+from cohortreg.icon.objective import inverse_consistency, sample_points, swap
+from cohortreg.losses.similarities import mean_squared_error
 from cohortreg.maps.fields import DisplacementField
-from cohortreg.maps.grids import voxel_size
+from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.paper.settings import Direct
 
 NOISE = 1 / 8  # pixels
@@ -34,7 +34,7 @@ def optimise_maps(
     images = torch.cat([moving, fixed])
     shape = images.shape[2:]
     displacement = torch.zeros(2, len(shape), *shape, requires_grad=True)
-    similarity, all_count = similarity_to("mse", 1, swap(images)), torch.ones_like(images)
+    all_count = torch.ones_like(images)
     generator = torch.Generator().manual_seed(seed)
 
     def loss() -> Tensor:
@@ -42,7 +42,8 @@ def optimise_maps(
         points = sample_points(shape, 1, generator, images)
         phi = DisplacementField(displacement).on_grid(shape)
         noisy = DisplacementField(displacement + drawn)
-        return maps_loss(images, phi, noisy, points, similarity, all_count, weight)
+        similarity = mean_squared_error(interpolate(images, phi), swap(images), all_count)
+        return 2 * similarity + weight * inverse_consistency(noisy, points)
 
     try:
         descend(displacement, loss, settings.steps, settings.learning_rate)

@@ -9,7 +9,7 @@ from typed import build_network, build_registration
 from cohortreg.icon.networks import DualStream, UNet, local_correlation, recompute_activations
 from cohortreg.icon.objective import StageObjective
 from cohortreg.icon.steps import DisplacementNetwork
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 
 
 @pytest.mark.parametrize("grid, coarse", [((16, 24), (8, 12)), ((12, 15, 9), (6, 8, 5))])

@@ -20,7 +20,7 @@ from cohortreg.icon.objective import (
 from cohortreg.icon.stages import inherit
 from cohortreg.icon.steps import HalfResolution
 from cohortreg.losses.fields_of_view import unit_bounds
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 from cohortreg.maps.fields import DisplacementField
 from cohortreg.maps.grids import identity_map
 

@@ -9,7 +9,7 @@ from torch import nn
 from cohortreg.files import read_json
 from cohortreg.icon.networks import MLP
 from cohortreg.icon.steps import DisplacementNetwork
-from cohortreg.maps.batch import Batch
+from cohortreg.losses.terms import Batch
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.jacobian import folds
 from cohortreg.paper.cells import SWAPS, Pairs, foreground_dice, run_cell, swap_pixels
