@@ -20,15 +20,9 @@ def read_table(
     command: str = "the command that writes it",
     texts: Mapping[str, type] = TEXT,
 ) -> pd.DataFrame:
-    """Read a CSV of the project's, with identifiers as text.
+    """Read a CSV of the project's, with `texts` as text and all else as numbers.
 
     Only empty cells are missing values, since an image may well be called NA.
-
-    Args:
-        path: Of the table.
-        columns: That it must have.
-        command: What writes it, for messages.
-        texts: Columns that are no numbers.
 
     Raises:
         UserError: The table is missing, damaged, or lacks one of the columns.
@@ -43,11 +37,8 @@ def read_table(
         raise UserError(f"{path} is missing; run {command} first.") from None
     except ValueError as error:
         raise UserError(damaged(path, str(error), command)) from error
-    odd = [
-        column
-        for column in table
-        if column not in texts and len(table) and not is_numeric_dtype(table[column])
-    ]
+    numbers = [column for column in table if column not in texts and len(table)]
+    odd = [column for column in numbers if not is_numeric_dtype(table[column])]
     if not whole_lines or odd:
         reason = f"column {odd[0]} has more than numbers" if odd else "its last row has no end"
         raise UserError(damaged(path, reason, command))

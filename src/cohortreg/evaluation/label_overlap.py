@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -12,24 +13,22 @@ from cohortreg.maps.grids import identity_map
 from cohortreg.maps.transforms import to_physical
 
 
+@dataclass(frozen=True)
 class LabelOverlap:
     """Mean Dice of the structures of a pair, measured as the tables' is, but on the images' grid.
 
     Labels that keep voxels of their own are brought to it by nearest neighbour: that takes a part of the time and
     memory, and serves a curve.
 
-    Args:
+    Attributes:
         registration: Of images on that grid.
         labels: By the images' rows; an image without a label has no Dice.
         structures: Name -> label values.
     """
 
-    def __init__(
-        self, registration: nn.Module, labels: Mapping[int, Image], structures: Mapping[str, Sequence[int]]
-    ):
-        self.registration = registration
-        self.structures = structures
-        self.labels = labels
+    registration: nn.Module
+    labels: Mapping[int, Image]
+    structures: Mapping[str, Sequence[int]]
 
     def __call__(self, moving: int, fixed: int, moving_image: Tensor, fixed_image: Tensor) -> float:
         """The pair's Dice under the registration's map as it is now. Images [1, 1, *grid]; NaN without both labels."""

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
-from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
 from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
-from cohortreg.evaluation.regularity import log_jacobian_std
+from cohortreg.evaluation.regularity import inverse_consistency_error, log_jacobian_std
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.images.image import Image
 from cohortreg.maps.jacobian import fold_sites, folds
@@ -109,113 +108,66 @@ class Measure:
         return [self.column, *map(self.of, self.parts(structures))]
 
 
-def _inverse_consistency(maps: Maps) -> float:
-    return math.nan if maps.inverse is None else inverse_consistency_error(maps.forward, maps.inverse)
-
-
 #: In the order of the tables.
 MEASURES = (
     Measure(
-        key="dice",
-        name="Dice",
-        unit="%",
+        "dice", "Dice", "%",
         definition="overlap of a structure's moving label, warped with linear interpolation and thresholded at one "
         "half, with its fixed label, at the fixed label's resolution; mean over the structures",
-        write=numbers.dice,
-        higher_is_better=True,
+        write=numbers.dice, higher_is_better=True,
         compute=lambda warped, fixed, spacing: dice(warped, fixed),
-        by_structure=True,
-        of_union=True,
-        headline=True,
-        by_set=True,
+        by_structure=True, of_union=True, headline=True, by_set=True,
     ),
     Measure(
-        key="hd95",
-        name="HD95",
-        unit="mm",
+        "hd95", "HD95", "mm",
         definition="95 % Hausdorff distance between a structure's warped and fixed label; mean over the structures",
-        write=numbers.distance,
-        higher_is_better=False,
-        compute=hausdorff95,
-        by_structure=True,
+        write=numbers.distance, higher_is_better=False, compute=hausdorff95, by_structure=True,
     ),
     Measure(
-        key="folds",
-        name="Folds",
-        unit="",
+        "folds", "Folds", "",
         definition="voxels of the preprocessed grid at which the map reverses orientation (negative volume form)",
-        write=numbers.count,
-        higher_is_better=False,
-        compute=lambda maps: maps.folds,
-        headline=True,
-        by_set=True,
+        write=numbers.count, higher_is_better=False, compute=lambda maps: maps.folds, headline=True, by_set=True,
     ),
     Measure(
-        key="folds_percent",
-        name="Folds",
-        unit="%",
+        "folds_percent", "Folds", "%",
         definition="percentage of the grid's voxels that fold",
-        write=numbers.percent,
-        higher_is_better=False,
+        write=numbers.percent, higher_is_better=False,
         compute=lambda maps: 100 * maps.folds / fold_sites(maps.forward.shape[2:]),
-        by_set=True,
-        beside="folds",
+        by_set=True, beside="folds",
     ),
     Measure(
-        key="log_jacobian_std",
-        name="SD of log |J|",
-        unit="",
+        "log_jacobian_std", "SD of log |J|", "",
         definition="standard deviation of the logarithm of the Jacobian determinant, over the voxels that do not fold",
-        write=numbers.spread,
-        higher_is_better=False,
-        compute=lambda maps: log_jacobian_std(maps.forward),
+        write=numbers.spread, higher_is_better=False, compute=lambda maps: log_jacobian_std(maps.forward),
     ),
     Measure(
-        key="inverse_consistency_voxels",
-        name="Inverse error",
-        unit="voxels",
+        "inverse_consistency_voxels", "Inverse error", "voxels",
         definition="distance between a voxel and where mapping it there and back takes it, mean over the voxels",
-        write=numbers.distance,
-        higher_is_better=False,
-        compute=_inverse_consistency,
+        write=numbers.distance, higher_is_better=False,
+        compute=lambda maps: (
+            math.nan if maps.inverse is None else inverse_consistency_error(maps.forward, maps.inverse)
+        ),
     ),
     Measure(
-        key="time_s",
-        name="Time",
-        unit="s",
+        "time_s", "Time", "s",
         definition="time to register a pair, without reading and writing files",
-        write=numbers.seconds,
-        higher_is_better=False,
-        compute=None,
-        headline=True,
+        write=numbers.seconds, higher_is_better=False, compute=None, headline=True,
     ),
-)
+)  # fmt: skip
 
 BY_KEY = {measure.key: measure for measure in MEASURES}
 #: Those of other packages, see `plugins`; each is called as its key is.
 OTHERS: Entries[Measure] = Entries("cohortreg.measures", Measure)
 #: Columns of the tables that are no measures.
 NO_MEASURES = (
-    "method",
-    "moving",
-    "fixed",
-    "set",
-    "failure",
-    "pairs",
-    "failed",
-    "similarity",
-    "hardware",
-    "p_value",
-)
+    "method", "moving", "fixed", "set", "failure", "pairs", "failed", "similarity", "hardware", "p_value",
+)  # fmt: skip
 #: What methods are compared and pairs ranked by.
 DICE = BY_KEY["dice"]
 
 
 def measures_with(names: Sequence[str]) -> Sequence[Measure]:
-    """The measures of a configuration, in the order of the tables.
-
-    Args:
-        names: Of measures of other packages.
+    """The measures of a configuration that names some of other packages, in the order of the tables.
 
     Raises:
         UserError: No package offers one, or it does not fit the tables.
@@ -299,11 +251,9 @@ def measures_of_labels(
     """Column -> value of every measure by structure; NaN where there is nothing to measure.
 
     Args:
-        moving: Label map of the moving image, on a grid of its own.
-        fixed: Label map of the fixed image, on a grid of its own.
+        moving: Label map of the moving image, on a grid of its own, and so is that of the fixed one.
         transform: From the fixed to the moving image.
         structures: Name -> the label values that make it up.
-        measures: All of them.
     """
     measures = [measure for measure in measures if measure.by_structure]
     values = {column: math.nan for measure in measures for column in measure.columns(structures)}

@@ -24,8 +24,7 @@ def read_published(path: Path) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path, dtype={"row": str}, keep_default_na=False, na_values=[""])
-        missing = {"row", *MEASURES} - set(table)
-        if missing:
+        if missing := {"row", *MEASURES} - set(table):
             raise ValueError(f"it has no column {min(missing)}")
         if twice := table.loc[table["row"].duplicated(), "row"].tolist():
             raise ValueError(f"it names the row {twice[0]} twice")

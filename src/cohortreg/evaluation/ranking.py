@@ -30,8 +30,7 @@ def best_first(pairs: pd.DataFrame, method: str) -> pd.DataFrame:
     if measures[0] is DICE:
         rows = rows[rows[DICE.column].notna()]
     order = {measure.column: not measure.higher_is_better for measure in measures}
-    order |= {"moving": True, "fixed": True}
-    return rows.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
+    return _sorted(rows, order)
 
 
 def shown_pairs(pairs: pd.DataFrame, method: str) -> dict[str, pd.Series]:
@@ -46,9 +45,11 @@ def shown_pairs(pairs: pd.DataFrame, method: str) -> dict[str, pd.Series]:
 def worst_first(pairs: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     """Sort the methods in their order and the pairs of each from the worst to the best, those that failed last."""
     order = {"order": True, **{measure.column: measure.higher_is_better for measure in ranked_by(pairs)}}
-    order |= {"moving": True, "fixed": True}
     places = pairs["method"].map({method: place for place, method in enumerate(methods)})
-    ordered = pairs.assign(order=places).sort_values(
-        list(order), ascending=list(order.values()), ignore_index=True
-    )
-    return ordered.drop(columns="order")
+    return _sorted(pairs.assign(order=places), order).drop(columns="order")
+
+
+def _sorted(pairs: pd.DataFrame, ascending: dict[str, bool]) -> pd.DataFrame:
+    """Pairs by columns, whether each is ascending, and equals by their names."""
+    ascending = ascending | {"moving": True, "fixed": True}
+    return pairs.sort_values(list(ascending), ascending=list(ascending.values()), ignore_index=True)

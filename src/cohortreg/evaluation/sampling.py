@@ -30,17 +30,13 @@ def slab_points(grid: Grid, start: int, stop: int) -> Tensor:
 
 
 def sample(values: Tensor, grid: Grid, points: Tensor, outside: str) -> Tensor:
-    """Sample values by linear interpolation.
+    """Sample values at points by linear interpolation, [1, channels, *any].
 
     Args:
         values: [1, channels, *grid.shape], float32.
-        grid: Of the values.
         points: [1, dim, *any], LPS millimetres.
         outside: "border" takes the border's value; "zeros" falls to zero within one voxel beyond the last centre, so
             that the outer half of a border voxel, which is still in the field of view, keeps more than half its value.
-
-    Returns:
-        [1, channels, *any].
     """
     dim = points.shape[1]
     # From -1 to 1 between the outer edges of the grid: unit coordinates do not exist on an axis of one voxel.

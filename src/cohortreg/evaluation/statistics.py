@@ -22,11 +22,7 @@ def mean_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
     """Lower and upper end of the 95 % bootstrap interval of the mean, bias-corrected and accelerated.
 
     Of `MANY` values and more, mean ± 1.96 standard errors. NaN for fewer than three values and where all are equal, of
-    which a resampled mean says nothing.
-
-    Args:
-        values: One a pair; NaN does not count.
-        seed: Of the resampling.
+    which a resampled mean says nothing. A value that is NaN does not count.
     """
     present = np.asarray(values, dtype=float)
     present = present[~np.isnan(present)]
@@ -49,12 +45,8 @@ def mean_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
 def paired_p_values(values: pd.DataFrame, reference: str) -> pd.Series:
     """Whether each column differs from the reference's: two-sided Wilcoxon signed-rank test, Holm-corrected.
 
-    Each method is compared on the pairs that it shares with the reference. NaN for the reference itself and where all
-    differences are zero.
-
-    Args:
-        values: A row a pair, a column a method; NaN where a method has no value.
-        reference: A column.
+    Each method, a column, is compared on the pairs, rows, that it shares with the reference, of which neither is NaN.
+    NaN for the reference itself and where all differences are zero.
     """
     raw = {name: _wilcoxon((values[name] - values[reference]).dropna()) for name in values}
     return pd.Series(holm(list(raw.values())), index=list(raw), dtype=float)

@@ -1,6 +1,7 @@
 """Means over pairs, with what tells their spread: one row a method, or one a method and set."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -20,11 +21,7 @@ def summarise(
 
     A pair without a value (no label, no inverse) does not count. `dice_std` is the sample standard deviation between
     pairs; means of headline measures have the ends of their 95 % bootstrap interval; `p_value` tests whether Dice
-    differs from the reference's, see `cohortreg.evaluation.statistics`.
-
-    Args:
-        pairs: The table of pairs.
-        similarities: Method -> the similarity that it maximises, empty where it maximises none.
+    differs from the reference's, see `cohortreg.evaluation.statistics`. `similarities` are those that methods maximise.
     """
     summary = pd.DataFrame(
         {"method": method, "similarity": similarities[method], **_means(rows, seed, measures)}
@@ -59,22 +56,13 @@ def summarise_sets(
     seed: int,
     measures: Sequence[Measure] = MEASURES,
 ) -> pd.DataFrame:
-    """A row for each method and set: means of the measures `by_set` over the set's pairs that the method registered.
-
-    Args:
-        sets: Name -> rows of the table of pairs, a pair as often as it counts.
-    """
+    """A row for each method and set: means of the measures `by_set` over the set's pairs that the method registered."""
+    of_sets = [measure for measure in measures if measure.by_set]
+    kept = {"failure", *(measure.column for measure in of_sets)}
+    of_structures = tuple(measure.of("") for measure in of_sets if measure.by_structure)
     rows = []
-    for method in methods:
-        for name, pairs in sets.items():
-            own = pairs.loc[pairs["method"] == method, ["failure", *_of_sets(pairs, measures)]]
-            rows.append({"method": method, "set": name, **_means(own, seed, measures)})
+    for method, (name, pairs) in product(methods, sets.items()):
+        columns = [column for column in pairs if column in kept or column.startswith(of_structures)]
+        own = pairs.loc[pairs["method"] == method, columns]
+        rows.append({"method": method, "set": name, **_means(own, seed, measures)})
     return pd.DataFrame(rows)
-
-
-def _of_sets(pairs: pd.DataFrame, measures: Sequence[Measure]) -> list[str]:
-    """The columns of a table of pairs that have means over sets."""
-    measures = [measure for measure in measures if measure.by_set]
-    kept = {measure.column for measure in measures}
-    of_structures = tuple(measure.of("") for measure in measures if measure.by_structure)
-    return [column for column in pairs if column in kept or column.startswith(of_structures)]

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cohortreg.evaluation.inverse_consistency import inverse_consistency_error
+from cohortreg.evaluation.regularity import inverse_consistency_error
 from cohortreg.files import read_json
 from cohortreg.layout import PaperLayout
 from cohortreg.maps.grids import interpolate
