@@ -20,8 +20,8 @@ from cohortreg.evaluation.summaries import summarise
 from cohortreg.files import write_text
 from cohortreg.methods.registry import similarity_of
 from cohortreg.provenance import git_commit
-from cohortreg.report import table2
 from cohortreg.report.figures import charts, style, tradeoffs
+from cohortreg.report.table2 import MethodsTable
 
 
 def read_rows(folders: list[Path], wanted: list[str]) -> tuple[dict[str, pd.DataFrame], dict[str, dict]]:
@@ -69,8 +69,9 @@ def main() -> None:
     given.output.mkdir(exist_ok=True)
     write_table(given.output / "pairs.csv", joined)
     write_table(given.output / "methods.csv", summary)
-    write_text(given.output / "methods.md", table2.markdown(summary, models, reference))
-    write_text(given.output / "methods.tex", table2.latex(summary, models, reference))
+    table = MethodsTable(summary, models, reference)
+    write_text(given.output / "methods.md", table.markdown())
+    write_text(given.output / "methods.tex", table.latex())
     style.apply()
     figures = {
         "dice": charts.dice_figure(joined, list(config.structures)),

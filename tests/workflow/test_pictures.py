@@ -15,7 +15,7 @@ from cohortreg.images.io import read_image
 from cohortreg.jobs.comparison import OnDisk
 from cohortreg.layout import Layout
 from cohortreg.paper.data import read_fives
-from cohortreg.report.figures.pairs import read_pair
+from cohortreg.report.figures.pair_panels import read_pair
 from cohortreg.report.figures.registry import FIGURES
 from cohortreg.report_layout import FIGURE_SUFFIXES
 

@@ -110,7 +110,7 @@ def report_command(
     from cohortreg.config import Configuration
     from cohortreg.jobs.comparison import read_comparison
     from cohortreg.jobs.report import write_report
-    from cohortreg.report.pages.pairs import choose_pairs
+    from cohortreg.report.pages.pair_pages import choose_pairs
     from cohortreg.settings import Text
 
     layout = Layout(results)

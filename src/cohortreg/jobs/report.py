@@ -11,7 +11,7 @@ from cohortreg.provenance import running
 from cohortreg.report.comparison import Comparison
 from cohortreg.report.figures.registry import FIGURES
 from cohortreg.report.pages.index import copy_static, templates, write_index
-from cohortreg.report.pages.pairs import write_pair_pages
+from cohortreg.report.pages.pair_pages import write_pair_pages
 from cohortreg.report_layout import FIGURE_SUFFIXES, ReportLayout
 
 

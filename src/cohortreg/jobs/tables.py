@@ -19,7 +19,7 @@ from cohortreg.files import write_text
 from cohortreg.jobs.registered import cohort_pairs
 from cohortreg.jobs.training_sets import trained_on
 from cohortreg.layout import Layout
-from cohortreg.report import table2
+from cohortreg.report.table2 import MethodsTable
 
 
 def write_tables(
@@ -54,8 +54,9 @@ def write_tables(
     write_table(layout.pairs_table, pairs)
     write_table(layout.methods_table, summary)
     write_table(layout.sets_table, sets)
-    write_text(layout.methods_markdown, table2.markdown(summary, models, reference, note, sets, measures))
-    write_text(layout.methods_latex, table2.latex(summary, models, reference, note, sets, measures))
+    table = MethodsTable(summary, models, reference, note, sets, measures)
+    write_text(layout.methods_markdown, table.markdown())
+    write_text(layout.methods_latex, table.latex())
 
 
 def refuse_failed_rows(layout: Layout) -> None:

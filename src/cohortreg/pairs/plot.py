@@ -46,7 +46,7 @@ def plot(
     from matplotlib import pyplot as plt
 
     from cohortreg.report.figures import style
-    from cohortreg.report.figures.pairs import NAME, pair_figure, pair_of
+    from cohortreg.report.figures.pair_panels import NAME, pair_figure, pair_of
 
     if not isinstance(found, Registered):
         raise UserError(f"plot takes what register returned, not an object of type {type(found).__name__}.")

@@ -331,9 +331,7 @@ def _quality(
     """Measure maps as a workflow does, and the similarity of the images before and after."""
     maps = Maps(to_unit(forward, moving.grid), None if inverse is None else to_unit(inverse, fixed.grid))
     images = [torch.from_numpy(image.array)[None, None] for image in (moving, fixed)]
-    boxes = torch.tensor(
-        [image.field_of_view or [[0, size] for size in image.shape] for image in (moving, fixed)]
-    )
+    boxes = torch.tensor([moving.imaged, fixed.imaged])
     bounds = unit_bounds(boxes.transpose(1, 2), fixed.shape).split(1)
     similarity = CorrelationWithOne(2, images[1], squared=True)
     before, after = (

@@ -21,11 +21,7 @@ class Source(Protocol):
     """Where images, transforms and trainings come from."""
 
     def image(self, image_id: str) -> Image:
-        """Read a preprocessed image.
-
-        Raises:
-            UserError: It is missing or damaged.
-        """
+        """Read a preprocessed image, or raise UserError where it is missing or damaged."""
 
     def labels(self, *image_ids: str) -> tuple[Image, ...] | None:
         """The labels of some images; None where one has none."""
@@ -37,11 +33,7 @@ class Source(Protocol):
         """Whether a registered pair's transform is there, which may be deleted once it is evaluated."""
 
     def transform(self, method: str, moving: str, fixed: str) -> Transform:
-        """Read the transform that warps the moving image.
-
-        Raises:
-            UserError: It is not the one that was registered.
-        """
+        """Read the transform that warps the moving image, or raise UserError where it is not the registered one."""
 
     def histories(self, models: Mapping[str, Model]) -> dict[str, list[pd.DataFrame]]:
         """Training history of every stage of every model, as far as there is one."""

@@ -1,5 +1,6 @@
 """Methods in words: what was trained for each, in the terms of the paper's Table 2."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cohortreg.config import FITTED, OPTIMISED, Model, trained_methods
@@ -30,9 +31,9 @@ def steps_in_words(method: str, models: Mapping[str, Model]) -> str:
     model, last = trained[method]
     if not models[model].is_icon:
         return ""
-    steps: dict[int, int] = {}
+    steps = Counter[int]()
     for stage in models[model].stages[:last]:
-        steps[stage.downsample] = steps.get(stage.downsample, 0) + stage.steps
+        steps[stage.downsample] += stage.steps
     return ", ".join(f"{count} step {resolution(factor)}" for factor, count in steps.items())
 
 

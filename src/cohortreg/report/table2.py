@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,7 @@ from cohortreg.report import names
 SIMILARITY = "L<sub>sim</sub>"
 PUBLISHED = "published"
 #: The headings that LaTeX sets as formulas.
-LATEX_HEADS = {
-    SIMILARITY: r"$\mathcal{L}_{\mathrm{sim}}$",
-    "SD of log |J|": r"SD of $\log|J|$",
-    "p": "$p$",
-}
+LATEX_HEADS = {SIMILARITY: r"$\mathcal{L}_{\mathrm{sim}}$", "SD of log |J|": r"SD of $\log|J|$", "p": "$p$"}
 #: Heads and rows of a table, in words.
 Cells = tuple[list[str], list[list[str]]]
 Row = Mapping[str, Any]
@@ -43,97 +40,93 @@ SETS = {
 OTHER_SET = "those of this name in the table of pairs"
 
 
-def markdown(
-    summary: pd.DataFrame,
-    models: Mapping[str, Model],
-    reference: str,
-    note: str = "",
-    sets: pd.DataFrame | None = None,
-    measures: Sequence[Measure] = MEASURES,
-) -> str:
+@dataclass(frozen=True)
+class MethodsTable:
     """The table of methods, that of what else was measured, that of several sets, and below what the numbers are.
 
-    Args:
+    Attributes:
         summary: The table that `tables/methods.csv` has.
         models: Of the configuration.
         reference: The method that the others are tested against.
         note: A sentence of the configuration's.
         sets: The table that `tables/sets.csv` has.
     """
-    lines = []
-    for texts, (heads, rows) in blocks(summary, models, reference, sets, measures):
-        aligned = ["---"] * texts + ["---:"] * (len(heads) - texts)
-        heads, *rows = [
-            [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)
+
+    summary: pd.DataFrame
+    models: Mapping[str, Model]
+    reference: str
+    note: str = ""
+    sets: pd.DataFrame | None = None
+    measures: Sequence[Measure] = MEASURES
+
+    def markdown(self) -> str:
+        """All of it as Markdown."""
+        lines = []
+        for texts, (heads, rows) in self._blocks():
+            aligned = ["---"] * texts + ["---:"] * (len(heads) - texts)
+            heads, *rows = [
+                [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (heads, *rows)
+            ]
+            lines += [*(f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)), ""]
+        return "\n".join([*lines, *self._notes()]) + "\n"
+
+    def latex(self) -> str:
+        r"""The same, for \input into a document that uses booktabs."""
+        lines = [r"% \usepackage{booktabs}"]
+        for texts, (heads, rows) in self._blocks():
+            heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
+            lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * (len(heads) - texts)}}}", r"\toprule"]
+            lines += [" & ".join(heads) + r" \\", r"\midrule"]
+            lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
+            lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
+        return "\n".join([*lines, r"{\footnotesize", *map(_escape, self._notes()), r"\par}"]) + "\n"
+
+    def _blocks(self) -> list[tuple[int, Cells]]:
+        """The tables, each with the number of its first columns that are text."""
+        tables = [(2, self._cells()), (1, self._details())]
+        return tables if only_main(self.sets) else [*tables, (1, by_set(self.sets, self.measures))]
+
+    def _cells(self) -> Cells:
+        """The table in the form of the paper's; beside the measured the published results, where there are such."""
+        columns: list[Column] = [
+            ("Method", lambda row: names.description(row["method"], self.models)),
+            (SIMILARITY, lambda row: row["similarity"] or numbers.MISSING),
         ]
-        lines += [*(f"| {' | '.join(row)} |" for row in (heads, aligned, *rows)), ""]
-    return "\n".join([*lines, *notes(summary, reference, note, sets, measures)]) + "\n"
+        for measure in (measure for measure in self.measures if measure.headline):
+            head = f"{measure.name} [95 %]" if measure is DICE else measure.title
+            columns.append((head, partial(mean, measure)))
+            if f"{measure.key}_published" in self.summary:
+                columns.append((PUBLISHED, partial(published, measure)))
+        return self._filled([*columns, ("p", lambda row: p_value(row, self.reference))])
 
+    def _details(self) -> Cells:
+        """The other measures: Dice by structure, and those that the paper's table lacks."""
+        columns: list[Column] = [("Method", lambda row: row["method"])]
+        for column in self.summary:
+            if column != DICE.mean and column.startswith(DICE.of("")) and column.endswith("_mean"):
+                structure = column.removeprefix(DICE.of("")).removesuffix("_mean")
+                columns.append((f"{DICE.name} {structure}", partial(dice, column)))
+        others = (measure for measure in self.measures if not (measure.headline or measure.beside))
+        columns += [(measure.title, partial(mean, measure)) for measure in others]
+        return self._filled([*columns, ("Pairs", lambda row: numbers.count(row["pairs"]))])
 
-def latex(
-    summary: pd.DataFrame,
-    models: Mapping[str, Model],
-    reference: str,
-    note: str = "",
-    sets: pd.DataFrame | None = None,
-    measures: Sequence[Measure] = MEASURES,
-) -> str:
-    r"""The same, for \input into a document that uses booktabs."""
-    lines = [r"% \usepackage{booktabs}"]
-    for texts, (heads, rows) in blocks(summary, models, reference, sets, measures):
-        heads = [LATEX_HEADS.get(head, _escape(head)) for head in heads]
-        lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * (len(heads) - texts)}}}", r"\toprule"]
-        lines += [" & ".join(heads) + r" \\", r"\midrule"]
-        lines += [" & ".join(map(_escape, row)) + r" \\" for row in rows]
-        lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
-    below = map(_escape, notes(summary, reference, note, sets, measures))
-    return "\n".join([*lines, r"{\footnotesize", *below, r"\par}"]) + "\n"
+    def _filled(self, columns: list[Column]) -> Cells:
+        rows = [[cell(row) for _, cell in columns] for row in self.summary.to_dict("records")]
+        return [head for head, _ in columns], rows
 
-
-def blocks(
-    summary: pd.DataFrame,
-    models: Mapping[str, Model],
-    reference: str,
-    sets: pd.DataFrame | None,
-    measures: Sequence[Measure] = MEASURES,
-) -> list[tuple[int, Cells]]:
-    """The tables, each with the number of its first columns that are text."""
-    tables = [(2, cells(summary, models, reference, measures)), (1, details(summary, measures))]
-    return tables if only_main(sets) else [*tables, (1, by_set(sets, measures))]
-
-
-def cells(
-    summary: pd.DataFrame,
-    models: Mapping[str, Model],
-    reference: str,
-    measures: Sequence[Measure] = MEASURES,
-) -> Cells:
-    """The table in the form of the paper's; beside the measured the published results, where there are such."""
-    columns: list[Column] = [
-        ("Method", lambda row: names.description(row["method"], models)),
-        (SIMILARITY, lambda row: row["similarity"] or numbers.MISSING),
-    ]
-    for measure in (measure for measure in measures if measure.headline):
-        head = f"{measure.name} [95 %]" if measure is DICE else measure.title
-        columns.append((head, partial(mean, measure)))
-        if f"{measure.key}_published" in summary:
-            columns.append((PUBLISHED, partial(published, measure)))
-    return _filled([*columns, ("p", lambda row: p_value(row, reference))], summary)
-
-
-def details(summary: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> Cells:
-    """The other measures: Dice by structure, and those that the paper's table lacks."""
-    columns: list[Column] = [("Method", lambda row: row["method"])]
-    for column in summary:
-        if column != DICE.mean and column.startswith(DICE.of("")) and column.endswith("_mean"):
-            structure = column.removeprefix(DICE.of("")).removesuffix("_mean")
-            columns.append((f"{DICE.name} {structure}", partial(dice, column)))
-    columns += [
-        (measure.title, partial(mean, measure))
-        for measure in measures
-        if not (measure.headline or measure.beside)
-    ]
-    return _filled([*columns, ("Pairs", lambda row: numbers.count(row["pairs"]))], summary)
+    def _notes(self) -> list[str]:
+        """What the numbers are, on how many pairs, on what hardware, and what failed: a sentence each."""
+        pairs = int((self.summary["pairs"] + self.summary["failed"]).max())
+        what = definitions(self.summary, self.reference, self.measures)
+        sentences = [f"Means over {pairs:,} pairs.", *(f"{name}: {text}." for name, text in what.items())]
+        if f"{DICE.key}_published" in self.summary:
+            sentences.append("Published times are of other hardware.")
+        if not only_main(self.sets):
+            sentences.append(sets_in_words(self.sets))
+        rows = self.summary[self.summary["failed"] > 0].itertuples()
+        if failed := [f"{one.failed:,} of {one.pairs + one.failed:,} pairs of {one.method}" for one in rows]:
+            sentences.append(f"Failed and left out: {', '.join(failed)}.")
+        return [*filter(None, [self.note]), *sentences]
 
 
 def only_main(sets: pd.DataFrame | None) -> bool:
@@ -141,15 +134,15 @@ def only_main(sets: pd.DataFrame | None) -> bool:
     return sets is None or sets["set"].nunique() < 2
 
 
-def by_set(sets: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> Cells:
+def by_set(sets: pd.DataFrame, measures: Sequence[Measure]) -> Cells:
     """The measures of every method over each set of pairs."""
     names_of_sets = sets["set"].unique()
     shown = [measure for measure in measures if measure.by_set and not measure.beside]
     heads = ["Method"]
     for name in names_of_sets:
-        heads += [
-            f"{measure.name} {name}{' [95 %]' if measure is DICE else _unit(measure)}" for measure in shown
-        ]
+        for measure in shown:
+            unit = "[95 %]" if measure is DICE else measure.unit and f"[{measure.unit}]"
+            heads.append(f"{measure.name} {name} {unit}".rstrip())
     rows = []
     for method, own in sets.groupby("method", sort=False):
         of_sets = own.set_index("set").loc[names_of_sets].to_dict("records")
@@ -157,22 +150,10 @@ def by_set(sets: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> Cells:
     return heads, rows
 
 
-def _unit(measure: Measure) -> str:
-    return f" [{measure.unit}]" if measure.unit else ""
-
-
-def _filled(columns: list[Column], summary: pd.DataFrame) -> Cells:
-    rows = [[cell(row) for _, cell in columns] for row in summary.to_dict("records")]
-    return [head for head, _ in columns], rows
-
-
 def value(measure: Measure, row: Row, means: bool = False) -> str:
     """Write a measure in a row of the table of pairs, with the one beside it in brackets: 118 (0.041 %).
 
-    Args:
-        measure: The one.
-        row: Of a table.
-        means: Whether the row has means, as the tables of methods and of sets have.
+    Rows of the tables of methods and of sets have `means`.
     """
     at = (lambda one: row[one.mean]) if means else (lambda one: row[one.column])
     text = measure.write(at(measure))
@@ -209,9 +190,7 @@ def p_value(row: Row, reference: str) -> str:
     return "reference" if row["method"] == reference else numbers.p_value(row["p_value"])
 
 
-def definitions(
-    summary: pd.DataFrame, reference: str, measures: Sequence[Measure] = MEASURES
-) -> dict[str, str]:
+def definitions(summary: pd.DataFrame, reference: str, measures: Sequence[Measure]) -> dict[str, str]:
     """What each column of the tables of methods is: name -> definition."""
     found = {measure.name: measure.definition for measure in measures if not measure.beside}
     for other in MEASURES:
@@ -226,28 +205,6 @@ def definitions(
     if DICE.of(f"{UNION}_mean") in summary:
         found[f"{DICE.name} {UNION}"] = "Dice of all structures together as one, not part of the mean"
     return found
-
-
-def notes(
-    summary: pd.DataFrame,
-    reference: str,
-    note: str = "",
-    sets: pd.DataFrame | None = None,
-    measures: Sequence[Measure] = MEASURES,
-) -> list[str]:
-    """What the numbers are, on how many pairs, on what hardware, and what failed: a sentence each."""
-    pairs = int((summary["pairs"] + summary["failed"]).max())
-    sentences = [
-        f"Means over {pairs:,} pairs.",
-        *(f"{name}: {text}." for name, text in definitions(summary, reference, measures).items()),
-    ]
-    if f"{DICE.key}_published" in summary:
-        sentences.append("Published times are of other hardware.")
-    if not only_main(sets):
-        sentences.append(sets_in_words(sets))
-    if failed := failures_in_words(summary):
-        sentences.append(f"Failed and left out: {failed}.")
-    return [*filter(None, [note]), *sentences]
 
 
 def sets_in_words(sets: pd.DataFrame) -> str:
@@ -266,14 +223,6 @@ def hardware_in_words(summary: pd.DataFrame) -> str:
     if len(rows) == 1:
         return rows.index[0]
     return "; ".join(f"{machine} ({', '.join(methods)})" for machine, methods in rows.items())
-
-
-def failures_in_words(summary: pd.DataFrame) -> str:
-    """How many pairs of which rows failed; empty if none."""
-    rows = summary[summary["failed"] > 0]
-    return ", ".join(
-        f"{row.failed:,} of {row.pairs + row.failed:,} pairs of {row.method}" for row in rows.itertuples()
-    )
 
 
 def _escape(text: str) -> str:

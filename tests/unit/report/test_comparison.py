@@ -12,7 +12,7 @@ from cohortreg.jobs.comparison import read_comparison
 from cohortreg.jobs.figures import draw_figures
 from cohortreg.jobs.report import write_report
 from cohortreg.layout import Layout
-from cohortreg.report.pages.pairs import choose_pairs
+from cohortreg.report.pages.pair_pages import choose_pairs
 
 
 def test_each_table_is_read_once_for_figures_and_for_the_report(results, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import typed
 
-from cohortreg.report.table2 import hardware_in_words, latex, markdown
+from cohortreg.report.table2 import MethodsTable, hardware_in_words
 
 MODELS = {"icon": typed.model({"similarity": "mse", "stages": [{"steps": 2, "downsample": 2}]})}
 NAN = math.nan
@@ -49,7 +49,7 @@ def summary() -> pd.DataFrame:
 
 
 def test_markdown_in_the_form_of_the_paper(summary):
-    assert markdown(summary, MODELS, "affine").splitlines() == [
+    assert MethodsTable(summary, MODELS, "affine").markdown().splitlines() == [
         "| Method | L<sub>sim</sub> | Dice [95 %] | Folds | Time [s] | p |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
         "| affine | MI | 37.50 | 0 (0 %) | 1,330 | reference |",
@@ -70,7 +70,7 @@ def test_published_results_have_columns_beside_the_measured(summary):
         "folds_published": [NAN, 49.35],
         "time_s_published": [NAN, 0.09],
     }
-    lines = markdown(summary.assign(**published), MODELS, "affine").splitlines()
+    lines = MethodsTable(summary.assign(**published), MODELS, "affine").markdown().splitlines()
     assert lines[0] == (
         "| Method | L<sub>sim</sub> | Dice [95 %] | published | Folds | published | Time [s] | published | p |"
     )
@@ -81,7 +81,7 @@ def test_published_results_have_columns_beside_the_measured(summary):
 
 def test_latex_with_what_it_reserves_escaped(summary):
     summary["method"] = ["affine", "my_knees"]
-    assert latex(summary, MODELS, "affine").splitlines() == [
+    assert MethodsTable(summary, MODELS, "affine").latex().splitlines() == [
         r"% \usepackage{booktabs}",
         r"\begin{tabular}{llrrrr}",
         r"\toprule",
@@ -114,23 +114,23 @@ def test_rows_of_different_hardware_are_told_apart(summary):
     assert hardware_in_words(summary) == "abacus"
     summary["hardware"] = ["", ""]
     assert hardware_in_words(summary) == ""
-    assert " files.\n" in markdown(summary, MODELS, "affine")
+    assert " files.\n" in MethodsTable(summary, MODELS, "affine").markdown()
 
 
 def test_failures_are_told(summary):
     summary.loc[1, ["pairs", "failed"]] = [8, 2]
-    assert markdown(summary, MODELS, "affine").splitlines()[-1] == (
+    assert MethodsTable(summary, MODELS, "affine").markdown().splitlines()[-1] == (
         "Failed and left out: 2 of 10 pairs of icon-2step."
     )
 
 
 def test_without_labels_there_is_no_dice_and_everything_else(summary):
     summary.loc[1, ["dice_mean", "dice_mean_low", "dice_mean_high", "p_value"]] = NAN
-    row = markdown(summary, MODELS, "affine").splitlines()[3]
+    row = MethodsTable(summary, MODELS, "affine").markdown().splitlines()[3]
     assert row == "| icon-2step (2 step 1/2 res.) | MSE | – | 118.4 (0.041 %) | 0.09 | – |"
 
 
 def test_the_configurations_note_comes_first_below_the_table(summary):
     note = "Few iterations; no comparison."
-    assert markdown(summary, MODELS, "affine", note).split("\n\n")[2].startswith(note)
-    assert note in latex(summary, MODELS, "affine", note)
+    assert MethodsTable(summary, MODELS, "affine", note).markdown().split("\n\n")[2].startswith(note)
+    assert note in MethodsTable(summary, MODELS, "affine", note).latex()

@@ -38,11 +38,6 @@ def draw_dice(comparison: Comparison) -> Figure:
     return dice_figure(comparison.main_pairs, list(comparison.structures))
 
 
-def draw_folds(comparison: Comparison) -> Figure:
-    """Draw folds of the main set by method."""
-    return folds_figure(comparison.main_pairs)
-
-
 def draw_training(comparison: Comparison) -> Figure:
     """Draw the training curves of the configuration's models."""
     return training_figure(comparison.source.histories(comparison.config.models))
@@ -57,14 +52,8 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
     methods = list(pairs["method"].unique())
     rows = math.ceil(len(columns) / PANELS_ACROSS)
     across = math.ceil(len(columns) / rows)
-    figure, grid = plt.subplots(
-        rows,
-        across,
-        figsize=(style.COLUMN if len(columns) == 1 else style.PAGE, rows * height(methods)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    size = (style.COLUMN if len(columns) == 1 else style.PAGE, rows * height(methods))
+    figure, grid = plt.subplots(rows, across, figsize=size, sharex=True, sharey=True, squeeze=False)
     for axes, name in zip_longest(grid.flat, columns):
         if name is None:
             axes.set_axis_off()
@@ -79,8 +68,9 @@ def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
     return figure
 
 
-def folds_figure(pairs: pd.DataFrame) -> Figure:
-    """Folds in percent of voxels by method; pairs is the table of pairs."""
+def draw_folds(comparison: Comparison) -> Figure:
+    """Draw folds of the main set in percent of voxels, by method."""
+    pairs = comparison.main_pairs
     methods = list(pairs["method"].unique())
     figure, axes = plt.subplots(figsize=(style.COLUMN, height(methods)))
     boxes(axes, pairs, "folds_percent", methods)
@@ -103,28 +93,16 @@ def boxes(axes: Axes, pairs: pd.DataFrame, column: str, methods: Sequence[str]) 
     """
     for place, (method, colour) in enumerate(style.colours(methods).items()):
         values = pairs.loc[pairs["method"] == method, column].dropna()
-        dots: dict[str, Any] = {
-            "marker": "o",
-            "markersize": 3,
-            "alpha": 0.35,
-            "markeredgewidth": 0,
-            "markerfacecolor": colour,
-        }
+        dots: dict[str, Any] = {"marker": "o", "markersize": 3, "alpha": 0.35}
+        dots |= {"markeredgewidth": 0, "markerfacecolor": colour}
         few = len(values) <= DOTS_AT_MOST
         if few:
             axes.plot(values, [place] * len(values), linestyle="", **dots)
         line = {"color": colour, "linewidth": 1.1}
         parts: dict[str, Any] = dict.fromkeys(("boxprops", "whiskerprops", "capprops"), line)
         parts["medianprops"] = line | {"linewidth": 2}
-        drawn = axes.boxplot(
-            values,
-            positions=[place],
-            widths=0.6,
-            orientation="horizontal",
-            showfliers=not few,
-            flierprops=dots,
-            **parts,
-        )
+        parts |= {"showfliers": not few, "flierprops": dots}
+        drawn = axes.boxplot(values, positions=[place], widths=0.6, orientation="horizontal", **parts)
         for flier in drawn["fliers"]:
             flier.set_rasterized(True)  # of a large cohort they are thousands
     axes.set_yticks(range(len(methods)), [style.short(method, NAME) for method in methods])
@@ -153,8 +131,9 @@ def training_figure(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
             panels[-1].plot(dice["step"], dice[VALIDATION_DICE], "o-", color=colour, **DOTS)
         for axes, start in product(panels, starts[1:]):
             axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle="--")
-        if len(histories) == 1:
-            _name_stages(panels[0], starts)
+        for stage, start in enumerate(starts if len(histories) == 1 else [], start=1):
+            where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            panels[0].annotate(f"stage {stage}", (start, 1), xytext=(4, 3), color=style.MUTED, **where)
     if has_dice:
         panels[-1].set_ylabel("Dice,\nvalidation")
     for axes, (column, (_, scale)) in zip(panels, CURVES.items(), strict=False):
@@ -189,18 +168,5 @@ def _curve(axes: Axes, joined: pd.DataFrame, column: str, colour: str, model: st
         axes.plot(history["step"], history[column], color=colour, linewidth=0.6, alpha=0.35)
         window = max(3, len(history) // 25)
         smooth = history[column].rolling(window, center=True, min_periods=1).median()
-        axes.plot(
-            history["step"], smooth, color=colour, label=style.short(model, NAME) if stage == 1 else None
-        )
-
-
-def _name_stages(axes: Axes, starts: Sequence[float]) -> None:
-    for stage, start in enumerate(starts, start=1):
-        axes.annotate(
-            f"stage {stage}",
-            (start, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            color=style.MUTED,
-        )
+        label = style.short(model, NAME) if stage == 1 else None
+        axes.plot(history["step"], smooth, color=colour, label=label)

@@ -63,7 +63,9 @@ def _page(shown: Sequence[Checked], height: float, title: str, structures: Struc
     rows = -(-len(shown) // columns)
     # The header needs room where a cohort has one or two images.
     wide = 2 * MARGIN + max(columns, 3) * (TILE + BETWEEN) - BETWEEN
-    entries = _entries(structures)
+    dot: dict[str, Any] = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
+    marks = [Line2D([], [], **dot, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")]
+    entries = marks + style.structure_lines(list(structures), longest=18)
     entries_a_line = int((wide - TITLE) / ENTRY)
     first = MARGIN + LINE * -(-len(entries) // entries_a_line) + BETWEEN
     high = first + rows * (NAME + height + BETWEEN) - BETWEEN + MARGIN
@@ -82,13 +84,6 @@ def _page(shown: Sequence[Checked], height: float, title: str, structures: Struc
     # What was drawn must not have changed the limits.
     axes.set(xlim=(0, wide), ylim=(high, 0), aspect="auto")
     return figure
-
-
-def _entries(structures: Structures) -> list[Line2D]:
-    """The entries of the legend."""
-    dot: dict[str, Any] = {"color": "none", "marker": "o", "markersize": 5, "markeredgecolor": "none"}
-    marks = [Line2D([], [], **dot, markerfacecolor=COLOURS[name], label=name) for name in ("warning", "bad")]
-    return marks + style.structure_lines(list(structures), longest=18)
 
 
 def _draw_tile(
@@ -122,15 +117,8 @@ def _draw_name(axes: Axes, name: str, left: float, middle: float, mark: str | No
     if mark:
         axes.plot(left + 0.05, middle, "o", color=mark, markersize=5, markeredgecolor="none")
     look: dict[str, Any] = {"color": mark, "weight": "bold"} if mark else {"color": style.INK}
-    axes.text(
-        left + 0.13 * bool(mark),
-        middle,
-        style.short(name, longest),
-        fontsize=FONT,
-        va="center",
-        parse_math=False,
-        **look,
-    )
+    look |= {"fontsize": FONT, "va": "center", "parse_math": False}
+    axes.text(left + 0.13 * bool(mark), middle, style.short(name, longest), **look)
 
 
 def _draw_slice(

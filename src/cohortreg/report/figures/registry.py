@@ -64,8 +64,8 @@ def _pair(place: str) -> Figure:
         "position in the moving image, equally spaced in millimetres, blue across and orange along; black voxels are "
         "folds. Pairs are ranked by mean Dice, without labels by folds.",
         alt=f"Moving, fixed and warped image and deformed grid of the {place} pair",
-        draw=f"pairs.draw_{place}",
-        about=f"pairs.about_{place}",
+        draw=f"pair_panels.draw_{place}",
+        about=f"pair_panels.about_{place}",
         category="Registration",
         pixels=True,
     )

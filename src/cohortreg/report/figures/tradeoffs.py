@@ -80,26 +80,12 @@ def _name(
 ) -> None:
     """Write names beside the points, where they cover neither one another nor a point nor a bar.
 
-    Args:
-        figure: That has the axes.
-        axes: Of the points.
-        names: Of the points.
-        bars: Of every point itself and the ends of its two bars, in data coordinates.
+    `bars` has every point itself and the ends of its two bars, in data coordinates.
     """
-    line: dict[str, Any] = {
-        "arrowstyle": "-",
-        "color": style.MUTED,
-        "linewidth": 0.6,
-        "shrinkA": 0,
-        "shrinkB": 4,
-    }
-    look: dict[str, Any] = {
-        "textcoords": "offset points",
-        "fontsize": "small",
-        "ha": "center",
-        "va": "center",
-        "zorder": 1,
-    }
+    line: dict[str, Any] = {"arrowstyle": "-", "color": style.MUTED}
+    line |= {"linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": "small", "zorder": 1}
+    look |= {"ha": "center", "va": "center"}
     texts = [
         axes.annotate(style.short(name, NAME), bar[0], (0, 0), arrowprops=line, **look)
         for name, bar in zip(names, bars, strict=True)
@@ -110,7 +96,6 @@ def _name(
     points, pixels = ends[:, 0, 0], figure.dpi / 72  # of a typographic point
     taken = np.concatenate([ends.min(axis=2), ends.max(axis=2)], axis=-1).reshape(-1, 4)
     taken += np.array([-1, -1, 1, 1]) * MARKER / 2 * pixels
-    for text, offset in zip(
-        texts, place(points, sizes, taken, np.array(axes.bbox.extents), GAP * pixels) - points, strict=True
-    ):
+    centres = place(points, sizes, taken, np.array(axes.bbox.extents), GAP * pixels)
+    for text, offset in zip(texts, centres - points, strict=True):
         text.set_position(offset / pixels)

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,7 +16,7 @@ from markupsafe import Markup
 from PIL import Image as Picture
 
 import cohortreg
-from cohortreg.config import FITTED, Configuration, Model, trained_methods
+from cohortreg.config import FITTED, Model, trained_methods
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import DICE, MEASURES, UNION, Measure
 from cohortreg.evaluation.ranking import labelled, ranked_by, worst_first
@@ -25,7 +26,7 @@ from cohortreg.report import names, table2
 from cohortreg.report.comparison import Comparison, Source
 from cohortreg.report.figures.registry import FIGURES
 from cohortreg.report.pages import rows
-from cohortreg.report.pages.pairs import page_address
+from cohortreg.report.pages.pair_pages import page_address
 from cohortreg.report_layout import FIGURE_SUFFIXES, ReportLayout
 
 PAIRS_WITHOUT_SCRIPTS = 100
@@ -93,12 +94,9 @@ def write_index(
     """Write the page about the cohort, and the rows of its table of pairs.
 
     Args:
-        report: The folder's layout.
-        comparison: The cohort's tables and configuration.
         excluded: Kind, id and reason of every image and pair that was.
         pages: Moving and fixed of the pairs that have a page.
         left_out: A sentence for each row whose software is missing.
-        environment: See `templates`.
     """
     content = _content(comparison, report) | {"left_out": left_out, "root": "", "excluded": excluded}
     content |= _pairs(comparison, report, pages)
@@ -111,6 +109,8 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict[str, Any]:
     pairs, sets, method = comparison.pairs, comparison.sets, comparison.main_method
     failures = pairs[pairs["failure"] != ""]
     has_labels, reference = labelled(pairs), config.report.reference
+    imported = (name + end for name in config.pretrained for end in ("", FITTED))
+    learned = {*trained_methods(config.models), *imported}
     return {
         "cohort": comparison.source.summary(),
         "main_pairs": int(comparison.main_pairs["method"].eq(method).sum()),
@@ -118,12 +118,8 @@ def _content(comparison: Comparison, report: ReportLayout) -> dict[str, Any]:
         "structures": list(comparison.structures) if has_labels else [],
         "labelled": has_labels,
         "summary": sentences(summary, method, reference),
-        "best": best_rows(summary, method, _learned(config)),
-        "heads": [
-            *(measure.title for measure in _headline(comparison, True)),
-            "p",
-            *(one.title for one in _headline(comparison, False)),
-        ],
+        "best": best_rows(summary, method, learned),
+        "heads": [measure.title if measure else "p" for measure in _in_order(comparison)],
         "methods": [_in_words(row, comparison) for row in summary.to_dict("records")],
         "definitions": table2.definitions(summary, reference, comparison.measures),
         "by_structure": _by_structure(summary, comparison) if has_labels else None,
@@ -146,6 +142,7 @@ def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[s
     pairs = worst_first(comparison.pairs, config.methods)
     columns = rows.columns(pairs, list(comparison.structures), comparison.measures)
     own = pairs[(pairs["method"] == method) & (pairs["failure"] == "")]
+    first = own.head(PAIRS_WITHOUT_SCRIPTS)
     ranked = ranked_by(pairs)[0]
     return {
         "table": {
@@ -160,13 +157,11 @@ def _pairs(comparison: Comparison, report: ReportLayout, pages: Sequence[tuple[s
             "ascending": ranked.higher_is_better,
         },
         "pages": len(pages),
-        "absent": rows.missing_measures(pairs, comparison.measures),
+        "absent": [one.title for one in comparison.measures if not rows.has_values(pairs, one.column)],
         "static_columns": [
-            column for column in columns if column["key"] not in ("method", "set", "rating", "failure")
+            one for one in columns if one["key"] not in ("method", "set", "rating", "failure")
         ],
-        "pairs": [
-            row | {"page": _page(row, pages)} for row in own.head(PAIRS_WITHOUT_SCRIPTS).to_dict("records")
-        ],
+        "pairs": [row | {"page": _page(row, pages)} for row in first.to_dict("records")],
         "all_pairs": len(own),
     }
 
@@ -187,12 +182,10 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
     text = f"On {pairs:,} {'pair' if pairs == 1 else 'pairs'}, {method} "
     if pd.notna(row["dice_mean"]):
         text += f"reaches a mean Dice of {numbers.dice(row['dice_mean'])} %"
-        others = [
-            name for name in dict.fromkeys((reference, "identity")) if name in rows.index and name != method
-        ]
         beside = [
             f"{'unregistered' if name == 'identity' else name} {numbers.dice(rows.loc[name, 'dice_mean'])} %"
-            for name in others
+            for name in dict.fromkeys((reference, "identity"))
+            if name in rows.index and name != method
         ]
         text += f" ({', '.join(beside)}), with folds in " if beside else ", with folds in "
     else:
@@ -208,10 +201,7 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
 def best_rows(summary: pd.DataFrame, method: str, learned: Collection[str]) -> str:
     """Which row to use: the one of the highest mean Dice, and of those that need no training. Empty without labels.
 
-    Args:
-        summary: The table of methods.
-        method: The main one, of which more was said before.
-        learned: The rows that need training.
+    More was said before of the main method.
     """
     rows = summary[summary["dice_mean"].notna() & (summary["method"] != "identity")]
     if len(rows) < 2:
@@ -228,21 +218,16 @@ def best_rows(summary: pd.DataFrame, method: str, learned: Collection[str]) -> s
         text = f"The row with the highest mean Dice is {best}, {measured(best)}"
     if best not in learned:
         return f"{text}, and it needs no training."
-    untrained = next((row for row in rows.index if row not in learned), None)
-    return (
-        f"{text}; without training, {untrained} is best, {measured(untrained)}." if untrained else f"{text}."
-    )
+    if untrained := next((row for row in rows.index if row not in learned), None):
+        text += f"; without training, {untrained} is best, {measured(untrained)}"
+    return f"{text}."
 
 
-def _learned(config: Configuration) -> set[str]:
-    """The rows of models, trained here or imported."""
-    imported = config.pretrained
-    return {*trained_methods(config.models), *imported, *(name + FITTED for name in imported)}
-
-
-def _headline(comparison: Comparison, headline: bool) -> list[Measure]:
-    """The measures of the paper's table, or the others; without those that share a cell."""
-    return [measure for measure in comparison.measures if measure.headline == headline and not measure.beside]
+def _in_order(comparison: Comparison) -> list[Measure | None]:
+    """The measures of the paper's table, None for its p, and the others; without those that share a cell."""
+    shown = [measure for measure in comparison.measures if not measure.beside]
+    others = (measure for measure in shown if not measure.headline)
+    return [*(measure for measure in shown if measure.headline), None, *others]
 
 
 def _in_words(row: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
@@ -253,11 +238,7 @@ def _in_words(row: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
         **row,
         "steps": names.steps_in_words(row["method"], config.models),
         "similarity": row["similarity"] or numbers.MISSING,
-        "cells": [
-            *(_cell(row, one) for one in _headline(comparison, True)),
-            p,
-            *(_cell(row, one) for one in _headline(comparison, False)),
-        ],
+        "cells": [_cell(row, measure) if measure else p for measure in _in_order(comparison)],
     }
 
 
@@ -280,20 +261,12 @@ def _by_structure(summary: pd.DataFrame, comparison: Comparison) -> dict[str, An
     unions = [measure for measure in measures if f"{measure.of(UNION)}_mean" in summary]
     columns = [(measure, measure.of(name)) for name in structures for measure in measures]
     columns += [(measure, measure.of(UNION)) for measure in unions]
-    table = [
-        {
-            "method": row["method"],
-            "cells": [measure.write(row[f"{column}_mean"]) for measure, column in columns],
-        }
-        for row in summary.to_dict("records")
-    ]
-    titles = [measure.title for measure in measures]
-    return {
-        "measures": titles,
-        "unions": [one.title for one in unions],
-        "structures": structures,
-        "rows": table,
-    }
+    table = []
+    for row in summary.to_dict("records"):
+        cells = [measure.write(row[f"{column}_mean"]) for measure, column in columns]
+        table.append({"method": row["method"], "cells": cells})
+    titles = {"measures": [one.title for one in measures], "unions": [one.title for one in unions]}
+    return titles | {"structures": structures, "rows": table}
 
 
 def _figures(comparison: Comparison, report: ReportLayout) -> list[dict[str, Any]]:
@@ -315,12 +288,8 @@ def _files(report: ReportLayout, name: str, pixels: bool) -> dict[str, Any]:
     files = {path.suffix: str(path.relative_to(report.root)) for path in paths}
     svg = report.figure(name, "svg")
     small = svg.is_file() and svg.stat().st_size <= DRAWN_SVG and not pixels
-    source = files.get(".svg" if small else ".png", "")
-    return {
-        "source": source or next(iter(files.values()), ""),
-        "files": list(files.values()),
-        "size": _size(report.figure(name, "png")),
-    }
+    source = files.get(".svg" if small else ".png", "") or next(iter(files.values()), "")
+    return {"source": source, "files": list(files.values()), "size": _size(report.figure(name, "png"))}
 
 
 def _size(png: Path) -> Markup:
@@ -331,10 +300,8 @@ def _size(png: Path) -> Markup:
     if not png.is_file():
         return Markup("")
     with Picture.open(png) as picture:
-        width, height = (
-            round(pixels / dots * CSS_INCH * ENLARGED)
-            for pixels, dots in zip(picture.size, picture.info.get("dpi", (CSS_INCH, CSS_INCH)), strict=True)
-        )
+        inches = np.array(picture.size) / picture.info.get("dpi", CSS_INCH)
+    width, height = (round(size * CSS_INCH * ENLARGED) for size in inches.tolist())
     return Markup(f' width="{width}" height="{height}"')
 
 

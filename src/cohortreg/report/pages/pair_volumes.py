@@ -29,8 +29,6 @@ class Images:
     """A pair's images, on grids small enough for a page, and their labels, each on its own grid.
 
     Attributes:
-        moving: On its grid.
-        fixed: On its grid.
         sizes: Voxels of the preprocessed images along each axis that became one.
         grid: Of the preprocessed moving image.
         labels: Of both, where both have one.
@@ -70,11 +68,7 @@ def centres(image: Image) -> torch.Tensor:
 
 
 def read_images(source: Source, moving: str, fixed: str) -> Images:
-    """Read a pair's images, and its labels where both have one.
-
-    Raises:
-        UserError: An image is missing.
-    """
+    """Read a pair's images, and its labels where both have one, or raise UserError where an image is missing."""
     whole_moving, whole_fixed = source.image(moving), source.image(fixed)
     sizes = block_sizes(whole_fixed.shape, whole_fixed.spacing)
     small = shrunk_image(whole_moving, sizes), shrunk_image(whole_fixed, sizes)
@@ -89,10 +83,11 @@ def register(images: Images, transform: Transform, structures: Structures) -> Re
     moving = torch.from_numpy(images.moving.array)[None, None]
     points = displace(centres(images.fixed), small)
     form = volume_form(phi)[0].numpy()
+    folded = np.pad(form < 0, _padding(form.ndim))
     return Registered(
         warped=interpolate(moving, small_phi.float())[0, 0].numpy(),
         label=label_pixels(images.labels[0], points, structures) if images.labels else None,
-        folded=_folded(form, images.sizes),
+        folded=folded if max(images.sizes) == 1 else block_means(folded, images.sizes) > 0,
         log_jacobian=_log_jacobian(form, images.grid, transform.grid, images.sizes),
         displacement=_coarse_displacement(small_phi, images),
     )
@@ -123,39 +118,23 @@ def _padding(dim: int) -> tuple[int, int]:
     return (1, 0) if dim == 3 else (0, 1)
 
 
-def _folded(form: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Blocks of which any voxel has a negative volume form."""
-    mask = np.pad(form < 0, _padding(form.ndim))
-    return mask if max(sizes) == 1 else block_means(mask, sizes) > 0
-
-
 def _log_jacobian(form: np.ndarray, moving: Grid, fixed: Grid, sizes: Sequence[int]) -> np.ndarray:
-    """Logarithm of the Jacobian, see `Registered`, averaged over two voxels of the page along each axis.
+    """Logarithm of the Jacobian, see `Registered`, of the volume form of a map to unit coordinates of `moving`.
 
-    The mean keeps its noise from costing more than it tells.
-
-    Args:
-        form: Volume form of a map to unit coordinates of `moving`.
-        moving: Grid of the moving image.
-        fixed: Grid of the fixed image.
-        sizes: See `Images`.
+    Averaged over two voxels of the page along each axis, which keeps its noise from costing more than it tells.
     """
     unit = (np.array(moving.shape) - 1) * moving.spacing
     times = np.pad(form, _padding(form.ndim), mode="edge") * (np.prod(unit) / np.prod(fixed.spacing))
-    low, high = JACOBIAN
-    return np.log2(np.clip(block_means(times, [2 * size for size in sizes]), 2**low, 2**high)).astype(
-        np.float32
-    )
+    mean = np.clip(block_means(times, [2 * size for size in sizes]), 2 ** JACOBIAN[0], 2 ** JACOBIAN[1])
+    return np.log2(mean).astype(np.float32)
 
 
 def _coarse_displacement(phi: torch.Tensor, images: Images) -> np.ndarray:
     """See `Registered`, of a map [1, dim, *grid] in unit coordinates of the page's moving image."""
-    places = []
+    places, dim = [], phi.dim() - 2
     for axis, n in enumerate(images.fixed.shape):
         along = phi[:, axis] * (images.moving.shape[axis] - 1) + 0.5
-        here = torch.arange(n, dtype=phi.dtype).reshape(
-            [-1 if other == axis else 1 for other in range(phi.dim() - 2)]
-        )
+        here = torch.arange(n, dtype=phi.dtype).reshape(-1, *[1] * (dim - 1 - axis))
         places.append(along * images.moving.spacing[axis] - (here + 0.5) * images.fixed.spacing[axis])
     shape = [max(2, -(-(n - 1) // APART) + 1) for n in images.fixed.shape]
     return resize(torch.stack(places, 1), shape)[0].float().numpy()

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
+from scipy.ndimage import binary_erosion
 
 from cohortreg.report.pages.volumes import tiled, to_bytes
 
@@ -29,10 +30,7 @@ def draw_picture(
 
     Args:
         panels: Each has `image`, float [*grid] from 0 to 1 or colours uint8 [*grid, 3], and may have `solid` and
-            `dotted`, labels as `label_pixels` makes them.
-        start: The voxel.
-        spacing: Millimetres along each axis.
-        colours: Of the structures.
+            `dotted`, labels as `label_pixels` makes them, of structures in `colours`.
     """
     dim = len(start)
     axes = range(3) if dim == 3 else [2]
@@ -43,18 +41,12 @@ def draw_picture(
     rows = []
     for axis in axes:
         tiles = [_tile(panel, axis, start[axis], spacing * scale, colours) for panel in panels]
-        rows.append(_beside(tiles))
+        # In columns of one width, so that those of different planes stand below each other.
+        margins = [((0, 0), (GAP // 2, SIDE + GAP // 2 - tile.shape[1]), (0, 0)) for tile in tiles]
+        rows.append(np.concatenate([*map(np.pad, tiles, margins)], axis=1))
     wide = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((GAP // 2, GAP // 2), (0, wide - row.shape[1]), (0, 0))) for row in rows]
     return np.concatenate(rows)
-
-
-def _beside(tiles: list[np.ndarray]) -> np.ndarray:
-    """Tiles in columns of one width, so that those of different planes stand below each other."""
-    return np.concatenate(
-        [np.pad(tile, ((0, 0), (GAP // 2, SIDE + GAP // 2 - tile.shape[1]), (0, 0))) for tile in tiles],
-        axis=1,
-    )
 
 
 def _tile(panel: dict[str, Any], axis: int, index: int, scale: np.ndarray, colours: list[str]) -> np.ndarray:
@@ -92,9 +84,7 @@ def _outline(
     for number, colour in enumerate(colours, start=1):
         share = np.where(label[..., 0] == number, label[..., 1], 0)
         inside = _slice(share, axis, index, scale) >= 128
-        kept = np.pad(inside, 1)
-        inner = kept[:-2, 1:-1] & kept[2:, 1:-1] & kept[1:-1, :-2] & kept[1:-1, 2:]
-        edge = inside & ~inner
+        edge = inside & ~binary_erosion(inside)
         if dotted:
             edge &= (rows + columns) // 2 % 2 == 0
         pixels[edge] = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]

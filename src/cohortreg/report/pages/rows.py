@@ -28,16 +28,15 @@ def columns(
         shown.append(_text("set"))
     for measure in measures:
         measured = [_number(measure, measure.column, measure.title, measure.title)]
-        if measure is DICE:  # the others' by structure would be too many, and are in tables/pairs.csv
-            measured += _structures(measure, structures)
-        shown += [column for column in measured if _has_values(pairs, column["key"])]
+        # The others' by structure would be too many, and are in tables/pairs.csv.
+        for name in (*structures, UNION) if measure is DICE else ():
+            words = name.replace("_", " ")
+            whole = "the union of all structures" if name == UNION else words
+            full = f"{measure.name} of {whole} [{measure.unit}]"
+            measured.append(_number(measure, measure.of(name), f"{measure.name} {words}", full))
+        shown += [column for column in measured if has_values(pairs, column["key"])]
     shown.append({"key": "rating", "title": "Rating", "full": "Rating", "kind": "rating"})
     return [*shown, _text("failure")] if pairs["failure"].ne("").any() else shown
-
-
-def missing_measures(pairs: pd.DataFrame, measures: Sequence[Measure]) -> list[str]:
-    """The titles of the measures that no pair has."""
-    return [measure.title for measure in measures if not _has_values(pairs, measure.column)]
 
 
 def widths(pairs: pd.DataFrame, shown: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -59,14 +58,7 @@ def write_rows(
     shown: Sequence[Mapping[str, Any]],
     pages: Collection[tuple[str, str]],
 ) -> int:
-    """Write the rows in parts, and return how many parts.
-
-    Args:
-        report: The folder's layout.
-        pairs: In the order of `worst_first`.
-        shown: Of `columns`.
-        pages: Moving and fixed of the pairs that have a page.
-    """
+    """Write the rows in parts, and return how many parts; `pages` has moving and fixed of the pairs with a page."""
     linked = set(pages)
     has_page = [int(pair in linked) for pair in zip(pairs["moving"], pairs["fixed"], strict=True)]
     pairs = pairs.assign(page=has_page)
@@ -86,17 +78,8 @@ def _number(measure: Measure, key: str, title: str, full: str) -> dict[str, Any]
     return {"key": key, **said, "higherIsBetter": measure.higher_is_better}
 
 
-def _structures(measure: Measure, structures: Sequence[str]) -> list[dict[str, Any]]:
-    found = []
-    for name in (*structures, UNION):
-        words = name.replace("_", " ")
-        whole = "the union of all structures" if name == UNION else words
-        full = f"{measure.name} of {whole} [{measure.unit}]"
-        found.append(_number(measure, measure.of(name), f"{measure.name} {words}", full))
-    return found
-
-
-def _has_values(pairs: pd.DataFrame, key: str) -> bool:
+def has_values(pairs: pd.DataFrame, key: str) -> bool:
+    """Whether any pair has a value in a column."""
     return key in pairs and bool(pairs[key].notna().any())
 
 

@@ -7,7 +7,7 @@ from cohortreg.images.io import Image
 from cohortreg.jobs.comparison import OnDisk
 from cohortreg.maps.transforms import Transform
 from cohortreg.report.figures import style
-from cohortreg.report.figures.pairs import Pair, choose_slice, pair_figure, read_pair
+from cohortreg.report.figures.pair_panels import Pair, choose_slice, pair_figure, read_pair
 
 
 def test_slices_are_where_the_structures_of_a_finer_label_are_largest():

@@ -31,6 +31,7 @@ FINER = 3  # points a voxel along each axis at which labels are drawn
 GRID_COLOURS = ("#0072b2", "#d55e00")
 
 
+Structures = Mapping[str, Sequence[int]]
 NAME = 32  # letters of an id in a title
 NONE = "Registration by {} failed for every pair, so there is none to show."
 
@@ -73,13 +74,9 @@ class Slice:
 
 def read_pair(source: Source, method: str, moving: str, fixed: str) -> Pair:
     """Read a pair and warp its moving image."""
-    return pair_of(
-        source.image(moving),
-        source.image(fixed),
-        source.transform(method, moving, fixed),
-        source.labels(moving, fixed),
-        (source.is_mirrored(moving), source.is_mirrored(fixed)),
-    )
+    transform, labels = source.transform(method, moving, fixed), source.labels(moving, fixed)
+    mirrored = source.is_mirrored(moving), source.is_mirrored(fixed)
+    return pair_of(source.image(moving), source.image(fixed), transform, labels, mirrored)
 
 
 def pair_of(
@@ -125,7 +122,7 @@ draw_best, draw_median, draw_worst = (partial(draw, place) for place in ("best",
 about_best, about_median, about_worst = (partial(about, place) for place in ("best", "median", "worst"))
 
 
-def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str) -> Figure:
+def pair_figure(pair: Pair, structures: Structures, title: str) -> Figure:
     """Four panels for each of three planes, where the fixed label's structures are largest; for 2D images, once four.
 
     Images with the outlines of the structures, warped ones over the fixed ones (dashed); the grid as contour
@@ -133,25 +130,15 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
     """
     planes = range(3) if pair.fixed.array.ndim == 3 else [None]
     slices = [choose_slice(pair, axis, structures) for axis in planes]
-    heights = [part.extent[3] - part.extent[2] for part in slices]
-    widths = [part.extent[1] - part.extent[0] for part in slices]
-    inches = sum(h / w for h, w in zip(heights, widths, strict=True)) * style.PAGE / 4
-    figure, panels = plt.subplots(
-        len(slices),
-        4,
-        squeeze=False,
-        figsize=(style.PAGE, inches + 0.8),
-        height_ratios=[h / w for h, w in zip(heights, widths, strict=True)],
-    )
+    ratios = [part.extent[3] / part.extent[1] for part in slices]
+    size = (style.PAGE, sum(ratios) * style.PAGE / 4 + 0.8)
+    figure, panels = plt.subplots(len(slices), 4, squeeze=False, figsize=size, height_ratios=ratios)
     for row, part in zip(panels, slices, strict=True):
         _draw_row(row, pair, part, structures)
         row[0].set_ylabel(PLANES[part.axis] if part.axis is not None else "")
-    images = [
-        f"{name} (mirrored)" if is_so else name
-        for name, is_so in zip(("moving", "fixed"), pair.mirrored, strict=True)
-    ]
-    for axes, name in zip(panels[0], (*images, "warped", "deformed grid"), strict=True):
-        axes.set_title(name, loc="center", fontweight="normal")
+    names = "moving", "fixed", "warped", "deformed grid"
+    for axes, name, mirrored in zip(panels[0], names, (*pair.mirrored, False, False), strict=True):
+        axes.set_title(f"{name} (mirrored)" if mirrored else name, loc="center", fontweight="normal")
     figure.suptitle(style.plain(title), fontsize="medium")
     if pair.labels:
         handles = style.structure_lines(list(structures))
@@ -160,7 +147,7 @@ def pair_figure(pair: Pair, structures: Mapping[str, Sequence[int]], title: str)
     return figure
 
 
-def choose_slice(pair: Pair, axis: int | None, structures: Mapping[str, Sequence[int]]) -> Slice:
+def choose_slice(pair: Pair, axis: int | None, structures: Structures) -> Slice:
     """The slice of the fixed image across an axis where its structures are largest; the middle without labels."""
     image = pair.fixed
     right, up = others = _in_plane(image, axis)
@@ -182,7 +169,7 @@ def _in_plane(image: Image, axis: int | None) -> tuple[int, ...]:
     return tuple(other for other in range(image.array.ndim) if other != axis)
 
 
-def _draw_row(row: Sequence[Axes], pair: Pair, part: Slice, structures: Mapping[str, Sequence[int]]) -> None:
+def _draw_row(row: Sequence[Axes], pair: Pair, part: Slice, structures: Structures) -> None:
     for axes, volume in zip(row, (pair.moving.array, pair.fixed.array, pair.warped), strict=False):
         axes.imshow(part.of(volume), cmap="gray", vmin=0, vmax=1, origin="lower", extent=part.extent)
     if pair.labels:
@@ -190,7 +177,7 @@ def _draw_row(row: Sequence[Axes], pair: Pair, part: Slice, structures: Mapping[
         here = _points(pair.fixed, part)
         _outline(row[0], part, moving, _points(pair.moving, part), structures)
         _outline(row[1], part, fixed, here, structures)
-        _outline(row[2], part, fixed, here, structures, linestyles="dotted")
+        _outline(row[2], part, fixed, here, structures, "dotted")
         _outline(row[2], part, moving, displace(here, pair.transform), structures)
     _draw_grid(row[3], pair, part)
     for axes in row:
@@ -204,21 +191,13 @@ def _draw_grid(axes: Axes, pair: Pair, part: Slice) -> None:
     apart = max(part.extent) / GRID_LINES
     for component, colour in zip(_in_plane(pair.fixed, part.axis), GRID_COLOURS, strict=True):
         millimetres = part.of(pair.phi[component]) * pair.moving.spacing[component]
-        levels = (
-            np.arange(np.ceil(millimetres.min() / apart), np.floor(millimetres.max() / apart) + 1) * apart
-        )
-        axes.contour(
-            *part.centres(*millimetres.shape), millimetres, levels=levels, colors=colour, linewidths=0.7
-        )
+        first, last = np.ceil(millimetres.min() / apart), np.floor(millimetres.max() / apart)
+        levels, places = np.arange(first, last + 1) * apart, part.centres(*millimetres.shape)
+        axes.contour(*places, millimetres, levels=levels, colors=colour, linewidths=0.7)
 
 
 def _outline(
-    axes: Axes,
-    part: Slice,
-    label: Image,
-    points: torch.Tensor,
-    structures: Mapping[str, Sequence[int]],
-    linestyles: str = "solid",
+    axes: Axes, part: Slice, label: Image, points: torch.Tensor, structures: Structures, lines: str = "solid"
 ) -> None:
     """Outlines of the structures of a label at points [1, dim, up, right], where they are at least one half."""
     x, y = part.centres(*points.shape[2:])
@@ -226,7 +205,7 @@ def _outline(
         mask = crop(structure_mask(label, structures[name]), label.grid)
         inside = sample(*mask, points, outside="zeros")[0, 0].numpy()
         if inside.min() < HALF <= inside.max():
-            axes.contour(x, y, inside, levels=[HALF], colors=[colour], linewidths=1.1, linestyles=linestyles)
+            axes.contour(x, y, inside, levels=[HALF], colors=[colour], linewidths=1.1, linestyles=lines)
 
 
 def _points(image: Image, part: Slice) -> torch.Tensor:

@@ -21,17 +21,8 @@ from cohortreg.report import table2
 from cohortreg.report.comparison import Comparison, Source
 from cohortreg.report.figures import style
 from cohortreg.report.names import main_method
-from cohortreg.report.pages.pair_volumes import (
-    DRAWN,
-    JACOBIAN,
-    Images,
-    Registered,
-    Structures,
-    centres,
-    label_pixels,
-    read_images,
-    register,
-)
+from cohortreg.report.pages import pair_volumes
+from cohortreg.report.pages.pair_volumes import Images, Registered, Structures, centres, label_pixels
 from cohortreg.report.pages.picture import difference_colours, draw_picture
 from cohortreg.report.pages.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
 from cohortreg.report_layout import ReportLayout
@@ -63,13 +54,9 @@ def choose_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     pairs, method = comparison.main_pairs, comparison.main_method
     ranked = [_ids(row) for row in best_first(pairs, method)[::-1].itertuples()]
     kept = {_ids(row) for row in comparison.shown.values()}
-    for pair in ranked:
-        if len(kept) >= wanted:
-            break
-        kept.add(pair)
-    others = [
-        _ids(row) for row in pairs[pairs["method"] == method].itertuples() if _ids(row) not in set(ranked)
-    ]
+    kept.update([pair for pair in ranked if pair not in kept][: max(0, wanted - len(kept))])
+    own = map(_ids, pairs[pairs["method"] == method].itertuples())
+    others = [pair for pair in own if pair not in set(ranked)]
     return [pair for pair in ranked if pair in kept] + others[: max(0, wanted - len(kept))]
 
 
@@ -78,10 +65,7 @@ def _ids(row: Any) -> tuple[str, str]:
 
 
 def write_pair_pages(
-    folder: Path,
-    comparison: Comparison,
-    environment: Environment,
-    advance: Callable[[], None] = lambda: None,
+    folder: Path, comparison: Comparison, environment: Environment, advance: Callable[[], None] = lambda: None
 ) -> list[tuple[str, str]]:
     """Write a page for each pair of `choose_pairs`, and the script of what it shows.
 
@@ -89,9 +73,7 @@ def write_pair_pages(
 
     Args:
         folder: Of the report, which is there already and not yet under its final name.
-        comparison: The cohort's tables and configuration.
         environment: Has the report's templates; pages extend `base.html.j2`.
-        advance: Called after each page.
 
     Returns:
         Moving and fixed of each page written, in the order in which pages lead from one to the next. What a page cannot
@@ -105,10 +87,9 @@ def write_pair_pages(
     for place, (moving, fixed) in enumerate(chosen):
         shown = show_pair(source, config, rows[moving, fixed], pages=len(chosen))
         picture, images = shown.pop("picture"), (moving, fixed) if shown["start"] else ()
+        defined = [one for one in comparison.measures if one.title in shown["columns"]]
         content = {
-            "definitions": {
-                one.name: one.definition for one in comparison.measures if one.title in shown["columns"]
-            },
+            "definitions": {one.name: one.definition for one in defined},
             **{"previous": _link(chosen, place - 1), "next": _link(chosen, place + 1)},
             **{"place": place + 1, "places": len(chosen), "picture": picture},
             **{"root": "../../", "cohort": cohort, "script": quote(f"{fixed}.js", safe="")},
@@ -126,9 +107,7 @@ def write_pair_pages(
 
 def _link(chosen: Sequence[tuple[str, str]], place: int) -> str:
     """The address of a page as the others have it; empty where there is none."""
-    if not 0 <= place < len(chosen):
-        return ""
-    return f"../{page_address(*chosen[place])}"
+    return f"../{page_address(*chosen[place])}" if 0 <= place < len(chosen) else ""
 
 
 def page_address(moving: str, fixed: str) -> str:
@@ -152,8 +131,6 @@ def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: 
     """Collect the content of a pair's page and script; volumes.js describes the volumes.
 
     Args:
-        source: Of images and transforms.
-        config: The cohort's.
         rows: Of the table of pairs, a row a method.
         pages: How many there will be, which decides on the quality of what they show.
 
@@ -182,7 +159,7 @@ def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: 
         "pictured": "",
     }
     try:
-        images = read_images(source, moving, fixed)
+        images = pair_volumes.read_images(source, moving, fixed)
     except UserError as error:
         return shown | {"absent": f"There is nothing to look at: {source.in_short(error)}"}
     if structures and images.labels is None:
@@ -190,7 +167,9 @@ def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: 
     elif len(structures) < len(every):
         shown["absent"] = f"Outlines are of the first {len(structures)} of {len(every)} structures."
     labels = _labels(images, structures)
-    quality = _quality(pages * len(rows) * images.fixed.array.size)
+    voxels = pages * len(rows) * images.fixed.array.size  # of all warped images
+    fitting = (quality for quality, each in QUALITIES.items() if each * voxels <= WARPED_AT_MOST)
+    quality = next(fitting, min(QUALITIES))
     pictured = None
     for method in shown["methods"]:
         found = _registered(source, method, (moving, fixed), images, structures)
@@ -205,7 +184,7 @@ def show_pair(source: Source, config: Configuration, rows: pd.DataFrame, pages: 
 
 def drawn(structures: Structures) -> dict[str, Any]:
     """The structures whose outlines pages have."""
-    return dict(list(structures.items())[:DRAWN])
+    return dict(list(structures.items())[: pair_volumes.DRAWN])
 
 
 def _columns(rows: pd.DataFrame, structures: Structures, measures: Sequence[Measure]) -> dict[str, Cell]:
@@ -233,19 +212,8 @@ def _measures(row: Mapping[str, Any], columns: Mapping[str, Cell]) -> dict[str, 
     }
 
 
-def _quality(voxels: int) -> int:
-    """The quality at which warped images of so many voxels altogether are stored."""
-    return next(
-        (quality for quality, each in QUALITIES.items() if each * voxels <= WARPED_AT_MOST), min(QUALITIES)
-    )
-
-
 def _registered(
-    source: Source,
-    method: dict[str, Any],
-    pair: tuple[str, str],
-    images: Images,
-    structures: Structures,
+    source: Source, method: dict[str, Any], pair: tuple[str, str], images: Images, structures: Structures
 ) -> Registered | None:
     """The result of a method for the pair; None, and noted in the method, where there is none."""
     if method["absent"]:
@@ -254,7 +222,7 @@ def _registered(
         method["absent"] = "Its transform was deleted, so there is nothing to look at."
         return None
     try:
-        return register(images, source.transform(method["name"], *pair), structures)
+        return pair_volumes.register(images, source.transform(method["name"], *pair), structures)
     except UserError as error:
         method["absent"] = source.in_short(error)
         return None
@@ -287,10 +255,10 @@ def _start(shape: Sequence[int], label: np.ndarray | None) -> list[int]:
 
 def _volumes_of(found: Registered, images: Images, quality: int) -> dict[str, Any]:
     """Of a method: its volumes as volumes.js has them; those without anything in them are left out."""
-    spacing = images.fixed.spacing
+    spacing, jacobian = images.fixed.spacing, to_bytes(found.log_jacobian, *pair_volumes.JACOBIAN)
     volumes = {
         "warped": packed(tiled(to_bytes(found.warped, 0, 1)), spacing, quality),
-        "jacobian": packed(tiled(to_bytes(found.log_jacobian, *JACOBIAN)), 2 * spacing, JACOBIAN_QUALITY),
+        "jacobian": packed(tiled(jacobian), 2 * spacing, JACOBIAN_QUALITY),
         "map": _packed_map(found.displacement, STEP * spacing.min()),
     }
     if found.label is not None:
@@ -301,11 +269,7 @@ def _volumes_of(found: Registered, images: Images, quality: int) -> dict[str, An
 
 
 def _packed_map(displacement: np.ndarray, step: float) -> dict[str, Any]:
-    """Pack a coarse displacement into the three colours of a volume.
-
-    Returns:
-        They, and the values that 0 and 255 of each stand for, at least 255 steps apart.
-    """
+    """Pack a coarse displacement into the three colours of a volume, with the values that 0 and 255 stand for."""
     axes = tuple(range(1, displacement.ndim))
     low = displacement.min(axes)
     high = low + np.maximum(displacement.max(axes) - low, 255 * step)

@@ -25,12 +25,11 @@ from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.jobs.comparison import OnDisk, read_comparison
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform, read_transform, write_transform
-from cohortreg.report.figures.pairs import pair_figure, read_pair
-from cohortreg.report.pages import pairs as pair_pages
-from cohortreg.report.pages import volumes
+from cohortreg.report.figures.pair_panels import pair_figure, read_pair
+from cohortreg.report.pages import pair_pages, volumes
 from cohortreg.report.pages.index import templates
+from cohortreg.report.pages.pair_pages import choose_pairs, show_image, show_pair, write_pair_pages
 from cohortreg.report.pages.pair_volumes import APART, Images, centres, label_pixels, register
-from cohortreg.report.pages.pairs import choose_pairs, show_image, show_pair, write_pair_pages
 from cohortreg.report_layout import ReportLayout
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
@@ -358,7 +357,7 @@ def test_a_mosaic_has_every_slice_in_its_place():
 
 def test_of_more_structures_than_a_picture_tells_apart_the_first_are_drawn(results, monkeypatch):
     layout, config = results
-    monkeypatch.setattr(pair_pages, "DRAWN", 1)
+    monkeypatch.setattr(pair_pages.pair_volumes, "DRAWN", 1)
     page = show_pair(OnDisk(layout), config, rows_of(layout, "a", "b"), pages=1)
     assert [structure["name"] for structure in page["structures"]] == ["core"]
     assert page["absent"] == "Outlines are of the first 1 of 2 structures."
