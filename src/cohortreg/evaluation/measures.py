@@ -211,11 +211,7 @@ def in_captions(measures: Iterable[Measure], of_pairs: bool) -> str:
 
 
 def columns(structures: Iterable[str], measures: Sequence[Measure] = MEASURES) -> list[str]:
-    """The measures' columns of the table of pairs, in order.
-
-    Raises:
-        UserError: A structure is called as another column is.
-    """
+    """The measures' columns of the table of pairs; raises UserError where a structure has the name of one."""
     structures = list(structures)
     for name in structures:
         if name in ("mean", UNION):

@@ -26,11 +26,7 @@ ROUNDING = 1e-4
 
 
 class CompiledLoss:
-    """A `FieldsLoss` of volumes on a processor.
-
-    Raises:
-        NotFiniteError: The displacements that it starts from are not finite.
-    """
+    """A `FieldsLoss` of volumes on a processor; NotFiniteError where displacements to start from are not finite."""
 
     def __init__(self, loss: "FieldsLoss"):
         if not loss.before.isfinite().all():

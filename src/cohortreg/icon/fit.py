@@ -223,11 +223,7 @@ def descend(
     rate: float,
     report: Callable[[], None] = lambda: None,
 ) -> None:
-    """Minimise a loss over values, in place, by Adam with a rate that falls to zero as a cosine.
-
-    Raises:
-        NotFiniteError: It diverges.
-    """
+    """Minimise a loss over values, in place, by Adam at a rate that falls to zero as a cosine; or NotFiniteError."""
     optimizer = torch.optim.Adam([values], lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):

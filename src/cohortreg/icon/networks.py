@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cohortreg.icon.steps import halve
-from cohortreg.maps.grids import identity_map, interpolate, resize, voxel_size
+from cohortreg.maps.grids import LINEAR, identity_map, interpolate, resize, voxel_size
 from cohortreg.maps.separable import smoothed
 
 _CONV: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -53,7 +52,7 @@ def _store_channels_last(module: nn.Module, dim: int) -> None:
 
 def _double(x: Tensor) -> Tensor:
     """Double the resolution of x [batch, channels, *grid] by linear interpolation between voxel centres."""
-    return F.interpolate(x, scale_factor=2, mode=_LINEAR[x.dim() - 2], align_corners=False)
+    return F.interpolate(x, scale_factor=2, mode=LINEAR[x.dim() - 2], align_corners=False)
 
 
 def _beside(x: Tensor, skip: Tensor) -> Tensor:

@@ -31,16 +31,10 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz")
 BLOCK = 512  # bytes, of an archive
 #: All of a header that is ever looked at, beside the geometry; nothing that names a person.
 TAGS = {
-    "subject": "0010|0020",
-    "date": "0008|0020",
-    "time": "0008|0031",
-    "accession": "0008|0050",
-    "study_description": "0008|1030",
-    "description": "0008|103e",
-    "series": "0020|000e",
-    "laterality": "0020|0060",
-    "image_laterality": "0020|0062",
-}
+    "subject": "0010|0020", "date": "0008|0020", "time": "0008|0031", "accession": "0008|0050",
+    "study_description": "0008|1030", "description": "0008|103e", "series": "0020|000e",
+    "laterality": "0020|0060", "image_laterality": "0020|0062",
+}  # fmt: skip
 #: SOP classes whose frames GDCM rescales: enhanced CT, MR, PET and X-ray, converted ones, segmentations.
 RESCALED = {"2.1", "2.2", "4.1", "4.4", "128.1", "130", "13.1.1", "66.4"}
 #: What a damaged archive sets off.

@@ -58,14 +58,12 @@ def resampled(image: Image, shape: Shape, nearest: bool = False) -> Image:
         sigma = np.sqrt(np.maximum(factors**2 - 1, 0) / (8 * np.log(2)))
         array = gaussian_filter(array, sigma, mode="nearest")
     # Both grids have the same axes, so ITK may work in voxel indices of the old one (memory runs k, j, i).
-    source = SimpleITK.GetImageFromArray(array.T)
-    resample = SimpleITK.ResampleImageFilter()
-    resample.SetSize([int(n) for n in shape])
-    resample.SetOutputSpacing(factors.tolist())
-    resample.SetOutputOrigin(((factors - 1) / 2).tolist())
-    resample.SetInterpolator(SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear)
-    new = np.ascontiguousarray(SimpleITK.GetArrayFromImage(resample.Execute(source)).T)
-    return Image(new, image.grid.resampled(shape).affine)
+    identity = SimpleITK.Transform(len(shape), SimpleITK.sitkIdentity)
+    interpolator = SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear
+    where = [int(n) for n in shape], identity, interpolator, ((factors - 1) / 2).tolist(), factors.tolist()
+    new = SimpleITK.Resample(SimpleITK.GetImageFromArray(array.T), *where)
+    array = np.ascontiguousarray(SimpleITK.GetArrayFromImage(new).T)
+    return Image(array, image.grid.resampled(shape).affine)
 
 
 def block_means(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:

@@ -65,11 +65,7 @@ class Image:
         return to_nifti(self.array, self.grid)
 
     def save(self, path: Path | str) -> None:
-        """Write it, whole or not at all, as .nii.gz, .nii, .mha or .nrrd.
-
-        Raises:
-            UserError: The name ends otherwise.
-        """
+        """Write it, whole or not at all, as .nii.gz, .nii, .mha or .nrrd; UserError where the name ends otherwise."""
         from cohortreg.images.io import write_image
 
         write_image(expanded(path), self)

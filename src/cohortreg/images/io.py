@@ -143,11 +143,7 @@ def check_image_name(path: Path) -> None:
 
 
 def write_image(path: Path | str, image: Image) -> None:
-    """Write an image or label map, whole or not at all, with the array's type, as .nii.gz, .nii, .mha or .nrrd.
-
-    Raises:
-        UserError: The name ends otherwise.
-    """
+    """Write an image or label map, whole or not at all, with the array's type; see `check_image_name`."""
     path = Path(path)
     check_image_name(path)
     with whole(path) as beside:

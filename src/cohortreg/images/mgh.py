@@ -14,11 +14,7 @@ BYTES = MGHHeader._hdrdtype.itemsize
 
 
 def read(path: Path, voxels: bool) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-    """Shape, affine (4, 4) to RAS millimetres, and the array, without `voxels` an empty one.
-
-    Raises:
-        BadImage: The file is not what its header claims.
-    """
+    """Shape, affine (4, 4) to RAS millimetres, and the array, as `nifti.read` returns them and raises."""
     check_compression(path)
     block = beginning(path, BYTES)
     if len(block) < BYTES:

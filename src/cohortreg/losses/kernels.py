@@ -272,15 +272,11 @@ def _weights(t, u, v):
 def _corners(field, a, b, c, axis):
     """What a field [*grid, 3] has along an axis at the corners of a cell, as [2, 2, 2]."""
     return (
-        field[a, b, c, axis],
-        field[a, b, c + 1, axis],
-        field[a, b + 1, c, axis],
-        field[a, b + 1, c + 1, axis],
-        field[a + 1, b, c, axis],
-        field[a + 1, b, c + 1, axis],
-        field[a + 1, b + 1, c, axis],
-        field[a + 1, b + 1, c + 1, axis],
-    )
+        field[a, b, c, axis], field[a, b, c + 1, axis],
+        field[a, b + 1, c, axis], field[a, b + 1, c + 1, axis],
+        field[a + 1, b, c, axis], field[a + 1, b, c + 1, axis],
+        field[a + 1, b + 1, c, axis], field[a + 1, b + 1, c + 1, axis],
+    )  # fmt: skip
 
 
 @_inlined

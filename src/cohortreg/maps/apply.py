@@ -26,17 +26,12 @@ def warp(
         UserError: It leads nowhere into the image, or no type holds the labels and the background.
     """
     dtype = _holding(image.array.dtype, background)
-    resample = sitk.ResampleImageFilter()
-    resample.SetSize(grid.shape)
-    resample.SetOutputOrigin(grid.origin)
-    resample.SetOutputSpacing(grid.spacing)
-    resample.SetOutputDirection(grid.direction.flatten())
-    resample.SetTransform(transform)
-    resample.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
-    resample.SetDefaultPixelValue(background)
+    interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+    where = grid.origin.tolist(), grid.spacing.tolist(), grid.direction.flatten().tolist()
     # float32 would round labels above 2^24, which atlases have.
     given = to_sitk(image.array, image.grid, np.float64 if nearest else np.float32)
-    warped = sitk.GetArrayFromImage(resample.Execute(given)).T
+    resampled = sitk.Resample(given, grid.shape, transform, interpolator, *where, background)
+    warped = sitk.GetArrayFromImage(resampled).T
     if (warped == background).all() and not (image.array == background).all():
         check_overlap(image, transform, grid)
     return Image(np.ascontiguousarray(warped).astype(dtype, copy=False), grid.affine)

@@ -227,14 +227,12 @@ def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:
     dim = 2 if vectors.ndim == 5 and vectors.shape[2:4] == (1, 1) and vectors.shape[4] == 2 else 3
     _check_vectors(path, vectors.shape[4] if vectors.ndim == 5 and vectors.shape[3] == 1 else 1, dim)
     name = image.header.get_intent()[2]
+    if name in (niftyreg.NIFTYREG, niftyreg.SPM):
+        return niftyreg.transform_of(path, image), None
     if name.startswith("NREG"):
-        if name != niftyreg.NIFTYREG:
-            raise UserError(
-                f"{path} is a field of an old version of NiftyReg; convert it with reg_transform -def."
-            )
-        return niftyreg.transform_of(path, image), None
-    if name == niftyreg.SPM:
-        return niftyreg.transform_of(path, image), None
+        raise UserError(
+            f"{path} is a field of an old version of NiftyReg; convert it with reg_transform -def."
+        )
     displacement = np.moveaxis(vectors.reshape(*vectors.shape[:dim], dim), -1, 0).astype(np.float32)
     if int(image.header["intent_code"]) == _DISPLACEMENT_VECTOR:
         displacement = in_lps(displacement, axis=0)  # in RAS, as the standard has it

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
 
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def identity_map(
@@ -88,4 +88,4 @@ def resize(values: Tensor, shape: Sequence[int]) -> Tensor:
     """
     if tuple(values.shape[2:]) == tuple(shape):
         return values
-    return F.interpolate(values, size=tuple(shape), mode=_LINEAR[len(shape)], align_corners=True)
+    return F.interpolate(values, size=tuple(shape), mode=LINEAR[len(shape)], align_corners=True)

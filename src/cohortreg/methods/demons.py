@@ -3,7 +3,6 @@
 import json
 from typing import Annotated
 
-import numpy as np
 import SimpleITK as sitk
 from pydantic import Field
 
@@ -12,10 +11,10 @@ from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.images.image import Image
 from cohortreg.images.itk import to_sitk
-from cohortreg.maps.imaged import continued, imaged
-from cohortreg.maps.transforms import displacement_in_unit, field_of
+from cohortreg.maps.imaged import imaged
+from cohortreg.maps.transforms import field_of
 from cohortreg.methods.affine import Affine
-from cohortreg.methods.interface import Registration
+from cohortreg.methods.interface import Registration, on_whole_grid
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.settings import Flag, Number, Whole
@@ -82,9 +81,7 @@ class Demons:
             raise UserError(f"SimpleITK's demons failed: {last_line(str(error))}") from error
         # The one added last comes first.
         transform = field_of(sitk.CompositeTransform([affine, field]), imaged(fixed, fixed.affine).grid)
-        if not np.isfinite(transform.displacement).all():
-            raise UserError("SimpleITK's demons returned a field with NaN or infinite values; raise sigma")
-        return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
+        return Registration(on_whole_grid(transform, fixed.grid, "SimpleITK's demons", "raise sigma"), None)
 
     def _demons(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.Image:
         """Displacement field between images of one grid, resolution by resolution."""

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from cohortreg.config import MethodSettings
 from cohortreg.errors import UserError
+from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
 from cohortreg.learning.devices import Device
+from cohortreg.maps.imaged import continued
+from cohortreg.maps.transforms import Transform, displacement_in_unit
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,7 @@ class Method(Protocol):
     similarity: str
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
-        """Register a pair of preprocessed images.
-
-        Raises:
-            UserError: The method cannot; the reason in one sentence.
-        """
+        """Register a pair of preprocessed images; raises UserError where the method cannot, with the reason."""
 
 
 class PairwiseMethod(Method, Protocol):
@@ -70,12 +69,15 @@ def check_finite(*images: Image) -> None:
         raise UserError("an image has NaN or infinite values; preprocess it again")
 
 
-def timed(method: Method, moving: Image, fixed: Image) -> tuple[Registration, float]:
-    """Register a preprocessed pair, and the seconds that it took.
+def on_whole_grid(transform: Transform, grid: Grid, tool: str, advice: str) -> Tensor:
+    """A tool's field between images as `imaged` crops them, on their whole grid and in its unit coordinates."""
+    if not np.isfinite(transform.displacement).all():
+        raise UserError(f"{tool} returned a field with NaN or infinite values; {advice}")
+    return displacement_in_unit(continued(transform, grid), grid)
 
-    Raises:
-        UserError: The method cannot, or a map that it computed is not finite.
-    """
+
+def timed(method: Method, moving: Image, fixed: Image) -> tuple[Registration, float]:
+    """Register a preprocessed pair and time it, in seconds; raises UserError where it fails, or a map is not finite."""
     start = time.perf_counter()
     # The result is in the processor's memory, so an accelerator has finished when the call returns.
     registration = method(moving, fixed)

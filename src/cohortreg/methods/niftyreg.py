@@ -5,7 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from cohortreg.config import MethodSettings
@@ -13,10 +12,9 @@ from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.images.image import Image
 from cohortreg.images.io import write_image
-from cohortreg.maps.imaged import continued, imaged
+from cohortreg.maps.imaged import imaged
 from cohortreg.maps.niftyreg import read_niftyreg
-from cohortreg.maps.transforms import displacement_in_unit
-from cohortreg.methods.interface import Registration
+from cohortreg.methods.interface import Registration, on_whole_grid
 from cohortreg.methods.programs import niftyreg, niftyreg_missing, run
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.settings import Nullable, Number, Text, Whole
@@ -81,9 +79,7 @@ class _NiftyReg:
             for program, *arguments in self._commands():
                 run([self.programs[program], *arguments], folder, self.settings.time_limit)
             transform = read_niftyreg(folder / "deformation.nii")
-        if not np.isfinite(transform.displacement).all():
-            raise UserError("NiftyReg returned a field with NaN or infinite values; raise bending")
-        return Registration(displacement_in_unit(continued(transform, fixed.grid), fixed.grid), None)
+        return Registration(on_whole_grid(transform, fixed.grid, "NiftyReg", "raise bending"), None)
 
     def _similarity(self) -> list[str]:  # the options of reg_f3d
         raise NotImplementedError

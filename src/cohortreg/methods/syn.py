@@ -15,9 +15,9 @@ from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
 from cohortreg.images.image import Image
-from cohortreg.maps.imaged import continued, imaged
-from cohortreg.maps.transforms import Transform, displacement_in_unit, read_transform
-from cohortreg.methods.interface import Registration
+from cohortreg.maps.imaged import imaged
+from cohortreg.maps.transforms import Transform, read_transform
+from cohortreg.methods.interface import Registration, on_whole_grid
 from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.settings import Number, Whole
@@ -87,11 +87,8 @@ class Syn:
                 inverse = self._composed(source, target, files["invtransforms"], [True, False], folder)
             except RuntimeError as error:
                 raise UserError(f"ANTs failed: {last_line(str(error))}") from error
-        if not all(np.isfinite(transform.displacement).all() for transform in (forward, inverse)):
-            raise UserError("ANTs returned a field with NaN or infinite values; lower gradient_step")
-        grid = fixed.grid
-        fields = (continued(transform, grid) for transform in (forward, inverse))
-        return Registration(*(displacement_in_unit(field, grid) for field in fields))
+        fields = (forward, inverse)
+        return Registration(*(on_whole_grid(f, fixed.grid, "ANTs", "lower gradient_step") for f in fields))
 
     def _register(
         self, fixed: "ants.ANTsImage", moving: "ants.ANTsImage", folder: str
