@@ -18,7 +18,7 @@ OTHERS = ["SimpleITK", "nibabel", "pandas", "monai", "scipy", "yaml", "jsonschem
 FOLDERS = ("icon", "learning")
 MODULES = (
     *("maps.axes", "maps.fields", "maps.grids", "maps.jacobian", "maps.separable", "maps.transforms", "maps.velocity"),
-    *("evaluation.inverse_consistency", "evaluation.overlap", "evaluation.regularity", "evaluation.structures"),
+    *("evaluation.overlap", "evaluation.regularity", "evaluation.structures"),
     *("methods.fit", "methods.icon", "methods.identity", "methods.recipes", "methods.registry", "methods.trained"),
     *("paper.cells", "paper.data", "paper.direct", "paper.plan"),
     *("images.geometry", "images.image", "images.io", "config"),

@@ -103,8 +103,9 @@ def inflated(path: Path, stream: BinaryIO, needed: int, most: int = PIECE) -> It
                 break
             inflate = zlib.decompressobj(47)
     except zlib.error as error:
-        what = "is cut short or damaged (its checksum does not match)"
-        raise BadImage(f"{path} {what}; copy or export it again.") from error
+        raise BadImage(
+            f"{path} is cut short or damaged (its checksum does not match); copy or export it again."
+        ) from error
     if not inflate.eof or held < needed:
         raise cut_short(path)
 

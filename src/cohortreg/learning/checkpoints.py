@@ -105,8 +105,10 @@ def _last_readable(paths: Sequence[Path]) -> tuple[Path, dict[str, Tensor], dict
         if "history" not in tensors or not {"step", "weight"} <= facts.keys():
             raise UserError(f"{path}: is not a training checkpoint; delete it and train again")
         if not weights.finite(tensors.values()):
-            diverged = "has NaN or infinite values from a training that diverged"
-            raise UserError(f"{path}: {diverged}; delete it and lower the learning_rate")
+            raise UserError(
+                f"{path}: has NaN or infinite values from a training that diverged; "
+                "delete it and lower the learning_rate"
+            )
     except UserError:
         if not before:
             raise
