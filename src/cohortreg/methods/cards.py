@@ -107,7 +107,7 @@ CARDS: dict[str, type[Card]] = {"icon": IconCard, "voxelmorph": VoxelMorphCard, 
 
 
 def read_card(folder: Path, optimised: bool = False) -> Card:
-    """Read a model's card, which says more if networks are to be `optimised`, fitted to each pair.
+    """Read a model's card; one whose networks are to be `optimised`, fitted to each pair, has to say more.
 
     Raises:
         UserError: There is no card, it is damaged, or it is of a model that this version does not know.

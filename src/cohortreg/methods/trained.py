@@ -151,7 +151,7 @@ def weights_by_stage(folder: Path) -> dict[int, dict[str, Tensor]]:
 
 
 def weights_of(card: Card | None, path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a model's weights, which its card knows; if None, the card beside them, if there is one.
+    """Read the tensors of a model's weights and compare them with its card; if None, with one beside them, if any.
 
     Raises:
         UserError: They are not those that the card is of; one of an earlier version does not say.

@@ -201,7 +201,7 @@ def sentences(summary: pd.DataFrame, method: str, reference: str) -> str:
 def best_rows(summary: pd.DataFrame, method: str, learned: Collection[str]) -> str:
     """Which row to use: the one of the highest mean Dice, and of those that need no training. Empty without labels.
 
-    More was said before of the main method.
+    `method` is the main one, of which more was said before.
     """
     rows = summary[summary["dice_mean"].notna() & (summary["method"] != "identity")]
     if len(rows) < 2:
