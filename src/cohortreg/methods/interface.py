@@ -2,17 +2,15 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cohortreg.config import MethodSettings
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.learning.devices import Device
 from cohortreg.maps.imaged import continued
 from cohortreg.maps.transforms import Transform, displacement_in_unit
 
@@ -35,7 +33,9 @@ class Method(Protocol):
     """Registers a moving to a fixed image on one grid; never sees a label.
 
     Everything that is done for each pair happens inside the call, which is what is timed; what serves all pairs is
-    done when the method is made. See docs/methods.md on how to add one.
+    done when the method is made. The class of a method that needs no training has a class of its `Settings`, and takes
+    such settings, a seed, the number of threads and, where its entry says that it is accelerated, the device that
+    networks run on. See docs/methods.md on how to add one.
     """
 
     #: Changes when the method's results would: part of what says whether a transform is up to date.
@@ -45,22 +45,6 @@ class Method(Protocol):
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register a pair of preprocessed images; raises UserError where the method cannot, with the reason."""
-
-
-class PairwiseMethod(Method, Protocol):
-    """A method that needs no training, as its class is called.
-
-    Args:
-        settings: Of the class's `Settings`.
-        seed: What is random follows from it.
-        threads: Of the processor.
-        device: That networks run on; only where the method's entry says that it is accelerated.
-    """
-
-    #: The type of the method's settings.
-    Settings: ClassVar[type[MethodSettings]]
-
-    def __init__(self, settings: Any, seed: int, threads: int, *device: Device | None) -> None: ...
 
 
 def check_finite(*images: Image) -> None:

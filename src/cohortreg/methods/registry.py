@@ -29,7 +29,6 @@ from cohortreg.model_files import CARD
 from cohortreg.plugins import Entries, resolve
 
 if TYPE_CHECKING:
-    from cohortreg.methods.interface import PairwiseMethod
     from cohortreg.methods.recipes import Recipe
 
 
@@ -87,8 +86,8 @@ PAIRWISE |= {
 REFINED = "refined-2"
 
 
-def method_class(name: str) -> "type[PairwiseMethod]":
-    """The class of a method of `PAIRWISE`."""
+def method_class(name: str) -> Any:
+    """The class of a method of `PAIRWISE`, see `interface.Method`."""
     return resolve(PAIRWISE[name].path, __package__)
 
 
