@@ -10,6 +10,7 @@ are left out, and named. methods.csv says the commit that each row was measured 
 import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 
@@ -73,10 +74,11 @@ def main() -> None:
     write_text(given.output / "methods.md", table.markdown())
     write_text(given.output / "methods.tex", table.latex())
     style.apply()
+    comparison = SimpleNamespace(methods=summary, main_pairs=joined, structures=config.structures)
     figures = {
-        "dice": charts.dice_figure(joined, list(config.structures)),
-        "dice-folds": tradeoffs.dice_against_folds(summary),
-        "dice-time": tradeoffs.dice_against_time(summary),
+        "dice": charts.draw_dice(comparison),
+        "dice-folds": tradeoffs.draw_dice_against_folds(comparison),
+        "dice-time": tradeoffs.draw_dice_against_time(comparison),
     }
     for name, figure in figures.items():
         figure.savefig(given.output / f"{name}.png")

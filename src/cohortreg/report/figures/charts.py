@@ -33,19 +33,15 @@ DOTS: dict[str, Any] = {
 }  # of what was measured on validation pairs
 
 
-def draw_dice(comparison: Comparison) -> Figure:
-    """Draw Dice of the main set by method and structure."""
-    return dice_figure(comparison.main_pairs, list(comparison.structures))
-
-
 def draw_training(comparison: Comparison) -> Figure:
     """Draw the training curves of the configuration's models."""
     return training_figure(comparison.source.histories(comparison.config.models))
 
 
-def dice_figure(pairs: pd.DataFrame, structures: Sequence[str]) -> Figure:
-    """Dice by method, a panel a structure; pairs is the table of pairs."""
-    measured = [name for name in structures if pairs[f"dice_{name}"].notna().any()]
+def draw_dice(comparison: Comparison) -> Figure:
+    """Draw Dice of the main set by method, a panel a structure."""
+    pairs = comparison.main_pairs
+    measured = [name for name in comparison.structures if pairs[f"dice_{name}"].notna().any()]
     columns = measured[:STRUCTURES_AT_MOST]
     if not columns:
         return style.message("No pair has labels on both images, so there is no Dice to show.")

@@ -21,30 +21,20 @@ NAME = 24  # letters
 
 
 def draw_dice_against_folds(comparison: Comparison) -> Figure:
-    """Draw Dice against folds of the main set's means."""
-    return dice_against_folds(comparison.methods)
+    """Draw mean Dice of every method against its folds a pair."""
+    scale = {"value": "symlog", "linthresh": 1, "linscale": 0.5}
+    return _scatter(comparison.methods, "folds_mean", "Folds a pair, mean (logarithmic above 1)", scale)
 
 
 def draw_dice_against_time(comparison: Comparison) -> Figure:
-    """Draw Dice against time of the main set's means."""
-    return dice_against_time(comparison.methods)
+    """Draw mean Dice of every method against its seconds a pair."""
+    return _scatter(comparison.methods, "time_s_mean", "Time a pair, mean [s]", {"value": "log"})
 
 
 def about_time(comparison: Comparison) -> str:
     """The hardware that times were measured on; empty where it is unknown."""
     machines = hardware_in_words(comparison.methods)
     return f"Time on {machines}." if machines else ""
-
-
-def dice_against_folds(summary: pd.DataFrame) -> Figure:
-    """Mean Dice of every method against its folds a pair; summary is the table of methods."""
-    scale = {"value": "symlog", "linthresh": 1, "linscale": 0.5}
-    return _scatter(summary, "folds_mean", "Folds a pair, mean (logarithmic above 1)", scale)
-
-
-def dice_against_time(summary: pd.DataFrame) -> Figure:
-    """Mean Dice of every method against its seconds a pair; summary is the table of methods."""
-    return _scatter(summary, "time_s_mean", "Time a pair, mean [s]", {"value": "log"})
 
 
 def _scatter(summary: pd.DataFrame, column: str, label: str, scale: dict[str, Any]) -> Figure:

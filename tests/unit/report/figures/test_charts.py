@@ -1,11 +1,13 @@
 """Boxes over pairs, and training curves."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cohortreg.report.figures import style
-from cohortreg.report.figures.charts import CURVES, dice_figure, join_stages, training_figure
+from cohortreg.report.figures.charts import CURVES, draw_dice, join_stages, training_figure
 
 
 @pytest.fixture(autouse=True)
@@ -73,13 +75,14 @@ def test_dice_of_validation_pairs_has_a_panel_of_its_own_where_there_is_one():
 def test_of_many_pairs_only_those_beyond_the_whiskers_are_dots(pairs, dots):
     dice = np.linspace(0.7, 0.8, pairs)
     dice[[0, -1]] = 0.1, 0.99
-    (axes,) = dice_figure(pd.DataFrame({"method": "m", "dice_core": dice}), ["core"]).axes
+    table = pd.DataFrame({"method": "m", "dice_core": dice})
+    (axes,) = draw_dice(SimpleNamespace(main_pairs=table, structures=["core"])).axes
     assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "o") == dots
 
 
 def test_of_many_structures_the_first_have_a_panel_and_the_figure_says_so():
     names = [f"s{k}" for k in range(40)]
     pairs = pd.DataFrame({"method": ["m", "m"], **{f"dice_{name}": [0.5, 0.6] for name in names}})
-    figure = dice_figure(pairs, names)
+    figure = draw_dice(SimpleNamespace(main_pairs=pairs, structures=names))
     assert [axes.get_title(loc="left") for axes in figure.axes] == names[:24]
     assert "The first 24 of 40 structures; tables/pairs.csv has all." in figure.get_supxlabel()

@@ -1,15 +1,17 @@
 """Methods as points with names."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
 from cohortreg.report.figures import style
-from cohortreg.report.figures.tradeoffs import dice_against_folds, dice_against_time
+from cohortreg.report.figures.tradeoffs import draw_dice_against_folds, draw_dice_against_time
 
 
 def summary(rows: int = 15) -> pd.DataFrame:
@@ -34,6 +36,14 @@ def look():
 
 def names(figure) -> list[Annotation]:
     return [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
+
+
+def dice_against_folds(table: pd.DataFrame) -> Figure:
+    return draw_dice_against_folds(SimpleNamespace(methods=table))
+
+
+def dice_against_time(table: pd.DataFrame) -> Figure:
+    return draw_dice_against_time(SimpleNamespace(methods=table))
 
 
 @pytest.mark.parametrize("draw", [dice_against_folds, dice_against_time])
