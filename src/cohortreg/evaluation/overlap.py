@@ -1,7 +1,6 @@
 """Agreement of a structure's warped mask and its fixed mask: Dice and the 95 % Hausdorff distance."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,8 +22,7 @@ def hausdorff95(warped: np.ndarray, fixed: np.ndarray, spacing: Sequence[float])
     Of the distances from each voxel on the surface of one mask to the nearest on the surface of the other, the 95th
     percentile; the greater of the two directions. On the surface is what has a face in common with the background.
 
-    SimpleITK has the maximum and the mean but no percentile; MONAI takes a second or two for a structure of a knee at
-    160 x 384 x 384 voxels, in the box around both masks.
+    MONAI's `compute_hausdorff_distance` does the same, and takes seconds to import.
 
     Args:
         warped: Mask of the warped moving label.
@@ -33,20 +31,14 @@ def hausdorff95(warped: np.ndarray, fixed: np.ndarray, spacing: Sequence[float])
     """
     if not (warped.any() and fixed.any()):
         return math.nan
-    from monai.metrics import compute_hausdorff_distance  # seconds to import
+    from scipy.ndimage import binary_erosion  # half a second to import
+    from scipy.spatial import KDTree
 
-    warped_mask, fixed_mask = (torch.from_numpy(mask)[None, None] for mask in (warped, fixed))
-    with warnings.catch_warnings():
-        # MONAI warns of an argument that it passes on to itself.
-        warnings.simplefilter("ignore", FutureWarning)
-        distance = compute_hausdorff_distance(
-            warped_mask,
-            fixed_mask,
-            include_background=True,
-            percentile=95,
-            spacing=[float(size) for size in spacing],
-        )
-    return distance.item()
+    surfaces = [np.argwhere(mask & ~binary_erosion(mask)) * np.array(spacing) for mask in (warped, fixed)]
+    distances = [
+        torch.from_numpy(KDTree(there).query(here)[0]).float() for here, there in (surfaces, surfaces[::-1])
+    ]
+    return max(torch.quantile(each, 0.95).item() for each in distances)
 
 
 def mean_of_structures(values: Mapping[str, float]) -> float:
