@@ -110,13 +110,11 @@ def _images(
 
 def _evaluated(pairs: Mapping[str, list[dict[str, str]]], rows: Collection[str]) -> pd.DataFrame:
     """The evaluated pairs whose images are there, each once, those of a second list as a set of its name."""
-    first = next((name for name in EVALUATED if any({*pair.values()} <= {*rows} for pair in pairs[name])), "")
-    table = [
-        {key: image_name(path) for key, path in pair.items()} | {"set": "" if name == first else name}
-        for name in EVALUATED
-        for pair in pairs[name]
-        if {*pair.values()} <= {*rows}
-    ]
+    table: list[dict[str, str]] = []
+    for name in EVALUATED:
+        of_set = {"set": name if table else ""}
+        there = [pair for pair in pairs[name] if all(path in rows for path in pair.values())]
+        table += [{key: image_name(path) for key, path in pair.items()} | of_set for pair in there]
     columns = ["moving", "fixed", "set"]
     evaluated = pd.DataFrame(table, columns=columns, dtype=str).drop_duplicates(columns[:2])
     return evaluated if evaluated["set"].any() else evaluated[columns[:2]]
