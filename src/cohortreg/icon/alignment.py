@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohortreg.icon.adam import Adam
 from cohortreg.losses.fields_of_view import within
 from cohortreg.losses.similarities import CorrelationWithOne
 from cohortreg.maps.fields import AffineMap
@@ -164,8 +165,7 @@ def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> t
     rotations, middles = linear * scale[:, None] / scale, linear.sum(-1) / 2 + starts[..., -1]
     # Half of a turn and parts of the longest axis, so that each parameter moves points about as far as the others do.
     change = starts.new_zeros(count, len(planes) + dim).requires_grad_(True)
-    optimizer = torch.optim.Adam([change], lr=RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    optimizer = Adam(change, RATE, STEPS)
 
     def rigid() -> tuple[Tensor, Tensor]:
         turn, shift = change.split([len(planes), dim], 1)
@@ -178,10 +178,8 @@ def _refined(images: Tensor, bounds: Tensor, starts: Tensor, scale: Tensor) -> t
         return interpolate(moving, phi), within(phi.detach(), bounds[:1]) * inside
 
     for _ in range(STEPS):
-        optimizer.zero_grad()
         similarity(*warped()).backward()
         optimizer.step()
-        schedule.step()
     with torch.no_grad():
         linear, middle = rigid()
         maps = torch.cat([linear, (middle - linear.sum(-1) / 2)[..., None]], -1)

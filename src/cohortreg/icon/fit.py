@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cohortreg.errors import NotFiniteError
+from cohortreg.icon.adam import Adam
 from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import halve
 from cohortreg.losses.fields_of_view import unit_bounds, within
@@ -224,13 +225,10 @@ def descend(
     report: Callable[[], None] = lambda: None,
 ) -> None:
     """Minimise a loss over values, in place, by Adam at a rate that falls to zero as a cosine; or NotFiniteError."""
-    optimizer = torch.optim.Adam([values], lr=rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    optimizer = Adam(values, rate, steps, fused=True)
     for _ in range(steps):
-        optimizer.zero_grad()
         loss().backward()
         optimizer.step()
-        schedule.step()
         report()
     if not values.isfinite().all():
         raise NotFiniteError("the optimisation diverged.")
