@@ -105,7 +105,7 @@ rule report:
         layout.benchmark("report")
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: 2
     resources:
         mem_mb=more(2000),
         runtime=more(30),

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ JACOBIAN_QUALITY = 30
 # Steps of the map's displacement, in voxels; half of one is the error. Finer ones cost 1 KB a method and show nothing.
 STEP = 0.1
 PICTURE_QUALITY = 40
+#: That pages are made on, as many as the workflow's rule has: half of the time is that of pictures' encoder.
+THREADS = 2
 #: What makes a cell of a row of the table of pairs.
 Cell = Callable[[Mapping[str, Any]], str]
 
@@ -83,8 +86,10 @@ def write_pair_pages(
     report, chosen = ReportLayout(folder), choose_pairs(comparison)
     rows = dict(iter(comparison.pairs.groupby(["moving", "fixed"], sort=False)))
     template, cohort = environment.get_template("pair.html.j2"), source.summary()
-    written: set[str] = set()
-    for place, (moving, fixed) in enumerate(chosen):
+
+    def write_page(place: int) -> Sequence[str]:
+        """Write a pair's page and its script; return the images that it shows."""
+        moving, fixed = chosen[place]
         shown = show_pair(source, config, rows[moving, fixed], pages=len(chosen))
         picture, images = shown.pop("picture"), (moving, fixed) if shown["start"] else ()
         defined = [one for one in comparison.measures if one.title in shown["columns"]]
@@ -97,11 +102,16 @@ def write_pair_pages(
         }
         write_text(report.pair(moving, fixed), template.render(shown | content))
         write_text(report.pair(moving, fixed, "js"), f"cohortreg.pair({json.dumps(shown)});\n")
-        for image_id in set(images) - written:
-            content = show_image(source, image_id, config.structures)
-            write_text(report.image(image_id), f"cohortreg.image({json.dumps(content)});\n")
-            written.add(image_id)
-        advance()
+        return images
+
+    written: set[str] = set()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for images in pool.map(write_page, range(len(chosen))):
+            for image_id in set(images) - written:
+                content = show_image(source, image_id, config.structures)
+                write_text(report.image(image_id), f"cohortreg.image({json.dumps(content)});\n")
+                written.add(image_id)
+            advance()
     return chosen
 
 
