@@ -9,8 +9,8 @@ ASKED = {
     "preprocess": (4000, 240, 1, 0),
     "pack": (4000, 240, 1, 0),
     "train": (8000, 1440, 2, 1),
-    "register": (8000, 720, 2, 0),
-    "register_networks": (8000, 720, 2, 1),
+    "register": (8000, 720, 1, 0),
+    "register_networks": (8000, 720, 1, 1),
     "evaluate": (4000, 240, 1, 0),
     # Three rules, one after the other in one job: the most memory, the sum of times.
     "report_figures_report_tables": (4000, 150, 1, 0),
