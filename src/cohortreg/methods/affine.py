@@ -1,34 +1,43 @@
-"""Affine registration with SimpleITK: mutual information (Mattes), multi-resolution."""
+"""Affine registration: mutual information (Mattes), coarse to fine, by L-BFGS."""
 
 import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Sequence
 
+import numpy as np
 import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
 from pydantic import Field
+from scipy.optimize import minimize
+from torch import Tensor
 
 from cohortreg.config import MethodSettings
 from cohortreg.digests import digest
 from cohortreg.errors import UserError
+from cohortreg.images.geometry import block_means
 from cohortreg.images.image import Image
-from cohortreg.images.itk import to_sitk
+from cohortreg.losses.mutual_information import MutualInformationWithOne
+from cohortreg.maps.grids import interpolate, voxel_size
 from cohortreg.maps.imaged import imaged
-from cohortreg.maps.transforms import displacement_in_unit, field_of
+from cohortreg.maps.matrices import from_matrix
+from cohortreg.maps.transforms import apply_affine, displacement_in_unit, field_of
 from cohortreg.methods.interface import Registration
-from cohortreg.methods.programs import last_line
 from cohortreg.methods.registry import PAIRWISE
 from cohortreg.settings import Number, Whole
 
-#: Voxels along an axis that ITK's recursive smoothing takes.
-FEWEST = 4
+#: Voxels along the longest axis of the finest resolution, by dimension: a map of twelve parameters needs no more.
+FINEST = {2: 256, 3: 64}
+#: Nats that a step gains at least, or a resolution is done.
+CONVERGED = 1e-5
+#: Points that the similarity is computed from at most: of more, Dice is no higher.
+POINTS = 20_000
 
 
 class Affine:
-    """Regular-step gradient descent on Mattes mutual information, coarse to fine.
+    """L-BFGS on Mattes' mutual information at points drawn once for each resolution, coarse to fine.
 
-    The same pair and seed give the same map whatever the number of threads: ITK's metric sums over threads in the
-    order in which they finish, so that it gets one.
+    The same pair and seed give the same map on the same number of threads.
     """
 
     similarity = "MI"
@@ -37,14 +46,20 @@ class Affine:
         """Settings of the row affine."""
 
         levels: Whole = Field(
-            3, ge=1, description="resolutions, each twice the previous one, the last the images' own"
+            3,
+            ge=1,
+            description="resolutions, each twice the previous one, the last of nearly cubic voxels, 64 along the "
+            "longest axis (256 in 2D), or the images' own where that is coarser",
         )
         iterations: Whole = Field(
-            200, ge=1, description="maximum number of optimiser steps at each resolution"
+            200, ge=1, description="maximum number of iterations of L-BFGS at each resolution"
         )
         bins: Whole = Field(32, ge=5, description="bins of each image's histogram")
         sampling: Number = Field(
-            0.5, gt=0, le=1, description="fraction of the voxels that the similarity is computed from"
+            1,
+            gt=0,
+            le=1,
+            description="fraction of each resolution's voxels that the similarity is computed from; 20,000 at most",
         )
 
     def __init__(self, settings: Settings, seed: int, threads: int):
@@ -56,62 +71,98 @@ class Affine:
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register a pair of preprocessed images."""
-        parts = (imaged(image, fixed.affine) for image in (moving, fixed))
-        affine = self.optimise(*(to_sitk(part.array, part.grid) for part in parts))
+        affine = self.optimise(*(imaged(image, fixed.affine) for image in (moving, fixed)))
         forward, inverse = (
             displacement_in_unit(field_of(transform, fixed.grid), fixed.grid)
             for transform in (affine, affine.GetInverse())
         )
         return Registration(forward, inverse)
 
-    def optimise(self, moving: sitk.Image, fixed: sitk.Image) -> sitk.AffineTransform:
-        """The map from the fixed to the moving image, LPS millimetres, from voxel on voxel.
+    def optimise(self, moving: Image, fixed: Image) -> sitk.AffineTransform:
+        """The map from the fixed to the moving image, LPS millimetres.
+
+        Args:
+            moving: Where the map leads to; the two start as they lie.
+            fixed: Where it starts.
 
         Raises:
-            UserError: The grid is smaller than ITK's smoothing takes, or ITK gives up, for instance because nothing of
-                the images overlaps any more.
+            UserError: An image has a single grey value, or one that is not finite.
         """
-        if min(fixed.GetSize()) < FEWEST:
+        if not all(np.isfinite(image.array).all() and np.ptp(image.array) > 0 for image in (moving, fixed)):
             raise UserError(
-                f"images of {' x '.join(map(str, fixed.GetSize()))} voxels are too small for the affine registration; "
-                f"give {FEWEST} voxels or more along each axis."
+                "no affine map is found of an image with a single grey value, or with NaN or infinite ones; correct "
+                "the image or its mask"
             )
-        method = sitk.ImageRegistrationMethod()
-        method.SetMetricAsMattesMutualInformation(self.settings.bins)
-        method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(self.settings.sampling, self.seed)
-        method.SetInterpolator(sitk.sitkLinear)
-        method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=1.0,
-            minStep=1e-4,
-            numberOfIterations=self.settings.iterations,
-            gradientMagnitudeTolerance=1e-8,
+        dim = len(fixed.shape)
+        # Coordinates from -1 to 1 along the longest axis, around the middle; here, to LPS.
+        frame = np.diag([(np.array(fixed.shape) * fixed.spacing).max() / 2] * dim + [1])
+        frame[:-1, -1] = fixed.grid.points((np.array(fixed.shape) - 1) / 2)
+        change = torch.zeros(dim, dim + 1, dtype=torch.float64)
+        for level in range(self.settings.levels - 1, -1, -1):
+            change = self._refined(change, moving, fixed, frame, FINEST[dim] / 2**level)
+        return from_matrix(frame @ _with_identity(change).numpy() @ np.linalg.inv(frame))
+
+    def _refined(self, change: Tensor, moving: Image, fixed: Image, frame: np.ndarray, size: float) -> Tensor:
+        """Optimise at one resolution what an affine map adds to the identity, [dim, dim + 1].
+
+        Args:
+            change: Where to start.
+            frame: The coordinates that it is in, to LPS.
+            size: Voxels along the longest axis.
+        """
+        moving, fixed = (_coarse(image, 2 * frame[0, 0] / size) for image in (moving, fixed))
+        from_fixed = torch.from_numpy(np.linalg.inv(frame) @ fixed.grid.voxel_to_lps)
+        to_moving = torch.from_numpy(moving.grid.lps_to_voxel @ frame)
+        voxels = self._points(fixed.shape)
+        grey, values = (torch.from_numpy(image.array)[None, None] for image in (moving, fixed))
+        last = voxels.new_tensor(moving.shape).reshape(voxels.shape[1], *[1] * (voxels.dim() - 2)) - 1
+        similarity = MutualInformationWithOne(
+            _sample(values, voxels), grey.min().item(), grey.max().item(), self.settings.bins
         )
-        method.SetOptimizerScalesFromPhysicalShift()
-        coarse_to_fine = range(self.settings.levels - 1, -1, -1)
-        method.SetShrinkFactorsPerLevel([2**level for level in coarse_to_fine])
-        method.SetSmoothingSigmasPerLevel(list(coarse_to_fine))
-        method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
-        affine = sitk.AffineTransform(fixed.GetDimension())
-        affine.SetCenter(
-            fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()])
+        # In voxels at the ends of the longest axis, so that settings of the optimiser serve every resolution.
+        voxel = 2 / size
+
+        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            moved = torch.tensor(flat.reshape(change.shape), requires_grad=True)
+            places = apply_affine(to_moving @ _with_identity(moved * voxel) @ from_fixed, voxels)
+            inside = ((places[0] >= -0.5) & (places[0] <= last + 0.5)).all(0).flatten().float()
+            # What leaves the moving image tells nothing; otherwise a small overlap would tell most, by chance.
+            value = similarity(_sample(grey, places), inside) * inside.mean()
+            (by_moved,) = torch.autograd.grad(value, moved)
+            return value.item(), by_moved.numpy().flatten()
+
+        options = {"maxiter": self.settings.iterations, "maxcor": 12, "ftol": CONVERGED, "gtol": 0}
+        found = minimize(
+            loss, (change / voxel).flatten().numpy(), jac=True, method="L-BFGS-B", options=options
         )
-        method.SetInitialTransform(affine, inPlace=True)
-        with _one_thread():
-            try:
-                method.Execute(fixed, moving)
-            except RuntimeError as error:
-                reason = re.sub(r"^(ITK ERROR: )?(\w+\(0x\w+\): )?", "", last_line(str(error)))
-                raise UserError(f"SimpleITK found no affine map: {reason}") from error
-        return affine
+        return torch.from_numpy(found.x.reshape(change.shape)) * voxel
+
+    def _points(self, shape: Sequence[int]) -> Tensor:
+        """Draw points of a grid, [1, dim, points, 1, ...] in voxels.
+
+        Not at the voxels' centres, so that both images are interpolated.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        voxels = math.prod(shape)
+        drawn = torch.randperm(voxels, generator=generator)
+        drawn = drawn[: min(math.ceil(self.settings.sampling * voxels), POINTS)]
+        points = torch.stack(torch.unravel_index(drawn, tuple(shape))).float()
+        points += torch.rand(points.shape, generator=generator) - 0.5
+        points = points.clamp(torch.zeros(len(shape), 1), torch.tensor(shape)[:, None] - 1)
+        return points.reshape(1, *points.shape, *[1] * (len(shape) - 1))
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """ITK on one thread, also in what a method starts itself: sums over threads differ in their last digits."""
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+def _with_identity(change: Tensor) -> Tensor:
+    """The matrix [dim + 1, dim + 1] of an affine map that adds a change [dim, dim + 1] to the identity."""
+    return F.pad(change, (0, 0, 0, 1)) + torch.eye(change.shape[1], dtype=change.dtype)
+
+
+def _coarse(image: Image, spacing: float) -> Image:
+    """The means of an image over blocks as nearly cubic and of that size as whole voxels are."""
+    blocks = np.clip(np.rint(spacing / image.spacing).astype(int), 1, image.shape).tolist()
+    return Image(block_means(image.array, blocks), image.grid.blocks(blocks).affine)
+
+
+def _sample(values: Tensor, voxels: Tensor) -> Tensor:
+    """Values of an image [1, 1, *grid] at points in voxels, see `Affine._points`, by linear interpolation, [points]."""
+    return interpolate(values, voxels * voxel_size(values.shape[2:], voxels)).flatten()

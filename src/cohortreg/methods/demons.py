@@ -65,11 +65,11 @@ class Demons:
 
     def __call__(self, moving: Image, fixed: Image) -> Registration:
         """Register a pair of preprocessed images."""
-        parts = (imaged(image, fixed.affine) for image in (moving, fixed))
+        parts = [imaged(image, fixed.affine) for image in (moving, fixed)]
         moving_image, fixed_image = (to_sitk(part.array, part.grid) for part in parts)
         affine = sitk.Transform(fixed_image.GetDimension(), sitk.sitkIdentity)
         if self.affine:
-            affine = self.affine.optimise(moving_image, fixed_image)
+            affine = self.affine.optimise(*parts)
         try:
             if self.settings.match_histograms:
                 moving_image = sitk.HistogramMatching(

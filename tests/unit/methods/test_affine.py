@@ -1,4 +1,4 @@
-"""Affine registration by SimpleITK."""
+"""Affine registration, of known maps and of two subjects."""
 
 import numpy as np
 import pytest
@@ -50,8 +50,46 @@ def test_settings_and_seed_are_part_of_the_version():
     assert Affine(defaults, seed=1, threads=1).version == affine().version
 
 
-def test_what_itk_cannot_register_ends_in_one_sentence(known):
-    empty = Image(np.zeros_like(known.fixed.array), known.fixed.affine)
-    with pytest.raises(UserError, match="SimpleITK found no affine map: ") as caught:
-        affine()(empty, empty)
+def test_two_threads_find_what_one_does(known):
+    maps, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            maps.append(affine()(known.moving, known.fixed).forward)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*maps)
+
+
+@pytest.mark.parametrize("size", [(4, 4, 4), (2, 3, 9), (40, 6, 6), (5, 7)])
+def test_few_and_anisotropic_voxels_are_enough(size):
+    """A Gaussian, and the same one a little aside."""
+    spacing = np.linspace(0.5, 2, len(size))
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1)
+    away = (index - (np.array(size) - 1) / 2) / (np.array(size) / 4)
+    images = [
+        Image(np.exp(-((away - shift) ** 2).sum(-1)).astype(np.float32), np.diag([*spacing, 1]))
+        for shift in (0, 0.2)
+    ]
+    registration = affine()(*images)
+    assert registration.forward.isfinite().all() and registration.inverse.isfinite().all()
+
+
+def test_an_image_and_itself_stay_where_they_are(known):
+    assert affine()(known.fixed, known.fixed).forward.abs().max() < 2e-3
+
+
+def test_it_leaves_no_small_overlap(known):
+    """Few values have much in common by chance, however little is known of them."""
+    generator = np.random.default_rng(1)
+    noise = [Image(generator.random((12, 14, 10)).astype(np.float32), np.eye(4)) for _ in range(2)]
+    assert affine()(*noise).forward.abs().mean() < 0.25
+
+
+@pytest.mark.parametrize("wrong", [0, np.nan, np.inf])
+def test_what_cannot_be_registered_ends_in_one_sentence(known, wrong):
+    array = np.zeros_like(known.fixed.array)
+    array[3:5] = wrong
+    with pytest.raises(UserError, match="no affine map is found") as caught:
+        affine()(Image(array, known.fixed.affine), known.fixed)
     assert "\n" not in str(caught.value)

@@ -120,7 +120,7 @@ def test_keys_of_icon_are_icons_alone(model, words):
 
 def test_settings_replace_their_defaults_one_by_one():
     settings = registry.read_settings("affine", {"bins": "9"}, "here")
-    assert settings.whole() == {"levels": 3, "iterations": 200, "bins": 9, "sampling": 0.5}
+    assert settings.whole() == {"levels": 3, "iterations": 200, "bins": 9, "sampling": 1}
     assert settings.plain() == {"bins": 9}
 
 
