@@ -10,7 +10,7 @@ from torch import Tensor
 from cohortreg.evaluation.sampling import displace, sample, slab_points, slabs
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.maps.transforms import Transform
+from cohortreg.maps.transforms import Transform, apply_affine
 
 # A voxel of which exactly half is covered belongs to the structure, whatever float32 makes of one half.
 HALF = 0.5 - 1e-4
@@ -43,20 +43,56 @@ def _warp(
 ) -> dict[str, np.ndarray]:
     """Name -> where on the fixed label's grid the warped structure is, in memory one byte a voxel and structure.
 
-    Points are displaced once for all structures, slab by slab, and only where any structure can arrive.
+    Points are displaced once for all structures, slab by slab, and only where any structure can arrive; structures are
+    interpolated only in cells of eight voxels that have one.
     """
     masks = {name: crop(structure_mask(moving, values), moving.grid) for name, values in structures.items()}
     anything = structure_mask(moving, [value for values in structures.values() for value in values])
-    near = reachable(crop(anything, moving.grid)[1], transform, fixed.grid)
+    box = bounding_box(anything)
+    around = moving.grid.part([side.start for side in box], anything[box].shape)
+    near = reachable(around, transform, fixed.grid)
+    cells = _Cells(anything[box], around)
     # In memory in the order of the fixed masks, beside which they are read.
     warped = {name: np.zeros_like(fixed.array, dtype=bool) for name in structures}
     shape = tuple(side.stop - side.start for side in near)
     grid = fixed.grid.part([side.start for side in near], shape)
     for start, stop in slabs(shape):
         points = displace(slab_points(grid, start, stop), transform)
+        where = cells.reached(points)
+        if not where.any():
+            continue
+        arriving = points.flatten(2)[..., where.flatten()]
         for name, mask in masks.items():
-            warped[name][near][start:stop] = sample(*mask, points, outside="zeros")[0, 0].numpy() >= HALF
+            inside = sample(*mask, arriving, outside="zeros")[0, 0] >= HALF
+            warped[name][near][start:stop][where.numpy()] = inside.numpy()
     return warped
+
+
+class _Cells:
+    """The cells between voxel centres that have a voxel of a mask at a corner; elsewhere it interpolates to 0.
+
+    Args:
+        mask: [i, j, k].
+        grid: Of the mask.
+    """
+
+    def __init__(self, mask: np.ndarray, grid: Grid):
+        self.grid = grid
+        # With two layers of voxels around, so that also what lies beyond has a cell, without the mask.
+        cells = np.pad(mask, 2)
+        for axis in range(mask.ndim):
+            lower, upper = [slice(None)] * mask.ndim, [slice(None)] * mask.ndim
+            lower[axis], upper[axis] = slice(None, -1), slice(1, None)
+            cells = cells[tuple(lower)] | cells[tuple(upper)]
+        self.cells = torch.from_numpy(cells)
+
+    def reached(self, points: Tensor) -> Tensor:
+        """Which of the points [1, dim, *any], LPS millimetres, lie in such a cell, [*any] bool."""
+        index = apply_affine(self.grid.lps_to_voxel, points)[0].floor_().long().add_(2)
+        place = torch.zeros_like(index[0])
+        for along, count in zip(index, self.cells.shape, strict=True):
+            place = place * count + along.clamp_(0, count - 1)
+        return self.cells.flatten()[place]
 
 
 def structure_mask(label: Image, values: Sequence[int]) -> np.ndarray:

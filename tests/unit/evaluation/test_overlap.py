@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.ndimage import binary_closing, binary_erosion
 
 from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 
@@ -94,3 +95,14 @@ def test_mean_leaves_out_structures_without_a_value():
     assert mean_of_structures({"a": 0.5, "b": 1.0, "c": math.nan}) == 0.75
     assert math.isnan(mean_of_structures({"a": math.nan}))
     assert math.isnan(mean_of_structures({}))
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 5), (9, 8), (1, 9, 9)])
+def test_it_is_the_percentile_of_all_distances_between_two_surfaces(shape):
+    rng = np.random.default_rng(len(shape))
+    spacing = rng.uniform(0.3, 2, len(shape))
+    masks = [binary_closing(np.pad(rng.random(shape) > 0.6, 1)) for _ in range(2)]
+    surfaces = [np.argwhere(mask & ~binary_erosion(mask)) * spacing for mask in masks]
+    apart = np.linalg.norm(surfaces[0][:, None] - surfaces[1], axis=-1)
+    expected = max(np.percentile(apart.min(axis), 95) for axis in (0, 1))
+    assert hausdorff95(*masks, spacing) == pytest.approx(expected, rel=1e-12)

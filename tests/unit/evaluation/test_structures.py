@@ -12,7 +12,8 @@ from monai.metrics import compute_dice
 
 from cohortreg.evaluation import sampling
 from cohortreg.evaluation.overlap import dice
-from cohortreg.evaluation.structures import structure_masks
+from cohortreg.evaluation.sampling import displace, sample, slab_points
+from cohortreg.evaluation.structures import HALF, bounding_box, structure_masks
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_label
 from cohortreg.maps.transforms import Transform
@@ -195,3 +196,31 @@ def _itk(array: np.ndarray, affine: np.ndarray, vector: bool = False) -> sitk.Im
     image.SetDirection((matrix[:3, :3] / spacing).flatten().tolist())
     image.SetOrigin(matrix[:3, 3].tolist())
     return image
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_is_the_structure_interpolated_everywhere(seed):
+    """Neither boxes nor cells leave anything out: masks of noise, on grids apart, under a rough field."""
+    rng = np.random.default_rng(seed)
+    dim = 2 + seed % 2
+    sizes = rng.integers(3, 9, (3, dim)).tolist()
+
+    def somewhere() -> np.ndarray:
+        affine = np.eye(dim + 1)
+        affine[:-1, :-1] += 0.3 * rng.standard_normal((dim, dim))
+        affine[:-1, -1] = rng.standard_normal(dim)
+        return affine
+
+    moving, fixed = (
+        Image((rng.random(size) > 0.6) * rng.integers(1, 3, size), somewhere()) for size in sizes[:2]
+    )
+    field = rng.standard_normal((dim, *sizes[2])).astype(np.float32)
+    transform = Transform(field, Grid(tuple(sizes[2]), somewhere()))
+    structures = {"one": [1], "both": [1, 2]}
+    arrived = displace(slab_points(fixed.grid, 0, fixed.shape[0]), transform)
+    for name, warped, target in structure_masks(moving, fixed, transform, structures):
+        values = torch.from_numpy(np.isin(moving.array, structures[name]))[None, None].float()
+        expected = (sample(values, moving.grid, arrived, "zeros")[0, 0] >= HALF).numpy()
+        box = bounding_box(expected | np.isin(fixed.array, structures[name]))
+        np.testing.assert_array_equal(warped, expected[box])
+        np.testing.assert_array_equal(target, np.isin(fixed.array, structures[name])[box])
