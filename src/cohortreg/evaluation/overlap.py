@@ -34,9 +34,15 @@ def hausdorff95(warped: np.ndarray, fixed: np.ndarray, spacing: Sequence[float])
     from scipy.ndimage import binary_erosion  # half a second to import
     from scipy.spatial import KDTree
 
-    surfaces = [np.argwhere(mask & ~binary_erosion(mask)) * np.array(spacing) for mask in (warped, fixed)]
+    # From one, not from zero: beside a coordinate of zero SciPy splits at the least number above it, which is zero where
+    # `use_processor` has turned off such numbers, and it splits on until the process ends.
+    surfaces = [
+        (np.argwhere(mask & ~binary_erosion(mask)) + 1) * np.array(spacing) for mask in (warped, fixed)
+    ]
+    trees = [KDTree(surface, balanced_tree=False) for surface in surfaces]
     distances = [
-        torch.from_numpy(KDTree(there).query(here)[0]).float() for here, there in (surfaces, surfaces[::-1])
+        torch.from_numpy(tree.query(here)[0]).float()
+        for here, tree in zip(surfaces, trees[::-1], strict=True)
     ]
     return max(torch.quantile(each, 0.95).item() for each in distances)
 
