@@ -34,8 +34,8 @@ def hausdorff95(warped: np.ndarray, fixed: np.ndarray, spacing: Sequence[float])
     from scipy.ndimage import binary_erosion  # half a second to import
     from scipy.spatial import KDTree
 
-    # From one, not from zero: beside a coordinate of zero SciPy splits at the least number above it, which is zero where
-    # `use_processor` has turned off such numbers, and it splits on until the process ends.
+    # From one, not from zero: beside a coordinate of zero SciPy splits at the least number above it, which is zero too
+    # where `use_processor` has turned off such numbers, and it splits on until the process ends.
     surfaces = [
         (np.argwhere(mask & ~binary_erosion(mask)) + 1) * np.array(spacing) for mask in (warped, fixed)
     ]
