@@ -82,7 +82,7 @@ class Affine:
         """The map from the fixed to the moving image, LPS millimetres.
 
         Args:
-            moving: Where the map leads to; the two start as they lie.
+            moving: Where the map leads to, on voxels of the fixed image's grid or such as continue it.
             fixed: Where it starts.
 
         Raises:
@@ -94,12 +94,18 @@ class Affine:
                 "the image or its mask"
             )
         dim = len(fixed.shape)
+        # Voxels of rounded size along the axes: last digits of where images lie, which files round, change nothing.
+        between = np.rint(moving.grid.lps_to_voxel @ fixed.grid.voxel_to_lps)
+        straight = np.diag([*(float(f"{size:.5g}") for size in fixed.spacing), 1])
+        moving_plain = Image(moving.array, straight @ np.linalg.inv(between))
+        fixed_plain = Image(fixed.array, straight)
         # Coordinates from -1 to 1 along the longest axis, around the middle; here, to LPS.
-        frame = np.diag([(np.array(fixed.shape) * fixed.spacing).max() / 2] * dim + [1])
-        frame[:-1, -1] = fixed.grid.points((np.array(fixed.shape) - 1) / 2)
+        frame = np.diag([(np.array(fixed.shape) * fixed_plain.spacing).max() / 2] * dim + [1])
+        frame[:-1, -1] = fixed_plain.grid.points((np.array(fixed.shape) - 1) / 2)
         change = torch.zeros(dim, dim + 1, dtype=torch.float64)
         for level in range(self.settings.levels - 1, -1, -1):
-            change = self._refined(change, moving, fixed, frame, FINEST[dim] / 2**level)
+            change = self._refined(change, moving_plain, fixed_plain, frame, FINEST[dim] / 2**level)
+        frame = fixed.grid.voxel_to_lps @ fixed_plain.grid.lps_to_voxel @ frame
         return from_matrix(frame @ _with_identity(change).numpy() @ np.linalg.inv(frame))
 
     def _refined(self, change: Tensor, moving: Image, fixed: Image, frame: np.ndarray, size: float) -> Tensor:
@@ -160,7 +166,9 @@ def _with_identity(change: Tensor) -> Tensor:
 def _coarse(image: Image, spacing: float) -> Image:
     """The means of an image over blocks as nearly cubic and of that size as whole voxels are."""
     blocks = np.clip(np.rint(spacing / image.spacing).astype(int), 1, image.shape).tolist()
-    return Image(block_means(image.array, blocks), image.grid.blocks(blocks).affine)
+    # In one order in memory, whatever the image's: sums follow it, and an optimiser their last digits.
+    means = block_means(np.ascontiguousarray(image.array), blocks)
+    return Image(np.ascontiguousarray(means), image.grid.blocks(blocks).affine)
 
 
 def _sample(values: Tensor, voxels: Tensor) -> Tensor:
