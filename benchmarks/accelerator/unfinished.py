@@ -9,6 +9,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cohortreg.files import whole, write_json
 
@@ -63,7 +64,9 @@ def read(folder: Path, work: Path) -> list[str]:
     there = set(_trainings(work))
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         found = {member: _training(Path(member.name)) for member in tar.getmembers()}
-        tar.extractall(work, [each for each, name in found.items() if name not in there], filter="data")
+        # Python has the filter from 3.11.4 on; before that, only what `write` wrote may be given.
+        safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(work, [each for each, name in found.items() if name not in there], **safely)
     return sorted(set(found.values()) - there)
 
 
