@@ -12,8 +12,8 @@ ASKED = {
     "register": (8000, 720, 1, 0),
     "register_networks": (8000, 720, 1, 1),
     "evaluate": (4000, 240, 1, 0),
-    # Three rules, one after the other in one job: the most memory, the sum of times.
-    "report_figures_report_tables": (4000, 150, 1, 0),
+    # Three rules, one after the other in one job: the most memory and cores, the sum of times.
+    "report_figures_report_tables": (4000, 150, 2, 0),
 }
 
 # What the plugin adds to the memory of an array, for the commands that it hands over.
