@@ -54,9 +54,8 @@ def main() -> None:
         sentence = _in_a_sentence(error, bool(given_results))
         if sentence is None:
             raise
-        if not isinstance(
-            error, BrokenPipeError
-        ):  # whoever reads the output has stopped; there is nobody to tell
+        # Where whoever reads the output has stopped, there is nobody to tell.
+        if not isinstance(error, BrokenPipeError):
             print(sentence, file=sys.stderr)
         sys.exit(1)
     finally:

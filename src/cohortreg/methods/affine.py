@@ -90,8 +90,8 @@ class Affine:
         """
         if not all(np.isfinite(image.array).all() and np.ptp(image.array) > 0 for image in (moving, fixed)):
             raise UserError(
-                "no affine map is found of an image with a single grey value, or with NaN or infinite ones; correct "
-                "the image or its mask"
+                "no affine map is found: an image has a single grey value, or NaN or infinite ones; correct the "
+                "image or its mask"
             )
         dim = len(fixed.shape)
         # Voxels of rounded size along the axes: last digits of where images lie, which files round, change nothing.
