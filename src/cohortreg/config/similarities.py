@@ -44,6 +44,9 @@ SIMILARITIES |= {
     "squared_lncc": SimilarityEntry(
         "similarities.squared_local_cross_correlation", "squared LNCC", windowed=True
     ),
+    "lncc_mind": SimilarityEntry(
+        "mind.correlation_and_self_similarity", "squared LNCC + MIND", windowed=True
+    ),
     "mi": SimilarityEntry("similarities.mutual_information", "MI"),
 }
 

@@ -235,6 +235,146 @@ def _multiply(values, factors):
             values[j, k] *= factors[j, k]
 
 
+@_inlined
+def _exponential(value):
+    """The exponential of a number from -20 to 0, within 1e-5 of it, by a polynomial, which is vectorised."""
+    y = value * np.float32(1 / 64)
+    power = np.float32(1 / 24) + y * np.float32(1 / 120)
+    power = ONE + y * (ONE + y * (np.float32(1 / 2) + y * (np.float32(1 / 6) + y * power)))
+    for _ in range(6):
+        power *= power
+    return power
+
+
+@_compiled
+def self_similarity(warped, fixed, weight, scale, taps, least, planes, windowed, by_windowed, by_warped):
+    """The sum of scale * weight * mean((MIND(warped) - MIND(fixed))**2) over voxels, and its gradient; see `mind`.
+
+    In windowed distances [depth + 1, 3, height + 1, width + 1], D(p, p + a) along each axis is at p + (1, 1, 1), and
+    so D(p, p - a) at p + (1, 1, 1) - a.
+
+    Args:
+        warped, weight: [*grid].
+        fixed: MIND of the fixed image, [6, *grid].
+        taps: As of `correlation`.
+        least: The least V.
+        planes: Room for windowed distances with `radius` planes before and after them, which are 0.
+        windowed, by_windowed: Room for windowed distances.
+        by_warped: The gradient by the warped image, [*grid], written.
+    """
+    depth, height, width = warped.shape
+    radius = len(taps) - 1
+    order = np.arange(2 * radius + 1)
+    padded = np.zeros((3, height + 1 + 2 * radius, width + 1 + 2 * radius), np.float32)
+    for i in range(depth + 1):
+        _squared_differences(warped, i, padded, radius)
+        _window_plane(padded, taps, planes[radius + i])
+    for i in range(depth + 1):
+        _window_planes(planes[i : i + 2 * radius + 1], order, taps, windowed[i])
+        by_windowed[i] = ZERO
+    total, by_distance = 0.0, np.empty((6, width), np.float32)
+    for i in range(depth):
+        for j in range(height):
+            total += _descriptors(windowed, fixed, weight, scale, least, i, j, by_distance)
+            for axis in range(3):
+                _add_row(by_windowed[i + 1, axis, j + 1], 1, by_distance[axis])
+            _add_row(by_windowed[i, 0, j + 1], 1, by_distance[3])
+            _add_row(by_windowed[i + 1, 1, j], 1, by_distance[4])
+            _add_row(by_windowed[i + 1, 2, j + 1], 0, by_distance[5])
+    # Windows are symmetric: what a voxel's window took from another is what the gradient gives back.
+    for i in range(depth + 1):
+        padded[:, radius : radius + height + 1, radius : radius + width + 1] = by_windowed[i]
+        _window_plane(padded, taps, planes[radius + i])
+    for i in range(depth + 1):
+        _window_planes(planes[i : i + 2 * radius + 1], order, taps, windowed[i])
+    for i in range(depth):
+        _by_differences(warped, i, windowed, by_warped[i])
+    return total
+
+
+@_compiled
+def _squared_differences(image, i, out, margin):
+    """Plane i of the squared differences, not windowed yet, as of `self_similarity`, behind a margin in `out`."""
+    depth, height, width = image.shape
+    for j in range(height):
+        for k in range(width):
+            along_z = ZERO
+            if 0 < i < depth:
+                along_z = image[i, j, k] - image[i - 1, j, k]
+            out[0, margin + j + 1, margin + k + 1] = along_z * along_z
+    for j in range(height):
+        for k in range(width):
+            along_y = along_x = ZERO
+            if i > 0:
+                if j < height - 1:
+                    along_y = image[i - 1, j + 1, k] - image[i - 1, j, k]
+                if k < width - 1:
+                    along_x = image[i - 1, j, k + 1] - image[i - 1, j, k]
+            out[1, margin + j + 1, margin + k + 1] = along_y * along_y
+            out[2, margin + j + 1, margin + k + 1] = along_x * along_x
+
+
+@_compiled
+def _descriptors(windowed, fixed, weight, scale, least, i, j, by_distance):
+    """A row's part of `self_similarity`: its sum, and the gradient by its six distances [6, width]."""
+    total = ZERO
+    for k in range(weight.shape[2]):
+        d0, d1 = windowed[i + 1, 0, j + 1, k + 1], windowed[i + 1, 1, j + 1, k + 1]
+        d2, d3 = windowed[i + 1, 2, j + 1, k + 1], windowed[i, 0, j + 1, k + 1]
+        d4, d5 = windowed[i + 1, 1, j, k + 1], windowed[i + 1, 2, j + 1, k]
+        mean = (d0 + d1 + d2 + d3 + d4 + d5) * np.float32(1 / 6)
+        inverse = ONE / max(mean, least)
+        m0, m1, m2 = _exponential(-d0 * inverse), _exponential(-d1 * inverse), _exponential(-d2 * inverse)
+        m3, m4, m5 = _exponential(-d3 * inverse), _exponential(-d4 * inverse), _exponential(-d5 * inverse)
+        e0, e1, e2 = m0 - fixed[0, i, j, k], m1 - fixed[1, i, j, k], m2 - fixed[2, i, j, k]
+        e3, e4, e5 = m3 - fixed[3, i, j, k], m4 - fixed[4, i, j, k], m5 - fixed[5, i, j, k]
+        share = scale * weight[i, j, k] * np.float32(1 / 6)
+        total += share * (e0 * e0 + e1 * e1 + e2 * e2 + e3 * e3 + e4 * e4 + e5 * e5)
+        share *= -TWO * inverse
+        e0, e1, e2, e3, e4, e5 = e0 * m0, e1 * m1, e2 * m2, e3 * m3, e4 * m4, e5 * m5
+        by_mean = (e0 * d0 + e1 * d1 + e2 * d2 + e3 * d3 + e4 * d4 + e5 * d5) * inverse * np.float32(1 / 6)
+        by_mean = by_mean if mean > least else ZERO
+        by_distance[0, k], by_distance[1, k] = share * (e0 - by_mean), share * (e1 - by_mean)
+        by_distance[2, k], by_distance[3, k] = share * (e2 - by_mean), share * (e3 - by_mean)
+        by_distance[4, k], by_distance[5, k] = share * (e4 - by_mean), share * (e5 - by_mean)
+    return total
+
+
+@_compiled
+def _add_row(values, at, added):
+    """Add to values, from `at` on, in place."""
+    for k in range(len(added)):
+        values[at + k] += added[k]
+
+
+@_compiled
+def _by_differences(image, i, by_squares, out):
+    """Plane i of a gradient by the image, from one by the squared differences, as of `self_similarity`."""
+    depth, height, width = image.shape
+    for j in range(height):
+        for k in range(width):
+            value = image[i, j, k]
+            total = ZERO
+            if i > 0:
+                total += (value - image[i - 1, j, k]) * by_squares[i, 0, j + 1, k + 1]
+            if i < depth - 1:
+                total += (value - image[i + 1, j, k]) * by_squares[i + 1, 0, j + 1, k + 1]
+            out[j, k] = TWO * total
+    for j in range(height):
+        for k in range(width):
+            value = image[i, j, k]
+            total = ZERO
+            if j > 0:
+                total += (value - image[i, j - 1, k]) * by_squares[i + 1, 1, j, k + 1]
+            if j < height - 1:
+                total += (value - image[i, j + 1, k]) * by_squares[i + 1, 1, j + 1, k + 1]
+            if k > 0:
+                total += (value - image[i, j, k - 1]) * by_squares[i + 1, 2, j + 1, k]
+            if k < width - 1:
+                total += (value - image[i, j, k + 1]) * by_squares[i + 1, 2, j + 1, k + 1]
+            out[j, k] += TWO * total
+
+
 @_compiled
 def banded(values, first, weights, out):
     """The product of a banded matrix with the middle axis of values [many, from, width], into [many, to, width].

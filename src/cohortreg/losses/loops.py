@@ -95,3 +95,32 @@ class Correlation:
             )  # fmt: skip
 
         return torch.tensor(sum(for_each(len(self.fixed), of_one)), dtype=torch.float32)
+
+
+class SelfSimilarity:
+    """`mind.SelfSimilarityWithOne` for a fixed image's MIND [batch, 6, *grid] and the least V of each pair."""
+
+    def __init__(self, fixed: Tensor, least: Tensor, taps: Sequence[float]):
+        self.fixed, self.least = fixed.contiguous().numpy(), least.reshape(-1).numpy()
+        self.taps = tuple(map(np.float32, taps))
+        depth, height, width = (size + 1 for size in fixed.shape[2:])
+        room = (depth, 3, height, width)
+        margins = (depth + 2 * (len(taps) - 1), *room[1:])
+        self.planes = [np.zeros(margins, np.float32) for _ in fixed]
+        self.windowed = [np.empty((2, *room), np.float32) for _ in fixed]
+
+    def value_and_gradient(self, warped: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean over pairs of each one's mean over voxels, a scalar, and its gradient by the warped images."""
+        scale = (1 / (weight.sum((1, 2, 3, 4)).clamp(min=1e-6) * len(weight))).numpy()
+        images, weights = (tensor.detach()[:, 0].contiguous().numpy() for tensor in (warped, weight))
+        by_warped = torch.empty_like(warped, memory_format=torch.contiguous_format)
+        by_images = by_warped[:, 0].numpy()
+
+        def of_one(index: int) -> float:
+            return kernels.self_similarity(
+                images[index], self.fixed[index], weights[index], scale[index], self.taps, self.least[index],
+                self.planes[index], *self.windowed[index], by_images[index],
+            )  # fmt: skip
+
+        total = sum(for_each(len(self.fixed), of_one))
+        return torch.tensor(total, dtype=torch.float32), by_warped

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial, reduce
+from itertools import cycle
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,8 @@ from cohortreg.maps.separable import separable
 from cohortreg.plugins import resolve
 
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: Given warped images and a weight per voxel.
+SimilarityToOne = Callable[[Tensor, Tensor], Tensor]
 
 FLOOR = 1e-5  # of variances
 
@@ -69,17 +72,39 @@ class LocalCrossCorrelation:
             correlation = covariance**2 / variances if self.squared else covariance / torch.sqrt(variances)
             return weighted_mean(1 - correlation, weight).mean()
 
+    def to(self, fixed: Tensor) -> SimilarityToOne:
+        """The same to one fixed image [batch, 1, *grid]."""
+        if isinstance(self.window, Sequence):
+            return lambda warped, weight: self(warped, fixed, weight)
+        return CorrelationWithOne(self.window, fixed, self.squared)
+
     def _windowed(self, values: Tensor) -> Tensor:
         """Values averaged over the window: along each axis, a product with a banded matrix."""
         axes = values.dim() - 2
         windows = self.window if isinstance(self.window, Sequence) else [self.window] * axes
         for axis, window in enumerate(windows, start=2):
-            matrix = _gaussian(window, values.shape[axis], values)
+            matrix = gaussian(window, values.shape[axis], values)
             values = torch.tensordot(values, matrix, dims=([axis], [0])).movedim(-1, axis)
         return values
 
 
 squared_local_cross_correlation = partial(LocalCrossCorrelation, squared=True)
+
+
+class TermByTerm:
+    """One term of a `SumWithOne` a call, in turn, as many times heavier as there are terms.
+
+    A descent on it takes more steps for the same result than one on the sum, each of which costs a fraction.
+    """
+
+    def __init__(self, similarity: "SumWithOne"):
+        self.terms = [(len(similarity.terms) * share, term) for share, term in similarity.terms]
+        self.turn = cycle(self.terms)
+
+    def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
+        """Compute the term whose turn it is, a scalar."""
+        share, term = next(self.turn)
+        return share * term(warped, weight)
 
 
 def kernels_for(*volumes: Tensor) -> ModuleType | None:
@@ -134,7 +159,7 @@ class CorrelationWithOne:
 
     def __init__(self, window: float, fixed: Tensor, squared: bool = False):
         self.fixed, self.squared = fixed.float(), squared
-        self.windows = [_gaussian(window, size, self.fixed) for size in fixed.shape[2:]]
+        self.windows = [gaussian(window, size, self.fixed) for size in fixed.shape[2:]]
         self.mean, square = separable(torch.cat([self.fixed, self.fixed**2], 1), self.windows).split(1, 1)
         self.variance = torch.relu(square - self.mean**2) + FLOOR
         self.loops = None
@@ -183,28 +208,50 @@ def gaussian_taps(window: float) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def _gaussian(window: float, size: int, like: Tensor) -> Tensor:
+def gaussian(window: float, size: int, like: Tensor) -> Tensor:
     """[size, size], symmetric: the weight of each voxel of an axis for each other."""
     taps = torch.tensor([*gaussian_taps(window), 0], device=like.device, dtype=like.dtype)
     index = torch.arange(size, device=like.device)
     return taps[(index[:, None] - index).abs().clamp(max=len(taps) - 1)]
 
 
-class MultiKernelCorrelation:
-    """The weighted sum of squared LNCC in windows that are fractions of the image's size (Shen et al., CVPR 2019)."""
+class Sum:
+    """Similarities, each times its weight."""
 
-    def __init__(self, grid: Sequence[int], fractions: Sequence[float], weights: Sequence[float]):
-        self.weights = weights
-        # A Gaussian as wide as a box of that size: of the same variance.
-        self.parts = [
-            LocalCrossCorrelation([max(fraction * size / math.sqrt(12), 0.5) for size in grid], squared=True)
-            for fraction in fractions
-        ]
+    def __init__(self, terms: Sequence[tuple[float, Similarity]]):
+        self.terms = terms
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
         """Compute the similarity term, a scalar."""
-        parts = zip(self.weights, self.parts, strict=True)
-        return reduce(torch.add, (share * part(warped, fixed, weight) for share, part in parts))
+        return reduce(torch.add, (share * term(warped, fixed, weight) for share, term in self.terms))
+
+    def to(self, fixed: Tensor) -> "SumWithOne":
+        """The same to one fixed image [batch, 1, *grid]."""
+        return SumWithOne([(share, _to(term, fixed)) for share, term in self.terms])
+
+
+class SumWithOne:
+    """`Sum` of many warped images with the same fixed one [batch, 1, *grid]."""
+
+    def __init__(self, terms: Sequence[tuple[float, SimilarityToOne]]):
+        self.terms = terms
+
+    def __call__(self, warped: Tensor, weight: Tensor) -> Tensor:
+        """Compute the similarity term, a scalar."""
+        return reduce(torch.add, (share * term(warped, weight) for share, term in self.terms))
+
+
+def multi_kernel_correlation(
+    grid: Sequence[int], fractions: Sequence[float], weights: Sequence[float]
+) -> Sum:
+    """The weighted sum of squared LNCC in windows that are fractions of the image's size (Shen et al., CVPR 2019)."""
+
+    def window(fraction: float) -> list[float]:
+        # A Gaussian as wide as a box of that size: of the same variance.
+        return [max(fraction * size / math.sqrt(12), 0.5) for size in grid]
+
+    terms = (LocalCrossCorrelation(window(fraction), squared=True) for fraction in fractions)
+    return Sum(list(zip(weights, terms, strict=True)))
 
 
 def mutual_information(warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
@@ -230,9 +277,12 @@ def make_similarity(name: str, window: float) -> Similarity:
     return similarity(window) if entry.windowed else similarity
 
 
-def similarity_to(name: str, window: float, fixed: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def similarity_to(name: str, window: float, fixed: Tensor) -> SimilarityToOne:
     """The same to one fixed image [batch, 1, *grid], of warped images and a weight per voxel."""
-    similarity = make_similarity(name, window)
-    if isinstance(similarity, LocalCrossCorrelation):
-        return CorrelationWithOne(window, fixed, similarity.squared)
+    return _to(make_similarity(name, window), fixed)
+
+
+def _to(similarity: Similarity, fixed: Tensor) -> SimilarityToOne:
+    if hasattr(similarity, "to"):
+        return similarity.to(fixed)
     return lambda warped, weight: similarity(warped, fixed, weight)

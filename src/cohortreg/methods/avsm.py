@@ -11,7 +11,7 @@ from cohortreg.icon.networks import UNet
 from cohortreg.icon.objective import inverse_consistency, sample_points, swap
 from cohortreg.icon.steps import TwoSteps
 from cohortreg.losses.fields_of_view import both_imaged, unit_bounds
-from cohortreg.losses.similarities import MultiKernelCorrelation, normalised_cross_correlation
+from cohortreg.losses.similarities import multi_kernel_correlation, normalised_cross_correlation
 from cohortreg.losses.terms import Batch, LossTerms, Objective
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField, Map
 from cohortreg.maps.grids import interpolate
@@ -157,7 +157,7 @@ class VelocityObjective(Objective):
         velocity, spent = self.registration.second.with_energy(warped, fixed)
         phi = Composition(affine, velocity)
         on_grid = phi.on_grid(shape)
-        correlation = MultiKernelCorrelation(shape, self.settings.windows, self.settings.window_weights)
+        correlation = multi_kernel_correlation(shape, self.settings.windows, self.settings.window_weights)
         bounds = unit_bounds(batch.views(), shape)
         weight = both_imaged(on_grid, bounds, swap(bounds))
         similarity = 2 * correlation(interpolate(moving, on_grid), fixed, weight)

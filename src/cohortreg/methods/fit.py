@@ -21,7 +21,7 @@ from cohortreg.icon.fit import Level, fit, lacking
 from cohortreg.images.image import Image
 from cohortreg.learning.devices import Device
 from cohortreg.losses.fields_of_view import unit_bounds
-from cohortreg.losses.similarities import similarity_to
+from cohortreg.losses.similarities import SimilarityToOne, SumWithOne, TermByTerm, similarity_to
 from cohortreg.losses.words import in_turn, similarity_in_words
 from cohortreg.maps.fields import AffineMap, Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, voxel_size
@@ -98,8 +98,9 @@ class Fit:
         """Settings of the row fit, and of rows that it refines."""
 
         similarity: FieldSimilarity = Field(
-            "squared_lncc",
-            description="what is maximised; squared_lncc also handles reversed contrast, mse only equal grey values",
+            "lncc_mind",
+            description="what is maximised; lncc_mind and squared_lncc also handle reversed contrast, mse only equal "
+            "grey values",
         )
         smoothness: Number = Field(
             1,
@@ -221,8 +222,12 @@ class Fit:
         places: AffineMap | None = None,
         report: Callable[[], None] | None = None,
     ) -> Tensor:
-        """`icon.fit.fit` with these settings."""
-        similarity = partial(similarity_to, self.settings.similarity)
+        """`icon.fit.fit` with these settings; of a similarity that is a sum, each step sees one term."""
+
+        def similarity(window: float, images: Tensor) -> SimilarityToOne:
+            found = similarity_to(self.settings.similarity, window, images)
+            return TermByTerm(found) if isinstance(found, SumWithOne) else found
+
         return fit(images, levels, similarity, boxes, start, places, self.seed, report or self.report)
 
     def steps(self, shape: Sequence[int], deforms: bool = False) -> int:

@@ -70,7 +70,7 @@ PAIRWISE: Entries[Entry] = Entries("cohortreg.methods", Entry)
 PAIRWISE |= {
     "identity": Entry("identity.Identity", deforms=False, release="identity-1"),
     "affine": Entry("affine.Affine", deforms=False, release="affine-4"),
-    "fit": Entry("fit.Fit", accelerated=True, release="fit-8"),
+    "fit": Entry("fit.Fit", accelerated=True, release="fit-9"),
     "demons": Entry("demons.Demons", inverse=False, release="demons-1", uses=("affine",)),
     "syn": Entry("syn.Syn", package("ants"), release="syn-1"),
     "niftyreg-nmi": Entry(

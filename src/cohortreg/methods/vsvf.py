@@ -12,7 +12,7 @@ from cohortreg.digests import digest
 from cohortreg.errors import NotFiniteError, UserError
 from cohortreg.icon.steps import halve
 from cohortreg.images.image import Image
-from cohortreg.losses.similarities import MultiKernelCorrelation
+from cohortreg.losses.similarities import multi_kernel_correlation
 from cohortreg.maps.fields import Composition, DisplacementField
 from cohortreg.maps.grids import identity_map, interpolate, resize
 from cohortreg.maps.velocity import MultiGaussian, flow
@@ -93,7 +93,7 @@ class VsvfOpt:
         shape = fixed.shape[2:]
         grid = [(size + 1) // 2 for size in shape]
         smooth = MultiGaussian(grid, self.settings.deviations, self.settings.weights)
-        similarity = MultiKernelCorrelation(shape, self.settings.windows, self.settings.window_weights)
+        similarity = multi_kernel_correlation(shape, self.settings.windows, self.settings.window_weights)
         start = torch.zeros(1, len(grid), *grid) if momentum is None else resize(momentum, grid)
         optimised = start.clone().requires_grad_(True)
         centres, (target, target_mask) = identity_map(shape), fixed.split(1, 1)

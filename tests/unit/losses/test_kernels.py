@@ -92,6 +92,44 @@ def test_a_correlation_is_what_its_windows_say_and_grows_as_its_gradient_does(sh
     np.testing.assert_array_equal(slopes[1], 2 * slopes[0])
 
 
+@pytest.mark.parametrize("shape", [(9, 8, 11), (2, 3, 4), (5, 2, 2)])
+@pytest.mark.parametrize("taps", [(0.5, 0.2, 0.05), (0.6, 0.2)])
+def test_differences_of_self_similarity_are_what_mind_says_and_grow_as_their_gradient_does(shape, taps):
+    """MIND by SciPy in double precision, voxel by voxel's neighbours along each axis, on and back."""
+    warped, fixed_image, weight, towards = float32(4, *shape)
+    least = 2e-2
+
+    def mind(image):
+        found = []
+        for axis in range(3):
+            ends = [(1, 1) if other == axis else (0, 0) for other in range(3)]
+            squares = np.pad(np.diff(image, axis=axis) ** 2, ends)
+            for other in range(3):
+                squares = correlate1d(squares, [*taps[:0:-1], *taps], axis=other, mode="constant")
+            found.append(np.moveaxis(squares, axis, 0))
+        onward = [np.moveaxis(each[1:], 0, axis) for axis, each in enumerate(found)]
+        back = [np.moveaxis(each[:-1], 0, axis) for axis, each in enumerate(found)]
+        distances = np.stack(onward + back)
+        return np.exp(-distances / np.maximum(distances.mean(0), least))
+
+    fixed = mind(fixed_image.astype("f8"))
+
+    def expected(image):
+        return (3 * weight * ((mind(image) - fixed) ** 2).mean(0)).sum()
+
+    depth, height, width = (size + 1 for size in shape)
+    planes = np.zeros((depth + 2 * (len(taps) - 1), 3, height, width), "f4")
+    room, gradient = np.full((2, depth, 3, height, width), np.nan, "f4"), np.full(shape, np.nan, "f4")
+    total = kernels.self_similarity(
+        warped, fixed.astype("f4"), weight, np.float32(3), tuple(map(np.float32, taps)), np.float32(least),
+        planes, *room, gradient,
+    )  # fmt: skip
+    assert total == pytest.approx(expected(warped.astype("f8")), rel=1e-4)
+    step = 1e-4 * towards.astype("f8")
+    rise = (expected(warped + step) - expected(warped - step)) / 2e-4
+    assert (gradient * towards).sum() == pytest.approx(rise, rel=1e-2, abs=1e-2)
+
+
 def test_there_and_back_by_hand():
     """There by one voxel along x, back by two: an error of one, to be lowered by less of either."""
     there, back = np.zeros((2, 4, 4, 6, 3), np.float32)

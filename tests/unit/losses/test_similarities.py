@@ -9,8 +9,9 @@ from cohortreg.config import SIMILARITIES
 from cohortreg.losses.similarities import (
     CorrelationWithOne,
     LocalCrossCorrelation,
-    MultiKernelCorrelation,
+    TermByTerm,
     make_similarity,
+    multi_kernel_correlation,
     normalised_cross_correlation,
     similarity_to,
 )
@@ -96,7 +97,7 @@ def test_windows_that_are_parts_of_the_image():
     """A quarter of 24 x 12 x 12 voxels is as wide as Gaussians of 6 and 3 voxels over the root of 12."""
     warped, fixed = torch.rand(2, 1, 1, 24, 12, 12, generator=torch.Generator().manual_seed(0))
     weight = torch.ones_like(fixed)
-    both = MultiKernelCorrelation((24, 12, 12), [0.25, 0.5], [0.4, 0.6])
+    both = multi_kernel_correlation((24, 12, 12), [0.25, 0.5], [0.4, 0.6])
     parts = [
         share * LocalCrossCorrelation([n / 12**0.5 for n in window], squared=True)(warped, fixed, weight)
         for share, window in [(0.4, (6, 3, 3)), (0.6, (12, 6, 6))]
@@ -120,6 +121,16 @@ def test_a_similarity_to_one_image_is_the_same_with_the_same_gradient(name):
     (expected, slope), (value, gradient) = found
     assert torch.allclose(value, expected, atol=1e-6)
     assert torch.allclose(gradient, slope, atol=1e-3 * slope.abs().max().item())
+
+
+def test_terms_in_turn_have_the_sum_as_their_mean():
+    warped, fixed = images(3)
+    weight = torch.ones_like(fixed)
+    whole = similarity_to("lncc_mind", 1.5, fixed)
+    one = TermByTerm(whole)
+    found = [one(warped, weight).item() for _ in range(4)]
+    assert found[:2] == found[2:] and found[0] != pytest.approx(found[1], rel=0.01)
+    assert sum(found) / 4 == pytest.approx(whole(warped, weight).item())
 
 
 def test_the_gradient_of_a_flat_image_is_finite():
