@@ -145,10 +145,10 @@ def test_a_row_whose_software_is_missing_is_left_out_with_a_sentence(monkeypatch
 def test_a_model_that_learns_by_another_method_has_a_row_of_its_name_and_one_of_fit():
     models = {"avsm": typed.model({"method": "avsm", "stages": [STAGE, STAGE]})}
     assert trained_methods(models) == {"avsm": ("avsm", 2), "avsm-fit": ("avsm", 2)}
-    assert registry.similarity_of("avsm-fit", models, {}, {}) == "LNCC, then squared LNCC"
+    assert registry.similarity_of("avsm-fit", models, {}, {}) == "LNCC, then squared LNCC + MIND"
     assert registry.similarity_of("avsm-fit", models, {}, {"fit": {"similarity": "lncc"}}) == "LNCC"
     assert registry.similarity_of("avsm", models, {}, {}) == "LNCC"
-    assert registry.similarity_of("fit", {}, {}, {}) == "squared LNCC"
+    assert registry.similarity_of("fit", {}, {}, {}) == "squared LNCC + MIND"
     assert registry.similarity_of("fit", {}, {}, {"fit": {"similarity": "mse"}}) == "MSE"
 
 
