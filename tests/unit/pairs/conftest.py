@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(scope="session")
 def pair(hippocampus) -> dict[str, Path]:
     """Paths of images and label maps of two people."""
-    names = [path.name for path in sorted((hippocampus / "imagesTr").glob("*.nii.gz"))[:2]]
+    names = [path.name for path in sorted((hippocampus / "imagesTr").glob("*.nii.gz"))[1:3]]
     return {
         "moving": hippocampus / "imagesTr" / names[0],
         "fixed": hippocampus / "imagesTr" / names[1],

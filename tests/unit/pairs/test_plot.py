@@ -18,7 +18,7 @@ def test_four_panels_for_each_plane_with_outlines(pair, found):
     assert [axes.get_title() for axes in figure.axes[:4]] == ["moving", "fixed", "warped", "deformed grid"]
     assert all(axes.collections for axes in figure.axes)  # outlines, and the grid's lines
     assert [text.get_text() for text in figure.legends[0].texts][:2] == ["anterior", "posterior"]
-    assert figure.get_suptitle().startswith("hippocampus_001 to hippocampus_003 by fit\n")
+    assert figure.get_suptitle().startswith("hippocampus_003 to hippocampus_004 by fit\n")
     # The user's own figures look as before, and a notebook shows this one once.
     assert (dict(matplotlib.rcParams), plt.get_backend(), plt.get_fignums()) == before
 

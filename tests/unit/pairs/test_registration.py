@@ -344,7 +344,7 @@ def test_what_comes_of_a_pair_in_python(pair, found, tmp_path):
     quality = found.quality
     assert 0 < quality.similarity_before < quality.similarity_after - 0.2
     assert quality.folds == 0 and quality.folds_percent == 0 and quality.inverse_consistency_voxels < 0.3
-    assert repr(found) == f"<hippocampus_001 to hippocampus_003 by fit: {quality}>"
+    assert repr(found) == f"<hippocampus_003 to hippocampus_004 by fit: {quality}>"
     fixed, moving = (sitk.ReadImage(str(pair[name])) for name in ("fixed", "moving"))
     theirs = sitk.Resample(sitk.Cast(moving, sitk.sitkFloat32), fixed, found.forward, sitk.sitkLinear)
     np.testing.assert_allclose(found.warped.array, sitk.GetArrayFromImage(theirs).T, atol=1e-2)
