@@ -9,19 +9,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import numpy as np
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
-from cohortreg.evaluation.regularity import inverse_consistency_error, log_jacobian_std
+from cohortreg.evaluation.regularity import inverse_consistency_error, log_jacobian_std, volume_form
 from cohortreg.evaluation.structures import structure_masks
+from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.maps.jacobian import fold_sites, folds
-from cohortreg.maps.transforms import Transform
+from cohortreg.maps.transforms import Transform, to_unit
 from cohortreg.plugins import Entries, said_in_a_sentence
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: All structures together as one; no structure has this name.
 UNION = "union"
@@ -29,20 +32,37 @@ UNION = "union"
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of a registered pair, in unit coordinates.
+    """The maps of a registered pair.
 
     Attributes:
-        forward: From the fixed to the moving image, [1, dim, *grid].
-        inverse: From the moving to the fixed image, [1, dim, *grid]; None where the method has none.
+        to_moving: From the fixed to the moving image.
+        to_fixed: From the moving to the fixed image; None where the method has no inverse.
+        moving: Grid of the moving image; that of the fixed image is that of `to_moving`.
     """
 
-    forward: Tensor
-    inverse: Tensor | None
+    to_moving: Transform
+    to_fixed: Transform | None
+    moving: Grid
+
+    @cached_property
+    def volume_form(self) -> np.ndarray:
+        """Of the map to the moving image, see `regularity.volume_form`."""
+        return volume_form(self.to_moving, self.moving)
 
     @cached_property
     def folds(self) -> int:
-        """Voxels at which the forward map folds."""
-        return int(folds(self.forward).item())
+        """Voxels at which the map to the moving image folds."""
+        return int(np.count_nonzero(self.volume_form < 0))
+
+    @cached_property
+    def forward(self) -> "Tensor":
+        """The map to the moving image in unit coordinates, [1, dim, *grid] float64."""
+        return to_unit(self.to_moving, self.moving)
+
+    @cached_property
+    def inverse(self) -> "Tensor | None":
+        """The map to the fixed image in unit coordinates, [1, dim, *grid] float64; None where there is none."""
+        return None if self.to_fixed is None else to_unit(self.to_fixed, self.to_moving.grid)
 
 
 @dataclass(frozen=True)
@@ -132,20 +152,20 @@ MEASURES = (
         "folds_percent", "Folds", "%",
         definition="percentage of the grid's voxels that fold",
         write=numbers.percent, higher_is_better=False,
-        compute=lambda maps: 100 * maps.folds / fold_sites(maps.forward.shape[2:]),
+        compute=lambda maps: 100 * maps.folds / maps.volume_form.size,
         by_set=True, beside="folds",
     ),
     Measure(
         "log_jacobian_std", "SD of log |J|", "",
         definition="standard deviation of the logarithm of the Jacobian determinant, over the voxels that do not fold",
-        write=numbers.spread, higher_is_better=False, compute=lambda maps: log_jacobian_std(maps.forward),
+        write=numbers.spread, higher_is_better=False, compute=lambda maps: log_jacobian_std(maps.volume_form),
     ),
     Measure(
         "inverse_consistency_voxels", "Inverse error", "voxels",
         definition="distance between a voxel and where mapping it there and back takes it, mean over the voxels",
         write=numbers.distance, higher_is_better=False,
         compute=lambda maps: (
-            math.nan if maps.inverse is None else inverse_consistency_error(maps.forward, maps.inverse)
+            math.nan if maps.to_fixed is None else inverse_consistency_error(maps.to_moving, maps.to_fixed)
         ),
     ),
     Measure(

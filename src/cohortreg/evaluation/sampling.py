@@ -3,29 +3,19 @@
 Points are [1, dim, *any] float64 in ITK's physical space (LPS millimetres), as the displacements are.
 """
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohortreg.evaluation.structures import bounding_box
 from cohortreg.images.grid import Grid
 from cohortreg.maps.transforms import Transform, apply_affine
 
-VOXELS_AT_ONCE = 2**20
 
-
-def slabs(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """First index and the one after the last, along axis 0, of slabs of about `VOXELS_AT_ONCE` that cover a grid."""
-    thickness = max(1, VOXELS_AT_ONCE // math.prod(shape[1:]))
-    return [(start, min(start + thickness, shape[0])) for start in range(0, shape[0], thickness)]
-
-
-def slab_points(grid: Grid, start: int, stop: int) -> Tensor:
-    """Points of the voxel centres of one slab, [1, dim, stop - start, *grid.shape[1:]]."""
-    axes = [torch.arange(start, stop, dtype=torch.float64)]
-    axes += [torch.arange(n, dtype=torch.float64) for n in grid.shape[1:]]
+def centres(grid: Grid) -> Tensor:
+    """Points of the voxel centres of a grid, [1, dim, *grid.shape]."""
+    axes = [torch.arange(n, dtype=torch.float64) for n in grid.shape]
     return apply_affine(grid.voxel_to_lps, torch.stack(torch.meshgrid(*axes, indexing="ij"))[None])
 
 
@@ -59,3 +49,13 @@ def displace(points: Tensor, transform: Transform) -> Tensor:
     voxels reaches, it is that of the border.
     """
     return points + sample(torch.from_numpy(transform.displacement)[None], transform.grid, points, "border")
+
+
+def crop(mask: np.ndarray, grid: Grid) -> tuple[Tensor, Grid]:
+    """The box around a mask [i, j, k], as values [1, 1, *box] float32, and where that box lies.
+
+    Sampled with zeros outside it equals the whole mask, at a fraction of the memory.
+    """
+    box = bounding_box(mask)
+    values = torch.from_numpy(mask[box])[None, None].float()
+    return values, grid.part([side.start for side in box], values.shape[2:])

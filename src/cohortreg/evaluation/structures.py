@@ -1,19 +1,24 @@
 """Structures of a registered pair as masks, the moving ones warped, at the resolution of the labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from functools import reduce
+from operator import ior
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from cohortreg.evaluation.sampling import displace, sample, slab_points, slabs
+from cohortreg.evaluation.in_space import grid_in_space, in_space, onto, turned
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
-from cohortreg.maps.transforms import Transform, apply_affine
+from cohortreg.maps.transforms import Transform
 
-# A voxel of which exactly half is covered belongs to the structure, whatever float32 makes of one half.
+# A voxel of which exactly half is covered belongs to the structure, whatever rounding makes of one half.
 HALF = 0.5 - 1e-4
+
+#: Of the fixed label's voxels, which a structure reaches or not as a whole.
+BLOCK = np.array([8, 8, 16])
+
+#: A mask within a box, and the first voxel of the box in the whole grid.
+Part = tuple[np.ndarray, np.ndarray]
 
 
 def structure_masks(
@@ -31,112 +36,94 @@ def structure_masks(
         transform: From the fixed to the moving image.
         structures: Name -> label values that make it up.
     """
-    warped = _warp(moving, fixed, transform, structures)
+    if not structures:
+        return
+    warping = _Warping(moving.grid, fixed.grid, transform)
+    every = list({value for values in structures.values() for value in values})
+    boxes = [bounding_box(structure_mask(label.array, every)) for label in (moving, fixed)]
     for name, values in structures.items():
-        mask, target = warped.pop(name), structure_mask(fixed, values)
-        box = bounding_box(mask | target)
-        yield name, mask[box], target[box]
+        here, target = (
+            _part(structure_mask(label.array[box], values), [side.start for side in box])
+            for label, box in zip((moving, fixed), boxes, strict=True)
+        )
+        warped, beside = _in_one_box(warping(*here), target)
+        yield name, warped, beside
 
 
-def _warp(
-    moving: Image, fixed: Image, transform: Transform, structures: Mapping[str, Sequence[int]]
-) -> dict[str, np.ndarray]:
-    """Name -> where on the fixed label's grid the warped structure is, in memory one byte a voxel and structure.
+class _Warping:
+    """Warps masks of the moving label onto the fixed label's grid, block by block and only where one can arrive.
 
-    Points are displaced once for all structures, slab by slab, and only where any structure can arrive; structures are
-    interpolated only in cells of eight voxels that have one.
-    """
-    masks = {name: crop(structure_mask(moving, values), moving.grid) for name, values in structures.items()}
-    anything = structure_mask(moving, [value for values in structures.values() for value in values])
-    box = bounding_box(anything)
-    around = moving.grid.part([side.start for side in box], anything[box].shape)
-    near = reachable(around, transform, fixed.grid)
-    cells = _Cells(anything[box], around)
-    # In memory in the order of the fixed masks, beside which they are read.
-    warped = {name: np.zeros_like(fixed.array, dtype=bool) for name in structures}
-    shape = tuple(side.stop - side.start for side in near)
-    grid = fixed.grid.part([side.start for side in near], shape)
-    for start, stop in slabs(shape):
-        points = displace(slab_points(grid, start, stop), transform)
-        where = cells.reached(points)
-        if not where.any():
-            continue
-        arriving = points.flatten(2)[..., where.flatten()]
-        for name, mask in masks.items():
-            inside = sample(*mask, arriving, outside="zeros")[0, 0] >= HALF
-            warped[name][near][start:stop][where.numpy()] = inside.numpy()
-    return warped
-
-
-class _Cells:
-    """The cells between voxel centres that have a voxel of a mask at a corner; elsewhere it interpolates to 0.
-
-    Args:
-        mask: [i, j, k].
-        grid: Of the mask.
+    Most of a scan is far from any structure, and to interpolate there would be most of the work.
     """
 
-    def __init__(self, mask: np.ndarray, grid: Grid):
-        self.grid = grid
-        # With two layers of voxels around, so that also what lies beyond has a cell, without the mask.
-        cells = np.pad(mask, 2)
-        for axis in range(mask.ndim):
-            lower, upper = [slice(None)] * mask.ndim, [slice(None)] * mask.ndim
-            lower[axis], upper[axis] = slice(None, -1), slice(1, None)
-            cells = cells[tuple(lower)] | cells[tuple(upper)]
-        self.cells = torch.from_numpy(cells)
+    def __init__(self, moving: Grid, fixed: Grid, transform: Transform):
+        from cohortreg.evaluation import kernels  # where nothing is measured, Numba may be missing
 
-    def reached(self, points: Tensor) -> Tensor:
-        """Which of the points [1, dim, *any], LPS millimetres, lie in such a cell, [*any] bool."""
-        index = apply_affine(self.grid.lps_to_voxel, points)[0].floor_().long().add_(2)
-        place = torch.zeros_like(index[0])
-        for along, count in zip(index, self.cells.shape, strict=True):
-            place = place * count + along.clamp_(0, count - 1)
-        return self.cells.flatten()[place]
+        self.warp = kernels.warp
+        self.dim = len(fixed.shape)
+        moving, fixed, transform = grid_in_space(moving), grid_in_space(fixed), in_space(transform)
+        self.shape = np.array(fixed.shape)
+        self.displacement = transform.displacement
+        self.to_field = onto(fixed, transform.grid)
+        self.onto, self.turned = onto(fixed, moving), turned(moving)
+        blocks = -(-self.shape // BLOCK)
+        # Voxels of the moving label that each block is mapped between.
+        self.low, self.high = np.empty((*blocks, 3)), np.empty((*blocks, 3))
+        kernels.reach(
+            self.displacement, self.to_field, self.onto, self.turned, self.shape, BLOCK, self.low, self.high
+        )
+
+    def __call__(self, mask: np.ndarray, start: np.ndarray) -> Part:
+        """Warp a mask [i, j, k] or [i, j] that begins at voxel `start` of the moving label."""
+        flat = (1,) * (3 - self.dim)
+        padded = np.pad(mask.reshape(mask.shape + flat), 1)
+        first = np.append(start, np.zeros(3 - self.dim, int)) - 1
+        low, high = self.low - first, self.high - first
+        near = bounding_box(((high >= 0) & (low <= np.array(padded.shape) - 1)).all(-1))
+        begin = np.array([side.start for side in near]) * BLOCK
+        end = np.minimum(np.array([side.stop for side in near]) * BLOCK, self.shape)
+        warped = np.zeros(end - begin, bool)
+        shift = np.column_stack([np.zeros((3, 3)), first])
+        self.warp(
+            np.ascontiguousarray(padded), *(np.ascontiguousarray(each[near]) for each in (low, high)), BLOCK, begin,
+            self.displacement, self.to_field, self.onto - shift, self.turned, HALF, warped,
+        )  # fmt: skip
+        return _part(warped.reshape(warped.shape[: self.dim]), begin[: self.dim])
 
 
-def structure_mask(label: Image, values: Sequence[int]) -> np.ndarray:
-    """Boolean mask [i, j, k] of the voxels that have one of the values."""
+def _part(mask: np.ndarray, start: Sequence[int] | np.ndarray) -> Part:
+    """The box around a mask that begins at a voxel."""
+    box = bounding_box(mask)
+    return mask[box], np.array(start) + [side.start for side in box]
+
+
+def _in_one_box(*parts: Part) -> list[np.ndarray]:
+    """Masks in the box around all of them; a single voxel where all are empty."""
+    filled = [part for part in parts if part[0].any()] or parts[:1]
+    low = np.min([start for _, start in filled], axis=0)
+    high = np.max([start + mask.shape for mask, start in filled], axis=0)
+    masks = []
+    for mask, start in parts:
+        masks.append(np.zeros(high - low, bool))
+        if mask.any():
+            masks[-1][tuple(map(slice, start - low, start - low + mask.shape))] = mask
+    return masks
+
+
+def structure_mask(label: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Boolean mask [i, j, k] of the voxels of a label map that have one of the values."""
     # `np.isin` copies an array that is not stored row by row, as few images are.
-    mask = np.zeros_like(label.array, dtype=bool)
-    for value in values:
-        mask |= label.array == value
-    return mask
+    return reduce(ior, (label == value for value in values))
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box around a boolean mask [i, j, k]; a single voxel where the mask is empty."""
-    box = []
-    for axis in range(mask.ndim):
+    box = [slice(0, size) for size in mask.shape]
+    # First across the axis along which voxels are furthest apart in memory, and then only within what is left.
+    for axis in np.argsort(mask.strides)[::-1]:
         others = tuple(other for other in range(mask.ndim) if other != axis)
-        inside = np.flatnonzero(mask.any(axis=others))
+        inside = np.flatnonzero(mask[tuple(box)].any(axis=others))
         if not len(inside):
             return (slice(0, 1),) * mask.ndim
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
+        box[axis] = slice(int(inside[0]), int(inside[-1]) + 1)
     return tuple(box)
-
-
-def crop(mask: np.ndarray, grid: Grid) -> tuple[Tensor, Grid]:
-    """The box around a mask [i, j, k], as values [1, 1, *box] float32, and where that box lies.
-
-    Sampled with zeros outside it equals the whole mask, at a fraction of the memory.
-    """
-    box = bounding_box(mask)
-    values = torch.from_numpy(mask[box])[None, None].float()
-    return values, grid.part([side.start for side in box], values.shape[2:])
-
-
-def reachable(target: Grid, transform: Transform, fixed: Grid) -> tuple[slice, ...]:
-    """The box of fixed voxels outside of which none is mapped to within a voxel of the target grid.
-
-    Most of a scan is far from any structure, and to interpolate there is most of the work. A displacement between
-    voxels lies between the field's least and greatest along each axis, so whatever reaches the target starts in
-    the hull of the target's corners minus those.
-    """
-    corners = target.points(target.corners(beyond=1))
-    field = transform.displacement.reshape(len(target.shape), -1)
-    displacements = np.array(list(product(*zip(field.min(1), field.max(1), strict=True))))
-    indices = fixed.indices((corners[:, None] - displacements[None]).reshape(-1, len(target.shape)))
-    low = np.clip(np.floor(indices.min(0)).astype(int), 0, np.array(fixed.shape) - 1)
-    high = np.clip(np.ceil(indices.max(0)).astype(int) + 1, low + 1, fixed.shape)
-    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

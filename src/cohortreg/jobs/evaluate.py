@@ -23,11 +23,11 @@ from cohortreg.evaluation.measures import (
 )
 from cohortreg.files import read_kept, sealed, write_sealed
 from cohortreg.images.checks import Structures
-from cohortreg.images.io import read_image, read_label
+from cohortreg.images.io import grid_of, read_file, read_label
 from cohortreg.jobs.registered import read_registered, registration, seals
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Transform, to_unit
+from cohortreg.maps.transforms import Transform
 from cohortreg.provenance import running
 
 PAIR = ("method", "moving", "fixed")
@@ -49,7 +49,7 @@ def measure_pair(
     for image in (moving, fixed):
         _require_label(layout, image)
     forward = read_registered(layout, method, moving, fixed)
-    # The maps are let go of before labels are read, which are large, too.
+    # The inverse is let go of before labels are read, which are large, too.
     of_maps = measures_of_maps(_maps(layout, method, moving, fixed, forward), measures)
     paths = layout.label(moving), layout.label(fixed)
     if not all(path.exists() for path in paths):
@@ -66,13 +66,14 @@ def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transfo
     Raises:
         UserError: An inverse was registered and is gone.
     """
-    image = read_image(layout.image(moving))
-    phi = to_unit(forward, image.grid)
+    path = layout.image(moving)
+    shape, affine, _ = read_file(path, voxels=False)
+    grid = grid_of(path, shape, affine)
     had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})
     if not (had_inverse or layout.inverse(method, moving, fixed).exists()):
-        return Maps(phi, None)
+        return Maps(forward, None, grid)
     inverse = read_registered(layout, method, moving, fixed, "inverse")
-    return Maps(phi, to_unit(inverse, forward.grid))
+    return Maps(forward, inverse, grid)
 
 
 def _require_label(layout: Layout, image: str) -> None:

@@ -4,35 +4,11 @@ Coordinates are voxels of the grid at hand, which has two at least along each ax
 the kernels: they look up memory by what they are given.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
-from numba.core.compiler import Compiler
 
-#: Sums may be reordered, which is what lets a processor add several numbers at once.
-_OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
-_inlined = njit(inline="always", **_OPTIONS)
+from cohortreg.compiling import REORDERED, compiled, inlined
 
-
-class _Apart(Compiler):
-    """Numba's compiler, told that arrays handed to a loop share no memory: few loops are vectorised otherwise."""
-
-    def define_pipelines(self) -> Any:
-        """As Numba defines them."""
-        if "noalias" in type(self.state.flags).options:  # not public, so it may go; loops are then slower
-            self.state.flags.noalias = True
-        return super().define_pipelines()
-
-
-def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop when it is first called, and cache it on disk where that is writable."""
-    try:
-        return njit(cache=True, pipeline_class=_Apart, **_OPTIONS)(loop)
-    except RuntimeError:  # neither beside the source nor in the user's folder of caches
-        return njit(pipeline_class=_Apart, **_OPTIONS)(loop)
-
+_compiled, _inlined = compiled(REORDERED), inlined(REORDERED)
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 

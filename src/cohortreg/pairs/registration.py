@@ -29,7 +29,7 @@ from cohortreg.maps.exchange import Pair, check_name, write
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.matrices import matrix_of
 from cohortreg.maps.raw import Source, between_raw
-from cohortreg.maps.transforms import Transform, to_physical, to_unit
+from cohortreg.maps.transforms import Transform, to_physical
 from cohortreg.methods.interface import Registration, timed
 from cohortreg.pairs.models import Model, Stepwise, load, processor
 
@@ -329,7 +329,7 @@ def _quality(
     moving: Image, fixed: Image, forward: Transform, inverse: Transform | None, seconds: float
 ) -> Quality:
     """Measure maps as a workflow does, and the similarity of the images before and after."""
-    maps = Maps(to_unit(forward, moving.grid), None if inverse is None else to_unit(inverse, fixed.grid))
+    maps = Maps(forward, inverse, moving.grid)
     images = [torch.from_numpy(image.array)[None, None] for image in (moving, fixed)]
     boxes = torch.tensor([moving.imaged, fixed.imaged])
     bounds = unit_bounds(boxes.transpose(1, 2), fixed.shape).split(1)

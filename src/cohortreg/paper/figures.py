@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 
 from cohortreg.evaluation.regularity import inverse_consistency_error
 from cohortreg.files import read_json
+from cohortreg.images.grid import Grid
 from cohortreg.layout import PaperLayout
-from cohortreg.maps.grids import interpolate
+from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import folds
+from cohortreg.maps.transforms import to_physical
 from cohortreg.paper import matching
 from cohortreg.paper.cells import SWAPS
 from cohortreg.paper.direct import NOISE, optimise_maps
@@ -179,7 +181,12 @@ class Registered:
 
     def words(self) -> str:
         """Folds, how steep the displacement is, and how far there and back again misses."""
-        forward, back = (torch.from_numpy(phi)[None] for phi in (self.phi, self.phi_back))
+        # In space, a pixel is a millimetre.
+        grid = Grid(self.warped.shape, np.eye(self.warped.ndim + 1))
+        forward, back = (
+            to_physical(torch.from_numpy(phi)[None] - identity_map(grid.shape), grid, grid)
+            for phi in (self.phi, self.phi_back)
+        )
         return (
             f"{count_folds(self.phi)} folds, |∇D|² {steepness(self.phi):.2f},\n"
             f"misses {inverse_consistency_error(forward, back):.2f} px"

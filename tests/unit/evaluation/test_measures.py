@@ -5,6 +5,7 @@ import re
 from importlib import resources
 from importlib.metadata import EntryPoint
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,8 +22,12 @@ from cohortreg.evaluation.measures import (
     measures_of_maps,
     measures_with,
 )
+from cohortreg.images.grid import Grid
 from cohortreg.maps.grids import identity_map
+from cohortreg.maps.transforms import Transform
 
+#: The identity, on a grid of its own.
+STAYING = Transform(np.zeros((3, 5, 6, 7), np.float32), Grid((5, 6, 7), np.diag([2.0, 1.0, 3.0, 1.0])))
 SCRIPTS = resources.files("cohortreg") / "report" / "static"
 
 
@@ -59,11 +64,17 @@ def test_every_entry_can_be_shown(measure):
 
 
 def test_the_measures_of_maps_on_the_identity():
-    phi = identity_map((5, 6, 7), dtype=torch.float64)
     of_maps = [measure for measure in MEASURES if measure.compute and not measure.by_structure]
-    values = {measure.key: measure.compute(Maps(phi, phi)) for measure in of_maps}
+    values = {measure.key: measure.compute(Maps(STAYING, STAYING, STAYING.grid)) for measure in of_maps}
     assert values == pytest.approx(dict.fromkeys(values, 0), abs=1e-6)
-    assert math.isnan(BY_KEY["inverse_consistency_voxels"].compute(Maps(phi, None)))
+    assert math.isnan(BY_KEY["inverse_consistency_voxels"].compute(Maps(STAYING, None, STAYING.grid)))
+
+
+def test_maps_are_also_tensors_in_unit_coordinates():
+    there = Maps(STAYING, STAYING, STAYING.grid)
+    for phi in (there.forward, there.inverse):
+        torch.testing.assert_close(phi, identity_map((5, 6, 7), dtype=torch.float64))
+    assert Maps(STAYING, None, STAYING.grid).inverse is None
 
 
 #: Of another package: one that fits, and others that do not, each with what is said of it.
@@ -123,11 +134,10 @@ def test_one_that_is_not_installed_is_refused(odd):
 
 
 def test_one_that_raises_is_a_sentence(odd):
-    phi = identity_map((5, 6, 7))
     with pytest.raises(
         UserError, match=r"^the measure raises of a package failed \(ZeroDivisionError: division"
     ):
-        measures_of_maps(Maps(phi, None), measures_with(["raises"]))
+        measures_of_maps(Maps(STAYING, None, STAYING.grid), measures_with(["raises"]))
 
 
 def test_captions_name_columns(odd):

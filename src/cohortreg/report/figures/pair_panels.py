@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from cohortreg.evaluation import numbers
 from cohortreg.evaluation.measures import BY_KEY, DICE
 from cohortreg.evaluation.ranking import labelled
-from cohortreg.evaluation.sampling import displace, sample
-from cohortreg.evaluation.structures import HALF, crop, structure_mask
+from cohortreg.evaluation.sampling import crop, displace, sample
+from cohortreg.evaluation.structures import HALF, structure_mask
 from cohortreg.images.image import Image
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
@@ -202,7 +202,7 @@ def _outline(
     """Outlines of the structures of a label at points [1, dim, up, right], where they are at least one half."""
     x, y = part.centres(*points.shape[2:])
     for name, colour in style.colours_on_grey(list(structures)).items():
-        mask = crop(structure_mask(label, structures[name]), label.grid)
+        mask = crop(structure_mask(label.array, structures[name]), label.grid)
         inside = sample(*mask, points, outside="zeros")[0, 0].numpy()
         if inside.min() < HALF <= inside.max():
             axes.contour(x, y, inside, levels=[HALF], colors=[colour], linewidths=1.1, linestyles=lines)

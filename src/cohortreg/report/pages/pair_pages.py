@@ -17,13 +17,14 @@ from cohortreg.config import Configuration
 from cohortreg.errors import UserError
 from cohortreg.evaluation.measures import DICE, Measure, measures_with
 from cohortreg.evaluation.ranking import best_first
+from cohortreg.evaluation.sampling import centres
 from cohortreg.files import write_text
 from cohortreg.report import table2
 from cohortreg.report.comparison import Comparison, Source
 from cohortreg.report.figures import style
 from cohortreg.report.names import main_method
 from cohortreg.report.pages import pair_volumes
-from cohortreg.report.pages.pair_volumes import Images, Registered, Structures, centres, label_pixels
+from cohortreg.report.pages.pair_volumes import Images, Registered, Structures, label_pixels
 from cohortreg.report.pages.picture import difference_colours, draw_picture
 from cohortreg.report.pages.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
 from cohortreg.report_layout import ReportLayout
@@ -131,7 +132,7 @@ def show_image(source: Source, image_id: str, structures: Structures) -> dict[st
     image = shrunk_image(image, block_sizes(image.shape, image.spacing))
     label = None
     if structures and (labels := source.labels(image_id)):
-        pixels = label_pixels(labels[0], centres(image), drawn(structures))
+        pixels = label_pixels(labels[0], centres(image.grid), drawn(structures))
         label = _packed_label(pixels, image.spacing)
     shown = packed(tiled(to_bytes(image.array, 0, 1)), image.spacing, IMAGE_QUALITY)
     return {"id": image_id, "image": shown, "label": label}
@@ -244,7 +245,7 @@ def _labels(images: Images, structures: Structures) -> dict[str, np.ndarray]:
         return {}
     both = {"moving": images.moving, "fixed": images.fixed}
     return {
-        name: label_pixels(label, centres(image), structures)
+        name: label_pixels(label, centres(image.grid), structures)
         for (name, image), label in zip(both.items(), images.labels, strict=True)
     }
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cohortreg.evaluation.sampling import displace, sample, slab_points
-from cohortreg.evaluation.structures import HALF, crop, structure_mask
+from cohortreg.evaluation.sampling import centres, crop, displace, sample
+from cohortreg.evaluation.structures import HALF, structure_mask
 from cohortreg.images.geometry import block_means
 from cohortreg.images.grid import Grid
 from cohortreg.images.image import Image
@@ -62,11 +62,6 @@ class Registered:
     displacement: np.ndarray
 
 
-def centres(image: Image) -> torch.Tensor:
-    """An image's voxel centres in LPS millimetres, [1, dim, *grid]."""
-    return slab_points(image.grid, 0, image.shape[0])
-
-
 def read_images(source: Source, moving: str, fixed: str) -> Images:
     """Read a pair's images, and its labels where both have one, or raise UserError where an image is missing."""
     whole_moving, whole_fixed = source.image(moving), source.image(fixed)
@@ -81,7 +76,7 @@ def register(images: Images, transform: Transform, structures: Structures) -> Re
     small = shrunk_transform(transform, images.sizes)
     small_phi = to_unit(small, images.moving.grid)
     moving = torch.from_numpy(images.moving.array)[None, None]
-    points = displace(centres(images.fixed), small)
+    points = displace(centres(images.fixed.grid), small)
     form = volume_form(phi)[0].numpy()
     folded = np.pad(form < 0, _padding(form.ndim))
     return Registered(
@@ -101,7 +96,7 @@ def label_pixels(label: Image, points: torch.Tensor, structures: Structures) -> 
     the 0.9 KB of a mask and the 3.5 KB of sixteen steps, of a hippocampus in base64.
     """
     shares = [
-        sample(*crop(structure_mask(label, values), label.grid), points, outside="zeros")[0, 0].numpy()
+        sample(*crop(structure_mask(label.array, values), label.grid), points, outside="zeros")[0, 0].numpy()
         for values in structures.values()
     ]
     if not shares:

@@ -18,6 +18,7 @@ from PIL import Image as Picture
 
 from cohortreg.config import Report
 from cohortreg.evaluation.csv_files import read_table
+from cohortreg.evaluation.sampling import centres
 from cohortreg.evaluation.structures import structure_masks
 from cohortreg.files import write_json
 from cohortreg.images.grid import Grid
@@ -29,7 +30,7 @@ from cohortreg.report.figures.pair_panels import pair_figure, read_pair
 from cohortreg.report.pages import pair_pages, volumes
 from cohortreg.report.pages.index import templates
 from cohortreg.report.pages.pair_pages import choose_pairs, show_image, show_pair, write_pair_pages
-from cohortreg.report.pages.pair_volumes import APART, Images, centres, label_pixels, register
+from cohortreg.report.pages.pair_volumes import APART, Images, label_pixels, register
 from cohortreg.report_layout import ReportLayout
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
@@ -139,7 +140,7 @@ def test_labels_are_the_masks_that_dice_is_measured_on(written):
 
 def test_a_share_of_one_half_is_inside():
     label = Image(np.array([[0, 1, 1, 0]] * 4, np.uint8), np.eye(3))
-    points = centres(Image(np.zeros((4, 4), np.float32), np.array([[1, 0, 0], [0, 1, 0.5], [0, 0, 1.0]])))
+    points = centres(Grid((4, 4), np.array([[1, 0, 0], [0, 1, 0.5], [0, 0, 1.0]])))
     pixels = label_pixels(label, points, {"it": [1]})
     np.testing.assert_array_equal(pixels[1, :, 1], [170, 255, 170, 0])
     np.testing.assert_array_equal(pixels[1, :, 0], [1, 1, 1, 0])
