@@ -23,9 +23,7 @@ def measure(results: str, method: str, moving: str, fixed: str, structures: str)
     """Measure the pair twice in this process, and print seconds and measures."""
     from cohortreg.jobs.evaluate import measure_pair
     from cohortreg.layout import Layout
-    from cohortreg.learning.devices import use_processor
 
-    use_processor(1)
     found, seconds = {}, [0.0]
     for _ in range(2):
         found = measure_pair(Layout(Path(results)), method, moving, fixed, json.loads(structures))

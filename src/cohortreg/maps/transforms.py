@@ -3,6 +3,8 @@
 A file holds, at every voxel centre x of the fixed image's grid, the vector that leads to the matching point of the
 moving image, so that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with it as it is. Here such
 fields become those of unit coordinates, and back, by the matrices of `Grid`.
+
+What computes in PyTorch imports it itself: that takes more than a second, and jobs that measure do without.
 """
 
 from dataclasses import dataclass
@@ -10,18 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cohortreg.errors import UserError
 from cohortreg.files import whole
 from cohortreg.images.grid import Grid
 from cohortreg.images.itk import itk_geometry, to_sitk
-from cohortreg.maps.grids import identity_map, voxel_size
 from cohortreg.maps.sealed import is_finite, read_whole, seal
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,55 +37,71 @@ class Transform:
     grid: Grid
 
 
-def apply_affine(matrix: np.ndarray | Tensor, points: Tensor) -> Tensor:
+def apply_affine(matrix: "np.ndarray | Tensor", points: "Tensor") -> "Tensor":
     """Points [batch, dim, *any] through a matrix [dim + 1, dim + 1]."""
+    import torch
+
     matrix = torch.as_tensor(matrix, dtype=points.dtype, device=points.device)
     dim = points.shape[1]
     moved = torch.einsum("ij,bj...->bi...", matrix[:dim, :dim], points)
     return moved + matrix[:dim, dim].reshape(1, dim, *[1] * (points.dim() - 2))
 
 
-def to_physical(displacement: Tensor, moving: Grid, fixed: Grid) -> Transform:
+def to_physical(displacement: "Tensor", moving: Grid, fixed: Grid) -> Transform:
     """The physical transform of a displacement field in unit coordinates.
 
     Args:
         displacement: [1, dim, *fixed.shape], phi - Id, where phi leads from unit coordinates of the fixed image to unit
             coordinates of the moving image.
     """
+    import torch
+
+    from cohortreg.maps.grids import identity_map
+
     centres = identity_map(fixed.shape, dtype=torch.float64)
     phi = centres + displacement.detach().cpu().double()
     millimetres = apply_affine(moving.unit_to_lps, phi) - apply_affine(fixed.unit_to_lps, centres)
     return Transform(millimetres[0].float().numpy(), fixed)
 
 
-def to_unit(transform: Transform, target: Grid) -> Tensor:
+def to_unit(transform: Transform, target: Grid) -> "Tensor":
     """The map phi of a physical transform: [1, dim, *transform.grid.shape], float64.
 
     Holds at each voxel of the fixed image the unit coordinates of the matching point in the image `target`
     (the moving image, or its label map with a grid of its own).
     """
+    import torch
+
+    from cohortreg.maps.grids import identity_map
+
     centres = identity_map(transform.grid.shape, dtype=torch.float64)
     points = apply_affine(transform.grid.unit_to_lps, centres)
     points = points + torch.from_numpy(transform.displacement)[None].double()
     return apply_affine(target.lps_to_unit, points)
 
 
-def displacement_in_unit(transform: Transform, target: Grid) -> Tensor:
+def displacement_in_unit(transform: Transform, target: Grid) -> "Tensor":
     """Convert a physical transform to a method's result: phi - Id, [1, dim, *transform.grid.shape], float32.
 
     Args:
         target: Grid of the image that the transform leads to, see `to_unit`.
     """
+    import torch
+
+    from cohortreg.maps.grids import identity_map
+
     centres = identity_map(transform.grid.shape, dtype=torch.float64)
     return (to_unit(transform, target) - centres).float()
 
 
-def voxels_to_unit(displacement: Tensor) -> Tensor:
+def voxels_to_unit(displacement: "Tensor") -> "Tensor":
     """A displacement field in voxels as one in unit coordinates, both [batch, dim, *grid].
 
     In voxels as VoxelMorph has it: component d along axis d of the array, from a voxel of the fixed image to the
     matching point of the moving image, which lies on the same grid.
     """
+    from cohortreg.maps.grids import voxel_size
+
     return displacement * voxel_size(displacement.shape[2:], like=displacement)
 
 
