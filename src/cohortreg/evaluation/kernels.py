@@ -1,4 +1,4 @@
-"""The loops of the measures over voxels: volume forms, maps there and back, and where structures arrive.
+"""The loops of the measures over voxels: volume forms, maps there and back, where structures arrive, distances.
 
 Positions are voxels. Displacements are float32 [3, *grid] in millimetres of LPS, and finite; where a position lies
 beyond the grid, they are those of the border. Matrices are float64: `onto` [3, 4] takes a voxel's position to
@@ -275,3 +275,21 @@ def warp(mask, low, high, block, begin, displacement, to_field, onto, turned, le
                     lower = s * (w * m000 + v * m001) + u * (w * m010 + v * m011)
                     upper = s * (w * m100 + v * m101) + u * (w * m110 + v * m111)
                     warped[i, j, first + n] = (1 - t) * lower + t * upper >= least
+
+
+@_compiled
+def nearest(mask, places, offsets, lengths, distances):
+    """The distance from each place to the nearest voxel of a mask; infinite where no offset leads to one.
+
+    Args:
+        mask: [voxels] bool, with background around it for offsets to end in.
+        places: Indices of voxels.
+        offsets, lengths: From a voxel to those around it, the nearest first, and how far that is.
+        distances: [places], written.
+    """
+    for place in range(len(places)):
+        distances[place] = np.inf
+        for number in range(len(offsets)):
+            if mask[places[place] + offsets[number]]:
+                distances[place] = lengths[number]
+                break

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 import torch
 from scipy.ndimage import binary_closing, binary_erosion
 
+from cohortreg.evaluation import overlap
 from cohortreg.evaluation.overlap import dice, hausdorff95, mean_of_structures
 
 SHAPE = (14, 15, 16)
@@ -98,11 +99,14 @@ def test_mean_leaves_out_structures_without_a_value():
     assert math.isnan(mean_of_structures({}))
 
 
+@pytest.mark.parametrize("around", [1, 2, overlap.AROUND])
 @pytest.mark.parametrize("shape", [(6, 7, 5), (9, 8), (1, 9, 9)])
-def test_it_is_the_percentile_of_all_distances_between_two_surfaces(shape):
+def test_it_is_the_percentile_of_all_distances_between_two_surfaces(shape, around, monkeypatch):
+    """However many of them are found around a voxel, and how many by the tree."""
+    monkeypatch.setattr(overlap, "AROUND", around)
     rng = np.random.default_rng(len(shape))
     spacing = rng.uniform(0.3, 2, len(shape))
-    masks = [binary_closing(np.pad(rng.random(shape) > 0.6, 1)) for _ in range(2)]
+    masks = [binary_closing(np.pad(rng.random(shape) > limit, 1)) for limit in (0.6, 0.9)]
     surfaces = [np.argwhere(mask & ~binary_erosion(mask)) * spacing for mask in masks]
     apart = np.linalg.norm(surfaces[0][:, None] - surfaces[1], axis=-1)
     expected = max(np.percentile(apart.min(axis), 95) for axis in (0, 1))
