@@ -56,7 +56,14 @@ def write_project(folder: Path, images: int, pairs: int) -> None:
 
 def dry_run(folder: Path) -> dict:
     """Seconds, peak memory and number of jobs of a dry run."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "workflow" / "Snakefile")]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(REPOSITORY / "workflow" / "Snakefile"),
+    ]
     command += ["--configfile", "large.yaml", "--cores", "2", "--dry-run", "--quiet", "rules"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
     started = time.perf_counter()

@@ -48,9 +48,10 @@ def referred(path: Path) -> list[Path]:
 
 def _together(path: Path) -> list[Path]:
     """The files that are there under the same name with another suffix of the same format."""
+    name = path.name.lower()
     for suffixes in TOGETHER:
-        own = next((suffix for suffix in reversed(suffixes) if path.name.lower().endswith(suffix)), None)
-        if own is not None:
+        if name.endswith(suffixes):
+            own = next(suffix for suffix in reversed(suffixes) if name.endswith(suffix))
             stem = path.name[: -len(own)]
             names = [stem + written for suffix in suffixes for written in (suffix, suffix.upper())]
             return [path.parent / name for name in names if os.path.lexists(path.parent / name)]

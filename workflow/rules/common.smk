@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from snakemake.exceptions import IncompleteCheckpointException
 
 from cohortreg.importers.folders import counted
-from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of
+from cohortreg.cohort.shards import row_digest, rows_made, shard_of, shards_of
 from cohortreg.jobs.training_sets import keeps_training
 from cohortreg.cohort.tables import leak_warnings, read_images, read_pairs, read_ratings, require_training
 from cohortreg.digests import digest
@@ -85,7 +85,7 @@ if MEASURED:
 
 images["shard"] = [shard_of(image, shards=settings.shards.images) for image in images["image_id"]]
 IMAGE_SHARDS = sorted(images["shard"].unique())
-PAIR_SHARDS = sorted(pair_shards(pairs, settings.shards.pairs).unique())
+PAIR_SHARDS = shards_of(pairs, settings.shards.pairs)
 
 # Methods of the configuration that need training, each with its model and stage.
 TRAINED = {

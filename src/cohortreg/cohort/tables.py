@@ -129,7 +129,8 @@ def leak_warnings(images: pd.DataFrame, pairs: pd.DataFrame, trained: Collection
     Args:
         trained: Images that models learnt from, whatever their split is now.
     """
-    tested = images["split"].eq("test") | images["image_id"].isin([*pairs["moving"], *pairs["fixed"]])
+    paired = images["image_id"].isin(pairs["moving"]) | images["image_id"].isin(pairs["fixed"])
+    tested = images["split"].eq("test") | paired
     validation = images["split"].eq("validation")
     learnt = images["split"].eq("train") | images["image_id"].isin(trained)
     rows = {"test": tested, "validation": validation, "training": learnt}
@@ -171,26 +172,30 @@ def _schema(name: str) -> dict[str, Any]:
 
 def _read(path: Path, schema_name: str, may_be_empty: bool = False) -> pd.DataFrame:
     """Read a table with the line in the file as index, checked against its schema; with no rows if `may_be_empty`."""
-    header, cells = _cells(path, schema_name)
+    header, rows = _rows(path, schema_name)
     schema = _schema(schema_name)
     _check_header(path, header, schema)
-    for line, row in cells.items():
-        if len(row) > len(header):
-            raise UserError(
-                f"{path}, row {line} has {len(row)} cells for {len(header)} columns; correct the row."
-            )
-        row.extend([""] * (len(header) - len(row)))
-    if not cells and not may_be_empty:
+    for line, row in rows.items():
+        if lacking := len(header) - 1 - row.count("\t"):
+            if lacking < 0:
+                raise UserError(
+                    f"{path}, row {line} has {len(header) - lacking} cells for {len(header)} columns; correct the row."
+                )
+            rows[line] = row + "\t" * lacking
+    if not rows and not may_be_empty:
         raise UserError(f"{path} has no rows below its header; list the {schema_name} there.")
-    table = pd.DataFrame.from_dict(cells, orient="index", columns=header, dtype=str)
+    # All at once: a million lists, one for each row, would take several times as long.
+    cells = "\t".join(rows.values()).split("\t") if rows else []
+    columns = {column: cells[number :: len(header)] for number, column in enumerate(header)}
+    table = pd.DataFrame(columns, index=list(rows), dtype=str)
     for column, rule in schema["properties"].items():
         if column in table:
             _check_column(path, table[column], rule)
     return table
 
 
-def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]]]:
-    """The cells of the header, and of each other row by its line in the file; blank lines do not count."""
+def _rows(path: Path, schema_name: str) -> tuple[list[str], dict[int, str]]:
+    """The cells of the header, and each other row by its line in the file; blank lines do not count."""
     try:
         if not path.is_file():
             made = "save it in a report" if schema_name == "ratings" else "make it with an import"
@@ -202,16 +207,20 @@ def _cells(path: Path, schema_name: str) -> tuple[list[str], dict[int, list[str]
         raise UserError(f"{path} cannot be read ({error.strerror or error}); fix that.") from error
     # Parsed by hand: pandas takes quotation marks for quotation, shortens long rows and counts blank lines in its own
     # way, and the row in the message must be the one that a text editor shows.
-    cells = {number: line.split("\t") for number, line in enumerate(lines, start=1) if line.strip()}
-    if not cells:
+    rows = {number: line for number, line in enumerate(lines, start=1) if line.strip()}
+    if not rows:
         raise UserError(f"{path} is empty; list the {schema_name} there, below a row of column names.")
-    header = cells.pop(next(iter(cells)))
+    header = rows.pop(next(iter(rows))).split("\t")
     # A spreadsheet may end every row with tabs.
-    while header and not header[-1] and all("".join(row[len(header) - 1 :]) == "" for row in cells.values()):
+    while header and not header[-1] and all(not _behind(row, len(header) - 1) for row in rows.values()):
         header.pop()
-        for row in cells.values():
-            del row[len(header) :]
-    return header, cells
+        rows = {number: "\t".join(row.split("\t")[: len(header)]) for number, row in rows.items()}
+    return header, rows
+
+
+def _behind(row: str, cells: int) -> str:
+    """What stands in a row behind so many cells, without tabs."""
+    return "".join(row.split("\t")[cells:])
 
 
 def _check_header(path: Path, header: Sequence[str], schema: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ class SettingsFiles:
     ) -> str:
         """Path of the settings of a job, written anew only where they changed, or what it makes is missing.
 
-        In a dry run new settings are in a temporary file: newer than all that was made, as the real one would be.
+        In a dry run new settings are a temporary file: newer than all that was made, as the real one would be.
 
         Args:
             made: Whether what it makes is there.
@@ -72,13 +72,15 @@ class SettingsFiles:
         if requested and made and {key: there[key] for key in there if key not in aside} == settings:
             return str(path)
         if mode == "show":
-            path = self._elsewhere / rule / name / "settings.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            return str(self._new)
         write_json(path, settings | dict(aside) | {WHEN: time.time_ns()})
         return str(path)
 
     @cached_property
-    def _elsewhere(self) -> Path:
+    def _new(self) -> Path:
+        """An empty file in place of all that a run would write, which may be thousands."""
         folder = Path(tempfile.mkdtemp())
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        path = folder / "settings.json"
+        path.touch()
+        return path

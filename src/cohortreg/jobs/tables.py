@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortreg.cohort.shards import pair_shards
+from cohortreg.cohort.shards import shards_of
 from cohortreg.cohort.tables import distinct
 from cohortreg.cohort.tables import read_table as read_text_table
 from cohortreg.config import Model, trained_methods
@@ -94,11 +94,6 @@ def merge(
             )
         tables.append(table.sort_values(["moving", "fixed"]))
     return pd.concat(tables, ignore_index=True)
-
-
-def shards_of(pairs: pd.DataFrame, shards: int) -> list[int]:
-    """The shards that any pair belongs to; the others were never asked for."""
-    return sorted(set(pair_shards(pairs.drop_duplicates(["moving", "fixed"]), shards)))
 
 
 def _read_shards(paths: Sequence[Path], measures: Sequence[Measure]) -> pd.DataFrame:

@@ -1,9 +1,10 @@
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from cohortreg.cohort.shards import row_digest, rows_made, shard_of
+from cohortreg.cohort.shards import pair_shards, row_digest, rows_made, shard_of, shards_of
 
 
 def test_shard_follows_from_the_ids_alone():
@@ -17,6 +18,13 @@ def test_shards_are_about_even():
     counts = np.bincount([shard_of(f"image-{n}", shards=8) for n in range(4000)], minlength=8)
     assert len(counts) == 8
     assert counts.min() > 420 and counts.max() < 580
+
+
+@pytest.mark.parametrize("shards", [1, 4, 1000])
+def test_the_shards_that_pairs_belong_to(shards):
+    pairs = pd.DataFrame({"moving": [f"image-{n}" for n in range(50)], "fixed": "image-50"})
+    assert shards_of(pairs, shards) == sorted(set(pair_shards(pairs, shards)))
+    assert shards_of(pairs[:0], shards) == []
 
 
 def test_a_row_changes_with_its_files(tmp_path):
