@@ -28,7 +28,7 @@ def pair_shards(pairs: pd.DataFrame, shards: int) -> pd.Series:
 
 
 def shards_of(pairs: pd.DataFrame, shards: int) -> list[int]:
-    """Return the shards, out of `shards`, that any row of a table of pairs belongs to; the others are never asked for."""
+    """Return the shards, out of `shards`, that any row of a table of pairs belongs to; others are never asked for."""
     used: set[int] = set()
     for ids in pair_ids(pairs):
         used.add(shard_of(*ids, shards=shards))
