@@ -14,7 +14,8 @@ from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.jobs.export import BidsNames, Export, bids_label
 from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Transform, write_transform
+from cohortreg.maps.coded import write_coded
+from cohortreg.maps.transforms import Transform
 
 SHAPE = (6, 7, 8)
 AFFINE = np.diag([2.0, 1, 1, 1])
@@ -50,8 +51,8 @@ def results(tmp_path, monkeypatch):
     shift[0] = -2
     grid = read_image(layout.image(IDS[0])).grid
     for moving, fixed in pairs:
-        write_transform(layout.forward("demons", moving, fixed), Transform(shift, grid))
-        write_transform(layout.inverse("demons", moving, fixed), Transform(-shift, grid))
+        write_coded(layout.forward("demons", moving, fixed), Transform(shift, grid))
+        write_coded(layout.inverse("demons", moving, fixed), Transform(-shift, grid))
     return layout
 
 

@@ -14,7 +14,8 @@ from cohortreg.images.io import Image, write_image
 from cohortreg.jobs import register as job
 from cohortreg.jobs.register import pairs_of, register_shard
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Transform, write_transform
+from cohortreg.maps.coded import write_coded
+from cohortreg.maps.transforms import Transform
 from cohortreg.methods.identity import Identity
 from cohortreg.methods.interface import Registration
 
@@ -139,16 +140,16 @@ def test_fields_that_are_not_those_of_their_record_are_made_again(layout):
             return Identity.__call__(self, moving, fixed)
 
     register(layout, Counts())
-    expected = {path: path.read_bytes() for path in layout.root.rglob("*.nii")}
+    expected = {path: path.read_bytes() for path in layout.root.rglob("*.map.gz")}
     cut, swapped, gone = (layout.forward("stumbles", *ids) for ids in (("a", "b"), ("b", "c"), ("c", "a")))
     cut.write_bytes(cut.read_bytes()[:-1])
     other = Transform(np.ones((3, 6, 7, 8), np.float32), Grid((6, 7, 8), np.eye(4)))
-    write_transform(swapped, other)
+    write_coded(swapped, other)
     gone.unlink()
     again = Counts()
     register(layout, again)
     assert again.calls == 3
-    assert {path: path.read_bytes() for path in layout.root.rglob("*.nii")} == expected
+    assert {path: path.read_bytes() for path in layout.root.rglob("*.map.gz")} == expected
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"seals": 1}'])
