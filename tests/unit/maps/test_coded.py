@@ -154,7 +154,7 @@ def test_numpy_and_scipy_read_a_file_as_the_page_says(tmp_path):
     """docs/outputs.md has these lines."""
     field = smooth((9, 11, 13), 2)
     write_coded(tmp_path / "b.map.gz", field)
-    stored = safetensors.numpy.load(gzip.open(tmp_path / "b.map.gz").read())
+    stored = safetensors.numpy.load(gzip.decompress((tmp_path / "b.map.gz").read_bytes()))
 
     def numbers(name):
         n = sum(part.astype(int) << 8 * place for place, part in enumerate(stored[name]))
