@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from earlier import write_before
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table
@@ -17,7 +18,7 @@ from cohortreg.images.io import Image, write_image
 from cohortreg.jobs.evaluate import evaluate_shard, measure_pair, registered_pairs
 from cohortreg.jobs.registered import seals
 from cohortreg.layout import Layout
-from cohortreg.maps.coded import write_coded
+from cohortreg.maps.coded import read_coded, write_coded
 from cohortreg.maps.grids import identity_map
 from cohortreg.maps.transforms import to_physical
 
@@ -140,6 +141,18 @@ def test_a_record_of_the_registration_stands_for_its_fields(layout):
     write_json(layout.registration_record("shift", "a", "b"), {"made_from": "y", "time_s": 1.25})
     assert evaluate(layout) == 1
     assert read_table(layout.evaluated_shard("shift", 0))["dice_core"].item() == pytest.approx(2 / 3)
+
+
+def test_fields_of_an_earlier_version_have_the_same_measures(layout):
+    for method in ("shift", "mirror"):
+        expected = measure_pair(layout, method, "a", "b", STRUCTURES)
+        for path in (layout.forward(method, "a", "b"), layout.inverse(method, "a", "b")):
+            if path.is_file():
+                write_before(layout.before(path), read_coded(path))
+                path.unlink()
+        found = measure_pair(layout, method, "a", "b", STRUCTURES)
+        assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    assert evaluate(layout) == 1
 
 
 def test_columns_of_a_shard_and_missing_values(layout):

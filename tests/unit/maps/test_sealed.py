@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from earlier import FIELD, FILE, write_before
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,12 +26,6 @@ def field(shape=(3, 4, 2)) -> Transform:
     affine = AFFINE[np.ix_([*range(len(shape)), 3], [*range(len(shape)), 3])]
     values = np.random.default_rng(1).normal(size=(len(shape), *shape))
     return Transform(values.astype(np.float32), Grid(shape, affine))
-
-
-def write_before(path, ours):
-    """Write a field as results had it in earlier versions."""
-    sitk.WriteImage(to_sitk(ours.displacement, ours.grid), str(path))
-    seal(path)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +119,17 @@ def test_voxels_that_begin_elsewhere_than_the_header_says_are_noticed(tmp_path, 
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"damaged|cut short"):
         read(path)
+
+
+def test_a_file_that_an_earlier_version_wrote_is_read_as_it_was_and_still_written_so_here(tmp_path):
+    path = tmp_path / "field.nii"
+    path.write_bytes(FILE)
+    found = read_transform(path)
+    np.testing.assert_array_equal(found.displacement, FIELD.displacement)
+    np.testing.assert_allclose(found.grid.affine, FIELD.grid.affine, atol=1e-6)
+    assert seal_at(path) == "496:fa7242d0"
+    write_before(tmp_path / "again.nii", FIELD)
+    assert (tmp_path / "again.nii").read_bytes() == FILE
 
 
 def test_a_field_of_an_earlier_version_is_read_unless_it_is_cut_short_or_no_number(tmp_path):
