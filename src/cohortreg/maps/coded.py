@@ -61,7 +61,7 @@ def read_coded(path: Path) -> Transform:
     """Read a transform that `write_coded` wrote.
 
     Raises:
-        UserError: The file is missing, cut short or damaged, or something else.
+        UserError: The file is missing, cut short or damaged, something else, or has NaN or infinite displacements.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such transform")
@@ -81,8 +81,10 @@ def read_coded(path: Path) -> Transform:
             rest = np.stack([_restored(each, step) for each in coefficients])
             rest += corrections * correction
             displacement += _turned(grid.voxel_to_lps, rest)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, LookupError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not a transform of a cohort's results") from error
+    if not np.isfinite(displacement).all():
+        raise UserError(f"{path} has NaN or infinite displacements")
     return Transform(displacement, grid)
 
 

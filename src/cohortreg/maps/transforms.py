@@ -1,4 +1,4 @@
-"""Displacement fields on disk: millimetres in ITK's physical space (LPS), from the fixed to the moving image.
+"""Displacement fields in files: millimetres in ITK's physical space (LPS), from the fixed to the moving image.
 
 A file holds, at every voxel centre x of the fixed image's grid, the vector that leads to the matching point of the
 moving image, so that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with it as it is. Here such

@@ -136,6 +136,10 @@ def test_other_files_are_refused_with_their_name(tmp_path):
         path.write_bytes(gzip.compress(content))
         with pytest.raises(UserError, match=r"a\.map\.gz is not a transform of a cohort's results"):
             read_coded(path)
+    nowhere = other | {"matrix": np.full((3, 3), np.nan)}
+    path.write_bytes(gzip.compress(safetensors.numpy.save(nowhere)))
+    with pytest.raises(UserError, match=r"a\.map\.gz has NaN or infinite displacements"):
+        read_coded(path)
 
 
 def test_the_same_map_has_the_same_bytes(tmp_path):
