@@ -35,7 +35,7 @@ from cohortreg.jobs.register import _preprocessed, open_row
 from cohortreg.jobs.registered import cohort_pairs
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device, use_processor
-from cohortreg.maps.coded import MARGIN, read_coded, write_coded
+from cohortreg.maps.coded import margin, read_coded, write_coded
 from cohortreg.maps.grids import resize
 from cohortreg.maps.sealed import seal
 from cohortreg.maps.transforms import Transform, read_transform, to_physical, to_unit
@@ -66,7 +66,7 @@ def in_voxels(vectors: np.ndarray, transform: Transform) -> np.ndarray:
 def other_forms(transform: Transform) -> dict[str, float]:
     """Bytes of forms that are not used, and what is lost at half the resolution."""
     vectors = in_voxels(transform.displacement, transform)
-    steps = np.rint(vectors / (2 * MARGIN)).astype(np.int32)
+    steps = np.rint(vectors / (2 * margin(vectors.shape[1:]))).astype(np.int32)
     thrice = steps
     for axis in range(1, steps.ndim):
         thrice = np.diff(thrice, axis=axis, prepend=0)

@@ -3,11 +3,12 @@
 An affine map takes the matrix alone. What another one adds to the affine map nearest to it is smooth, so that most
 coefficients of its cosine transform are nearly zero, and rounded they take a fraction of what displacements do. Where
 rounding moves a voxel by more than it may, a correction is stored too: every component of a displacement is what it was
-to `MARGIN` of a voxel. docs/outputs.md says how to read a file with NumPy and SciPy alone.
+to the `margin` of its grid. docs/outputs.md says how to read a file with NumPy and SciPy alone.
 """
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,17 @@ from cohortreg.maps.matrices import ROUNDING, displacements, nearest
 from cohortreg.maps.transforms import Transform, check_perpendicular
 
 SUFFIX = ".map.gz"
-#: Voxels that a component of a displacement may be off.
+#: Voxels that a component of a displacement may be off at most.
 MARGIN = 0.005
-#: What coefficients are multiples of, in voxels: rounded so, few voxels need a correction.
-STEP = 0.005
+#: And of a grid of less than 192 voxels along an axis, where structures have few voxels and one more or less counts.
+PART_OF_AXIS = MARGIN / 192
 #: Voxels beyond which a displacement cannot be stored; no image has as many.
 LARGEST = 1e9
+
+
+def margin(shape: Sequence[int]) -> float:
+    """Voxels that a component of a displacement on a grid may be off."""
+    return min(MARGIN, PART_OF_AXIS * max(shape))
 
 
 def write_coded(path: Path, transform: Transform) -> None:
@@ -40,13 +46,17 @@ def write_coded(path: Path, transform: Transform) -> None:
     check_perpendicular(path, grid)
     if not np.abs(transform.displacement).max() < LARGEST * grid.spacing.min():
         raise UserError(f"{path} cannot be written: displacements are NaN, infinite or as good as that")
-    matrix = nearest(transform)
+    matrix, off = nearest(transform), margin(grid.shape)
     arrays = {"shape": np.array(grid.shape), "affine": grid.affine, "matrix": matrix}
     rest = _deformation(transform, matrix)
-    if np.abs(rest).max() > ROUNDING:
-        coefficients, corrections = zip(*map(_rounded, rest), strict=True)
+    if np.abs(rest).max() > min(ROUNDING, off):
+        # Coefficients in steps of what a voxel may be off: then few voxels need a correction.
+        steps = np.array([off, 2 * off])
+        coefficients, corrections = zip(
+            *(_rounded(each, *steps.astype(np.float32)) for each in rest), strict=True
+        )
         arrays |= {
-            "steps": np.array([STEP, 2 * MARGIN]),
+            "steps": steps,
             "coefficients": _to_bytes(np.stack(coefficients)),
             "corrections": _to_bytes(np.stack(corrections)),
         }
@@ -101,11 +111,12 @@ def _turned(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return (linear @ vectors.reshape(len(vectors), -1)).reshape(vectors.shape)
 
 
-def _rounded(component: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The coefficients of one component and its corrections, both whole numbers as float32."""
-    coefficients = np.rint(dctn(component, norm="ortho") / np.float32(STEP))
-    off = component - _restored(coefficients, np.float32(STEP))
-    return coefficients, np.rint(off / np.float32(2 * MARGIN))
+def _rounded(
+    component: np.ndarray, step: np.float32, correction: np.float32
+) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficients of one component and its corrections in such steps, both whole numbers as float32."""
+    coefficients = np.rint(dctn(component, norm="ortho") / step)
+    return coefficients, np.rint((component - _restored(coefficients, step)) / correction)
 
 
 def _restored(coefficients: np.ndarray, step: np.float32) -> np.ndarray:

@@ -238,7 +238,7 @@ def test_a_deleted_transform_is_named_and_the_rest_shown(results, tmp_path):
     main = method_of(page, "icon-3step")
     assert main["volumes"] is None and "deleted" in main["absent"]
     assert main["dice"] != "–"  # the tables still have it
-    assert "not a displacement field" in method_of(page, "affine")["absent"]
+    assert "is cut short or damaged" in method_of(page, "affine")["absent"]
     assert str(tmp_path) not in json.dumps(page)
     assert method_of(page, "identity")["volumes"] and page["pictured"] == "identity"
 
