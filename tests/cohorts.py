@@ -15,7 +15,8 @@ from cohortreg.images.io import Image, write_image
 from cohortreg.jobs.evaluate import evaluate_shard, registered_pairs
 from cohortreg.jobs.tables import write_tables
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import to_physical, write_transform
+from cohortreg.maps.coded import write_coded
+from cohortreg.maps.transforms import to_physical
 
 SHAPE = (10, 12, 8)
 # An image id is a file name: as malicious as one can be.
@@ -76,7 +77,7 @@ def make_results(
         for moving, fixed in PAIRS:
             for path in (layout.forward(method, moving, fixed), layout.inverse(method, moving, fixed)):
                 displacement = torch.from_numpy(rng.normal(0, 0.03 * strength, (1, len(shape), *shape)))
-                write_transform(path, to_physical(displacement, grid, grid))
+                write_coded(path, to_physical(displacement, grid, grid))
         table = pd.DataFrame(PAIRS, columns=["moving", "fixed"]).assign(
             time_s=0.5, hardware="abacus, 7 beads"
         )

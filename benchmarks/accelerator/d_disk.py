@@ -7,12 +7,10 @@ alone. Goal: the job takes at most 1.2 times as long as the device.
 """
 
 import copy
-import importlib.util
 import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,15 +21,16 @@ from data import Cohort, read, settings
 from torch import nn
 
 from cohortreg.config import IconModel
-from cohortreg.files import whole, write_sealed
+from cohortreg.files import write_sealed
 from cohortreg.icon.steps import DisplacementNetwork
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import write_image
 from cohortreg.jobs import register
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
-from cohortreg.maps.sealed import seal
-from cohortreg.maps.transforms import Transform, check_perpendicular, to_physical
+from cohortreg.maps.coded import write_coded
+from cohortreg.maps.grids import resize
+from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.icon import Icon
 from cohortreg.methods.trained import Trained
 from cohortreg.provenance import hardware
@@ -85,20 +84,16 @@ def job(bench: Bench, name: str) -> dict:
     _to_disk(cohort, layout, pairs)
     table = pd.DataFrame([[cohort.ids[a], cohort.ids[b]] for a, b in pairs], columns=["moving", "fixed"])
     method(cohort.image(pairs[0, 0]), cohort.image(pairs[0, 1]))  # the device is made ready
-    writer = _writer()
-    with writer[1]:
-        started = time.perf_counter()
-        register.register_shard(
-            layout, name, method, table, 0, hardware(bench.device.type), lambda said: None
-        )
-        seconds = time.perf_counter() - started
-        alone = _writing(cohort, layout, len(pairs))
+    started = time.perf_counter()
+    register.register_shard(layout, name, method, table, 0, hardware(bench.device.type), lambda said: None)
+    seconds = time.perf_counter() - started
+    alone = _writing(cohort, layout, len(pairs))
     on_device = _on_device(bench, method, cohort, pairs)
     shown = pd.read_csv(layout.registered_shard(name, 0))
     if shown["time_s"].isna().any():
         raise RuntimeError(f"pairs could not be registered: {shown['failure'].dropna().iloc[0]}")
     result = {
-        "pairs": len(pairs), "precision": device.precision, "writer": writer[0], "job_s": seconds,
+        "pairs": len(pairs), "precision": device.precision, "job_s": seconds,
         "device_s": on_device, "ratio": seconds / on_device, "goal": GOAL, "method_s": shown["time_s"].sum(),
         "reading_s": _reading(layout, table), "writing_s": alone,
     }  # fmt: skip
@@ -141,45 +136,10 @@ def _reading(layout: Layout, table: pd.DataFrame) -> float:
 def _writing(cohort: Cohort, layout: Layout, count: int) -> float:
     """Seconds to write both transforms of that many pairs, one after the other."""
     grid = Grid(cohort.grid, np.diag([*cohort.spacing, 1.0]))
-    field = 1e-3 * torch.randn(1, 3, *cohort.grid, generator=torch.Generator().manual_seed(1))
+    coarse = torch.randn(1, 3, 12, 12, 12, generator=torch.Generator().manual_seed(1))
+    field = 1e-2 * resize(coarse, cohort.grid)
     started = time.perf_counter()
     for number in range(2 * count):
         path = layout.forward("writing", "alone", str(number % 4))
-        register.write_transform(path, to_physical(field, grid, grid))
+        write_coded(path, to_physical(field, grid, grid))
     return time.perf_counter() - started
-
-
-def write_by_nibabel(path: Path, transform: Transform) -> None:
-    """`maps.transforms.write_transform` where SimpleITK is missing: a file that ITK reads as the same field."""
-    import nibabel
-
-    check_perpendicular(path, transform.grid)
-    nifti = nibabel.Nifti1Image(
-        np.moveaxis(transform.displacement, 0, -1)[..., None, :], transform.grid.affine
-    )
-    nifti.set_sform(transform.grid.affine, code=1)
-    nifti.set_qform(transform.grid.affine, code=1)
-    nifti.header.set_xyzt_units("mm")
-    nifti.header.set_intent("vector")
-    with whole(path) as beside:
-        nibabel.save(nifti, beside)
-        if beside.suffix == ".nii":
-            seal(beside)
-
-
-class _Instead:
-    """A block in which transforms are written by another function."""
-
-    def __enter__(self) -> None:
-        self.before, register.write_transform = register.write_transform, write_by_nibabel
-
-    def __exit__(self, *_: object) -> None:
-        register.write_transform = self.before
-
-
-def _writer():
-    """What writes transforms, in words, and a block in which it does."""
-    from contextlib import nullcontext
-
-    there = importlib.util.find_spec("SimpleITK") is not None
-    return ("SimpleITK", nullcontext()) if there else ("nibabel", _Instead())

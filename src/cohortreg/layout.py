@@ -140,12 +140,17 @@ class Layout(Results):
         return self.root / "transforms" / method
 
     def forward(self, method: str, moving: str, fixed: str) -> Path:
-        """Displacement field from the fixed to the moving image: warps the moving image onto the fixed one."""
-        return self.transforms(method) / "forward" / moving / f"{fixed}.nii"
+        """Map from the fixed to the moving image, see `maps.coded`: warps the moving image onto the fixed one."""
+        return self.transforms(method) / "forward" / moving / f"{fixed}.map.gz"
 
     def inverse(self, method: str, moving: str, fixed: str) -> Path:
-        """Displacement field from the moving to the fixed image."""
-        return self.transforms(method) / "inverse" / moving / f"{fixed}.nii"
+        """Map from the moving to the fixed image."""
+        return self.transforms(method) / "inverse" / moving / f"{fixed}.map.gz"
+
+    @staticmethod
+    def before(transform: Path) -> Path:
+        """The file of a transform in results of earlier versions: a displacement field, see `maps.transforms`."""
+        return transform.with_name(transform.name.removesuffix(".map.gz") + ".nii")
 
     def registration_record(self, method: str, moving: str, fixed: str) -> Path:
         """JSON: how long the pair took and what its transforms were made from; written after them."""

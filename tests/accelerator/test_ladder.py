@@ -1,4 +1,4 @@
-"""The ladder of measurements for GPU machines: rehearsed, killed, out of time; what stands in for SimpleITK there."""
+"""The ladder of measurements for GPU machines: rehearsed, killed, out of time."""
 
 import csv
 import itertools
@@ -25,7 +25,6 @@ sys.path[:0] = [str(LADDER), str(LADDER.parent)]
 import e_hippocampi  # noqa: E402
 import unfinished  # noqa: E402
 from bench import Bench  # noqa: E402
-from d_disk import write_by_nibabel  # noqa: E402
 from data import dice_at_labels, dice_on_grid  # noqa: E402
 from f_knees import resampled  # noqa: E402
 from ladder import PARTS, _share  # noqa: E402
@@ -37,7 +36,7 @@ from cohortreg.images import geometry  # noqa: E402
 from cohortreg.images.grid import Grid  # noqa: E402
 from cohortreg.images.image import Image  # noqa: E402
 from cohortreg.maps.grids import identity_map, resize  # noqa: E402
-from cohortreg.maps.transforms import read_transform, to_physical, write_transform  # noqa: E402
+from cohortreg.maps.transforms import to_physical  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -323,19 +322,6 @@ def _field(shape: tuple[int, ...], voxels: float) -> torch.Tensor:
     coarse = torch.randn(1, len(shape), *[3] * len(shape), generator=torch.Generator().manual_seed(1))
     size = torch.tensor([n - 1.0 for n in shape]).reshape(1, -1, *[1] * len(shape))
     return voxels * resize(coarse, shape) / size
-
-
-def test_transforms_written_without_simpleitk_are_the_same_to_it(tmp_path):
-    affine = np.diag([1.2, 0.9, 2.0, 1.0])
-    affine[:3, 3] = 5, -7, 11
-    grid = Grid((6, 7, 8), affine)
-    transform = to_physical(_field(grid.shape, 2), grid, grid)
-    write_transform(tmp_path / "itk.nii", transform)
-    write_by_nibabel(tmp_path / "nibabel.nii", transform)
-    one, other = (read_transform(tmp_path / f"{name}.nii") for name in ("itk", "nibabel"))
-    assert np.abs(one.displacement).max() > 1
-    np.testing.assert_array_equal(one.displacement, other.displacement)
-    np.testing.assert_allclose(one.grid.affine, other.grid.affine, atol=1e-6)
 
 
 def _labels(shape: tuple[int, ...], shift: float) -> np.ndarray:

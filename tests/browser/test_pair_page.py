@@ -31,7 +31,7 @@ PLANES = ["sagittal", "coronal", "axial"]
 def cohort(tmp_path_factory):
     """Three pairs of noisy images by four methods, one of them without its transforms; its report is written."""
     layout, config = make_results(tmp_path_factory.mktemp("cohort"))
-    for path in layout.forward("affine", "a", "b").parents[1].rglob("*.nii"):
+    for path in layout.forward("affine", "a", "b").parents[1].rglob("*.map.gz"):
         path.unlink()
     write_report(layout, read_comparison(layout, config))
     return layout

@@ -58,7 +58,7 @@ def test_a_module_runs_from_raw_images_to_the_report_and_then_has_nothing_to_do(
     assert run.returncode == 0, run.stdout
     layout = Layout(module.results)
     assert layout.report.index.is_file() and layout.methods_table.is_file()
-    assert len(list(module.results.rglob("*.nii"))) > 0
+    assert len(list(module.results.rglob("*.map.gz"))) > 0
     again = module.snakemake("--dry-run")
     assert "Nothing to be done" in again.stdout, again.stdout
 

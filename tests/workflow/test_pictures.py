@@ -14,6 +14,7 @@ from cohortreg.files import read_json
 from cohortreg.images.io import read_image
 from cohortreg.jobs.comparison import OnDisk
 from cohortreg.layout import Layout
+from cohortreg.maps.exchange import read
 from cohortreg.paper.data import read_fives
 from cohortreg.report.figures.pair_panels import read_pair
 from cohortreg.report.figures.registry import FIGURES
@@ -72,8 +73,7 @@ def raw(project: Project, name: str, kind: str) -> sitk.Image:
 
 def warped(layout: Layout, row, moving: sitk.Image, fixed: sitk.Image) -> np.ndarray:
     """What SimpleITK makes of an image and the transform of a row of tables/pairs.csv, [rows, columns]."""
-    field = sitk.ReadImage(str(layout.forward(row.method, row.moving, row.fixed)), sitk.sitkVectorFloat64)
-    transform = sitk.DisplacementFieldTransform(field)
+    transform = read(layout.forward(row.method, row.moving, row.fixed)).transform
     return sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, -1.0))
 
 

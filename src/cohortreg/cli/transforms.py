@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 TransformFile = Annotated[
     Path,
-    typer.Argument(help="A displacement field, or a transform of ITK's, from the fixed to the moving image."),
+    typer.Argument(
+        help="A displacement field, a transform of ITK's or one of a cohort's results, from the fixed to the moving "
+        "image."
+    ),
 ]
 
 Reference = Annotated[

@@ -13,7 +13,7 @@ from cohortreg.evaluation.measures import measures_with
 from cohortreg.files import read_json
 from cohortreg.images.image import Image
 from cohortreg.images.io import read_image, read_label
-from cohortreg.jobs.registered import read_registered
+from cohortreg.jobs.registered import read_registered, transform_path
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform
@@ -43,7 +43,7 @@ class OnDisk:
 
     def has_transform(self, method: str, moving: str, fixed: str) -> bool:
         """Whether a pair has a transform by a method."""
-        return self.layout.forward(method, moving, fixed).is_file()
+        return transform_path(self.layout, method, moving, fixed).is_file()
 
     def transform(self, method: str, moving: str, fixed: str) -> Transform:
         """Read a pair's transform, from the fixed to the moving image."""

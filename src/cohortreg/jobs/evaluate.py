@@ -23,7 +23,7 @@ from cohortreg.evaluation.measures import (
 )
 from cohortreg.files import read_kept, sealed, write_sealed
 from cohortreg.images.io import grid_of, read_file, read_label
-from cohortreg.jobs.registered import read_registered, registration, seals
+from cohortreg.jobs.registered import DIRECTIONS, read_registered, registration, seals, transform_path
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.maps.transforms import Transform
@@ -70,7 +70,7 @@ def _maps(layout: Layout, method: str, moving: str, fixed: str, forward: Transfo
     shape, affine, _ = read_file(path, voxels=False)
     grid = grid_of(path, shape, affine)
     had_inverse = "inverse" in registration(layout, method, moving, fixed).get("seals", {})
-    if not (had_inverse or layout.inverse(method, moving, fixed).exists()):
+    if not (had_inverse or transform_path(layout, method, moving, fixed, "inverse").exists()):
         return Maps(forward, None, grid)
     inverse = read_registered(layout, method, moving, fixed, "inverse")
     return Maps(forward, inverse, grid)
@@ -142,7 +142,7 @@ def _measures(
     same = all(record.get("seals", {}).get(direction, "") == seal for direction, seal in there.items())
     outdated = record.get("inputs") != inputs or not same
     if outdated:
-        forward = layout.forward(*pair)
+        forward = transform_path(layout, *pair)
         if record and not forward.exists():
             records = layout.registration_record(*pair).parents[1]
             raise UserError(
@@ -163,7 +163,8 @@ def _digest_inputs(
     # A shard that gets one more pair need not read its thousands of displacement fields again: the small records of
     # registration and preprocessing change with what they say was made.
     record = layout.registration_record(*pair)
-    made = [record] if record.exists() else [layout.forward(*pair), layout.inverse(*pair)]
+    paths = [transform_path(layout, *pair, direction) for direction in DIRECTIONS]
+    made = [record] if record.exists() else paths
     files = [*made, *map(layout.sidecar, pair[1:])]
     contents = [running().reads(path) if path.exists() else "" for path in files]
     named = [*PAIR, *columns(structures, measures), "failure"]

@@ -17,7 +17,7 @@ from cohortreg.errors import UserError
 from cohortreg.files import LONGEST, read_json, write_json, write_text
 from cohortreg.images.io import read_image, read_label, write_image
 from cohortreg.importers.bids import NAME
-from cohortreg.jobs.registered import DIRECTIONS, cohort_pairs, read_registered
+from cohortreg.jobs.registered import DIRECTIONS, cohort_pairs, read_registered, transform_path
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.maps.apply import warp
@@ -203,12 +203,12 @@ class Export:
 
     def _transforms(self, moving: str, fixed: str) -> Iterator[RawTransform]:
         """Both directions, as far as they are there."""
-        if not self.layout.forward(self.method, moving, fixed).is_file():
+        if not transform_path(self.layout, self.method, moving, fixed).is_file():
             return
         sources = {image: Source.of(read_sidecar(self.layout, image)) for image in (moving, fixed)}
         # Of an image with itself both have one name.
         for direction in DIRECTIONS if moving != fixed else DIRECTIONS[:1]:
-            if not getattr(self.layout, direction)(self.method, moving, fixed).is_file():
+            if not transform_path(self.layout, self.method, moving, fixed, direction).is_file():
                 continue
             start, end = (moving, fixed) if direction == "forward" else (fixed, moving)
             preprocessed = read_registered(self.layout, self.method, moving, fixed, direction)

@@ -22,7 +22,8 @@ from cohortreg.jobs.registered import DIRECTIONS, IDS, in_cohort, registration, 
 from cohortreg.jobs.sidecars import read_sidecar
 from cohortreg.layout import Layout
 from cohortreg.learning.devices import Device
-from cohortreg.maps.transforms import to_physical, write_transform
+from cohortreg.maps.coded import write_coded
+from cohortreg.maps.transforms import to_physical
 from cohortreg.methods.cards import read_card
 from cohortreg.methods.interface import Method, Registration, timed
 from cohortreg.methods.opening import open_method
@@ -172,10 +173,11 @@ def _write(layout: Layout, name: str, pair: PairInWork) -> PairInWork:
     found = pair.registration
     for direction, grids in zip(DIRECTIONS, ((moving, fixed), (fixed, moving)), strict=True):
         path, phi = getattr(layout, direction)(name, *pair.ids), getattr(found, direction, None)
+        layout.before(path).unlink(missing_ok=True)
         if phi is None:
             path.unlink(missing_ok=True)
         else:
-            write_transform(path, to_physical(phi, *grids))
+            write_coded(path, to_physical(phi, *grids))
     if found is not None:
         pair.record["seals"] = seals(layout, name, *pair.ids)
     write_sealed(layout.registration_record(name, *pair.ids), pair.record)

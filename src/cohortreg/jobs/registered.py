@@ -1,5 +1,6 @@
-"""The displacement fields of a cohort's results, each verified before use."""
+"""The transforms of a cohort's results, each verified before use."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,6 +9,7 @@ from cohortreg.cohort.tables import read_table, with_sets
 from cohortreg.errors import UserError
 from cohortreg.files import read_kept
 from cohortreg.layout import Layout
+from cohortreg.maps.coded import SUFFIX, read_coded
 from cohortreg.maps.sealed import seal_at
 from cohortreg.maps.transforms import Transform, read_transform
 
@@ -15,9 +17,16 @@ IDS = ["moving", "fixed"]
 DIRECTIONS = ("forward", "inverse")
 
 
+def transform_path(layout: Layout, method: str, moving: str, fixed: str, direction: str = "forward") -> Path:
+    """Where a pair's transform is or would be; another place if an earlier version registered the pair."""
+    path: Path = getattr(layout, direction)(method, moving, fixed)
+    before = layout.before(path)
+    return before if before.is_file() and not path.is_file() else path
+
+
 def seals(layout: Layout, method: str, moving: str, fixed: str) -> dict[str, str]:
-    """The seals that the pair's fields have on disk, by direction; "" of one without; not of one that is not there."""
-    paths = {name: getattr(layout, name)(method, moving, fixed) for name in DIRECTIONS}
+    """The seals of the pair's transforms on disk, by direction; "" of one without; not of one that is not there."""
+    paths = {name: transform_path(layout, method, moving, fixed, name) for name in DIRECTIONS}
     return {name: seal_at(path) for name, path in paths.items() if path.is_file()}
 
 
@@ -30,15 +39,15 @@ def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict[s
 def read_registered(
     layout: Layout, method: str, moving: str, fixed: str, direction: str = "forward"
 ) -> Transform:
-    """Read a registered pair's displacement field, "forward" or "inverse".
+    """Read a registered pair's transform, "forward" or "inverse".
 
     Raises:
         UserError: It is missing or damaged, or is another one than the pair's record says was written.
     """
-    path = getattr(layout, direction)(method, moving, fixed)
+    path = transform_path(layout, method, moving, fixed, direction)
     written = registration(layout, method, moving, fixed).get("seals", {}).get(direction)
     try:
-        transform = read_transform(path)
+        transform = (read_coded if path.name.endswith(SUFFIX) else read_transform)(path)
         if written and seal_at(path) != written:
             raise UserError(f"{path} is not the field that registration wrote: its checksum differs")
     except UserError as error:

@@ -18,15 +18,16 @@ from cohortreg.errors import UserError
 from cohortreg.files import whole
 from cohortreg.images.grid import Grid, in_lps, ras_to_lps
 from cohortreg.images.guarded import call
-from cohortreg.images.itk import itk_geometry, quiet_itk, to_sitk
+from cohortreg.images.itk import itk_geometry, quiet_itk
 from cohortreg.images.nifti import to_nifti
 from cohortreg.inputs import check_whole
 from cohortreg.maps import niftyreg
 from cohortreg.maps.algebra import composed
-from cohortreg.maps.matrices import matrix_of, nearest
+from cohortreg.maps.coded import SUFFIX, read_coded
+from cohortreg.maps.matrices import from_matrix, matrix_of, matrix_of_field, nearest
 from cohortreg.maps.raw import in_voxels
 from cohortreg.maps.sealed import open_nifti, read_whole, seal
-from cohortreg.maps.transforms import Transform, check_perpendicular, field_of, from_sitk
+from cohortreg.maps.transforms import Transform, as_sitk, check_perpendicular, field_of, from_sitk
 
 FIELDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 ITK_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
@@ -55,7 +56,7 @@ class Read:
 
     Attributes:
         transform: From points of the fixed to points of the moving image, LPS millimetres.
-        grid: Of a displacement field; None of any other transform.
+        grid: Of a displacement field, or of a transform of results; None of any other.
         pair: None where the file does not say what it was made for.
     """
 
@@ -140,9 +141,17 @@ def write_learn2reg(path: Path, field: Transform, moving: Grid) -> None:
 
 
 def read(path: Path) -> Read:
-    """Read a displacement field or any transform of ITK's; raises UserError where the file is missing or is neither."""
+    """Read a displacement field, a transform of ITK's or one of a cohort's results.
+
+    Raises:
+        UserError: The file is missing, damaged or none of these.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; correct the path.")
+    if has_suffix(path, (SUFFIX,)):
+        field = read_coded(path)
+        matrix = matrix_of_field(field)
+        return Read(as_sitk(field) if matrix is None else from_matrix(matrix), field.grid, None)
     if has_suffix(path, FIELDS):
         return _read_field(path)
     _read_elsewhere(path)
@@ -208,8 +217,7 @@ def _read_field(path: Path) -> Read:
     if 0 in field.grid.shape:
         raise UserError(f"{path} is an empty field; write it again.")
     _check_finite(path, field)
-    vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
-    return Read(sitk.DisplacementFieldTransform(vectors), field.grid, pair)
+    return Read(as_sitk(field), field.grid, pair)
 
 
 def _nifti_field(path: Path) -> tuple[Transform, Pair | None]:

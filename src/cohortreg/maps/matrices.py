@@ -1,15 +1,21 @@
 """Affine maps as matrices [dim + 1, dim + 1] between points in LPS: of linear transforms, and of affine fields."""
 
-import numpy as np
-import SimpleITK as sitk
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from cohortreg.images.grid import Grid
 from cohortreg.maps.transforms import Transform
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 #: Voxels that a field may be off an affine map and still be one; what float32 rounds is less.
 ROUNDING = 1e-3
 
 
-def matrix_of(transform: sitk.Transform) -> np.ndarray | None:
+def matrix_of(transform: "sitk.Transform") -> np.ndarray | None:
     """The matrix of a transform that is linear by its type, or of several of these; None of any other."""
     if not transform.IsLinear():
         return None
@@ -24,14 +30,18 @@ def matrix_of(transform: sitk.Transform) -> np.ndarray | None:
 def matrix_of_field(field: Transform) -> np.ndarray | None:
     """The matrix of a displacement field that is affine, to `ROUNDING`; None of any other."""
     matrix = nearest(field)
-    displacement = (matrix - np.eye(len(matrix))) @ field.grid.voxel_to_lps
-    axes = [*np.ogrid[tuple(slice(float(size)) for size in field.grid.shape)], 1.0]
     tolerance = ROUNDING * field.grid.spacing.min()
-    for row, component in zip(displacement, field.displacement, strict=False):
-        expected = sum(factor * axis for factor, axis in zip(row, axes, strict=True))
+    for expected, component in zip(displacements(matrix, field.grid), field.displacement, strict=True):
         if np.abs(expected - component).max() > tolerance:
             return None
     return matrix
+
+
+def displacements(matrix: np.ndarray, grid: Grid) -> Iterator[np.ndarray]:
+    """The components of a matrix's displacement field one after the other, [*grid.shape] in LPS millimetres."""
+    axes = np.ogrid[tuple(slice(float(size)) for size in grid.shape)]
+    for row in ((matrix - np.eye(len(matrix))) @ grid.voxel_to_lps)[:-1]:
+        yield sum((factor * axis for factor, axis in zip(row[:-1], axes, strict=True)), start=row[-1])
 
 
 def nearest(field: Transform) -> np.ndarray:
@@ -48,8 +58,10 @@ def nearest(field: Transform) -> np.ndarray:
     return np.eye(len(some) + 1) + np.vstack([linear, np.zeros(len(some) + 1)])
 
 
-def from_matrix(matrix: np.ndarray) -> sitk.AffineTransform:
+def from_matrix(matrix: np.ndarray) -> "sitk.AffineTransform":
     """SimpleITK's affine transform of a matrix."""
+    import SimpleITK as sitk
+
     dim = len(matrix) - 1
     affine = sitk.AffineTransform(dim)
     affine.SetMatrix(matrix[:dim, :dim].flatten().tolist())

@@ -13,9 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from cohortreg.images.grid import Grid, matrix_in_lps
-from cohortreg.images.itk import to_sitk
 from cohortreg.maps.matrices import from_matrix, matrix_of_field
-from cohortreg.maps.transforms import Transform
+from cohortreg.maps.transforms import Transform, as_sitk
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,9 @@ def between_raw(transform: Transform, moving: Source, fixed: Source) -> sitk.Tra
     if matrix is not None:
         return from_matrix(matrix_in_lps(moving.to_source) @ matrix @ matrix_in_lps(to_preprocessed))
     field = covering(transform, Grid(fixed.grid.shape, to_preprocessed @ fixed.grid.affine))
-    vectors = sitk.Cast(to_sitk(field.displacement, field.grid), sitk.sitkVectorFloat64)
     before, behind = (from_matrix(matrix_in_lps(each)) for each in (to_preprocessed, moving.to_source))
     # Applied from the last to the first.
-    return sitk.CompositeTransform([behind, sitk.DisplacementFieldTransform(vectors), before])
+    return sitk.CompositeTransform([behind, as_sitk(field), before])
 
 
 def covering(transform: Transform, grid: Grid) -> Transform:

@@ -41,12 +41,15 @@ def seal(path: Path) -> None:
 def seal_at(path: Path) -> str:
     """The seal that a .nii file ends in, as text; "" where it has none, or is not as long as that says.
 
-    It takes no time, since the rest is not read: not what says whether a file is whole, but which one it is.
+    Of a .gz file, gzip's. It takes no time, since the rest is not read: not what says whether a file is whole, but
+    which one it is.
     """
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(size - _SEAL.size, 0))
         last = stream.read()
+    if path.name.endswith(".gz"):
+        return f"{size}:{last[-8:].hex()}"  # CRC-32 and number of all bytes before compression
     if len(last) < _SEAL.size:
         return ""
     magic, length, checksum = _SEAL.unpack(last)

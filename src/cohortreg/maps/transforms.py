@@ -1,4 +1,4 @@
-"""Displacement fields on disk: millimetres in ITK's physical space (LPS), from the fixed to the moving image.
+"""Displacement fields in files: millimetres in ITK's physical space (LPS), from the fixed to the moving image.
 
 A file holds, at every voxel centre x of the fixed image's grid, the vector that leads to the matching point of the
 moving image, so that SimpleITK, ANTs and 3D Slicer warp the moving image onto the fixed one with it as it is. Here such
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cohortreg.errors import UserError
-from cohortreg.files import whole
 from cohortreg.images.grid import Grid
 from cohortreg.images.itk import itk_geometry, to_sitk
-from cohortreg.maps.sealed import is_finite, read_whole, seal
+from cohortreg.maps.sealed import is_finite, read_whole
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -113,6 +112,14 @@ def from_sitk(field: "sitk.Image") -> Transform:
     return Transform(np.ascontiguousarray(displacement), Grid.from_itk(**itk_geometry(field)))
 
 
+def as_sitk(transform: Transform) -> "sitk.DisplacementFieldTransform":
+    """A transform as SimpleITK's."""
+    import SimpleITK as sitk
+
+    vectors = sitk.Cast(to_sitk(transform.displacement, transform.grid), sitk.sitkVectorFloat64)
+    return sitk.DisplacementFieldTransform(vectors)
+
+
 def field_of(transform: "sitk.Transform", grid: Grid) -> Transform:
     """The displacement field on a grid of any map of SimpleITK's between points in LPS millimetres."""
     import SimpleITK as sitk
@@ -121,22 +128,6 @@ def field_of(transform: "sitk.Transform", grid: Grid) -> Transform:
         transform, sitk.sitkVectorFloat64, grid.shape, grid.origin, grid.spacing, grid.direction.flatten()
     )
     return from_sitk(field)
-
-
-def write_transform(path: Path, transform: Transform) -> None:
-    """Write a transform as NIfTI through SimpleITK, whole or not at all; a .nii file with a seal, see `sealed`.
-
-    Raises:
-        UserError: As `check_perpendicular` does.
-    """
-    import SimpleITK as sitk
-
-    check_perpendicular(path, transform.grid)
-    image = to_sitk(transform.displacement, transform.grid)
-    with whole(path) as beside:
-        sitk.WriteImage(image, str(beside))
-        if beside.suffix == ".nii":
-            seal(beside)
 
 
 def read_transform(path: Path) -> Transform:

@@ -19,8 +19,9 @@ from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.images.preprocess import preprocess
 from cohortreg.layout import Layout
+from cohortreg.maps.coded import write_coded
 from cohortreg.maps.exchange import Pair, write
-from cohortreg.maps.transforms import Transform, write_transform
+from cohortreg.maps.transforms import Transform
 
 AFFINE = np.array([[1.5, 0.2, 0, -10], [-0.3, 1.0, 0, 20], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
 AFFINE[:3, 0] *= 1.5 / np.linalg.norm(AFFINE[:3, 0])
@@ -286,9 +287,7 @@ def test_export_goes_on_behind_a_pair_that_failed(tmp_path):
         write_json(layout.sidecar(image_id), record)
     layout.pairs.write_text("moving\tfixed\na\tb\na\tc\n")
     grid = made.grid
-    write_transform(
-        layout.forward("demons", "a", "c"), Transform(np.ones((3, *grid.shape), np.float32), grid)
-    )
+    write_coded(layout.forward("demons", "a", "c"), Transform(np.ones((3, *grid.shape), np.float32), grid))
     done = command("export", layout.root, "--method", "demons", "--output", tmp_path / "out")
     assert done.returncode == 1
     assert "1 of 2 pairs have no transform of demons, the first of them a to b;" in done.stderr

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from earlier import write_before
 
 from cohortreg.errors import UserError
 from cohortreg.evaluation.csv_files import read_table
@@ -17,8 +18,9 @@ from cohortreg.images.io import Image, write_image
 from cohortreg.jobs.evaluate import evaluate_shard, measure_pair, registered_pairs
 from cohortreg.jobs.registered import seals
 from cohortreg.layout import Layout
+from cohortreg.maps.coded import read_coded, write_coded
 from cohortreg.maps.grids import identity_map
-from cohortreg.maps.transforms import to_physical, write_transform
+from cohortreg.maps.transforms import to_physical
 
 SHAPE = (8, 10, 9)
 STRUCTURES = {"core": [1], "rim": [2, 3]}
@@ -31,9 +33,9 @@ def write_maps(layout: Layout, method: str, forward: torch.Tensor, inverse: torc
     """Maps [1, 3, *SHAPE] in unit coordinates, as transforms between the images a (moving) and b (fixed)."""
     grids = Grid(SHAPE, MOVING), Grid(SHAPE, FIXED)
     unit = identity_map(SHAPE, dtype=torch.float64)
-    write_transform(layout.forward(method, "a", "b"), to_physical(forward - unit, *grids))
+    write_coded(layout.forward(method, "a", "b"), to_physical(forward - unit, *grids))
     if inverse is not None:
-        write_transform(layout.inverse(method, "a", "b"), to_physical(inverse - unit, *reversed(grids)))
+        write_coded(layout.inverse(method, "a", "b"), to_physical(inverse - unit, *reversed(grids)))
 
 
 def moved(voxels) -> torch.Tensor:
@@ -133,12 +135,24 @@ def test_a_record_of_the_registration_stands_for_its_fields(layout):
     for path in (layout.forward("shift", "a", "b"), layout.inverse("shift", "a", "b")):
         path.unlink()
     assert evaluate(layout) == 0
-    with pytest.raises(UserError, match=r"b\.nii was deleted, .* delete .*shift/records and run"):
+    with pytest.raises(UserError, match=r"b\.map\.gz was deleted, .* delete .*shift/records and run"):
         evaluate(layout, structures={"core": [1]})
     write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
     write_json(layout.registration_record("shift", "a", "b"), {"made_from": "y", "time_s": 1.25})
     assert evaluate(layout) == 1
     assert read_table(layout.evaluated_shard("shift", 0))["dice_core"].item() == pytest.approx(2 / 3)
+
+
+def test_fields_of_an_earlier_version_have_the_same_measures(layout):
+    for method in ("shift", "mirror"):
+        expected = measure_pair(layout, method, "a", "b", STRUCTURES)
+        for path in (layout.forward(method, "a", "b"), layout.inverse(method, "a", "b")):
+            if path.is_file():
+                write_before(layout.before(path), read_coded(path))
+                path.unlink()
+        found = measure_pair(layout, method, "a", "b", STRUCTURES)
+        assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    assert evaluate(layout) == 1
 
 
 def test_columns_of_a_shard_and_missing_values(layout):
@@ -189,7 +203,7 @@ def test_a_field_that_is_not_the_registered_one_is_not_measured(layout):
     write_maps(layout, "shift", moved((0, 0, 0)), moved((0, 0, 0)))
     record = re.escape(str(layout.registration_record("shift", "a", "b")))
     with pytest.raises(
-        UserError, match=f"forward/a/b.nii is not the field that registration wrote.*delete {record} and"
+        UserError, match=f"forward/a/b.map.gz is not the field that registration wrote.*delete {record} and"
     ):
         evaluate(layout)
     registered(layout)
@@ -201,14 +215,16 @@ def test_a_field_that_is_damaged_after_it_was_measured_is_noticed(layout):
     assert evaluate(layout) == 1
     path = layout.inverse("shift", "a", "b")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match=r"inverse/a/b\.nii is (cut short|damaged).*register the pair again"):
+    with pytest.raises(
+        UserError, match=r"inverse/a/b\.map\.gz is (cut short|damaged).*register the pair again"
+    ):
         evaluate(layout)
 
 
 def test_an_inverse_that_is_gone_is_not_one_that_never_was(layout):
     registered(layout)
     layout.inverse("shift", "a", "b").unlink()
-    with pytest.raises(UserError, match=r"inverse/a/b\.nii: no such transform; delete"):
+    with pytest.raises(UserError, match=r"inverse/a/b\.map\.gz: no such transform; delete"):
         measure_pair(layout, "shift", "a", "b", STRUCTURES)
 
 

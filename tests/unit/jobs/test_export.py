@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+from earlier import write_before
 from forkserver import command
 
 from cohortreg.cohort.tables import read_images, write_table
@@ -14,7 +15,8 @@ from cohortreg.images.io import Image, read_image, read_label, write_image
 from cohortreg.jobs.export import BidsNames, Export, bids_label
 from cohortreg.jobs.preprocess import preprocess_shard
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Transform, write_transform
+from cohortreg.maps.coded import read_coded, write_coded
+from cohortreg.maps.transforms import Transform
 
 SHAPE = (6, 7, 8)
 AFFINE = np.diag([2.0, 1, 1, 1])
@@ -50,8 +52,8 @@ def results(tmp_path, monkeypatch):
     shift[0] = -2
     grid = read_image(layout.image(IDS[0])).grid
     for moving, fixed in pairs:
-        write_transform(layout.forward("demons", moving, fixed), Transform(shift, grid))
-        write_transform(layout.inverse("demons", moving, fixed), Transform(-shift, grid))
+        write_coded(layout.forward("demons", moving, fixed), Transform(shift, grid))
+        write_coded(layout.inverse("demons", moving, fixed), Transform(-shift, grid))
     return layout
 
 
@@ -61,6 +63,19 @@ def export(layout, *options):
 
 def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_transform_of_an_earlier_version_is_exported_as_one_of_this_version(results, tmp_path):
+    assert export(results, "--output", tmp_path / "this").returncode == 0
+    for path in results.transforms("demons").rglob("*.map.gz"):
+        write_before(results.before(path), read_coded(path))
+        path.unlink()
+    done = export(results, "--output", tmp_path / "earlier")
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "earlier") == files(tmp_path / "this")
+    for name in files(tmp_path / "this"):
+        fields = (sitk.ReadImage(str(tmp_path / folder / name)) for folder in ("this", "earlier"))
+        np.testing.assert_allclose(*map(sitk.GetArrayFromImage, fields), atol=1e-5)
 
 
 def test_every_warped_image_and_label(results, tmp_path):

@@ -2,19 +2,23 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from earlier import write_before
 
 from cohortreg.errors import UserError
-from cohortreg.files import write_json
+from cohortreg.files import write_json, write_sealed
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
 from cohortreg.jobs import register as job
 from cohortreg.jobs.register import pairs_of, register_shard
+from cohortreg.jobs.registered import registration, seals
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Transform, write_transform
+from cohortreg.maps.coded import read_coded, write_coded
+from cohortreg.maps.transforms import Transform
 from cohortreg.methods.identity import Identity
 from cohortreg.methods.interface import Registration
 
@@ -139,16 +143,47 @@ def test_fields_that_are_not_those_of_their_record_are_made_again(layout):
             return Identity.__call__(self, moving, fixed)
 
     register(layout, Counts())
-    expected = {path: path.read_bytes() for path in layout.root.rglob("*.nii")}
+    expected = {path: path.read_bytes() for path in layout.root.rglob("*.map.gz")}
     cut, swapped, gone = (layout.forward("stumbles", *ids) for ids in (("a", "b"), ("b", "c"), ("c", "a")))
     cut.write_bytes(cut.read_bytes()[:-1])
     other = Transform(np.ones((3, 6, 7, 8), np.float32), Grid((6, 7, 8), np.eye(4)))
-    write_transform(swapped, other)
+    write_coded(swapped, other)
     gone.unlink()
     again = Counts()
     register(layout, again)
     assert again.calls == 3
-    assert {path: path.read_bytes() for path in layout.root.rglob("*.nii")} == expected
+    assert {path: path.read_bytes() for path in layout.root.rglob("*.map.gz")} == expected
+
+
+def as_before(layout: Layout) -> list[Path]:
+    """Turn transforms and records into those of an earlier version; return the transforms."""
+    paths = sorted(layout.root.rglob("*.map.gz"))
+    for path in paths:
+        write_before(layout.before(path), read_coded(path))
+        path.unlink()
+    for moving, fixed in PAIRS.itertuples(index=False):
+        record = registration(layout, "stumbles", moving, fixed)
+        write_sealed(
+            layout.registration_record("stumbles", moving, fixed),
+            record | {"seals": seals(layout, "stumbles", moving, fixed)},
+        )
+    return [layout.before(path) for path in paths]
+
+
+def test_what_an_earlier_version_registered_is_kept_and_replaced_when_it_changes(layout):
+    register(layout, Stumbles())
+    before = as_before(layout)
+    assert len(before) == 4
+    again = Stumbles()
+    register(layout, again)
+    assert again.calls == 1  # the pair that failed
+    assert all(path.is_file() for path in before) and not list(layout.root.rglob("*.map.gz"))
+    # One is damaged: of its pair, both are made again, beside the others.
+    before[0].write_bytes(before[0].read_bytes()[:-1])
+    register(layout, Stumbles())
+    assert len(list(layout.root.rglob("*.map.gz"))) == 2
+    assert [path.is_file() for path in before].count(True) == 2
+    assert not before[0].exists() and layout.forward("stumbles", "a", "b").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"seals": 1}'])

@@ -13,8 +13,9 @@ from scipy.spatial.transform import Rotation
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, write_image
+from cohortreg.maps.coded import write_coded
 from cohortreg.maps.exchange import Pair, read, write_field
-from cohortreg.maps.transforms import Transform, field_of, read_transform, write_transform
+from cohortreg.maps.transforms import Transform, field_of
 
 SHAPE = (9, 8, 7)
 AFFINE = np.array([[0, -1.5, 0, 7], [2.0, 0, 0, -3], [0, 0, 1.2, 20], [0, 0, 0, 1]])
@@ -182,7 +183,7 @@ def grids(dim):
 @settings(max_examples=60, deadline=None)
 @given(
     st.one_of(grids(2), grids(3)),
-    st.sampled_from(["field", "result", "image.nii.gz", "image.mha", "image.nrrd"]),
+    st.sampled_from(["field", "image.nii.gz", "image.mha", "image.nrrd"]),
 )
 def test_what_we_write_lies_at_one_place_for_all_programs(tmp_path_factory, grid, kind):
     folder, dim = tmp_path_factory.mktemp("geometry"), len(grid.shape)
@@ -190,9 +191,6 @@ def test_what_we_write_lies_at_one_place_for_all_programs(tmp_path_factory, grid
     if kind == "field":
         path = folder / "f.nii.gz"
         write_field(path, ours, Pair(grid, grid))
-    elif kind == "result":
-        path = folder / "f.nii"
-        write_transform(path, ours)
     else:
         path = folder / kind
         write_image(path, Image(ours.displacement[0], grid.affine))
@@ -208,8 +206,6 @@ def test_what_we_write_lies_at_one_place_for_all_programs(tmp_path_factory, grid
         affine = nibabel.load(path).affine
         there = corners @ affine[:dim, :dim].T + affine[:dim, 3]
         np.testing.assert_allclose(there * LPS[:dim], expected, atol=tolerance, rtol=0)
-    if kind == "result":
-        np.testing.assert_allclose(read_transform(path).grid.affine, grid.affine, atol=tolerance, rtol=0)
     if kind == "field":
         found = read(path)
         np.testing.assert_allclose(found.grid.affine, grid.affine, atol=tolerance, rtol=0)
@@ -279,3 +275,18 @@ def test_a_field_with_an_absurd_header_is_one_sentence(tmp_path, key, value):
     with pytest.raises(UserError) as refused:
         read(path)
     assert "\n" not in str(refused.value)
+
+
+def test_a_transform_of_results_is_read_by_its_name(tmp_path):
+    grid = Grid((6, 7, 8), np.diag([2.0, 1, 1, 1]))
+    bent = np.random.default_rng(0).normal(size=(3, *grid.shape)).astype(np.float32)
+    write_coded(tmp_path / "bent.map.gz", Transform(bent, grid))
+    write_coded(tmp_path / "shift.map.gz", Transform(np.full((3, *grid.shape), 1.5, np.float32), grid))
+    found, shift = (read(tmp_path / f"{name}.map.gz") for name in ("bent", "shift"))
+    assert found.grid.matches(grid, tolerance=1e-9) and found.pair is None
+    np.testing.assert_allclose(field_of(found.transform, grid).displacement, bent, atol=0.011)
+    assert isinstance(shift.transform, sitk.AffineTransform) and shift.grid.shape == grid.shape
+    np.testing.assert_allclose(shift.transform.TransformPoint((0, 0, 0)), [1.5] * 3, atol=1e-6)
+    (tmp_path / "bent.map.gz").write_bytes((tmp_path / "bent.map.gz").read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"bent\.map\.gz is cut short or damaged"):
+        read(tmp_path / "bent.map.gz")

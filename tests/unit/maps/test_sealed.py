@@ -7,15 +7,17 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from earlier import FIELD, FILE, write_before
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
 from cohortreg.images.itk import to_sitk
+from cohortreg.maps.coded import write_coded
 from cohortreg.maps.exchange import Pair, read, write_field
 from cohortreg.maps.sealed import read_whole, seal, seal_at
-from cohortreg.maps.transforms import Transform, read_transform, write_transform
+from cohortreg.maps.transforms import Transform, read_transform
 
 AFFINE = np.array([[0, -1.5, 0, 7], [2.0, 0, 0, -3], [0, 0, 1.2, 20], [0, 0, 0, 1]])
 
@@ -29,7 +31,7 @@ def field(shape=(3, 4, 2)) -> Transform:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("sealed") / "field.nii"
-    write_transform(path, field())
+    write_before(path, field())
     return path
 
 
@@ -37,8 +39,7 @@ def written(tmp_path_factory):
 def test_programs_read_a_sealed_field_as_one_that_itk_wrote(tmp_path, shape):
     ours = field(shape)
     sitk.WriteImage(to_sitk(ours.displacement, ours.grid), str(tmp_path / "itk.nii"))
-    write_transform(tmp_path / "ours.nii", ours)
-    assert (tmp_path / "ours.nii").read_bytes().startswith((tmp_path / "itk.nii").read_bytes())
+    write_field(tmp_path / "ours.nii", ours, Pair(ours.grid, ours.grid))
     theirs, read_back = (sitk.ReadImage(str(tmp_path / name)) for name in ("itk.nii", "ours.nii"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(theirs), sitk.GetArrayFromImage(read_back))
     assert theirs.GetDirection() == read_back.GetDirection()
@@ -120,6 +121,17 @@ def test_voxels_that_begin_elsewhere_than_the_header_says_are_noticed(tmp_path, 
         read(path)
 
 
+def test_a_file_that_an_earlier_version_wrote_is_read_as_it_was_and_still_written_so_here(tmp_path):
+    path = tmp_path / "field.nii"
+    path.write_bytes(FILE)
+    found = read_transform(path)
+    np.testing.assert_array_equal(found.displacement, FIELD.displacement)
+    np.testing.assert_allclose(found.grid.affine, FIELD.grid.affine, atol=1e-6)
+    assert seal_at(path) == "496:fa7242d0"
+    write_before(tmp_path / "again.nii", FIELD)
+    assert (tmp_path / "again.nii").read_bytes() == FILE
+
+
 def test_a_field_of_an_earlier_version_is_read_unless_it_is_cut_short_or_no_number(tmp_path):
     ours = field()
     path = tmp_path / "field.nii"
@@ -147,8 +159,8 @@ def test_another_program_that_writes_the_field_anew_is_believed(tmp_path, writte
 def test_the_seal_tells_fields_apart_without_reading_them(tmp_path, written):
     other = field()
     other.displacement[0, 0, 0, 0] += 1
-    write_transform(tmp_path / "other.nii", other)
-    write_transform(tmp_path / "same.nii", field())
+    write_before(tmp_path / "other.nii", other)
+    write_before(tmp_path / "same.nii", field())
     assert seal_at(tmp_path / "same.nii") == seal_at(written) != seal_at(tmp_path / "other.nii")
     (tmp_path / "same.nii").write_bytes(written.read_bytes()[:-1])
     assert seal_at(tmp_path / "same.nii") == ""
@@ -174,10 +186,8 @@ def test_a_grid_that_itk_has_no_words_for_is_refused(tmp_path):
     sheared = AFFINE.copy()
     sheared[0, 2] = 0.3
     ours = Transform(field().displacement, Grid((3, 4, 2), sheared))
-    for write in (
-        write_transform,
-        lambda path, field: write_field(path, field, Pair(field.grid, field.grid)),
-    ):
-        with pytest.raises(UserError, match=r"cannot be written: .* shear"):
-            write(tmp_path / "field.nii", ours)
+    with pytest.raises(UserError, match=r"cannot be written: .* shear"):
+        write_field(tmp_path / "field.nii", ours, Pair(ours.grid, ours.grid))
+    with pytest.raises(UserError, match=r"cannot be written: .* shear"):
+        write_coded(tmp_path / "field.map.gz", ours)
     assert not list(tmp_path.iterdir())

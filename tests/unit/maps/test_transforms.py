@@ -7,6 +7,7 @@ import torch
 
 from cohortreg.errors import UserError
 from cohortreg.images.grid import Grid
+from cohortreg.maps.exchange import Pair, write_field
 from cohortreg.maps.grids import identity_map, interpolate
 from cohortreg.maps.jacobian import determinant
 from cohortreg.maps.transforms import (
@@ -15,7 +16,6 @@ from cohortreg.maps.transforms import (
     read_transform,
     to_physical,
     to_unit,
-    write_transform,
 )
 
 
@@ -72,7 +72,7 @@ def test_one_voxel_along_the_first_axis_by_hand():
 def test_a_file_comes_back_as_it_was_and_warps_in_simpleitk_as_in_ours(tmp_path, moving_grid, fixed_grid):
     displacement = smooth_displacement(fixed_grid.shape, 0.05)
     path = tmp_path / "field.nii.gz"
-    write_transform(path, to_physical(displacement, moving_grid, fixed_grid))
+    write_field(path, to_physical(displacement, moving_grid, fixed_grid), Pair(moving_grid, fixed_grid))
     back = read_transform(path)
     phi = to_unit(back, moving_grid)
     torch.testing.assert_close(

@@ -25,7 +25,8 @@ from cohortreg.images.grid import Grid
 from cohortreg.images.io import Image, read_label, write_image
 from cohortreg.jobs.comparison import OnDisk, read_comparison
 from cohortreg.layout import Layout
-from cohortreg.maps.transforms import Transform, read_transform, write_transform
+from cohortreg.maps.coded import read_coded, write_coded
+from cohortreg.maps.transforms import Transform
 from cohortreg.report.figures.pair_panels import pair_figure, read_pair
 from cohortreg.report.pages import pair_pages, volumes
 from cohortreg.report.pages.index import templates
@@ -130,7 +131,7 @@ def test_labels_are_the_masks_that_dice_is_measured_on(written):
     for name in config.methods:
         pixels = unpack(method_of(page, name)["volumes"]["label"])
         shown = np.where(pixels[..., 1] >= 128, pixels[..., 0], 0)
-        transform = read_transform(layout.forward(name, "a", "b"))
+        transform = read_coded(layout.forward(name, "a", "b"))
         for number, (_, warped, _) in enumerate(
             structure_masks(moving, fixed, transform, config.structures), 1
         ):
@@ -238,7 +239,7 @@ def test_a_deleted_transform_is_named_and_the_rest_shown(results, tmp_path):
     main = method_of(page, "icon-3step")
     assert main["volumes"] is None and "deleted" in main["absent"]
     assert main["dice"] != "–"  # the tables still have it
-    assert "not a displacement field" in method_of(page, "affine")["absent"]
+    assert "is cut short or damaged" in method_of(page, "affine")["absent"]
     assert str(tmp_path) not in json.dumps(page)
     assert method_of(page, "identity")["volumes"] and page["pictured"] == "identity"
 
@@ -305,7 +306,7 @@ def test_a_2d_pair_is_a_volume_of_one_slice(tmp_path):
         write_image(layout.label(name), Image(mask, affine))
     displacement = np.zeros((2, 10, 12), np.float32)
     displacement[0] = -1.0  # to the patient's right: two voxels
-    write_transform(layout.forward("affine", "a", "b"), Transform(displacement, Grid((10, 12), affine)))
+    write_coded(layout.forward("affine", "a", "b"), Transform(displacement, Grid((10, 12), affine)))
     values = {
         "dice_mean": 0.5,
         "dice_it": 0.5,
