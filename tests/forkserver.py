@@ -138,8 +138,11 @@ def _become(request: dict, streams: list[int]) -> str:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = [request["program"], *request["arguments"]]
-    sys.path[0] = ""
-    sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.orig_argv = [sys.executable, *sys.argv]
+    sys.path[:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    with suppress(ModuleNotFoundError):
+        import sitecustomize  # noqa: F401  (as Python does when it starts)
+    sys.path.insert(0, "")
     numpy.random.seed()
     return request["program"]
 

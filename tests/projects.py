@@ -86,9 +86,7 @@ class Project:
 
     def started(self, *arguments: str) -> subprocess.Popen:
         """The same, just started."""
-        # Python reads sitecustomize of `modules` when it starts, and a forked process does not start it.
-        forked = self.forked and not self.modules
-        program = forkserver.forked("snakemake") if forked else [sys.executable, "-m", "snakemake"]
+        program = forkserver.forked("snakemake") if self.forked else [sys.executable, "-m", "snakemake"]
         snakefile = ["--snakefile", self.snakefile] if self.snakefile else []
         configuration = ["--configfile", self.configuration] if self.configuration else []
         paths = [str(path) for path in (self.modules, REPOSITORY / "src") if path]
@@ -96,7 +94,7 @@ class Project:
         return subprocess.Popen(
             [*program, *snakefile, *configuration, *self.options, *arguments],
             cwd=self.folder,
-            env=os.environ | environment | (forkserver.environment() if forked else {}),
+            env=os.environ | environment | (forkserver.environment() if self.forked else {}),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
