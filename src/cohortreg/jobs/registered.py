@@ -1,6 +1,6 @@
 """The displacement fields of a cohort's results, each verified before use."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -9,7 +9,9 @@ from cohortreg.errors import UserError
 from cohortreg.files import read_kept
 from cohortreg.layout import Layout
 from cohortreg.maps.sealed import seal_at
-from cohortreg.maps.transforms import Transform, read_transform
+
+if TYPE_CHECKING:
+    from cohortreg.maps.transforms import Transform
 
 IDS = ["moving", "fixed"]
 DIRECTIONS = ("forward", "inverse")
@@ -29,12 +31,14 @@ def registration(layout: Layout, method: str, moving: str, fixed: str) -> dict[s
 
 def read_registered(
     layout: Layout, method: str, moving: str, fixed: str, direction: str = "forward"
-) -> Transform:
+) -> "Transform":
     """Read a registered pair's displacement field, "forward" or "inverse".
 
     Raises:
         UserError: It is missing or damaged, or is another one than the pair's record says was written.
     """
+    from cohortreg.maps.transforms import read_transform  # and PyTorch with it, which gathering a cohort needs not
+
     path = getattr(layout, direction)(method, moving, fixed)
     written = registration(layout, method, moving, fixed).get("seals", {}).get(direction)
     try:
