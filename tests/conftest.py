@@ -8,8 +8,8 @@ from hypothesis import settings
 
 from cohortreg.openmp import sleeping
 
-# As commands ask for it: the fork server has loaded PyTorch when it starts them, and threads that spin while others want
-# their cores make ten times the work.
+# As commands ask for it, which the fork server starts with PyTorch loaded: threads that spin while others want their
+# cores make ten times the work.
 os.environ.update(sleeping())
 
 # Tests assert no times.

@@ -37,7 +37,8 @@ def read_registered(
     Raises:
         UserError: It is missing or damaged, or is another one than the pair's record says was written.
     """
-    from cohortreg.maps.transforms import read_transform  # and PyTorch with it, which gathering a cohort needs not
+    # And with it PyTorch, which what gathers a cohort does not need.
+    from cohortreg.maps.transforms import read_transform
 
     path = getattr(layout, direction)(method, moving, fixed)
     written = registration(layout, method, moving, fixed).get("seals", {}).get(direction)
