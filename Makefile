@@ -19,6 +19,8 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
+# Or each of a run's many processes would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo baselines comparison test test-install test-workflow test-comparison test-slurm test-browser test-bids test-accelerator docs generated lint format archive constraints clean clean-all
 .DEFAULT_GOAL := help

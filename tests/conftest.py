@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from cohortreg.openmp import sleeping
+
+# As commands ask for it, which the fork server starts with PyTorch loaded: threads that spin while others want their
+# cores make ten times the work.
+os.environ.update(sleeping())
+
 # Tests assert no times.
 settings.register_profile("cohortreg", deadline=None)
 settings.load_profile("cohortreg")

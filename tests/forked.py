@@ -9,7 +9,7 @@ import sys
 address, program, *arguments = sys.argv[1:]
 server = socket.socket(socket.AF_UNIX)
 server.connect(address)
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
     signal.signal(number, lambda number, frame: server.sendall(bytes([number])))
 request = {
     "program": program,

@@ -6,7 +6,7 @@ streams and exit code of its own. `forked.py` is the program in its place: it ha
 ends as the process does. What a test asks of Python's own start, of the imports of the package, or of processes that
 are found by their command line, it asks of COMMAND.
 
-One server for each worker of pytest; it ends with the worker.
+One server for each worker of pytest, and one more for whoever asks for other hashes; they end with the worker.
 """
 
 import atexit
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -32,8 +33,8 @@ import numpy
 
 #: `cohortreg` in a process that is new in every respect.
 COMMAND = [sys.executable, "-c", "from cohortreg.cli import main; main()"]
-#: What programs import to run.
-MAINS = {"cohortreg": "cohortreg.cli", "snakemake": "snakemake.cli"}
+#: What programs import to run; python runs its first argument.
+MAINS = {"cohortreg": "cohortreg.cli", "snakemake": "snakemake.cli", "torchrun": "torch.distributed.run"}
 #: What most commands load, or what takes long.
 LIBRARIES = (
     "torch", "torch._dynamo", "scipy.ndimage", "scipy.stats", "pandas", "SimpleITK", "nibabel", "lightning_fabric",
@@ -42,14 +43,26 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def forked(program: str = "cohortreg") -> list[str]:
-    """The words that start a program by the server; its arguments follow."""
-    return [sys.executable, "-IS", str(Path(__file__).with_name("forked.py")), str(_address()), program]
+def forked(program: str = "cohortreg", hashes: str = "random") -> list[str]:
+    """The words that start a program by the server whose strings have those hashes; its arguments follow."""
+    return [sys.executable, "-IS", str(Path(__file__).with_name("forked.py")), str(_address(hashes)), program]
 
 
 def command(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:
     """`cohortreg` with these arguments, once it has ended."""
     return subprocess.run([*forked(), *map(str, arguments)], cwd=folder, capture_output=True, text=True)
+
+
+def printed(code: str, *arguments: object, paths: Sequence[object], status: int = 0) -> str:
+    """What Python printed that ran code, or its errors where the status is not 0, with modules of some folders."""
+    done = subprocess.run(
+        [*forked("python"), code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
 
 
 def refused(*arguments: object) -> str:
@@ -61,24 +74,28 @@ def refused(*arguments: object) -> str:
 
 
 @cache
-def environment() -> dict[str, str]:
-    """Of a bash in which the programs are started by the server."""
-    path = _address().with_name("bash.sh")
-    lines = [f'{program}() {{ {shlex.join(forked(program))} "$@"; }}\n' for program in MAINS]
+def environment(hashes: str = "random") -> dict[str, str]:
+    """Of a bash in which the programs are started by that server."""
+    path = _address(hashes).with_name("bash.sh")
+    lines = [f'{program}() {{ {shlex.join(forked(program, hashes))} "$@"; }}\n' for program in MAINS]
     path.write_text("".join(lines), encoding="utf-8")
     return {"BASH_ENV": str(path)}
 
 
 @cache
-def _address() -> Path:
-    """The server's socket; the first call starts it."""
+def _address(hashes: str) -> Path:
+    """The socket of the server with that PYTHONHASHSEED; the first call starts it."""
     folder = Path(tempfile.mkdtemp(prefix="forks-"))
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "socket"))
         listening.listen(64)
         number = listening.fileno()
         server = subprocess.Popen(
-            [sys.executable, __file__, str(number)], stdin=subprocess.PIPE, pass_fds=[number], cwd="/"
+            [sys.executable, __file__, str(number)],
+            stdin=subprocess.PIPE,
+            pass_fds=[number],
+            cwd="/",
+            env=os.environ | {"PYTHONHASHSEED": hashes},
         )
 
     def stop() -> None:
@@ -138,8 +155,11 @@ def _become(request: dict, streams: list[int]) -> str:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = [request["program"], *request["arguments"]]
-    sys.path[0] = ""
-    sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.orig_argv = [sys.executable, *sys.argv]
+    sys.path[:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    with suppress(ModuleNotFoundError):
+        import sitecustomize  # noqa: F401  (as Python does when it starts)
+    sys.path.insert(0, "")
     numpy.random.seed()
     return request["program"]
 
@@ -162,7 +182,10 @@ def run(program: str) -> NoReturn:
     """Run a program and end as Python does, but that nothing is taken apart: most of it is the server's still."""
     code = 1
     try:
-        code = importlib.import_module(MAINS[program]).main()
+        if program == "python":
+            code = exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            code = importlib.import_module(MAINS[program]).main()
     except SystemExit as ended:
         code = ended.code
     except BaseException:

@@ -1,11 +1,11 @@
 """The example of a package that adds to this one, installed into a folder of its own."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from forkserver import printed
 from projects import REPOSITORY
 
 EXAMPLE = REPOSITORY / "examples" / "cohortreg-example"
@@ -39,11 +39,6 @@ def offering(folder: Path, entries: str, name: str = "odd", version: str = "2.0"
     return folder
 
 
-def run(modules: Path, *arguments: object, code: int = 0) -> str:
-    """What Python printed, or its errors where the code is not 0, with packages of a folder beside the installed."""
-    environment = {"PYTHONPATH": os.pathsep.join([str(modules), *sys.path])}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], env=os.environ | environment, capture_output=True, text=True
-    )
-    assert done.returncode == code, done.stderr
-    return done.stderr if code else done.stdout
+def run(modules: Path, code: str, *arguments: object, status: int = 0) -> str:
+    """What Python printed that ran code, with packages of a folder beside the installed ones, as `printed`."""
+    return printed(code, *arguments, paths=[modules, *sys.path], status=status)

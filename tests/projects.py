@@ -63,7 +63,7 @@ class Project:
 
     options: where Snakemake runs its jobs. snakefile: None for the one in this folder. configuration: None for the one
     that the workflow finds by itself. modules: a folder of modules that every command finds. forked: Snakemake and its
-    jobs are started by the fork server, see `forkserver.py`.
+    jobs are started by the fork server, see `forkserver.py`, whose strings have those hashes.
     """
 
     folder: Path
@@ -72,6 +72,7 @@ class Project:
     configuration: str | None = "tiny.yaml"
     modules: Path | None = None
     forked: bool = True
+    hashes: str = "random"
 
     @property
     def results(self) -> Path:
@@ -86,9 +87,11 @@ class Project:
 
     def started(self, *arguments: str) -> subprocess.Popen:
         """The same, just started."""
-        # Python reads sitecustomize of `modules` when it starts, and a forked process does not start it.
-        forked = self.forked and not self.modules
-        program = forkserver.forked("snakemake") if forked else [sys.executable, "-m", "snakemake"]
+        program = (
+            forkserver.forked("snakemake", self.hashes)
+            if self.forked
+            else [sys.executable, "-m", "snakemake"]
+        )
         snakefile = ["--snakefile", self.snakefile] if self.snakefile else []
         configuration = ["--configfile", self.configuration] if self.configuration else []
         paths = [str(path) for path in (self.modules, REPOSITORY / "src") if path]
@@ -96,7 +99,7 @@ class Project:
         return subprocess.Popen(
             [*program, *snakefile, *configuration, *self.options, *arguments],
             cwd=self.folder,
-            env=os.environ | environment | (forkserver.environment() if forked else {}),
+            env=os.environ | environment | (forkserver.environment(self.hashes) if self.forked else {}),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

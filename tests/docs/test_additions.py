@@ -3,14 +3,12 @@
 import ast
 import html
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
+from forkserver import printed
 from pages import Block, blocks, commands
 from projects import REPOSITORY
 
@@ -161,15 +159,7 @@ def with_demo(package, code: str, configuration: Block) -> str:
 
 def run(package, code: str, *arguments) -> str:
     """What Python printed that ran code with the copy of the package."""
-    paths = os.pathsep.join([str(package.parent), str(REPOSITORY / "tests")])
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return printed(code, *arguments, paths=[package.parent, REPOSITORY / "tests"])
 
 
 def reported(package) -> Layout:

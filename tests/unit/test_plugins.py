@@ -31,7 +31,7 @@ CONFIGURATION = {
     "method_settings": {"centre": {"power": 2}, "fit": {"similarity": "mae"}},
     "report": {"reference": "centre"},
 }
-COMMAND = ("-c", "from cohortreg.cli import main; main()")
+COMMAND = "from cohortreg.cli import main; main()"
 ICON = CONFIGURATION["models"]["icon"]
 #: Prints whether the package was imported, and what a configuration is read as, or why it is refused.
 READ = """
@@ -82,13 +82,13 @@ def test_the_configuration_of_the_examples_readme(example):
     text = (REPOSITORY / "examples" / "cohortreg-example" / "README.md").read_text("utf-8")
     block = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
     cohort = {key: CONFIGURATION[key] for key in ("cohort", "images", "pairs", "root", "preprocess")}
-    _, read = json.loads(run(example, "-c", READ, json.dumps(cohort | block)))
+    _, read = json.loads(run(example, READ, json.dumps(cohort | block)))
     assert read["methods"] == ["affine", "centre", "icon-1step", "smooth-net"]
     assert read["measures"] == ["volume_error"]
 
 
 def test_names_of_another_package_are_read_like_ones_own(example):
-    imported, plain = json.loads(run(example, "-c", READ, json.dumps(CONFIGURATION)))
+    imported, plain = json.loads(run(example, READ, json.dumps(CONFIGURATION)))
     assert "entries" in imported
     assert plain["models"]["icon"]["network"] == CONFIGURATION["models"]["icon"]["network"]
     assert plain["models"]["icon"]["similarity"] == "mae" and plain["similarities"] == "MAE"
@@ -116,7 +116,7 @@ def test_what_is_not_named_is_not_imported_and_what_is_wrong_is_a_sentence(examp
         | {"report": {"reference": "centres" if "centres" in str(change) else "centre"}}
         | change
     )
-    imported, said = json.loads(run(example, "-c", READ, json.dumps(given)))
+    imported, said = json.loads(run(example, READ, json.dumps(given)))
     if words is None:
         assert imported == [] and said["methods"] == ["affine"]
     else:
@@ -124,7 +124,7 @@ def test_what_is_not_named_is_not_imported_and_what_is_wrong_is_a_sentence(examp
 
 
 def test_the_list_of_methods_says_what_is_missing_and_whose_the_others_are(example):
-    listed = run(example, *COMMAND, "methods")
+    listed = run(example, COMMAND, "methods")
     lines = [" ".join(line.split()) for line in listed.splitlines()]
     assert {"affine ready", "centre of cohortreg-example 1.0", "mae of cohortreg-example 1.0"} <= set(lines)
     assert {"mse MSE", "dilated of cohortreg-example 1.0", "unet needs down and up"} <= set(lines)
@@ -148,14 +148,14 @@ def test_results_follow_from_the_version_of_what_another_package_offers_and_no_o
     }
     rows = ["affine", "centre", "fit", "icon-1step", "own-1step", "own-1step-fit", "smooth-net"]
     given = CONFIGURATION | {"models": models, "methods": rows, "measures": ["volume_error"]}
-    first = json.loads(run(modules, "-c", FOLLOWS_FROM, json.dumps(given)))
+    first = json.loads(run(modules, FOLLOWS_FROM, json.dumps(given)))
     old = ["cohortreg-example 1.0"]
     followed = {row: [] for row in rows} | dict.fromkeys(("fit", "icon-1step", "own-1step-fit"), old)
     assert first["rows"] == followed and first["releases"] == ["smooth-1"]
     assert first["trained"] == {"icon": old, "own": [], "smooth-net": []}
     assert first["measured"] == {"measures": ["volume_error"], "packages": old}
     newer(modules)
-    second = json.loads(run(modules, "-c", FOLLOWS_FROM, json.dumps(given)))
+    second = json.loads(run(modules, FOLLOWS_FROM, json.dumps(given)))
     assert second["rows"]["fit"] == ["cohortreg-example 1.1"] and second["rows"]["own-1step"] == []
     assert second["fit"][0] == first["fit"][0] and second["fit"][1] != first["fit"][1]
 
@@ -165,10 +165,10 @@ def test_an_importer_of_another_package_is_a_command_like_the_others(example, tm
     folder.mkdir()
     for name in ("s1", "s2", "s3", "s1_label", "s2_label", "s3_label"):
         (folder / f"{name}.nii.gz").touch()
-    assert "flat" in run(example, *COMMAND, "import", "--help")
-    assert "--ending" in run(example, *COMMAND, "import", "flat", "--help")
+    assert "flat" in run(example, COMMAND, "import", "--help")
+    assert "--ending" in run(example, COMMAND, "import", "flat", "--help")
     said = run(
-        example, *COMMAND, "import", "flat", folder, "--output", tables, "--ending", "_label", "--pairs", 2
+        example, COMMAND, "import", "flat", folder, "--output", tables, "--ending", "_label", "--pairs", 2
     )
     assert f"{tables}: 3 images" in said
     images = read_images(tables / "images.tsv").set_index("image_id")
@@ -183,12 +183,12 @@ def test_a_broken_importer_is_a_sentence_and_no_hindrance(tmp_path):
         "cohortreg: no_such_package:ENTRY, which odd 2.0 offers as odd in cohortreg.importers, cannot be imported "
         "(ModuleNotFoundError: No module named 'no_such_package'); update or remove the package.\n"
     )
-    assert run(odd, *COMMAND, "import", "odd", "anywhere", "--output", tmp_path, code=1) == sentence
-    assert "is no Importer" in run(odd, *COMMAND, "import", "useless", code=1)
+    assert run(odd, COMMAND, "import", "odd", "anywhere", "--output", tmp_path, status=1) == sentence
+    assert "is no Importer" in run(odd, COMMAND, "import", "useless", status=1)
     # Others are there, and say so.
-    assert "no_such_package" in run(odd, *COMMAND, "import", "--help")
-    assert "--subject" in run(odd, *COMMAND, "import", "folder", "--help")
-    assert "odd 2.0" in run(odd, *COMMAND, "methods")
+    assert "no_such_package" in run(odd, COMMAND, "import", "--help")
+    assert "--subject" in run(odd, COMMAND, "import", "folder", "--help")
+    assert "odd 2.0" in run(odd, COMMAND, "methods")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_path_is_of_this_package_or_of_any():
 def test_two_packages_with_one_name_are_refused(tmp_path):
     for name in ("one", "other"):
         offering(tmp_path, "[cohortreg.similarities]\ntwice = json:dumps\n", name)
-    said = run(tmp_path, "-c", "from cohortreg.config import SIMILARITIES; SIMILARITIES['twice']", code=1)
+    said = run(tmp_path, "from cohortreg.config import SIMILARITIES; SIMILARITIES['twice']", status=1)
     assert "one 2.0 and other 2.0 both offer twice in cohortreg.similarities; remove one." in said
 
 

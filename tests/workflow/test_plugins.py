@@ -11,7 +11,7 @@ from plugins import installed, newer, run
 
 from cohortreg.layout import Layout
 
-COMMAND = ("-c", "from cohortreg.cli import main; main()")
+COMMAND = "from cohortreg.cli import main; main()"
 
 
 def test_a_cohort_is_imported_and_registered_by_what_another_package_offers(project, tmp_path_factory):
@@ -20,7 +20,7 @@ def test_a_cohort_is_imported_and_registered_by_what_another_package_offers(proj
     for image in (project.folder / "raw").glob("*_image.nii.gz"):
         image.rename(image.with_name(image.name.replace("_image", "")))
     given = [project.folder / "raw", "--output", project.folder / "flat", "--ending", "_label"]
-    run(project.modules, *COMMAND, "import", "flat", *given, "--test-fraction", 0.4, "--pairs", 3)
+    run(project.modules, COMMAND, "import", "flat", *given, "--test-fraction", 0.4, "--pairs", 3)
     path = project.folder / "tiny.yaml"
     configured = yaml.safe_load(path.read_text())
     icon = configured["models"]["icon"]

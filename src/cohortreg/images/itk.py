@@ -133,3 +133,19 @@ def direction(path: str) -> tuple[list[list[float]], list[np.ndarray]]:
     unit = {"spacing": [1.0] * reader.GetDimension(), "origin": [0.0] * reader.GetDimension()}
     grid = Grid.from_itk(**itk_geometry(reader) | unit)
     return grid.affine[:-1, :-1].tolist(), []
+
+
+def attempt(path: str, field: bool) -> tuple[None, list[np.ndarray]]:
+    """Read a transform, or a displacement field, and use it once; lesser faults are for who reads it then.
+
+    For `guarded.call`; here, since that process needs no PyTorch for it.
+    """
+    import SimpleITK
+
+    with contextlib.suppress(RuntimeError, UnicodeDecodeError), quiet_itk():
+        if field:
+            SimpleITK.ReadImage(path, SimpleITK.sitkVectorFloat32)
+        else:
+            transform = SimpleITK.ReadTransform(path)
+            transform.TransformPoint([0.0] * transform.GetDimension())
+    return None, []

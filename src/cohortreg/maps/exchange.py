@@ -5,7 +5,6 @@ the two images that it was made for.
 """
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,18 +173,7 @@ def read(path: Path) -> Read:
 def _read_elsewhere(path: Path) -> None:
     """Have ITK read a file in another process first; raise BadImage where it crashes ITK or exhausts memory."""
     check_whole(path)
-    call(f"{__name__}:attempt", path, about=path)
-
-
-def attempt(path: str) -> tuple[None, list[np.ndarray]]:
-    """Read a transform or a field with ITK and use it once; `read` reports lesser faults."""
-    with suppress(RuntimeError, UnicodeDecodeError), quiet_itk():
-        if has_suffix(Path(path), FIELDS):
-            sitk.ReadImage(path, sitk.sitkVectorFloat32)
-        else:
-            transform = sitk.ReadTransform(path)
-            transform.TransformPoint([0.0] * transform.GetDimension())
-    return None, []
+    call("cohortreg.images.itk:attempt", path, has_suffix(path, FIELDS), about=path)
 
 
 def _is_finite(transform: sitk.Transform) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from forkserver import COMMAND, forked
+from forkserver import forked
 
 from cohortreg.cli.training import progress_in_words
 from cohortreg.files import write_json
@@ -77,20 +77,24 @@ def validated(layout: Layout) -> Layout:
     return layout
 
 
-def command(layout, settings=SETTINGS, program=None):
+def command(layout, settings=SETTINGS):
     options = ["--model", "icon", "--stage", "1", "--settings", json.dumps(settings), "--threads", "1"]
-    return [*(program or forked()), "train", str(layout.root), *options]
+    return [*forked(), "train", str(layout.root), *options]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Layout:
+    """What a training left that nothing disturbed."""
+    layout = packed(tmp_path_factory.mktemp("whole"))
+    subprocess.run(command(layout), check=True, capture_output=True)
+    return layout
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
-def test_a_training_that_was_ended_and_started_again_ends_with_the_same_weights(tmp_path, number):
+def test_a_training_that_was_ended_and_started_again_ends_with_the_same_weights(whole, tmp_path, number):
     """Asked to end, as a cluster does before it takes a node, it writes a checkpoint first and says so."""
-    whole, ended = packed(tmp_path / "whole"), packed(tmp_path / "ended")
-    subprocess.run(command(whole), check=True, capture_output=True)
-
-    process = subprocess.Popen(
-        command(ended, program=COMMAND), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    ended = packed(tmp_path)
+    process = subprocess.Popen(command(ended), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 300
     while not list(ended.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
@@ -250,8 +254,7 @@ CONV_ONLY = {"architecture": "conv_only", "channels": 4, "layers": 3}
 
 def together(devices: int) -> list[str]:
     """What torchrun runs, as the workflow starts it."""
-    options = ["--standalone", f"--nproc-per-node={devices}", "--no-python"]
-    return [sys.executable, "-m", "torch.distributed.run", *options]
+    return [*forked("torchrun"), "--standalone", f"--nproc-per-node={devices}", "--no-python"]
 
 
 def trained(folder, run=(), prepare=lambda layout: layout, **training) -> tuple[pd.DataFrame, dict]:
@@ -266,17 +269,23 @@ def trained(folder, run=(), prepare=lambda layout: layout, **training) -> tuple[
     return history, weights.load(layout.weights("icon", 1))[0]
 
 
+@pytest.fixture(scope="module")
+def undivided(tmp_path_factory) -> tuple[pd.DataFrame, dict]:
+    """History and weights of whole batches."""
+    return trained(tmp_path_factory.mktemp("undivided"))
+
+
 @pytest.mark.parametrize(
     ("devices", "accumulate"), [(1, 2), (2, 1), (2, 2)], ids=["parts", "processes", "parts of processes"]
 )
-def test_a_batch_that_is_divided_trains_the_same_weights(tmp_path, devices, accumulate):
+def test_a_batch_that_is_divided_trains_the_same_weights(undivided, tmp_path, devices, accumulate):
     """Over two processes of this machine, which exchange gradients by gloo, and over parts one after the other.
 
     Adam makes more of rounding errors where a gradient is next to nothing; steps move a weight by up to 8e-3.
     """
     run = together(devices) if devices > 1 else []
-    expected_history, expected = trained(tmp_path / "whole")
-    history, divided = trained(tmp_path / "divided", run, devices=devices, accumulate=accumulate)
+    expected_history, expected = undivided
+    history, divided = trained(tmp_path, run, devices=devices, accumulate=accumulate)
     np.testing.assert_allclose(history, expected_history, rtol=1e-3, atol=1e-7)
     assert divided.keys() == expected.keys()
     for name, tensor in expected.items():
@@ -331,7 +340,7 @@ def test_processes_that_are_asked_to_end_stop_at_the_same_step(tmp_path, everyon
     """Slurm signals all of them, and torchrun signals its own once more."""
     layout = packed(tmp_path)
     model = SETTINGS["model"] | {"network": CONV_ONLY, "stages": [STAGE | {"batch_size": 2}]}
-    line = command(layout, {"model": model, "training": SETTINGS["training"] | {"devices": 2}}, COMMAND)
+    line = command(layout, {"model": model, "training": SETTINGS["training"] | {"devices": 2}})
     with subprocess.Popen([*together(2), *line], stderr=subprocess.PIPE, text=True) as process:
         while not list(layout.checkpoints("icon", 1).glob("*/step-00000010.safetensors")):
             assert process.poll() is None
