@@ -72,7 +72,7 @@ class IconStage(Stage):
         description="inverse consistency is evaluated at every stride-th voxel along each axis (paper 1, every voxel)"
     )
     window: PositiveNumber = Field(
-        description="standard deviation of the Gaussian window, in voxels of the stage's resolution, of the similarities "
+        description="standard deviation, in voxels of the stage's resolution, of the Gaussian window of "
         + ", ".join(name for name, entry in SIMILARITIES.items() if entry.windowed)
     )
 
