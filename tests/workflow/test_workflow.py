@@ -130,7 +130,9 @@ def test_rows_of_a_model_from_elsewhere_and_of_what_is_fitted_to_each_pair_need_
     assert not re.search(r"^rule train:", run.stdout, flags=re.MULTILINE)
     table = pd.read_csv(layout.methods_table).set_index("method")
     assert list(table.index) == methods
-    assert list(table["similarity"]) == ["MSE"] * 3 + ["MSE, then squared LNCC + MIND"] * 3 + ["squared LNCC + MIND"]
+    assert list(table["similarity"]) == ["MSE"] * 3 + ["MSE, then squared LNCC + MIND"] * 3 + [
+        "squared LNCC + MIND"
+    ]
     assert table.loc["knees", "dice_mean"] == table.loc["icon-3step", "dice_mean"]
     moving, fixed = pd.read_csv(layout.pairs, sep="\t").loc[0, ["moving", "fixed"]]
     plain, optimised, elsewhere, *fitted = (
