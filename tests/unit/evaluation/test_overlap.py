@@ -111,6 +111,7 @@ def test_it_is_the_percentile_of_all_distances_between_two_surfaces(shape, aroun
     apart = np.linalg.norm(surfaces[0][:, None] - surfaces[1], axis=-1)
     expected = max(np.percentile(apart.min(axis), 95) for axis in (0, 1))
     assert hausdorff95(*masks, spacing) == pytest.approx(expected, rel=1e-6)
+    assert hausdorff95(*map(np.asfortranarray, masks), spacing) == pytest.approx(expected, rel=1e-6)
 
 
 def test_it_ends_where_the_least_numbers_are_turned_off():
