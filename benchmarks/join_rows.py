@@ -15,11 +15,10 @@ from types import SimpleNamespace
 import pandas as pd
 
 from cohortreg import config as configuration
-from cohortreg.evaluation.csv_files import read_table, write_table
+from cohortreg.evaluation.csv_files import TEXT, read_table, write_table
 from cohortreg.evaluation.sets import main_set
 from cohortreg.evaluation.summaries import summarise
 from cohortreg.files import write_text
-from cohortreg.methods.registry import similarity_of
 from cohortreg.provenance import git_commit
 from cohortreg.report.figures import charts, style, tradeoffs
 from cohortreg.report.table2 import MethodsTable
@@ -30,7 +29,7 @@ def read_rows(folders: list[Path], wanted: list[str]) -> tuple[dict[str, pd.Data
     pairs, said = {}, {}
     for folder in folders:
         table = main_set(read_table(folder / "pairs.csv")).drop(columns="set", errors="ignore")
-        summary = read_table(folder / "methods.csv")
+        summary = read_table(folder / "methods.csv", texts=TEXT | {"git_commit": str})
         if "git_commit" not in summary:
             summary["git_commit"] = git_commit()
         for row in summary.to_dict("records"):
@@ -61,9 +60,8 @@ def main() -> None:
 
     joined = pd.concat([pairs[row] for row in rows], ignore_index=True)
     models = config.models
-    similarities = {
-        row: similarity_of(row, models, config.pretrained, config.method_settings) for row in rows
-    }
+    # As measured: a row's default may be another one by now.
+    similarities = {row: said[row]["similarity"] for row in rows}
     summary = summarise(joined, similarities, reference, config.seed)
     for column in ("hardware", "git_commit"):
         summary[column] = [said[row][column] for row in rows]
