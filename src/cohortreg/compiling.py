@@ -37,6 +37,15 @@ def compiled(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable
     return compile_when_called
 
 
+def called(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator for longer ones that loops of the same file call, which become part of each of them.
+
+    As functions of their own they would be compiled once alone and once with a loop, and the process that compiles
+    would run the one where those that read its cache run the other, whose last digits differ.
+    """
+    return njit(pipeline_class=_Apart, forceinline=True, **options)
+
+
 def inlined(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator for what the loops of the same file call; Numba's cache does not see changes in another one."""
     return njit(inline="always", **options)

@@ -7,9 +7,9 @@ where it lies in another grid, `turned` [3, 3] takes a displacement to that grid
 
 import numpy as np
 
-from cohortreg.compiling import EXACT, compiled, inlined
+from cohortreg.compiling import EXACT, called, compiled, inlined
 
-_compiled, _inlined = compiled(EXACT), inlined(EXACT)
+_compiled, _called, _inlined = compiled(EXACT), called(EXACT), inlined(EXACT)
 
 #: Voxels along each axis of the blocks in which `warp` looks for anything of a mask.
 SIDE = 4
@@ -176,7 +176,7 @@ def reach(displacement, to_field, onto, turned, shape, block, low, high):
             low[p, q, r, axis], high[p, q, r, axis] = begin, end
 
 
-@_compiled
+@_called
 def _positions(displacement, to_field, onto, turned, i, j, begin, z, y, x):
     """Where voxels (i, j, begin), (i, j, begin + 1), ... are mapped to, written into [voxels] along each axis."""
     depth, height, width = displacement.shape[1:]
@@ -202,7 +202,7 @@ def _positions(displacement, to_field, onto, turned, i, j, begin, z, y, x):
         x[n] += turned[2, 0] * u0 + turned[2, 1] * u1 + turned[2, 2] * u2
 
 
-@_compiled
+@_called
 def _mark(mask, marked):
     """Mark the blocks of `SIDE` voxels along each axis that have anything of a mask."""
     depth, height, width = mask.shape
@@ -213,7 +213,7 @@ def _mark(mask, marked):
                     marked[i // SIDE, j // SIDE, k // SIDE] = True
 
 
-@_compiled
+@_called
 def _any_within(marked, mask, low, high):
     """Whether a box of positions touches a marked block. What lies outside the mask is background."""
     first, last = np.empty(3, np.int64), np.empty(3, np.int64)

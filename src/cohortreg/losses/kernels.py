@@ -6,9 +6,9 @@ the kernels: they look up memory by what they are given.
 
 import numpy as np
 
-from cohortreg.compiling import REORDERED, compiled, inlined
+from cohortreg.compiling import REORDERED, called, compiled, inlined
 
-_compiled, _inlined = compiled(REORDERED), inlined(REORDERED)
+_compiled, _called, _inlined = compiled(REORDERED), called(REORDERED), inlined(REORDERED)
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
@@ -118,7 +118,7 @@ def correlation(warped, fixed, mean, variance, weight, scale, taps, floor, squar
     return total
 
 
-@_compiled
+@_called
 def _products(warped, fixed, padded, taps):
     """The warped image, its square and its product with the fixed one, [height, width] each, into [3, padded]."""
     height, width = warped.shape
@@ -130,7 +130,7 @@ def _products(warped, fixed, padded, taps):
             padded[2, radius + j, radius + k] = warped[j, k] * fixed[j, k]
 
 
-@_compiled
+@_called
 def _window_plane(padded, taps, out):
     """Values [3, height, width], given with as many zeros around them as a window reaches, averaged over it."""
     channels, height, width = out.shape
@@ -150,7 +150,7 @@ def _window_plane(padded, taps, out):
                 out[channel, j - radius, k] = total
 
 
-@_compiled
+@_called
 def _window_planes(ring, order, taps, out):
     """Planes [thick, 3, height, width] averaged over a window, in the order in which they lie in the grid."""
     planes, out = ring.reshape(len(ring), -1), out.reshape(-1)
@@ -162,7 +162,7 @@ def _window_planes(ring, order, taps, out):
         out[n] = total
 
 
-@_compiled
+@_called
 def _correlation(moments, mean, variance, weight, scale, floor, squared, by_moments, taps):
     """A plane's part of `correlation`: its sum, and into padded by_moments the gradient by the windowed moments."""
     height, width = mean.shape
@@ -192,7 +192,7 @@ def _correlation(moments, mean, variance, weight, scale, floor, squared, by_mome
     return total
 
 
-@_compiled
+@_called
 def _by_warped(warped, fixed, by_products, out):
     """A gradient by the three `_products` as one by the warped image, [height, width]."""
     height, width = warped.shape
@@ -202,7 +202,7 @@ def _by_warped(warped, fixed, by_products, out):
             out[j, k] += fixed[j, k] * by_products[2, j, k]
 
 
-@_compiled
+@_called
 def _multiply(values, factors):
     """Multiply values [height, width] in place."""
     height, width = values.shape
@@ -268,7 +268,7 @@ def self_similarity(warped, fixed, weight, scale, taps, least, planes, windowed,
     return total
 
 
-@_compiled
+@_called
 def _squared_differences(image, i, out, margin):
     """Plane i of the squared differences, not windowed yet, as of `self_similarity`, behind a margin in `out`."""
     depth, height, width = image.shape
@@ -290,7 +290,7 @@ def _squared_differences(image, i, out, margin):
             out[2, margin + j + 1, margin + k + 1] = along_x * along_x
 
 
-@_compiled
+@_called
 def _descriptors(windowed, fixed, weight, scale, least, i, j, by_distance):
     """A row's part of `self_similarity`: its sum, and the gradient by its six distances [6, width]."""
     total = ZERO
@@ -316,14 +316,14 @@ def _descriptors(windowed, fixed, weight, scale, least, i, j, by_distance):
     return total
 
 
-@_compiled
+@_called
 def _add_row(values, at, added):
     """Add to values, from `at` on, in place."""
     for k in range(len(added)):
         values[at + k] += added[k]
 
 
-@_compiled
+@_called
 def _by_differences(image, i, by_squares, out):
     """Plane i of a gradient by the image, from one by the squared differences, as of `self_similarity`."""
     depth, height, width = image.shape

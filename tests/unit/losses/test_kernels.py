@@ -1,5 +1,9 @@
 """The compiled loops, by hand and against SciPy."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.ndimage import correlate1d, map_coordinates
@@ -128,6 +132,33 @@ def test_differences_of_self_similarity_are_what_mind_says_and_grow_as_their_gra
     step = 1e-4 * towards.astype("f8")
     rise = (expected(warped + step) - expected(warped - step)) / 2e-4
     assert (gradient * towards).sum() == pytest.approx(rise, rel=1e-2, abs=1e-2)
+
+
+COMPILED_ANEW = """
+import numpy as np
+from cohortreg.losses import kernels
+random, taps = np.random.default_rng(1), tuple(map(np.float32, (0.5, 0.2, 0.05)))
+images = [random.random((9, 8, 11), dtype=np.float32) for _ in range(5)]
+slopes, gradient = np.ones((1, 9, 8, 11), np.float32), np.empty((9, 8, 11), np.float32)
+kernels.correlation(*images, np.float32(1), taps, np.float32(1e-2), True, slopes)
+planes, room = np.zeros((14, 3, 9, 12), np.float32), np.empty((2, 10, 3, 9, 12), np.float32)
+fixed = random.random((6, 9, 8, 11), dtype=np.float32)
+kernels.self_similarity(
+    images[0], fixed, images[1], np.float32(1), taps, np.float32(1e-2), planes, *room, gradient
+)
+print((slopes.tobytes() + gradient.tobytes()).hex())
+"""
+
+
+def test_the_process_that_compiles_has_the_digits_of_those_that_follow(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", COMPILED_ANEW], env=environment, capture_output=True, check=True
+        )
+        for _ in range(2)
+    )
+    assert len(first.stdout) > 1000 and first.stdout == second.stdout
 
 
 def test_there_and_back_by_hand():
