@@ -10,7 +10,7 @@ from projects import CONFIGURATION
 import cohortreg
 from cohortreg.files import read_json
 from cohortreg.layout import Layout
-from cohortreg.maps.coded import read_coded, write_coded
+from cohortreg.maps.coded import margin
 from cohortreg.maps.transforms import read_transform
 
 GRID = CONFIGURATION["preprocess"]["grid"]
@@ -53,9 +53,9 @@ def test_python_and_the_shell_give_a_workflow_s_row(finished, table, tmp_path, r
     assert done.returncode == 0, done.stderr
     python, shell = (read_transform(tmp_path / name) for name in ("python.nii.gz", "shell.nii.gz"))
     np.testing.assert_array_equal(python.displacement, shell.displacement)
-    write_coded(tmp_path / "kept.map.gz", python)
     workflow = read_transform(tmp_path / "exported" / f"{moving}_to_{fixed}.nii.gz")
-    np.testing.assert_array_equal(read_coded(tmp_path / "kept.map.gz").displacement, workflow.displacement)
+    off = margin(python.grid.shape) * python.grid.spacing.max()
+    np.testing.assert_allclose(python.displacement, workflow.displacement, rtol=1e-6, atol=3**0.5 * off)
 
 
 def test_an_affine_row_is_exported_as_twelve_numbers(finished, tmp_path):
