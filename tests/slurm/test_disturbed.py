@@ -29,11 +29,11 @@ def until(what: Callable[[], object]) -> object:
 
 
 def long_training(project: Project) -> Project:
-    """A project whose training writes many checkpoints."""
+    """A project whose training takes minutes."""
     path = project.folder / "tiny.yaml"
     configuration = yaml.safe_load(path.read_text())
     model = configuration["models"]["icon"]
-    model["stages"] = [model["stages"][0] | {"training_steps": 2000}]
+    model["stages"] = [model["stages"][0] | {"training_steps": 6000}]
     configuration["methods"][-1] = "icon-2step"
     configuration["training"]["checkpoint_every"] = EVERY
     path.write_text(yaml.safe_dump(configuration))
@@ -45,7 +45,7 @@ def trainings(cluster, project) -> list:
 
 
 def next_checkpoint(cluster, project, running: subprocess.Popen, attempt: int):
-    """The job of an attempt, once it has written a checkpoint; it stands still then, until something is done to it."""
+    """The job of an attempt, once it trains and has written a checkpoint."""
 
     def trains():
         assert running.poll() is None, running.communicate()[0]
@@ -56,8 +56,6 @@ def next_checkpoint(cluster, project, running: subprocess.Popen, attempt: int):
     job = until(trains)
     before = checkpoints(project)
     until(lambda: checkpoints(project) - before)
-    for process in training_processes(project.folder):
-        os.kill(process, signal.SIGSTOP)
     return job
 
 
@@ -96,7 +94,7 @@ def test_a_training_that_is_cancelled_killed_preempted_and_out_of_time(project, 
 
         job = next_checkpoint(cluster, project, running, 3)
         assert job.number == preempted.number
-        cluster.run("scontrol", "update", f"jobid={job.number}", "timelimit=1")
+        cluster.run("scontrol", "update", f"jobid={job.number}", "timelimit=2")
         # Between those that it writes anyway, one because it was asked to end.
         until(lambda: [path for path in checkpoints(project) if int(path.stem.removeprefix("step-")) % EVERY])
 
