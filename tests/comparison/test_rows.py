@@ -39,7 +39,7 @@ def test_every_row_but_the_identity_moved_something(pairs):
 
 @pytest.mark.parametrize("method", ["fit", "demons", "syn", "niftyreg-nmi", "niftyreg-lncc", "vsvf-opt"])
 def test_deformable_rows_without_training_are_far_better_than_nothing(methods, method):
-    """0.20 and 0.62 to 0.73 when this was written."""
+    """0.20 and 0.55 to 0.73 when this was written."""
     assert methods.loc[method, "dice_mean"] > methods.loc["identity", "dice_mean"] + 0.2
 
 
