@@ -32,7 +32,7 @@ def small(project):
 def test_during_a_shard(project, small):
     """Pairs that were registered before stay, and are not registered again."""
     folder = project.results / "transforms"
-    small(folder, 400)
+    small(folder, 60)
     run = project.snakemake("tables")
     assert run.returncode != 0
     assert SENTENCE in run.stdout
