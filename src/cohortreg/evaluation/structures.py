@@ -1,6 +1,6 @@
 """Structures of a registered pair as masks, the moving ones warped, at the resolution of the labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import ior
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from cohortreg.evaluation.in_space import grid_in_space, in_space, onto, turned
 from cohortreg.images.grid import Grid
-from cohortreg.images.image import Image
+from cohortreg.images.image import Image, Structures
 from cohortreg.maps.transforms import Transform
 
 # A voxel of which exactly half is covered belongs to the structure, whatever rounding makes of one half.
@@ -22,7 +22,7 @@ Part = tuple[np.ndarray, np.ndarray]
 
 
 def structure_masks(
-    moving: Image, fixed: Image, transform: Transform, structures: Mapping[str, Sequence[int]]
+    moving: Image, fixed: Image, transform: Transform, structures: Structures
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Of every structure its name, the warped moving label's mask and the fixed label's mask.
 

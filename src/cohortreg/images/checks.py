@@ -1,6 +1,6 @@
 """Every image and label of a cohort opened before anything long runs: which cannot be used, and which are odd."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -13,12 +13,11 @@ from cohortreg.config import Preprocess
 from cohortreg.digests import digest
 from cohortreg.errors import BadImage
 from cohortreg.images import geometry, sides
-from cohortreg.images.image import Image
+from cohortreg.images.image import Image, Structures
 from cohortreg.images.preprocess import check_axes, normalised, oriented, read_labelled
 from cohortreg.inputs import require_root
 from cohortreg.provenance import running
 
-Structures = Mapping[str, Sequence[int]]
 DIRECTIONS = ("from left to right", "from back to front", "from bottom to top")
 ODD_VOXEL, ODD_VOLUME = 2, 3  # times as large or as small as the cohort's median
 MEDIAN_OF = 3  # values at least; with two, each is as odd as the other

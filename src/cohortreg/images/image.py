@@ -1,5 +1,6 @@
 """What an image is in memory: no file, and no library but NumPy."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from cohortreg.inputs import expanded
 if TYPE_CHECKING:
     import nibabel
     import SimpleITK as sitk
+
+#: Of a label map: the name of each structure, and the values that make it up.
+Structures = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)

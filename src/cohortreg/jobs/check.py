@@ -8,7 +8,8 @@ import pandas as pd
 from cohortreg.cohort.tables import write_table
 from cohortreg.config import Preprocess
 from cohortreg.files import check_writable
-from cohortreg.images.checks import Checked, Structures, check_images, check_table
+from cohortreg.images.checks import Checked, check_images, check_table
+from cohortreg.images.image import Structures
 from cohortreg.layout import SHEET_IMAGES, CheckLayout
 from cohortreg.report.figures.contacts import draw_sheets
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from cohortreg.evaluation.measures import (
     measures_of_maps,
 )
 from cohortreg.files import read_kept, sealed, write_sealed
+from cohortreg.images.image import Structures
 from cohortreg.images.io import grid_of, read_file, read_label
 from cohortreg.jobs.registered import DIRECTIONS, read_registered, registration, seals, transform_path
 from cohortreg.jobs.sidecars import read_sidecar
@@ -30,7 +31,6 @@ from cohortreg.maps.transforms import Transform
 from cohortreg.provenance import running
 
 PAIR = ("method", "moving", "fixed")
-Structures = Mapping[str, Sequence[int]]
 
 
 def measure_pair(

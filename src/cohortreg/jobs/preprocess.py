@@ -10,7 +10,7 @@ from cohortreg.cohort.shards import row_digest
 from cohortreg.config import Preprocess
 from cohortreg.errors import BadImage, UserError
 from cohortreg.files import write_sealed
-from cohortreg.images.checks import Structures
+from cohortreg.images.image import Structures
 from cohortreg.images.io import write_image
 from cohortreg.images.preprocess import preprocess, read_labelled
 from cohortreg.inputs import check_whole, require_root

@@ -56,9 +56,9 @@ class SelfSimilarity:
 
     def __call__(self, warped: Tensor, fixed: Tensor, weight: Tensor) -> Tensor:
         """Compute the similarity term, a scalar."""
-        return self.to(fixed)(warped, weight)
+        return self.with_one(fixed)(warped, weight)
 
-    def to(self, fixed: Tensor) -> "SelfSimilarityWithOne":
+    def with_one(self, fixed: Tensor) -> "SelfSimilarityWithOne":
         """The same to one fixed image [batch, 1, *grid]."""
         return SelfSimilarityWithOne(fixed)
 

@@ -72,7 +72,7 @@ class LocalCrossCorrelation:
             correlation = covariance**2 / variances if self.squared else covariance / torch.sqrt(variances)
             return weighted_mean(1 - correlation, weight).mean()
 
-    def to(self, fixed: Tensor) -> SimilarityToOne:
+    def with_one(self, fixed: Tensor) -> SimilarityToOne:
         """The same to one fixed image [batch, 1, *grid]."""
         if isinstance(self.window, Sequence):
             return lambda warped, weight: self(warped, fixed, weight)
@@ -225,9 +225,9 @@ class Sum:
         """Compute the similarity term, a scalar."""
         return reduce(torch.add, (share * term(warped, fixed, weight) for share, term in self.terms))
 
-    def to(self, fixed: Tensor) -> "SumWithOne":
+    def with_one(self, fixed: Tensor) -> "SumWithOne":
         """The same to one fixed image [batch, 1, *grid]."""
-        return SumWithOne([(share, _to(term, fixed)) for share, term in self.terms])
+        return SumWithOne([(share, _with_one(term, fixed)) for share, term in self.terms])
 
 
 class SumWithOne:
@@ -279,10 +279,10 @@ def make_similarity(name: str, window: float) -> Similarity:
 
 def similarity_to(name: str, window: float, fixed: Tensor) -> SimilarityToOne:
     """The same to one fixed image [batch, 1, *grid], of warped images and a weight per voxel."""
-    return _to(make_similarity(name, window), fixed)
+    return _with_one(make_similarity(name, window), fixed)
 
 
-def _to(similarity: Similarity, fixed: Tensor) -> SimilarityToOne:
-    if hasattr(similarity, "to"):
-        return similarity.to(fixed)
+def _with_one(similarity: Similarity, fixed: Tensor) -> SimilarityToOne:
+    if hasattr(similarity, "with_one"):
+        return similarity.with_one(fixed)
     return lambda warped, weight: similarity(warped, fixed, weight)

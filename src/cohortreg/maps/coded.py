@@ -45,7 +45,7 @@ def write_coded(path: Path, transform: Transform) -> None:
     grid = transform.grid
     check_perpendicular(path, grid)
     if not np.abs(transform.displacement).max() < LARGEST * grid.spacing.min():
-        raise UserError(f"{path} cannot be written: displacements are NaN, infinite or as good as that")
+        raise UserError(f"{path} cannot be written: displacements are NaN, infinite or larger than any image")
     matrix, off = nearest(transform), margin(grid.shape)
     arrays = {"shape": np.array(grid.shape), "affine": grid.affine, "matrix": matrix}
     rest = _deformation(transform, matrix)

@@ -148,7 +148,10 @@ def read(path: Path) -> Read:
     if not path.is_file():
         raise UserError(f"{path}: no such file; correct the path.")
     if has_suffix(path, (SUFFIX,)):
-        field = read_coded(path)
+        try:
+            field = read_coded(path)
+        except UserError as error:
+            raise UserError(f"{error}; give a transform as a cohort's registration wrote it.") from error
         matrix = matrix_of_field(field)
         return Read(as_sitk(field) if matrix is None else from_matrix(matrix), field.grid, None)
     if has_suffix(path, FIELDS):

@@ -9,6 +9,7 @@ from cohortreg.config import SIMILARITIES
 from cohortreg.losses.similarities import (
     CorrelationWithOne,
     LocalCrossCorrelation,
+    Sum,
     TermByTerm,
     make_similarity,
     multi_kernel_correlation,
@@ -131,6 +132,16 @@ def test_terms_in_turn_have_the_sum_as_their_mean():
     found = [one(warped, weight).item() for _ in range(4)]
     assert found[:2] == found[2:] and found[0] != pytest.approx(found[1], rel=0.01)
     assert sum(found) / 4 == pytest.approx(whole(warped, weight).item())
+
+
+def test_a_similarity_may_be_a_module_of_pytorch_whose_to_means_a_device():
+    class Differences(torch.nn.Module):
+        def forward(self, warped, fixed, weight):
+            return ((warped - fixed).abs() * weight).mean()
+
+    warped, fixed = images(3)
+    found = Sum([(2, Differences())]).with_one(fixed)(warped, torch.ones_like(fixed))
+    torch.testing.assert_close(found, 2 * (warped - fixed).abs().mean())
 
 
 def test_the_gradient_of_a_flat_image_is_finite():

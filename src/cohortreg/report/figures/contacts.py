@@ -1,6 +1,6 @@
 """The contact sheet of a cohort: three middle slices of every image on as few pages as can be read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 
 from cohortreg.files import whole
 from cohortreg.images.checks import Checked, MiddleSlice
+from cohortreg.images.image import Structures
 from cohortreg.report.figures import style
 
-Structures = Mapping[str, Sequence[int]]
 COLOURS = {"ok": style.MUTED, "warning": "#de8f05", "bad": "#c1272d"}
 COLUMNS = 5
 # Inches.

@@ -1,6 +1,6 @@
 """The figure of a pair, in the form of Figure 1 of Greer et al. 2021: moving, fixed, warped, deformed grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from cohortreg.evaluation.measures import BY_KEY, DICE
 from cohortreg.evaluation.ranking import labelled
 from cohortreg.evaluation.sampling import crop, displace, sample
 from cohortreg.evaluation.structures import HALF, structure_mask
-from cohortreg.images.image import Image
+from cohortreg.images.image import Image, Structures
 from cohortreg.maps.grids import interpolate
 from cohortreg.maps.jacobian import folded
 from cohortreg.maps.transforms import Transform, apply_affine, to_unit
@@ -31,7 +31,6 @@ FINER = 3  # points a voxel along each axis at which labels are drawn
 GRID_COLOURS = ("#0072b2", "#d55e00")
 
 
-Structures = Mapping[str, Sequence[int]]
 NAME = 32  # letters of an id in a title
 NONE = "Registration by {} failed for every pair, so there is none to show."
 

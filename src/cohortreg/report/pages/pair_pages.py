@@ -19,12 +19,13 @@ from cohortreg.evaluation.measures import DICE, Measure, measures_with
 from cohortreg.evaluation.ranking import best_first
 from cohortreg.evaluation.sampling import centres
 from cohortreg.files import write_text
+from cohortreg.images.image import Structures
 from cohortreg.report import table2
 from cohortreg.report.comparison import Comparison, Source
 from cohortreg.report.figures import style
 from cohortreg.report.names import main_method
 from cohortreg.report.pages import pair_volumes
-from cohortreg.report.pages.pair_volumes import Images, Registered, Structures, label_pixels
+from cohortreg.report.pages.pair_volumes import Images, Registered, label_pixels
 from cohortreg.report.pages.picture import difference_colours, draw_picture
 from cohortreg.report.pages.volumes import block_sizes, data_url, packed, shrunk_image, tiled, to_bytes
 from cohortreg.report_layout import ReportLayout

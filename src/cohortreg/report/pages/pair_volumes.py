@@ -1,6 +1,6 @@
 """The volumes that a pair's page shows: its images, and the results of each method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,13 @@ from cohortreg.evaluation.sampling import centres, crop, displace, sample
 from cohortreg.evaluation.structures import HALF, structure_mask
 from cohortreg.images.geometry import block_means
 from cohortreg.images.grid import Grid
-from cohortreg.images.image import Image
+from cohortreg.images.image import Image, Structures
 from cohortreg.maps.grids import interpolate, resize
 from cohortreg.maps.jacobian import volume_form
 from cohortreg.maps.transforms import Transform, to_unit
 from cohortreg.report.comparison import Source
 from cohortreg.report.pages.volumes import block_sizes, shrunk_image, shrunk_transform
 
-Structures = Mapping[str, Sequence[int]]
 DRAWN = 255  # structures, which a picture's byte can tell apart
 APART = 4  # voxels between the points at which a page has the map
 LEVELS = 3  # steps from a voxel outside of a structure to one inside
